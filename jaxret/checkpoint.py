@@ -1,0 +1,195 @@
+"""Checkpoints of a run: saved in the background, restored on to any mesh.
+
+A workdir belongs to one config. `claim_workdir` writes `config.json` there and
+refuses a workdir of another config; `Checkpoints` keeps `checkpoints/<step>/`
+with one item per tree of arrays and one JSON item, `run`.
+"""
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+
+import jax
+import orbax.checkpoint as ocp
+
+from jaxret import sharding
+
+# Fields, or whole sections, that may differ between the calls that share a
+# workdir, in sub-configs too: they change what is shown, kept or measured, or
+# where it is computed, not what is trained.
+FREE_FIELDS = ('task', 'mesh', 'eval', 'train.log_every_steps',
+               'train.checkpoint_every_steps', 'train.keep_checkpoints')
+
+
+def plain_config(config):
+  """A ConfigDict or dict as flat JSON values, {'train.batch_size': 32}."""
+  nested = config.to_dict() if hasattr(config, 'to_dict') else config
+  flat = {}
+  def walk(prefix, value):
+    if isinstance(value, dict) and value:
+      for name, child in value.items():
+        walk(f'{prefix}.{name}' if prefix else name, child)
+    else:
+      flat[prefix] = value
+  walk('', json.loads(json.dumps(nested)))
+  return flat
+
+
+def binding_config(config):
+  """The fields of a config that bind a workdir: all but FREE_FIELDS."""
+  return {name: value for name, value in plain_config(config).items()
+          if not any(f'.{free}.' in f'.{name}.' for free in FREE_FIELDS)}
+
+
+def fingerprint(config):
+  """16 hex digits that change with any binding field."""
+  text = json.dumps(binding_config(config), sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def claim_workdir(workdir, config):
+  """Makes `workdir` this config's own, or raises ValueError.
+
+  The error names the first fields in which the config that made the workdir
+  differs from this one.
+  """
+  workdir = pathlib.Path(workdir)
+  path = workdir / 'config.json'
+  nested = config.to_dict() if hasattr(config, 'to_dict') else config
+  if path.exists():
+    try:
+      old = binding_config(json.loads(path.read_text()))
+    except json.JSONDecodeError as error:
+      raise ValueError(
+          f'{path} is not JSON ({error}): use another --workdir') from None
+    _refuse_difference(workdir, old, binding_config(config))
+  if jax.process_index() == 0:
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(nested, indent=2) + '\n')
+
+
+def _refuse_difference(workdir, old, new):
+  names = sorted(name for name in {*old, *new}
+                 if old.get(name, '(absent)') != new.get(name, '(absent)'))
+  if not names:
+    return
+  shown = ', '.join(
+      f'{name} was {old.get(name, "(absent)")!r}, '
+      f'now {new.get(name, "(absent)")!r}' for name in names[:3])
+  more = f' and {len(names) - 3} more fields' if len(names) > 3 else ''
+  raise ValueError(
+      f'workdir {workdir} was made by another config: {shown}{more}; give the '
+      'old values, or another --workdir')
+
+
+def write_atomically(path, text):
+  """Writes a text file that is whole or, if interrupted, not there."""
+  path = pathlib.Path(path)
+  partial = path.with_name(f'.{path.name}.partial')
+  partial.write_text(text)
+  os.replace(partial, path)
+
+
+class Checkpoints(contextlib.AbstractContextManager):
+  """The checkpoints in one directory; leaving the context ends all writing.
+
+  Every process of a run makes the same calls. A write that was killed leaves a
+  temporary directory, which the next run removes.
+  """
+
+  def __init__(self, directory, keep=None, read_only=False):
+    """keep: how many of the latest checkpoints stay, None for all."""
+    self.directory = pathlib.Path(directory).absolute()
+    self._manager = ocp.CheckpointManager(
+        self.directory,
+        options=ocp.CheckpointManagerOptions(
+            create=not read_only,
+            read_only=read_only,
+            preservation_policy=ocp.checkpoint_managers.LatestN(keep),
+            cleanup_tmp_directories=not read_only,
+            enable_async_checkpointing=True))
+
+  def latest_step(self):
+    """The step of the latest whole checkpoint, or None."""
+    return self._manager.latest_step()
+
+  def save(self, step, trees, run):
+    """Starts writing a checkpoint and returns when its arrays may change.
+
+    trees: {name: tree of jax arrays}; run: JSON-able dict.
+    """
+    items = {name: ocp.args.StandardSave(_nested(tree))
+             for name, tree in trees.items()}
+    self._manager.save(step, args=ocp.args.Composite(
+        run=ocp.args.JsonSave(run), **items), force=True)
+
+  def run(self, step):
+    """The JSON that was saved with a step."""
+    args = ocp.args.Composite(run=ocp.args.JsonRestore())
+    return self._manager.restore(step, args=args).run
+
+  def restore(self, step, targets):
+    """Reads trees of a step on to the devices that `targets` name.
+
+    targets: {name: tree of ShapeDtypeStructs with shardings, or of arrays}.
+    Returns {name: tree of jax arrays}. Raises ValueError naming the first
+    tensor that is missing, left over, or of another shape or type.
+    """
+    for name, target in targets.items():
+      self._check(step, name, _names(target))
+    items = {name: ocp.args.StandardRestore(_nested(target))
+             for name, target in targets.items()}
+    found = self._manager.restore(step, args=ocp.args.Composite(**items))
+    trees = {}
+    for name, target in targets.items():
+      tensors = sharding.flatten(found[name])
+      leaves = [tensors[tensor] for tensor in _names(target)]
+      trees[name] = jax.tree.unflatten(jax.tree.structure(target), leaves)
+    return trees
+
+  def _check(self, step, item, wanted):
+    where = self.directory / str(step) / item
+    try:
+      metadata = ocp.StandardCheckpointHandler().metadata(where).tree
+    except (FileNotFoundError, ValueError) as error:
+      raise ValueError(f'checkpoint {where} cannot be read: {error}') from None
+    found = sharding.flatten(metadata)
+    advice = ('it belongs to another model or optimizer: use the config that '
+              'made it, or another --workdir')
+    for names, problem in ((wanted.keys() - found.keys(), 'lacks tensor'),
+                           (found.keys() - wanted.keys(), 'has extra tensor')):
+      if names:
+        more = f' and {len(names) - 1} more' if len(names) > 1 else ''
+        raise ValueError(
+            f'checkpoint {where} {problem} {min(names)!r}{more}; {advice}')
+    for name, leaf in wanted.items():
+      got = (tuple(found[name].shape), str(found[name].dtype))
+      want = (tuple(leaf.shape), str(leaf.dtype))
+      if got != want:
+        raise ValueError(f'checkpoint {where} has {name!r} as {got}, wanted '
+                         f'{want}; {advice}')
+
+  def wait(self):
+    """Returns when all that was saved is on disk."""
+    self._manager.wait_until_finished()
+
+  def __exit__(self, *error):
+    self._manager.wait_until_finished()
+    self._manager.close()
+
+
+def _names(tree):
+  """{'0/mu/params/...': leaf} with dict keys, positions and field names."""
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  def name(key):
+    for attribute in ('key', 'idx', 'name'):
+      if hasattr(key, attribute):
+        return str(getattr(key, attribute))
+    raise TypeError(f'no name for tree key {key!r}')
+  return {'/'.join(map(name, path)): leaf for path, leaf in leaves}
+
+
+def _nested(tree):
+  """Any tree as plain nested dicts, which is what is on disk."""
+  return sharding.unflatten(_names(tree))

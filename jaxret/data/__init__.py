@@ -1,0 +1,1 @@
+"""From files and captions to arrays. Nothing here imports JAX."""

@@ -1,0 +1,164 @@
+"""Draws shapes-world scenes and encodes them as H.264 video or PNG."""
+import io
+
+import numpy as np
+
+COLOURS = {  # in falling frequency
+    'red': (225, 30, 35), 'blue': (45, 95, 255), 'green': (30, 175, 50),
+    'yellow': (250, 230, 40), 'white': (255, 255, 255),
+    'orange': (255, 135, 10), 'purple': (165, 50, 205),
+    'cyan': (60, 225, 225)}
+BACKGROUNDS = {'black': (8, 8, 8), 'grey': (105, 105, 105),
+               'navy': (18, 20, 75), 'brown': (85, 50, 25)}
+RADIUS = {'small': 0.105, 'big': 0.165}  # of the image's width
+FPS = 8
+
+
+def _circle(x, y, r):
+  return np.hypot(x, y) - r
+
+
+def _square(x, y, r):
+  return np.maximum(np.abs(x), np.abs(y)) - 0.86 * r
+
+
+def _triangle(x, y, r):
+  # Three half planes; y grows downwards, the tip is up.
+  side = 0.8660254 * np.abs(x) - 0.5 * y
+  return np.maximum(side, y) - 0.55 * r
+
+
+def _star(x, y, r):
+  # Folded into half of one of five arms: tip at angle 0, notch at 36 degrees.
+  tenth = np.float32(np.pi / 5)
+  angle = np.abs(np.mod(np.arctan2(x, -y) + tenth, 2 * tenth) - tenth)
+  rho = np.hypot(x, y)
+  notch_x, notch_y = 0.45 * np.cos(tenth), 0.45 * np.sin(tenth)
+  length = np.hypot(1 - notch_x, notch_y)
+  along = np.float32(notch_y / length)
+  across = np.float32((1 - notch_x) / length)
+  return ((rho * np.cos(angle) - 1.1 * r) * along
+          + rho * np.sin(angle) * across)
+
+
+def _ring(x, y, r):
+  return np.abs(np.hypot(x, y) - 0.76 * r) - 0.26 * r
+
+
+def _cross(x, y, r):
+  x, y = np.abs(x), np.abs(y)
+  return np.minimum(np.maximum(x - r, y - 0.33 * r),
+                    np.maximum(y - r, x - 0.33 * r))
+
+
+# Signed distance to the outline in pixels, negative inside: (x, y, r) -> d.
+SHAPES = {'circle': _circle, 'square': _square, 'triangle': _triangle,
+          'star': _star, 'ring': _ring, 'cross': _cross}
+
+
+def path(thing, n_frames):
+  """Where an object is in each frame -> dict of [F] arrays.
+
+  x, y: its centre and r: its radius, in widths of the image; angle in
+  radians; visible: bool.
+  """
+  t = np.linspace(0, 1, n_frames)
+  radius = RADIUS[thing['size']]
+  x, y = np.full(n_frames, thing['x']), np.full(n_frames, thing['y'])
+  r, angle = np.full(n_frames, radius), np.zeros(n_frames)
+  visible = np.ones(n_frames, bool)
+  motion, phase = thing['motion'], thing['phase']
+  way = 0.5 + (t - 0.5) * (1 - 2 * radius) * thing['pace']
+  if motion == 'right':
+    x = way
+  elif motion == 'left':
+    x = 1 - way
+  elif motion == 'down':
+    y = way
+  elif motion == 'up':
+    y = 1 - way
+  elif motion == 'circles':
+    turn = 2 * np.pi * (2 * thing['pace'] * t + phase)
+    x, y = x + 0.12 * np.cos(turn), y + 0.12 * np.sin(turn)
+  elif motion == 'bounces':
+    hop = np.abs(np.sin(np.pi * (3 * thing['pace'] * t + phase)))
+    y = y + 0.06 - 0.2 * hop
+  elif motion == 'grows':
+    r = 0.06 + 0.15 * t
+  elif motion == 'shrinks':
+    r = 0.21 - 0.15 * t
+  elif motion == 'rotates':
+    angle = 1.5 * np.pi * thing['pace'] * t
+  elif motion == 'blinks':
+    visible = np.arange(n_frames) % 8 < 4
+  return {'x': x, 'y': y, 'r': r, 'angle': angle, 'visible': visible}
+
+
+def draw(scene, image_px):
+  """A scene -> its frames, uint8 [F, image_px, image_px, 3], anti-aliased."""
+  n_frames = scene['n_frames']
+  frames = np.empty((n_frames, image_px, image_px, 3), np.float32)
+  frames[:] = BACKGROUNDS[scene['background']]
+  things = scene['objects']
+  # Later ones cover earlier ones; 'behind' and 'in front of' say it of the
+  # first, which passes the second.
+  for thing in things if scene['relation'] == 'behind' else things[::-1]:
+    _draw_object(frames, thing, image_px)
+  return np.rint(frames).astype(np.uint8)
+
+
+def _draw_object(frames, thing, image_px):
+  """Composites one object on to float32 [F, H, W, 3], in place."""
+  where = {k: v.astype(np.float32) for k, v in
+           path(thing, len(frames)).items()}
+  colour = np.array(COLOURS[thing['colour']], np.float32)
+  reach = int(np.ceil(where['r'].max() * image_px * 1.45)) + 1
+  offset = np.arange(2 * reach, dtype=np.int64)
+  x0, y0 = (np.floor(where[k] * image_px).astype(np.int64) - reach
+            for k in 'xy')
+  columns, rows = x0[:, None] + offset, y0[:, None] + offset  # [F, W'], [F, H']
+  x = (columns + np.float32(0.5) - where['x'][:, None] * image_px)[:, None]
+  y = (rows + np.float32(0.5) - where['y'][:, None] * image_px)[:, :, None]
+  x, y = x.astype(np.float32), y.astype(np.float32)
+  if where['angle'].any():
+    cos, sin = (f(where['angle'])[:, None, None] for f in (np.cos, np.sin))
+    x, y = cos * x + sin * y, cos * y - sin * x
+  r = where['r'][:, None, None] * image_px
+  cover = np.clip(0.5 - SHAPES[thing['shape']](x, y, r), 0, 1)
+  cover = cover * where['visible'][:, None, None]
+  for f, patch in enumerate(cover):
+    left, top = int(x0[f]), int(y0[f])
+    box = (slice(max(top, 0), max(top + 2 * reach, 0)),
+           slice(max(left, 0), max(left + 2 * reach, 0)))
+    target = frames[f][box]
+    cut = patch[max(-top, 0):, max(-left, 0):]
+    cut = cut[:target.shape[0], :target.shape[1], None]
+    target += cut * (colour - target)
+
+
+def encode_video(frames):
+  """uint8 [F, H, W, 3] -> the bytes of an H.264 mp4; H and W are even."""
+  import av
+  from av.video.reformatter import VideoReformatter
+  av.logging.set_level(av.logging.PANIC)
+  file, reformatter = io.BytesIO(), VideoReformatter()
+  with av.open(file, 'w', format='mp4') as container:
+    stream = container.add_stream('libx264', rate=FPS)
+    stream.width, stream.height = frames.shape[2], frames.shape[1]
+    stream.pix_fmt = 'yuv420p'
+    stream.codec_context.thread_count = 1  # same bytes on every machine
+    stream.options = {'crf': '20', 'preset': 'veryfast'}
+    for frame in frames:
+      frame = av.VideoFrame.from_ndarray(frame, format='rgb24')
+      container.mux(stream.encode(
+          reformatter.reformat(frame, format='yuv420p', threads=1)))
+    container.mux(stream.encode())
+  return file.getvalue()
+
+
+def encode_image(frame):
+  """uint8 [H, W, 3] -> the bytes of a PNG."""
+  from PIL import Image
+  file = io.BytesIO()
+  Image.fromarray(frame).save(file, 'png')
+  return file.getvalue()

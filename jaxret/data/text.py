@@ -1,0 +1,289 @@
+"""Tokenizers and the exact token sequences that BLiM scores."""
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+VISUAL = -200  # stands for one visual token; the model puts a vector there
+PAD, START, END = '<|endoftext|>', '<|im_start|>', '<|im_end|>'
+
+# BLiM prompts (authors' base_dataset.py and the ChatML template of Qwen2).
+_SYSTEM = f'{START}system\nYou are a helpful assistant.{END}\n'
+_USER = f'{START}user\n'
+_ANSWER = f'{END}\n{START}assistant\n'
+_GENERATE = 'Generate a video given the caption.'
+INSTRUCTIONS = {
+    'shapes': 'Describe this video briefly.',
+    'folder': 'Describe this video briefly.',
+    'didemo': 'Describe this video in detail.',
+    'activitynet': 'Describe this video in detail.',
+    'lsmdc': 'Describe this video in one sentence.',
+    'msrvtt': 'Describe this video briefly.',
+}
+
+
+class Tokenizer(NamedTuple):
+  """Plain functions around a vocabulary; nothing is added to the text.
+
+  encode: text -> list of int; thread-safe. Control tokens such as <|im_end|>
+  are recognised in the text.
+  decode: ids -> text, control tokens included.
+  """
+  encode: Callable[[str], list[int]]
+  decode: Callable[[Sequence[int]], str]
+  pad_id: int
+  end_id: int
+  vocab_size: int
+
+
+class Tokens(NamedTuple):
+  """tokens: int32 [T]; n_prefix: index of the first token that is scored."""
+  tokens: np.ndarray
+  n_prefix: int
+
+
+def load_tokenizer(name_or_dir):
+  """Opens a Hugging Face tokenizer: a directory, or a name on the hub.
+
+  A directory that holds tokenizer.json is read without transformers; one
+  that holds vocab.json and merges.txt, and a hub name, are read with it.
+  Errors: ValueError when the directory or the hub name cannot be read.
+  """
+  path = pathlib.Path(name_or_dir).expanduser()
+  if (path / 'tokenizer.json').is_file():
+    return _from_directory(path)
+  is_hub_name = re.fullmatch(r'[\w-][\w.-]*/[\w.-]+', str(name_or_dir))
+  if path.is_dir() or not is_hub_name:
+    if not (path / 'vocab.json').is_file():  # older than tokenizer.json
+      raise ValueError(
+          f'tokenizer {str(name_or_dir)!r} has no tokenizer.json; give a '
+          'directory with tokenizer.json and tokenizer_config.json, or a hub '
+          'name such as Qwen/Qwen2-7B-Instruct')
+  import transformers  # takes seconds
+  try:
+    loaded = transformers.AutoTokenizer.from_pretrained(str(name_or_dir))
+    fast = loaded.backend_tokenizer
+  except (OSError, ValueError, AttributeError) as error:
+    reason = str(error).strip().split('\n')[0]
+    raise ValueError(
+        f'tokenizer {str(name_or_dir)!r} cannot be read ({reason}); give a '
+        'directory with tokenizer.json and tokenizer_config.json') from None
+  return _tokenizer(fast, name_or_dir, loaded.pad_token, loaded.eos_token)
+
+
+def _from_directory(path):
+  import tokenizers
+  try:
+    fast = tokenizers.Tokenizer.from_file(str(path / 'tokenizer.json'))
+    config_path = path / 'tokenizer_config.json'
+    config = json.loads(config_path.read_text(encoding='utf-8'))
+  except Exception as error:  # tokenizers raises bare Exception
+    reason = str(error).strip().split('\n')[0]
+    raise ValueError(
+        f'tokenizer {str(path)!r} cannot be read ({reason}); wanted the files '
+        'tokenizer.json and tokenizer_config.json') from None
+  pad, end = (_content(config.get(k)) for k in ('pad_token', 'eos_token'))
+  return _tokenizer(fast, path, pad, end)
+
+
+def _content(token):
+  """A token is written as its text or, by older versions, as a dict."""
+  return token['content'] if isinstance(token, dict) else token
+
+
+def _tokenizer(fast, name, pad, end):
+  fast.no_padding()
+  fast.no_truncation()
+  if pad is None or fast.token_to_id(pad) is None:
+    raise ValueError(
+        f'tokenizer {str(name)!r}: got no pad_token in its vocabulary ({pad}); '
+        'name one in tokenizer_config.json')
+  pad_id = fast.token_to_id(pad)
+  end_id = fast.token_to_id(end) if end else None
+  return Tokenizer(
+      encode=lambda text: fast.encode(text, add_special_tokens=False).ids,
+      decode=lambda ids: fast.decode([int(i) for i in ids],
+                                     skip_special_tokens=False),
+      pad_id=pad_id,
+      end_id=pad_id if end_id is None else end_id,
+      vocab_size=fast.get_vocab_size(with_added_tokens=True))
+
+
+def train_tokenizer(captions, vocab_size, out_dir):
+  """Trains a byte-level BPE on captions and returns it, loaded.
+
+  The prompts are trained on as well, so that they stay short. The same
+  captions and size give the same files; a directory that already holds them
+  is read and left as it is.
+  Errors: ValueError when `vocab_size` is too small, when there is no caption,
+  or when `out_dir` holds another tokenizer.
+  """
+  import tokenizers
+  captions, out_dir = list(captions), pathlib.Path(out_dir)
+  n_fixed = 256 + 3
+  if vocab_size < n_fixed or not captions:
+    raise ValueError(
+        f'train_tokenizer: got vocab_size {vocab_size} and {len(captions)} '
+        f'captions; wanted at least {n_fixed} (256 bytes, 3 control tokens) '
+        'and one caption')
+  digest = hashlib.sha256(json.dumps([captions, vocab_size]).encode())
+  fingerprint = digest.hexdigest()
+  if out_dir.exists() and any(out_dir.iterdir()):
+    return _trained_before(out_dir, fingerprint)
+
+  fast = tokenizers.Tokenizer(tokenizers.models.BPE())
+  fast.normalizer = tokenizers.normalizers.NFC()
+  fast.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
+      add_prefix_space=False)
+  fast.decoder = tokenizers.decoders.ByteLevel()
+  trainer = tokenizers.trainers.BpeTrainer(
+      vocab_size=vocab_size, special_tokens=[PAD, START, END],
+      initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
+      show_progress=False)
+  prompts = [_SYSTEM, _USER, _ANSWER, f'{_GENERATE}\nCaption:']
+  prompts += sorted(set(INSTRUCTIONS.values()))
+  prompts = [re.sub(r'<\|\w+\|>', '', prompt) for prompt in prompts]
+  weight = 1 + len(captions) // 10
+  # A caption follows a newline in one direction and a space in the other.
+  spaced = [text for c in captions for text in (c.strip(), f' {c.strip()}')]
+  fast.train_from_iterator(prompts * weight + spaced, trainer)
+  _save(fast, fingerprint, out_dir)
+  return load_tokenizer(out_dir)
+
+
+def _trained_before(out_dir, fingerprint):
+  record = out_dir / 'trained_on.json'
+  found = json.loads(record.read_text()) if record.is_file() else {}
+  if found.get('fingerprint') != fingerprint:
+    raise ValueError(
+        f'{out_dir} holds a tokenizer trained on other captions or another '
+        'vocab_size; remove the directory or choose another one')
+  return load_tokenizer(out_dir)
+
+
+def _save(fast, fingerprint, out_dir):
+  """Writes a temporary sibling, then renames: readers never see a part."""
+  out_dir.parent.mkdir(parents=True, exist_ok=True)
+  part = pathlib.Path(tempfile.mkdtemp(
+      prefix=f'.{out_dir.name}-', dir=out_dir.parent))
+  fast.save(str(part / 'tokenizer.json'))
+  config = {'tokenizer_class': 'PreTrainedTokenizerFast', 'pad_token': PAD,
+            'eos_token': END, 'clean_up_tokenization_spaces': False}
+  (part / 'tokenizer_config.json').write_text(json.dumps(config, indent=1))
+  (part / 'trained_on.json').write_text(
+      json.dumps({'fingerprint': fingerprint}))
+  part.chmod(0o755)
+  try:
+    os.replace(part, out_dir)
+  except OSError:  # another process was first, with the same files
+    shutil.rmtree(part)
+    _trained_before(out_dir, fingerprint)
+
+
+class BlimPrompts:
+  """Turns a caption into the two sequences of BLiM (spec section 2).
+
+  Caption given video (VTG): VISUAL x n_visual_tokens comes first, the caption,
+  <|im_end|> and the newline are scored. Video given caption (TVG): VISUAL x
+  n_clips comes last and is scored. Each piece beside the visual tokens is
+  tokenised on its own, as the authors do.
+
+  tokenizer: anything with `encode(text) -> ids` and `pad_id`.
+  max_tokens: the longest caption allowed, in tokens; None = no limit.
+  Every method takes the caption and, for error messages, its id. Errors:
+  ValueError naming the caption when it is empty, too long, holds a control
+  token, or would merge with the prompt before it.
+  """
+
+  def __init__(self, tokenizer, instruction, n_visual_tokens, n_clips,
+               max_tokens=None):
+    self._encode = tokenizer.encode
+    self.pad_id = tokenizer.pad_id
+    self.n_visual_tokens, self.n_clips = n_visual_tokens, n_clips
+    self.max_tokens = max_tokens
+    self._question = f'\n{instruction}{_ANSWER}'
+    self._question_ids = self._encode(self._question)
+    self.vtg_prefix = _int32(
+        self._encode(_SYSTEM + _USER) + [VISUAL] * n_visual_tokens
+        + self._question_ids)
+    self._tvg_frame = len(self._encode(self._request('')))
+    self._tvg_end = self._encode(f'{END}\n')
+
+  @property
+  def prior_prefix_length(self):
+    """Tokens of the caption-free TVG prefix that the video prior may see.
+
+    The authors' `get_tvg_prefix_length`: the turn without a caption, less its
+    last two tokens. For Qwen2: 21.
+    """
+    return len(self._encode(f'{_SYSTEM}{_USER}{_GENERATE}{END}\n')) - 2
+
+  def vtg(self, caption, caption_id=None):
+    """Caption given video: prefix, caption, <|im_end|>, newline."""
+    suffix = self.vtg_suffix(caption, caption_id)
+    return Tokens(np.concatenate([self.vtg_prefix, suffix]),
+                  len(self.vtg_prefix))
+
+  def vtg_suffix(self, caption, caption_id=None):
+    """The scored tokens of the caption: int32 [L + 2]."""
+    caption = self._checked(caption, caption_id)
+    ids = self._encode(f'{self._question}{caption}{END}\n')
+    n_question = len(self._question_ids)
+    # The authors assert the same: the prompt keeps its own tokens.
+    if ids[:n_question] != self._question_ids:
+      raise ValueError(
+          f'{_named(caption, caption_id)} merges with the prompt before it '
+          'into one token; change its first character')
+    n_caption = len(ids) - n_question - len(self._tvg_end)
+    self._limit(n_caption, caption, caption_id)
+    return _int32(ids[n_question:])
+
+  def tvg(self, caption, caption_id=None):
+    """Video given caption: prefix, one VISUAL per clip, <|im_end|>, newline."""
+    prefix = self.tvg_prefix(caption, caption_id)
+    tokens = np.concatenate(
+        [prefix, _int32([VISUAL] * self.n_clips + self._tvg_end)])
+    return Tokens(tokens, len(prefix))
+
+  def tvg_prefix(self, caption, caption_id=None):
+    """Tokens before the first clip: int32 [S]."""
+    caption = self._checked(caption, caption_id)
+    ids = self._encode(self._request(f' {caption}'))
+    self._limit(len(ids) - self._tvg_frame, caption, caption_id)
+    return _int32(ids)
+
+  def _request(self, caption):
+    return f'{_SYSTEM}{_USER}{_GENERATE}\nCaption:{caption}{_ANSWER}'
+
+  def _checked(self, caption, caption_id):
+    if not caption.strip():
+      raise ValueError(
+          f'{_named(caption, caption_id)} is empty; give it a text '
+          'or remove it')
+    held = [mark for mark in (PAD, START, END) if mark in caption]
+    if held:
+      raise ValueError(
+          f'{_named(caption, caption_id)} holds the control token {held[0]}; '
+          'remove it from the caption')
+    return caption
+
+  def _limit(self, n_tokens, caption, caption_id):
+    if self.max_tokens is not None and n_tokens > self.max_tokens:
+      raise ValueError(
+          f'{_named(caption, caption_id)} has {n_tokens} tokens; wanted at '
+          f'most {self.max_tokens}: shorten it or raise the limit')
+
+
+def _named(caption, caption_id):
+  return f'caption {caption[:40] if caption_id is None else caption_id!r}'
+
+
+def _int32(ids):
+  return np.asarray(ids, np.int32)

@@ -1,0 +1,224 @@
+"""From trained parameters to results.json, a table and report.html."""
+import json
+import pathlib
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from absl import logging
+
+from jaxret import metrics, report
+from jaxret.data import sources
+from jaxret.evaluators import likelihood as evaluator
+from jaxret.methods import blim
+from jaxret.scoring import cpn, likelihood
+
+SHOWN_ROWS = ('candidate_likelihood', 'cpn', 'query_likelihood', 'blim')
+
+
+class Ready(NamedTuple):
+  """A split to evaluate: its features, and its frames if there are any.
+
+  first_stage: {direction: [Q, C]} or None.
+  """
+  split: object
+  features: object
+  frames: object | None
+  first_stage: dict | None
+
+
+def blim_results(config, workdir, mesh, params, tokenizer, ready):
+  """Scores every split of `ready` and writes the results of the last one.
+
+  ready: {name: Ready}; weights are chosen on 'validation' if it is there,
+  else the paper's are taken. Returns results as in results.json.
+  """
+  vlm = blim.model_config(config, tokenizer)
+  model = blim.likelihood_model(vlm)
+  prompts = blim.prompts(config, vlm, tokenizer)
+  options = likelihood.Options(
+      config.eval.rows, config.eval.columns, config.eval.max_padding,
+      config.eval.nonzero_denominator)
+  found = {}
+  for name, data in ready.items():
+    logging.info('scoring %d videos x %d texts of %s, exhaustively'
+                 if not config.eval.topk else
+                 "scoring %d videos x %d texts of %s, the first stage's best",
+                 len(data.split.videos), len(data.split.texts), name)
+    inputs = evaluator.Inputs(
+        data.split, data.features,
+        blim.scoring_prompts(prompts, data.split.texts),
+        blim.video_vocabulary(data.features, len(data.split.videos)),
+        data.first_stage, config.eval.topk, config.eval.zero_shot)
+    found[name] = evaluator.directions(
+        model, params, mesh, inputs, options,
+        pathlib.Path(workdir) / 'scores' / name)
+  if jax.process_index() == 0:
+    return _write(config, workdir, found, ready)
+  return None
+
+
+def _write(config, workdir, found, ready):
+  name = list(ready)[-1]
+  data, scores = ready[name], found[name]
+  paper = paper_weights(config)
+  chosen, chosen_on = paper, 'paper'
+  if 'validation' in ready and name != 'validation':
+    chosen = evaluator.choose_weights(
+        found['validation'], ready['validation'].split)
+    chosen_on = 'validation'
+  oracle = evaluator.choose_weights(scores, data.split)
+  summaries, matrices = evaluator.tabulate(
+      scores, data.split, chosen, paper=paper, oracle=oracle)
+  results = {
+      'dataset': data.split.dataset, 'split': data.split.name,
+      'sizes': {'videos': len(data.split.videos),
+                'texts': len(data.split.texts)},
+      **summaries,
+      'weights': _weights(summaries, {
+          '': (chosen_on, chosen), '_paper': ('paper', paper),
+          '_oracle': ('test', oracle)})}
+  if config.data.train_on_all:
+    results['note'] = (
+        'trained and evaluated on the same clips: this checks the pipeline, '
+        'it is no result')
+  report.write(
+      workdir, results, _facts(config, workdir, results),
+      _sweeps(found, ready, name, chosen, paper), _hubness(matrices),
+      _gallery(config, data, matrices))
+  table = report.format_table(results)
+  (pathlib.Path(workdir) / 'results.txt').write_text(table)
+  print(table)
+  if 'note' in results:
+    logging.warning('%s', results['note'])
+  logging.info('report: %s', pathlib.Path(workdir) / 'report.html')
+  return results
+
+
+def paper_weights(config):
+  """{direction: {row: Weights}} as fixed in the config."""
+  alpha, c = config.eval.alpha, config.eval.c
+  return {'text_to_video': cpn.fixed(alpha[0], c[0], c[2]),
+          'video_to_text': cpn.fixed(alpha[1], c[1], c[3])}
+
+
+def _weights(summaries, sets):
+  """{direction: {row: {'chosen_on', 'alpha', 'query_weight', ...}}}."""
+  used = {'cpn': ('alpha',), 'bidirectional': ('query_weight',),
+          'blim': ('alpha', 'query_weight'),
+          'ensemble': ('alpha', 'query_weight', 'first_stage_weight')}
+  table = {}
+  for direction, rows in summaries.items():
+    table[direction] = {}
+    for suffix, (chosen_on, weights) in sets.items():
+      for row, names in used.items():
+        if row + suffix in rows:
+          w = weights[direction][row]
+          values = {'alpha': w.alpha, 'query_weight': w.c,
+                    'first_stage_weight': round(1 - w.d, 6)}
+          table[direction][row + suffix] = {
+              'chosen_on': chosen_on, **{n: values[n] for n in names}}
+  return table
+
+
+def _sweeps(found, ready, name, chosen, paper):
+  """The alpha sweeps, for directions that have a prior."""
+  sweeps = []
+  for direction in evaluator.DIRECTIONS:
+    scores = found[name][direction]
+    if scores.candidate is None or 'validation' not in found:
+      continue
+    curve = {split: cpn.sweep(
+        found[split][direction],
+        evaluator.relevant(ready[split].split)[direction])
+        for split in {'validation', name}}
+    sweeps.append(report.Sweep(
+        direction, np.array(cpn.GRID), curve['validation'],
+        chosen[direction]['cpn'].alpha,
+        curve[name] if name != 'validation' else None,
+        paper[direction]['cpn'].alpha))
+  return sweeps
+
+
+def _hubness(matrices):
+  return [
+      report.Hubness(direction, {
+          row: metrics.first_counts(rows[row])
+          for row in ('candidate_likelihood', 'cpn') if row in rows})
+      for direction, rows in matrices.items()
+      if 'candidate_likelihood' in rows]
+
+
+def _gallery(config, data, matrices):
+  answers, gallery = evaluator.relevant(data.split), []
+  n_shown = config.eval.gallery_queries // 2
+  for direction, rows in matrices.items():
+    rows = {row: rows[row] for row in SHOWN_ROWS if row in rows}
+    ranks = {row: metrics.ranks(scores, answers[direction])
+             for row, scores in rows.items()}
+    for query in report.choose_queries(ranks, n_shown, n_shown):
+      gallery.append(_gallery_query(data, direction, query, rows, ranks))
+  return gallery
+
+
+def _gallery_query(data, direction, query, rows, ranks):
+  task = getattr(data.split, direction)()
+  def show(side, index):
+    item = side[index]
+    if item.text is not None or data.frames is None:
+      return report.Shown(item.id, item.text or item.id)
+    return report.Shown(item.id, frames=data.frames[index])
+  def answer(row):
+    relevant = task.relevant[query]
+    best = metrics.top(rows[row][query], relevant, 5)
+    return report.Ranked(
+        int(ranks[row][query]),
+        tuple(show(task.candidates, int(i)) for i in best),
+        tuple(bool(np.isin(i, relevant)) for i in best))
+  return report.GalleryQuery(
+      direction, show(task.queries, query),
+      show(task.candidates, int(task.relevant[query][0])),
+      {row: answer(row) for row in rows})
+
+
+def _facts(config, workdir, results):
+  skipped = pathlib.Path(workdir) / 'skipped.jsonl'
+  lines = skipped.read_text().splitlines() if skipped.exists() else []
+  facts = {'method': config.method, 'device': jax.devices()[0].device_kind,
+           'devices': jax.device_count(), 'left out': len(lines)}
+  if 'note' in results:
+    facts['note'] = results['note']
+  return facts
+
+
+def first_stage_from_file(config, name, split):
+  """{direction: [Q, C]} from an .npz with `text_to_video` and `video_to_text`.
+
+  Rows and columns follow the data set's files; those of items that were left
+  out are dropped. Raises ValueError for a wrong shape.
+  """
+  path = pathlib.Path(config.eval.first_stage.format(split=name))
+  if not path.is_file():
+    raise ValueError(f'eval.first_stage {path}: no such file; give an .npz '
+                     'with text_to_video and video_to_text, as '
+                     'jaxret.data.convert writes it')
+  whole = sources.load(config.data, name)
+  stored = np.load(path)
+  shape = len(whole.texts), len(whole.videos)
+  kept = [
+      np.flatnonzero(np.isin([i.id for i in all_], [i.id for i in some]))
+      for all_, some in ((whole.texts, split.texts),
+                         (whole.videos, split.videos))]
+  result = {}
+  for direction, turned in (('text_to_video', 1), ('video_to_text', -1)):
+    scores = stored[direction]
+    if scores.shape != shape[::turned]:
+      raise ValueError(
+          f'{path}: {direction} has shape {scores.shape}, wanted '
+          f'{shape[::turned]} for split {name} of {config.data.name}')
+    result[direction] = scores[np.ix_(*kept[::turned])].astype(np.float32)
+  return result
+
+
+def read_results(workdir):
+  return json.loads((pathlib.Path(workdir) / 'results.json').read_text())

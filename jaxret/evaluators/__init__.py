@@ -1,0 +1,1 @@
+"""From a trained method and a split to results."""

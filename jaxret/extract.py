@@ -1,0 +1,201 @@
+"""Splits ready for use: their files checked, their frames or features read.
+
+The extraction pass runs a video tower over a data set once and stores what it
+gives; it is sharded over devices and processes and goes on where it stopped.
+"""
+import dataclasses
+import functools
+import json
+import pathlib
+from concurrent import futures
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import logging
+from jax.experimental import multihost_utils
+
+from jaxret import sharding
+from jaxret.data import features as features_lib
+from jaxret.data import media, records, sources
+from jaxret.models import names, pretrained
+from jaxret.models import vision as vision_lib
+from jaxret.models.vision import vision_config
+
+
+class Tower(NamedTuple):
+  """A video tower: its VisionConfig, parameters, tokens that it leaves.
+
+  name: what the stored features are fingerprinted with.
+  """
+  config: vision_lib.VisionConfig
+  params: Any
+  tokens_per_clip: int
+  name: str
+
+
+def has_stored_features(config):
+  """Whether `data.features` is a finished data set, an imported one say."""
+  return bool(config.data.features) and records.exists(config.data.features)
+
+
+def open_features(config, name, workdir):
+  """(Split, FeatureStore) of a split whose features were stored elsewhere.
+
+  As the authors, training leaves out videos without features. A test video
+  without them is an error, or zeros with `data.missing_features='zeros'`.
+  """
+  split = sources.load(config.data, name)
+  missing = features_lib.missing_ids(config.data.features, split.videos)
+  if missing and name == 'train':
+    _list_skipped(workdir, name, [
+        {'id': video, 'reason': 'no stored features'} for video in missing])
+    split = split.without(missing)
+  return split, features_lib.FeatureStore(
+      config.data.features, split.videos, config.data.missing_features)
+
+
+def trained_tower(config, params):
+  """The tower of a dual encoder that was trained here."""
+  weights = params['params']['vision']
+  return Tower(vision_config(config.vision), weights,
+               config.vision.tokens_per_clip, sharding.checksum(weights))
+
+
+def pretrained_tower(config, mesh):
+  """The tower of the checkpoint `model.pretrained`, read from its files."""
+  directory = config.model.pretrained
+  if not directory:
+    raise ValueError(
+        'no features and no vision tower: set data.features to stored '
+        'features, or model.pretrained to a model that has a tower')
+  sizes = pretrained.read_config(directory)
+  tower = vision_lib.VisionConfig(
+      **sizes['vision'], dtype=config.vision.dtype,
+      param_dtype=config.vision.param_dtype)
+  pixels = jax.ShapeDtypeStruct(
+      (1, tower.n_frames, tower.image_px, tower.image_px, 3), np.float32)
+  abstract = {'vision': jax.eval_shape(
+      vision_lib.VisionTower(tower).init, jax.random.key(0), pixels)['params']}
+  places = sharding.shardings(mesh, {'params': abstract})['params']
+  params, _ = pretrained.load(
+      pretrained.open_checkpoint(directory), names.VIDEOCHAT_FLASH, abstract,
+      places)
+  return Tower(tower, params['vision'], sizes['tokens_per_clip'],
+               sharding.checksum(params['vision']))
+
+
+def load_split(config, name, workdir):
+  """(Split, media.Frames) less the files that cannot be read.
+
+  Those are listed in `skipped.jsonl` with their reasons. With
+  `data.store_videos` the media are read from one array_record data set, which
+  is made first; pods read few large files better than many small ones.
+  """
+  split = sources.load(
+      config.data, 'test' if config.data.train_on_all else name)
+  split = dataclasses.replace(split, name=name)
+  videos, skipped = split.videos, []
+  if config.data.store_videos:
+    stored = pathlib.Path(workdir) / 'videos' / name
+    skipped = _once(lambda: features_lib.write_videos(stored, split), stored)
+    split = split.without([record['id'] for record in skipped])
+    videos = features_lib.VideoStore(stored, split.videos)
+  frames = frames_of(config, videos)
+  usable, unreadable = frames.scan(progress=jax.process_index() == 0)
+  skipped = skipped + unreadable
+  if skipped:
+    _list_skipped(workdir, name, skipped)
+    if not usable:
+      raise ValueError(
+          f'none of the {len(split.videos)} files of {split.dataset} {name} '
+          f'can be read; the first: {skipped[0]["id"]}: '
+          f'{skipped[0]["reason"]}')
+    kept = split.without([record['id'] for record in unreadable])
+    position = {video.id: i for i, video in enumerate(split.videos)}
+    return kept, _Chosen(frames, [position[v.id] for v in kept.videos])
+  return split, frames
+
+
+class _Chosen:
+  """Visuals of some rows of others."""
+
+  def __init__(self, visuals, rows):
+    self._visuals, self._rows = visuals, rows
+
+  def __len__(self):
+    return len(self._rows)
+
+  def __getitem__(self, index):
+    return self._visuals[self._rows[index]]
+
+
+def frames_of(config, videos):
+  """media.Frames of `videos` as `config.vision` samples them."""
+  vision = config.vision
+  return media.Frames(
+      videos, vision.clips * vision.n_frames, vision.image_px,
+      config.data.limit_s or None, int(config.data.cache_gb * 2 ** 30))
+
+
+def _list_skipped(workdir, name, skipped):
+  """Adds what is new to skipped.jsonl."""
+  logging.warning('%d files of split %s cannot be read and are left out, see '
+                  'skipped.jsonl', len(skipped), name)
+  if jax.process_index():
+    return
+  path = pathlib.Path(workdir) / 'skipped.jsonl'
+  known = set(path.read_text().splitlines()) if path.exists() else set()
+  lines = [json.dumps({**record, 'split': name}) for record in skipped]
+  with path.open('a') as file:
+    file.writelines(line + '\n' for line in lines if line not in known)
+
+
+def _once(write, stored):
+  """What `write` returns on process 0; the others wait for it."""
+  result = write() if jax.process_index() == 0 else []
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(f'written {stored}')
+    result = result or write()
+  return result
+
+
+def store_features(config, workdir, split, frames, tower):
+  """FeatureStore of a split, extracted by `tower` unless it is stored.
+
+  The directory is `data.features`/<split> or features/<split> in the workdir;
+  with several processes all of them must see it.
+  """
+  directory = pathlib.Path(
+      config.data.features or pathlib.Path(workdir) / 'features') / split.name
+  ids = [video.id for video in split.videos]
+  writer = features_lib.FeatureWriter(directory, ids, {
+      'tower': tower.name, 'data': split.dataset,
+      'vision': json.loads(json.dumps(config.vision.to_dict())),
+      'limit_s': config.data.limit_s})
+  if writer.pending():
+    # Each process extracts whole parts on its own devices.
+    mesh = sharding.make_mesh({'data': -1}, jax.local_devices())
+    batch_size = config.data.extract_batch_size
+    batch_size = -(-batch_size // mesh.size) * mesh.size
+    params = jax.device_put(
+        sharding.to_host(tower.params), sharding.replicated(mesh))
+    with futures.ThreadPoolExecutor() as pool:
+      writer.run(
+          functools.partial(_extract, tower, params, mesh, frames, pool),
+          batch_size, jax.process_index(), jax.process_count(),
+          progress=jax.process_index() == 0)
+  _once(writer.finish, directory)
+  return features_lib.FeatureStore(directory, split.videos)
+
+
+def _extract(tower, params, mesh, frames, pool, indices):
+  batch = np.stack(list(pool.map(lambda i: frames[int(i)], indices)))
+  batch = jax.device_put(batch, sharding.batch_sharding(mesh))
+  encoded = _encode(tower.config, tower.tokens_per_clip, params, batch)
+  return np.asarray(encoded, np.float32)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _encode(config, tokens_per_clip, params, frames):
+  return vision_lib.encode_clips(config, params, frames, tokens_per_clip)

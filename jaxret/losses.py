@@ -1,0 +1,132 @@
+"""Losses, one value per example in float32; the training step takes the mean.
+
+None of them knows a model: they take hidden states, matrices and masks. Under
+`jit` with a sharded batch they see the global batch, so the negatives of all
+devices are in and the gradients are the true global ones.
+"""
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+
+def token_log_likelihood(terms, targets, block_size=8192):
+  """log softmax of (sum of left @ right) at the targets, blockwise.
+
+  The logits [M, V] never exist at once: a running log-sum-exp goes over blocks
+  of the vocabulary, and the backward pass recomputes them.
+
+  Args:
+    terms: [(left [..., D], right [D, V])], their products sum to the logits
+      (two of them with LoRA on the head).
+    targets: int [...], in [0, V).
+    block_size: of the vocabulary; a multiple of 128 suits accelerators.
+
+  Returns:
+    float32 [...].
+  """
+  vocab_size = terms[0][1].shape[-1]
+  shape = targets.shape
+  lefts = [left.reshape(-1, left.shape[-1]) for left, _ in terms]
+  rights = [right for _, right in terms]
+  targets = targets.reshape(-1)
+  blocks = math.ceil(vocab_size / block_size)
+  if blocks == 1:
+    out = _block(lefts, rights, targets, 0, vocab_size, vocab_size)
+    return (out[1] - out[0]).reshape(shape)
+  size = math.ceil(vocab_size / blocks / 128) * 128
+
+  @functools.partial(jax.checkpoint, prevent_cse=False)
+  def body(carry, index):
+    lse, picked = carry
+    # The last block is moved back inside; columns seen before are masked.
+    first = jnp.minimum(index * size, vocab_size - size)
+    part = [jax.lax.dynamic_slice_in_dim(right, first, size, -1)
+            for right in rights]
+    block_lse, block_picked = _block(
+        lefts, part, targets, first, size, vocab_size, index * size)
+    return (jnp.logaddexp(lse, block_lse), picked + block_picked), None
+
+  start = (jnp.full(targets.shape, -jnp.inf), jnp.zeros(targets.shape))
+  (lse, picked), _ = jax.lax.scan(body, start, jnp.arange(
+      math.ceil(vocab_size / size)))
+  return (picked - lse).reshape(shape)
+
+
+def _block(lefts, rights, targets, first, size, vocab_size, fresh=0):
+  """Log-sum-exp and target logits [M] of the columns from `first` on.
+
+  Columns before `fresh` belong to an earlier block and do not count.
+  """
+  logits = sum(
+      jnp.matmul(left, right, preferred_element_type=jnp.float32)
+      for left, right in zip(lefts, rights))
+  column = first + jnp.arange(size)
+  if size != vocab_size:
+    logits = jnp.where(column >= fresh, logits, -jnp.inf)
+  local = targets - first
+  inside = (targets >= fresh) & (local >= 0) & (local < size)
+  picked = jnp.take_along_axis(
+      logits, jnp.clip(local, 0, size - 1)[:, None], 1)[:, 0]
+  return (jax.nn.logsumexp(logits, -1), jnp.where(inside, picked, 0.0))
+
+
+def token_mean(log_likelihood, mask):
+  """Negative log-likelihoods whose mean over B is the mean over all tokens.
+
+  BLiM's VTG loss averages over the label tokens of the micro-batch, not per
+  caption (spec §3): a long caption counts more than a short one.
+
+  Args:
+    log_likelihood: float32 [B, T]; mask: bool [B, T], True = a label.
+
+  Returns:
+    float32 [B].
+  """
+  total = jnp.sum(jnp.where(mask, -log_likelihood, 0.0), -1)
+  return total * (mask.shape[0] / jnp.maximum(jnp.sum(mask), 1))
+
+
+def clip_log_likelihood(queries, vocabulary, targets):
+  """log P(clip k of video target | queries) over a video vocabulary.
+
+  logits[b, k, n] = <queries[b, k], vocabulary[n, k]> / sqrt(Dv): clip k is
+  compared with clip k of the other videos only (spec §3).
+
+  Args:
+    queries: [B, K, Dv]; vocabulary: [N, K, Dv], may be sharded over N.
+    targets: int [B], rows of the vocabulary.
+
+  Returns:
+    float32 [B, K].
+  """
+  logits = jnp.einsum('BKD,NKD->BKN', queries, vocabulary,
+                      preferred_element_type=jnp.float32)
+  logits = logits * vocabulary.shape[-1] ** -0.5
+  picked = jnp.take_along_axis(logits, targets[:, None, None], -1)[..., 0]
+  return picked - jax.nn.logsumexp(logits, -1)
+
+
+def info_nce(queries, candidates, temperature, labels):
+  """Symmetric in-batch contrastive loss (Radford et al. 2021).
+
+  Pairs that share a label (two captions of one video in a batch) are not each
+  other's negatives.
+
+  Args:
+    queries, candidates: [B, D], unit vectors; temperature: scalar, logits are
+      divided by it; labels: int [B].
+
+  Returns:
+    float32 [B], the mean of both directions.
+  """
+  logits = jnp.einsum('QD,CD->QC', queries, candidates,
+                      preferred_element_type=jnp.float32) / temperature
+  own = jnp.eye(logits.shape[0], dtype=bool)
+  same = (labels[:, None] == labels[None]) & ~own
+  logits = jnp.where(same, -jnp.inf, logits)
+  diagonal = jnp.diagonal(logits)
+  rows = jax.nn.logsumexp(logits, 1) - diagonal
+  columns = jax.nn.logsumexp(logits, 0) - diagonal
+  return (rows + columns) / 2

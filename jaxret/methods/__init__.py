@@ -1,0 +1,15 @@
+"""One published system per module, as pure functions."""
+import importlib
+
+NAMES = ('blim', 'dual_encoder')
+
+
+def get(name):
+  """The module of a method, which offers `method(config, tokenizer)`.
+
+  Raises ValueError for an unknown name.
+  """
+  if name not in NAMES:
+    raise ValueError(
+        f'unknown method {name!r}: config.method is one of {", ".join(NAMES)}')
+  return importlib.import_module(f'jaxret.methods.{name}')

@@ -1,0 +1,229 @@
+"""BLiM: text-video retrieval by likelihood in both directions.
+
+Source: arXiv 2507.23284 and the authors' code; the departures are in README.
+"""
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxret import losses, sharding
+from jaxret.data import text as text_lib
+from jaxret.methods import base
+from jaxret.models import decoder as decoder_lib
+from jaxret.models import lora as lora_lib
+from jaxret.models import names, pretrained
+from jaxret.models import vlm as vlm_lib
+from jaxret.scoring import likelihood
+
+
+def model_config(config, tokenizer):
+  """The VlmConfig of `config.model`; a checkpoint's own sizes come first."""
+  m = config.model
+  sizes = {name: m[name] for name in (
+      'width', 'mlp_width', 'layers', 'heads', 'kv_heads', 'head_width',
+      'rope_theta', 'norm_eps', 'tie_embeddings')}
+  sizes['vocab_size'] = m.vocab_size or tokenizer.vocab_size
+  visual_width = m.visual_width
+  if m.pretrained:
+    found = pretrained.read_config(m.pretrained)
+    sizes.update(found['decoder'])
+    visual_width = found['visual_width']
+  lora_scale = m.lora.alpha / m.lora.rank if m.lora.rank else 1.0
+  return vlm_lib.VlmConfig(
+      decoder_lib.DecoderConfig(
+          **sizes, dtype=m.dtype, param_dtype=m.param_dtype, remat=m.remat,
+          lora_scale=lora_scale, lora_dropout=m.lora.dropout),
+      visual_width, m.clips, m.tokens_per_clip)
+
+
+def method(config, tokenizer):
+  """The Method of `config`; `tokenizer` as data.text.load_tokenizer returns."""
+  vlm = model_config(config, tokenizer)
+  lora = config.model.lora
+  init_all = functools.partial(init, vlm, lora.targets, lora.rank)
+  load = None
+  if config.model.pretrained:
+    load = functools.partial(_load, init_all, config.model.pretrained)
+  return base.Method(
+      name='blim', init=init_all, load=load,
+      loss=functools.partial(loss, vlm),
+      examples=functools.partial(
+          BlimExamples, prompts(config, vlm, tokenizer)),
+      trainable=tuple(config.model.trainable),
+      train_flops=functools.partial(
+          vlm_lib.train_flops, vlm, bool(lora.rank)),
+      tokens=lambda batch: int(
+          batch['labels'].shape[0] * batch['visual_prefix_length'][0]
+          + batch['label_length'].sum()
+          + batch['text_prefix_length'].sum()
+          + batch['labels'].shape[0] * vlm.clips))
+
+
+def prompts(config, vlm, tokenizer):
+  return text_lib.BlimPrompts(
+      tokenizer, text_lib.INSTRUCTIONS[config.data.name],
+      vlm.clips * vlm.tokens_per_clip, vlm.clips,
+      config.data.max_caption_tokens or None)
+
+
+def scoring_prompts(prompts, texts):
+  """likelihood.Prompts of a set of texts (Items)."""
+  return likelihood.Prompts(
+      prompts.vtg_prefix,
+      tuple(prompts.vtg_suffix(t.text, t.id) for t in texts),
+      tuple(prompts.tvg_prefix(t.text, t.id) for t in texts),
+      prompts.prior_prefix_length, text_lib.VISUAL)
+
+
+def init(vlm, targets, rank, key):
+  """Random parameters: the whole model, and LoRA factors if rank > 0."""
+  base_key, lora_key = jax.random.split(key)
+  features = jnp.zeros((1, vlm.clips, vlm.tokens_per_clip, vlm.visual_width))
+  tokens = jnp.full((1, vlm.clips * vlm.tokens_per_clip + 1), vlm_lib.VISUAL)
+  params = vlm.module().init(base_key, features, tokens)
+  if rank:
+    params['lora'] = lora_lib.init(lora_key, params['params'], targets, rank)
+  return params
+
+
+class BlimExamples:
+  """One example per caption, padded to the longest of the split.
+
+  video_vocabulary: float32 [V, clips, Dv], the token means of every video of
+  the split, in the order of the split (the authors sort by id: the same set).
+  """
+
+  def __init__(self, prompts, split, visuals):
+    self.ids = [text.id for text in split.texts]
+    self._visuals, self._video = visuals, split.text_video
+    self._labels = [prompts.vtg_suffix(t.text, t.id) for t in split.texts]
+    self._prefixes = [prompts.tvg_prefix(t.text, t.id) for t in split.texts]
+    self._label_size = max(map(len, self._labels))
+    self._prefix_size = max(map(len, self._prefixes))
+    self._prefix = np.asarray(prompts.vtg_prefix, np.int32)
+    self.constants = {
+        'visual_prefix': self._prefix,
+        'video_vocabulary': video_vocabulary(visuals, len(split.videos))}
+
+  def __len__(self):
+    return len(self.ids)
+
+  def __getitem__(self, index):
+    labels, prefix = self._labels[index], self._prefixes[index]
+    video = self._video[index]
+    return {
+        'features': self._visuals[int(video)],
+        'video_index': np.int32(video),
+        'labels': likelihood.stack([labels], self._label_size)[0],
+        'label_length': np.int32(len(labels)),
+        'text_prefix': likelihood.stack([prefix], self._prefix_size)[0],
+        'text_prefix_length': np.int32(len(prefix)),
+        'visual_prefix_length': np.int32(len(self._prefix))}
+
+
+def video_vocabulary(visuals, n_videos):
+  """Token means of the raw features, float32 [V, clips, Dv] (spec §1)."""
+  return np.stack([
+      visuals[i].astype(np.float32).mean(1) for i in range(n_videos)])
+
+
+def loss(vlm, params, constants, batch, key):
+  """VTG + TVG, weights 1:1 (spec §3); see base.Method.
+
+  constants: visual_prefix int [S], video_vocabulary float32 [N, clips, Dv].
+  batch: as `BlimExamples` gives it, with a leading B.
+  """
+  def apply(method, *args, fold=0):
+    rngs = None
+    if key is not None:
+      rngs = {'dropout': jax.random.fold_in(key, fold)}
+    return vlm.module().apply(params, *args, method=method, rngs=rngs)
+  vtg = _vtg_loss(apply, constants['visual_prefix'], batch)
+  tvg = _tvg_loss(apply, vlm.clips, constants['video_vocabulary'], batch)
+  metrics = {'vtg_loss': jnp.mean(vtg), 'tvg_loss': jnp.mean(tvg)}
+  return vtg + tvg, metrics
+
+
+def _vtg_loss(apply, visual_prefix, batch):
+  labels, length = batch['labels'], batch['label_length']
+  prefix = jnp.broadcast_to(
+      visual_prefix, (labels.shape[0], visual_prefix.shape[0]))
+  tokens = jnp.concatenate([prefix, labels[:, :-1]], 1)
+  visual = apply('visual_tokens', batch['features'], fold=0)
+  x = apply('embed', tokens, visual)
+  hidden = apply('hidden', x, visual_prefix.shape[0] + length - 1, fold=1)
+  # Row S - 1, the last of the prefix, predicts the first label.
+  rows = hidden[:, visual_prefix.shape[0] - 1:]
+  value = losses.token_log_likelihood(
+      apply('vocabulary_terms', rows, fold=2), labels)
+  return losses.token_mean(
+      value, decoder_lib.length_mask(length, labels.shape[1]))
+
+
+def _tvg_loss(apply, clips, vocabulary, batch):
+  length = batch['text_prefix_length'][:, None]
+  tokens = jnp.pad(batch['text_prefix'], ((0, 0), (0, clips - 1)))
+  place = jnp.arange(tokens.shape[1])
+  # Clips are inputs up to the last but one: nothing is predicted after it.
+  is_clip = (place >= length) & (place < length + clips - 1)
+  tokens = jnp.where(is_clip, vlm_lib.VISUAL, tokens)
+  x = apply('embed', tokens, apply('clip_tokens', batch['features'], fold=3))
+  hidden = apply('hidden', x, length[:, 0] + clips - 1, fold=4)
+  rows = jnp.take_along_axis(
+      hidden, (length - 1 + jnp.arange(clips))[..., None], 1)
+  value = losses.clip_log_likelihood(
+      apply('clip_queries', rows), vocabulary, batch['video_index'])
+  return -jnp.mean(value, -1)
+
+
+@functools.lru_cache
+def likelihood_model(vlm):
+  """What scoring needs of the model; cached, so that `jit` compiles once."""
+  module = vlm.module()
+
+  def apply(method):
+    return lambda params, *args: module.apply(params, *args, method=method)
+
+  def visual_prefix(params, tokens, features, lengths):
+    x = module.apply(
+        params, tokens, apply('visual_tokens')(params, features),
+        method='embed')
+    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+    return apply('prefix')(params, x, positions, lengths)
+
+  def text_prefix(params, tokens, positions, lengths):
+    x = apply('embed')(params, tokens)
+    return apply('prefix')(params, x, positions, lengths)
+
+  return likelihood.LikelihoodModel(
+      visual_prefix, text_prefix, apply('suffix'),
+      lambda params, tokens: module.apply(
+          params, tokens, method=lambda m, t: m.decoder.embed_tokens(t)),
+      apply('clip_tokens'), apply('vocabulary_terms'), apply('clip_queries'))
+
+
+def _load(init_all, directory, key, mesh):
+  """Pretrained parameters on the mesh; what the checkpoint lacks is made.
+
+  As the authors: the TVG projector starts as a copy of the VTG one, the
+  visual head and the LoRA factors at random.
+  """
+  abstract = jax.eval_shape(init_all, key)
+  places = sharding.shardings(mesh, abstract)
+  params, missing = pretrained.load(
+      pretrained.open_checkpoint(directory), names.VIDEOCHAT_FLASH,
+      abstract['params'], places['params'])
+  def fresh(pick):
+    return jax.jit(lambda key: pick(init_all(key)),
+                   out_shardings=pick(places))(key)
+  if any(path.startswith('projector/tvg') for path in missing):
+    params['projector']['tvg'] = jax.tree.map(
+        jnp.copy, params['projector']['vtg'])
+  if 'visual_head/kernel' in missing:
+    params['visual_head'] = fresh(lambda tree: tree['params']['visual_head'])
+  params = {'params': params}
+  if 'lora' in abstract:
+    params['lora'] = fresh(lambda tree: tree['lora'])
+  return params

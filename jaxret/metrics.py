@@ -1,0 +1,222 @@
+"""Retrieval metrics from score matrices, in NumPy.
+
+scores: [Q, C], any float type, higher is better, Q queries, C candidates.
+relevant: Q arrays of candidate indices, each at least one long.
+
+Rows are handled in blocks, so that memory beyond the matrix itself stays
+small. Where a relevant and another candidate have the same score, the other
+one is ranked before it, so that a constant score is no success.
+"""
+import numpy as np
+
+RECALL_AT = (1, 5, 10)
+_BLOCK_CELLS = 1 << 21
+
+
+def ranks(scores, relevant, ties='pessimistic'):
+  """1-based rank of the best relevant candidate of each query, int64 [Q].
+
+  ties: 'pessimistic' ranks a candidate that is not relevant before a relevant
+    one of the same score; 'released' takes the order of the authors' code
+    (get_recall in training_utils.py): ascending argsort, reversed. Their
+    argsort is not stable, so that ties there depend on the machine; ours is,
+    and among equal scores the later candidate comes first.
+
+  Raises ValueError where a score is NaN, or where `relevant` does not fit.
+  """
+  if ties not in ('pessimistic', 'released'):
+    raise ValueError(f"ties={ties!r}; wanted 'pessimistic' or 'released'")
+  rank_rows = _pessimistic_ranks if ties == 'pessimistic' else _released_ranks
+  return np.concatenate([
+      rank_rows(block, columns, starts)
+      for block, columns, starts in _blocks(scores, relevant)])
+
+
+def recall_at_k(ranks, k):
+  """Percent of queries with a relevant candidate among the first k."""
+  return 100.0 * float(np.mean(np.asarray(ranks) <= k))
+
+
+def median_rank(ranks):
+  """Median of the 1-based ranks."""
+  return float(np.median(ranks))
+
+
+def mean_rank(ranks):
+  """Mean of the 1-based ranks."""
+  return float(np.mean(ranks))
+
+
+def mrr(ranks):
+  """Mean reciprocal rank, 0 to 1."""
+  return float(np.mean(1.0 / np.asarray(ranks, np.float64)))
+
+
+def ndcg_at_k(scores, relevant, k):
+  """Normalised discounted cumulative gain of the first k, 0 to 1.
+
+  Gains are 1 for relevant candidates, discounts 1 / log2(1 + rank); the best
+  possible order of each query has 1. Mean over the queries.
+  """
+  values = []
+  for hits in _ranked_hits(scores, relevant):
+    discounts = 1.0 / np.log2(np.arange(2, hits.shape[1] + 2))[:k]
+    ideal = np.cumsum(discounts)
+    n_ideal = np.minimum(hits.sum(axis=1), len(discounts))
+    values.append(hits[:, :k] @ discounts / ideal[n_ideal - 1])
+  return float(np.mean(np.concatenate(values)))
+
+
+def mean_average_precision(scores, relevant):
+  """Mean over the queries of the precision at each relevant one, 0 to 1."""
+  values = []
+  for hits in _ranked_hits(scores, relevant):
+    found = np.cumsum(hits, axis=1)
+    precision = found / np.arange(1, hits.shape[1] + 1)
+    values.append((precision * hits).sum(axis=1) / found[:, -1])
+  return float(np.mean(np.concatenate(values)))
+
+
+def bootstrap_interval(values, confidence=0.95, n_resamples=2000, seed=0):
+  """Percentile bootstrap interval of 100 x the mean of `values`.
+
+  values: [Q], one per query, for instance whether it was answered; queries
+    are drawn with replacement.
+  Returns (low, high) in percent. Deterministic by seed.
+  """
+  values = np.asarray(values, np.float64)
+  generator = np.random.default_rng(seed)
+  n_rows = max(1, _BLOCK_CELLS // len(values))
+  means = []
+  for start in range(0, n_resamples, n_rows):
+    shape = (min(n_rows, n_resamples - start), len(values))
+    means.append(values[generator.integers(len(values), size=shape)].mean(1))
+  tail = 50.0 * (1 - confidence)
+  low, high = np.percentile(np.concatenate(means), [tail, 100 - tail])
+  return 100.0 * float(low), 100.0 * float(high)
+
+
+def summary(ranks, seed=0):
+  """The numbers of one row of results.json from 1-based ranks [Q].
+
+  Recall and its 95 % interval are in percent; mrr is between 0 and 1.
+  """
+  interval = bootstrap_interval(np.asarray(ranks) <= 1, seed=seed)
+  return {
+      **{f'recall_at_{k}': recall_at_k(ranks, k) for k in RECALL_AT},
+      'median_rank': median_rank(ranks),
+      'mean_rank': mean_rank(ranks),
+      'mrr': mrr(ranks),
+      'recall_at_1_ci95': list(interval),
+  }
+
+
+def released_recall(scores, relevant):
+  """Recall as the authors' code counts it (get_recall, training_utils.py).
+
+  Ties are in the order of a reversed argsort, and a matrix with any exact 0
+  has recall 0. Returns {'recall_at_1': percent, ...}.
+  """
+  if np.any(np.asarray(scores) == 0):
+    return {f'recall_at_{k}': 0.0 for k in RECALL_AT}
+  released = ranks(scores, relevant, ties='released')
+  return {f'recall_at_{k}': recall_at_k(released, k) for k in RECALL_AT}
+
+
+def top(scores, relevant, k):
+  """Indices of the first k candidates of one query, ties against us.
+
+  scores: [C]; relevant: indices. Returns int64 [min(k, C)], best first; the
+  order is the one that `ranks` counts in.
+  """
+  scores = np.asarray(scores)
+  is_relevant = np.isin(np.arange(len(scores)), relevant)
+  return np.lexsort((is_relevant, -scores))[:k]
+
+
+def first_counts(scores):
+  """How often each candidate is ranked first over the queries, int64 [C]."""
+  scores = np.asarray(scores)
+  return np.bincount(np.argmax(scores, axis=1), minlength=scores.shape[1])
+
+
+def skewness(counts):
+  """Third standardised moment: large where a few candidates are hubs.
+
+  The usual number for hubness (Radovanovic et al., JMLR 2010, equation 1);
+  0 where all counts are equal.
+  """
+  deviations = np.asarray(counts, np.float64) - np.mean(counts)
+  spread = np.sqrt(np.mean(deviations ** 2))
+  return float(np.mean(deviations ** 3) / spread ** 3) if spread else 0.0
+
+
+def _blocks(scores, relevant):
+  """Yields (scores [b, C], columns [n], starts [b]) for blocks of rows.
+
+  columns[starts[i]:starts[i + 1]] are the relevant candidates of row i of the
+  block, without repeats, in ascending order.
+  """
+  scores = np.asarray(scores)
+  n_queries, n_candidates = _check(scores, relevant)
+  rows = np.repeat(np.arange(n_queries), [len(r) for r in relevant])
+  columns = np.concatenate([np.asarray(r, np.int64) for r in relevant])
+  wrong = np.flatnonzero((columns < 0) | (columns >= n_candidates))
+  if wrong.size:
+    raise ValueError(
+        f'query {rows[wrong[0]]} has the relevant candidate '
+        f'{columns[wrong[0]]}; there are {n_candidates} candidates')
+  rows, columns = np.divmod(np.unique(rows * n_candidates + columns),
+                            n_candidates)
+  n_rows = max(1, _BLOCK_CELLS // n_candidates)
+  for start in range(0, n_queries, n_rows):
+    block = scores[start:start + n_rows]
+    nan_rows = np.flatnonzero(np.isnan(block).any(axis=1))
+    if nan_rows.size:
+      raise ValueError(f'scores of query {start + nan_rows[0]} contain NaN; '
+                       'a score must be a number')
+    first, last = np.searchsorted(rows, [start, start + len(block)])
+    starts = np.searchsorted(rows[first:last],
+                             np.arange(start, start + len(block)))
+    yield block, columns[first:last], starts
+
+
+def _check(scores, relevant):
+  if scores.ndim != 2 or 0 in scores.shape:
+    raise ValueError(f'scores have the shape {scores.shape}; wanted [Q, C]')
+  if len(relevant) != len(scores):
+    raise ValueError(f'scores have {len(scores)} rows, but `relevant` has '
+                     f'{len(relevant)} entries; wanted one per query')
+  for query, indices in enumerate(relevant):
+    if len(indices) == 0:
+      raise ValueError(f'query {query} has no relevant candidate; leave it out')
+  return scores.shape
+
+
+def _row_of_each(columns, starts):
+  return np.repeat(np.arange(len(starts)), np.diff([*starts, len(columns)]))
+
+
+def _pessimistic_ranks(block, columns, starts):
+  values = block[_row_of_each(columns, starts), columns]
+  best = np.maximum.reduceat(values, starts)
+  n_at_least = np.count_nonzero(block >= best[:, None], axis=1)
+  is_best = values == best[_row_of_each(columns, starts)]
+  return 1 + n_at_least - np.add.reduceat(is_best.astype(np.int64), starts)
+
+
+def _released_ranks(block, columns, starts):
+  order = np.argsort(block, axis=1, kind='stable')[:, ::-1]
+  positions = np.empty_like(order)
+  np.put_along_axis(positions, order, np.arange(block.shape[1])[None], axis=1)
+  values = positions[_row_of_each(columns, starts), columns]
+  return 1 + np.minimum.reduceat(values, starts)
+
+
+def _ranked_hits(scores, relevant):
+  """Yields bool [b, C]: whether the candidate at each rank is relevant."""
+  for block, columns, starts in _blocks(scores, relevant):
+    is_relevant = np.zeros(block.shape, bool)
+    is_relevant[_row_of_each(columns, starts), columns] = True
+    order = np.lexsort((is_relevant, -block), axis=1)
+    yield np.take_along_axis(is_relevant, order, axis=1)

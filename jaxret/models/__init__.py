@@ -1,0 +1,1 @@
+"""The networks: the only place where Flax Linen is used."""

@@ -1,0 +1,60 @@
+"""Low-rank adaptation as parameters of their own, beside a frozen base.
+
+Source: Hu et al. 2021 (arXiv 2106.09685), with PEFT's initial values.
+"""
+import re
+
+import flax.traverse_util as traverse
+import jax
+import jax.numpy as jnp
+
+
+def init(key, params, targets, rank):
+  """The `lora` collection for the kernels that a regex of `targets` names.
+
+  Args:
+    key: a JAX key.
+    params: the base parameters, a nested dict (arrays or their shapes).
+    targets: regexes, matched in full against a kernel's path without
+      '/kernel', e.g. r'decoder/layers/attention/[qkvo]'.
+    rank: of the factors.
+
+  Returns:
+    A nested dict with float32 `a` [..., inputs, rank], uniform as PEFT draws
+    it (Kaiming, a = sqrt(5): +-1/sqrt(inputs)), and `b` [..., rank, features],
+    zero.
+
+  Raises:
+    ValueError: if a regex names no kernel.
+  """
+  flat = traverse.flatten_dict(params, sep='/')
+  kernels = {path.removesuffix('/kernel'): leaf for path, leaf in flat.items()
+             if path.endswith('/kernel')}
+  chosen = {}
+  for target in targets:
+    named = [path for path in kernels if re.fullmatch(target, path)]
+    if not named:
+      raise ValueError(f'lora target {target!r} names no kernel; there are: '
+                       f'{", ".join(sorted(kernels))}')
+    chosen.update((path, kernels[path]) for path in named)
+  tree = {}
+  for index, (path, kernel) in enumerate(sorted(chosen.items())):
+    *stack, inputs, features = kernel.shape
+    bound = inputs ** -0.5
+    tree[f'{path}/a'] = jax.random.uniform(
+        jax.random.fold_in(key, index), (*stack, inputs, rank), jnp.float32,
+        -bound, bound)
+    tree[f'{path}/b'] = jnp.zeros((*stack, rank, features), jnp.float32)
+  return traverse.unflatten_dict(tree, sep='/')
+
+
+def merge(params, lora, scale):
+  """Base parameters with the low-rank terms folded in, in float32."""
+  flat = traverse.flatten_dict(params, sep='/')
+  terms = traverse.flatten_dict(lora, sep='/')
+  for path in {name.rpartition('/')[0] for name in terms}:
+    kernel = flat[f'{path}/kernel']
+    update = scale * (terms[f'{path}/a'] @ terms[f'{path}/b'])
+    flat[f'{path}/kernel'] = (
+        kernel.astype(jnp.float32) + update).astype(kernel.dtype)
+  return traverse.unflatten_dict(flat, sep='/')

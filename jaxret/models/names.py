@@ -1,0 +1,120 @@
+"""Which checkpoint tensor fills which parameter: tables, no code.
+
+A weight's `path` is ours, '/'-joined; its `key` is the checkpoint's. '{layer}'
+in a key stacks the layers on a leading axis. Transforms:
+  copy       as it is
+  transpose  PyTorch's [out, in] to our kernels' [in, out]
+  patch      a convolution [D, 3, 1, y, x] to a kernel [y * x * 3, D], its rows
+             in the order row, column, channel
+An `optional` weight may be absent: whoever loads fills it. A checkpoint may
+hold `spare_layers` more layers than the model runs.
+"""
+from typing import NamedTuple
+
+
+class Weight(NamedTuple):
+  path: str
+  key: str
+  transform: str = 'copy'
+  optional: bool = False
+  spare_layers: int = 0
+
+
+def within(table, path_prefix='', key_prefix='', **changes):
+  """The table with prefixed paths and keys, and other fields changed."""
+  return tuple(
+      weight._replace(path=path_prefix + weight.path,
+                      key=key_prefix + weight.key, **changes)
+      for weight in table)
+
+
+DECODER_LAYER = (
+    Weight('attention_norm/scale', 'input_layernorm.weight'),
+    Weight('attention/q/kernel', 'self_attn.q_proj.weight', 'transpose'),
+    Weight('attention/q/bias', 'self_attn.q_proj.bias'),
+    Weight('attention/k/kernel', 'self_attn.k_proj.weight', 'transpose'),
+    Weight('attention/k/bias', 'self_attn.k_proj.bias'),
+    Weight('attention/v/kernel', 'self_attn.v_proj.weight', 'transpose'),
+    Weight('attention/v/bias', 'self_attn.v_proj.bias'),
+    Weight('attention/o/kernel', 'self_attn.o_proj.weight', 'transpose'),
+    Weight('mlp_norm/scale', 'post_attention_layernorm.weight'),
+    Weight('mlp/gate/kernel', 'mlp.gate_proj.weight', 'transpose'),
+    Weight('mlp/up/kernel', 'mlp.up_proj.weight', 'transpose'),
+    Weight('mlp/down/kernel', 'mlp.down_proj.weight', 'transpose'),
+)
+
+# Qwen2. Without `lm_head` among the parameters the embedding is its head.
+DECODER = (
+    Weight('decoder/embed/embedding', 'model.embed_tokens.weight'),
+    *within(DECODER_LAYER, 'decoder/layers/', 'model.layers.{layer}.'),
+    Weight('decoder/final_norm/scale', 'model.norm.weight'),
+    Weight('decoder/lm_head/kernel', 'lm_head.weight', 'transpose'),
+)
+
+PROJECTOR = (
+    Weight('in/kernel', '0.weight', 'transpose'),
+    Weight('in/bias', '0.bias'),
+    Weight('out/kernel', '2.weight', 'transpose'),
+    Weight('out/bias', '2.bias'),
+)
+
+# The released checkpoint has neither the TVG projector, which starts as a copy
+# of the other, nor the visual head, which starts at random.
+BLIM_HEADS = (
+    *within(PROJECTOR, 'projector/vtg/', 'model.mm_projector.mlp.'),
+    *within(PROJECTOR, 'projector/tvg/', 'model.mm_projector.tvg_mlp.',
+            optional=True),
+    Weight('visual_head/kernel', 'visual_head.weight', 'transpose', True),
+)
+
+VISION_BLOCK = (
+    Weight('attention_norm/scale', 'norm1.weight'),
+    Weight('attention_norm/bias', 'norm1.bias'),
+    Weight('attention/qkv/kernel', 'attn.qkv.weight', 'transpose'),
+    Weight('attention/q_bias', 'attn.q_bias'),
+    Weight('attention/v_bias', 'attn.v_bias'),
+    Weight('attention/out/kernel', 'attn.proj.weight', 'transpose'),
+    Weight('attention/out/bias', 'attn.proj.bias'),
+    Weight('mlp_norm/scale', 'norm2.weight'),
+    Weight('mlp_norm/bias', 'norm2.bias'),
+    Weight('mlp/in/kernel', 'mlp.fc1.weight', 'transpose'),
+    Weight('mlp/in/bias', 'mlp.fc1.bias'),
+    Weight('mlp/out/kernel', 'mlp.fc2.weight', 'transpose'),
+    Weight('mlp/out/bias', 'mlp.fc2.bias'),
+)
+
+# UMT. `mm_vision_select_layer` is -2, so the last block of pre-training, if a
+# checkpoint has kept it, does not run.
+VISION = (
+    Weight('vision/patch/kernel', 'encoder.patch_embed.proj.weight', 'patch'),
+    Weight('vision/patch/bias', 'encoder.patch_embed.proj.bias'),
+    *within(VISION_BLOCK, 'vision/blocks/', 'encoder.blocks.{layer}.',
+            spare_layers=1),
+    Weight('vision/final_norm/scale', 'encoder.vision_layernorm.weight'),
+    Weight('vision/final_norm/bias', 'encoder.vision_layernorm.bias'),
+)
+
+VISION_PREFIX = 'model.vision_tower.vision_tower.'
+
+VIDEOCHAT_FLASH = DECODER + BLIM_HEADS + within(VISION, '', VISION_PREFIX)
+
+# (regex of a key, why it may stay unused). Matched in full.
+IGNORED = (
+    (r'(.*\.)?rotary_emb\.inv_freq', 'rotary frequencies, which we compute'),
+    (r'(.*\.)?encoder\.(img_)?pos_embed', 'fixed positions, which we compute'),
+    (r'model\.image_newline', 'separates rows of tiled images, never of video'),
+)
+
+
+def _adapters(table):
+  for weight in table:
+    if weight.transform == 'transpose' and weight.path.endswith('/kernel'):
+      for ours, theirs in (('a', 'lora_A'), ('b', 'lora_B')):
+        yield weight._replace(
+            path=f'{weight.path.removesuffix("kernel")}{ours}',
+            key=f'{weight.key.removesuffix("weight")}{theirs}.weight',
+            optional=True)
+
+
+# LoRA factors of every linear layer that an adapter may train.
+LORA = tuple(_adapters(DECODER + BLIM_HEADS))

@@ -1,0 +1,136 @@
+"""BLiM's model: decoder, two projectors and the visual head.
+
+Source: VideoChat-Flash (arXiv 2501.00574) and BLiM (arXiv 2507.23284).
+"""
+import dataclasses
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jaxret.models import decoder as decoder_lib
+from jaxret.models import layers
+
+VISUAL = -200  # placeholder token, one for each visual embedding
+
+
+class Projector(nn.Module):
+  """Linear, exact GELU, linear: visual features into the decoder's width."""
+  config: decoder_lib.DecoderConfig
+
+  @nn.compact
+  def __call__(self, x):
+    c = self.config
+    x = c.dense(c.width, use_bias=True, name='in')(x)
+    return c.dense(c.width, use_bias=True, name='out')(
+        nn.gelu(x, approximate=False))
+
+
+class Projectors(nn.Module):
+  config: decoder_lib.DecoderConfig
+
+  def setup(self):
+    self.vtg = Projector(self.config)
+    self.tvg = Projector(self.config)
+
+
+class Vlm(nn.Module):
+  """Scores text given video (VTG) and video given text (TVG)."""
+  config: decoder_lib.DecoderConfig
+  visual_width: int
+
+  def setup(self):
+    c = self.config
+    self.decoder = decoder_lib.Decoder(c)
+    self.projector = Projectors(c)
+    # float32 as in the authors' code: it is trained whole, not by LoRA.
+    self.visual_head = layers.Dense(
+        self.visual_width, kernel_init=nn.initializers.normal(0.02))
+
+  def visual_tokens(self, features):
+    """features [..., clips, tokens, Dv] -> [..., clips * tokens, D]."""
+    x = self.projector.vtg(features)
+    return x.reshape(*x.shape[:-3], -1, x.shape[-1])
+
+  def clip_tokens(self, features):
+    """features [..., clips, tokens, Dv] -> [..., clips, D].
+
+    Projected first, then averaged over the tokens of a clip (spec §1).
+    """
+    return jnp.mean(self.projector.tvg(features), -2)
+
+  def embed(self, tokens, visual=None):
+    """Token embeddings with the visual ones at the placeholders, in order.
+
+    tokens int [B, T]; visual [B, n, D], n >= the placeholders of a row.
+    """
+    x = self.decoder.embed_tokens(tokens)
+    if visual is None:
+      return x
+    is_visual = tokens == VISUAL
+    order = jnp.maximum(jnp.cumsum(is_visual, -1) - 1, 0)
+    placed = jnp.take_along_axis(visual, order[..., None], 1)
+    return jnp.where(is_visual[..., None], placed.astype(x.dtype), x)
+
+  def hidden(self, x, lengths, keys=None):
+    """Causal hidden states of right-padded rows.
+
+    x [B, T, D], lengths int [B]; keys bool [B, T] further hides keys (the
+    masks of candidate prior normalization).
+    """
+    length = x.shape[1]
+    mask = decoder_lib.length_mask(lengths, length)
+    mask = mask if keys is None else mask & keys
+    positions = jnp.broadcast_to(jnp.arange(length), x.shape[:2])
+    return self.decoder(
+        x, positions, decoder_lib.causal(length) & mask[:, None])
+
+  def prefix(self, x, positions, lengths):
+    """Last hidden state [P, D] and Cache of right-padded prefixes [P, S, D]."""
+    length = x.shape[1]
+    keys = decoder_lib.length_mask(lengths, length)
+    mask = decoder_lib.causal(length) & keys[:, None]
+    hidden, cache = self.decoder.prefix(x, positions, mask, keys)
+    last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], 1)
+    return last[:, 0], cache
+
+  def suffix(self, cache, x, start, mask):
+    return self.decoder.suffix(cache, x, start, mask)
+
+  def vocabulary_terms(self, hidden):
+    return self.decoder.vocabulary_terms(hidden)
+
+  def clip_queries(self, hidden):
+    """hidden [..., D] -> float32 [..., Dv], to be matched with the clips."""
+    return self.visual_head(hidden.astype(jnp.float32))
+
+  def __call__(self, features, tokens):
+    """Touches every parameter once; only `init` calls it."""
+    x = self.embed(tokens, self.visual_tokens(features))
+    x = x + jnp.mean(self.clip_tokens(features), -2, keepdims=True)
+    hidden = self.hidden(x, jnp.full(x.shape[0], x.shape[1]))
+    return self.vocabulary_terms(hidden), self.clip_queries(hidden)
+
+
+@dataclasses.dataclass(frozen=True)
+class VlmConfig:
+  decoder: decoder_lib.DecoderConfig
+  visual_width: int
+  clips: int
+  tokens_per_clip: int
+
+  def module(self):
+    return Vlm(self.decoder, self.visual_width)
+
+
+def train_flops(vlm, frozen_base, batch):
+  """Minimal model FLOPs of a step; a frozen base needs no weight gradients."""
+  c = vlm.decoder
+  rows, labels = batch['labels'].shape
+  vtg = labels - 1 + int(batch['visual_prefix_length'][0])
+  tvg = batch['text_prefix'].shape[1] + vlm.clips - 1
+  forward = rows * (
+      decoder_lib.flops_per_token(c) * (vtg + tvg)
+      + decoder_lib.attention_flops(c, vtg)
+      + decoder_lib.attention_flops(c, tvg)
+      + decoder_lib.head_flops(c) * labels)
+  return forward * (2 if frozen_base else 3)

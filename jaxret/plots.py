@@ -1,0 +1,152 @@
+"""Plots as SVG text to be put inline into HTML, for light and dark pages.
+
+Text stays text and takes the page's font; lines and letters take the page's
+text colour. The colours of the curves are told apart by colour-blind readers
+(Okabe and Ito), and every curve also differs by its dashes or markers.
+"""
+import html
+import io
+import re
+
+import numpy as np
+
+BLUE, ORANGE, GREEN, PURPLE = '#2f86c1', '#e07b00', '#009e73', '#b8629a'
+_CURVES = (('-', BLUE), ('--', ORANGE), (':', GREEN), ('-.', PURPLE))
+
+# Matplotlib writes literal colours; these two stand for the page's own.
+_INK, _LINE = '#010203', '#040506'
+_STYLE = {
+    'svg.fonttype': 'none', 'svg.hashsalt': 'jaxret', 'font.size': 10,
+    'text.color': _INK, 'axes.labelcolor': _INK, 'axes.edgecolor': _LINE,
+    'axes.titlesize': 11, 'axes.titleweight': 'bold',
+    'axes.titlelocation': 'left', 'axes.spines.top': False,
+    'axes.spines.right': False, 'axes.grid': True, 'axes.axisbelow': True,
+    'grid.color': _LINE, 'grid.linewidth': 0.6, 'xtick.color': _LINE,
+    'ytick.color': _LINE, 'xtick.labelcolor': _INK, 'ytick.labelcolor': _INK,
+    'xtick.minor.size': 0, 'legend.frameon': False,
+}
+
+
+def sweep_plot(sweeps):
+  """R@1 against alpha, one panel per sweep; the chosen alpha is marked.
+
+  sweeps: objects with direction, alphas [n], validation [n], test [n] or
+    None (recall in percent), chosen, paper (alpha or None).
+  """
+  def draw(axes):
+    for axis, sweep in zip(axes, sweeps):
+      chosen = int(np.argmin(np.abs(np.asarray(sweep.alphas) - sweep.chosen)))
+      axis.plot(sweep.alphas, sweep.validation, '-o', color=BLUE, ms=4,
+                label='validation')
+      if sweep.test is not None:
+        axis.plot(sweep.alphas, sweep.test, '--s', color=ORANGE, ms=3.5,
+                  mfc='none', label='test (not used to choose)')
+      axis.axvline(sweep.chosen, color=BLUE, lw=1, alpha=0.6)
+      axis.plot(sweep.chosen, sweep.validation[chosen], 'o', ms=12, mew=2,
+                mfc='none', color=BLUE, label='chosen on validation')
+      if sweep.paper is not None:
+        axis.axvline(sweep.paper, color=_INK, lw=1, ls=':',
+                     label="the paper's alpha")
+      axis.set(title=_words(sweep.direction), ylabel='R@1, %',
+               xlabel='alpha, the share of the prior that is subtracted')
+      axis.margins(y=0.12)
+
+  alt = '; '.join(
+      f'{_words(s.direction)}: R@1 on validation goes from '
+      f'{s.validation[0]:.1f} at alpha {s.alphas[0]:.1f} to '
+      f'{s.validation[-1]:.1f} at alpha {s.alphas[-1]:.1f}; '
+      f'alpha {s.chosen:.2f} is chosen' for s in sweeps)
+  return _svg(draw, len(sweeps), alt)
+
+
+def hubness_plot(hubness, row_words):
+  """How often each candidate is ranked first, sorted, one panel each.
+
+  hubness: objects with direction, n_queries, counts {row: [C]} and skewness
+    {row: float}. row_words: {row: label}, for the legend.
+  """
+  def draw(axes):
+    for axis, hubs in zip(axes, hubness):
+      for (row, counts), (dashes, color) in zip(hubs.counts.items(), _CURVES):
+        ordered = np.sort(counts)[::-1]
+        axis.plot(np.arange(1, len(ordered) + 1), ordered, dashes, color=color,
+                  lw=2, drawstyle='steps-mid',
+                  label=row_words.get(row, _words(row)))
+      axis.axhline(hubs.n_queries / len(ordered), color=_INK, lw=1,
+                   ls=(0, (1, 3)), label='equal shares')
+      axis.set_xscale('log')
+      axis.xaxis.set_major_formatter('{x:g}')
+      axis.set(title=_words(hubs.direction), ylabel='times ranked first',
+               xlabel='candidates, the most frequent one first')
+
+  alt = '; '.join(
+      f'{_words(h.direction)}, {_words(row)}: the most frequent candidate is '
+      f'ranked first {max(counts)} times, skewness '
+      f'{h.skewness[row]:.2f}'
+      for h in hubness for row, counts in h.counts.items())
+  return _svg(draw, len(hubness), alt)
+
+
+def training_plot(records):
+  """Losses against the step, and the learning rate where it was logged.
+
+  records: dicts of numbers with 'step', as in metrics.jsonl; a step that
+    was repeated after a restart counts once.
+  """
+  records = [r for _, r in sorted({r['step']: r for r in records}.items())]
+  names = [n for n in records[-1] if n == 'loss' or n.endswith('_loss')]
+  panels = [('loss', names[:len(_CURVES)])]
+  if 'learning_rate' in records[-1]:
+    panels.append(('learning rate', ['learning_rate']))
+
+  def draw(axes):
+    for axis, (title, names) in zip(axes, panels):
+      for name, (dashes, color) in zip(names, _CURVES):
+        points = [(r['step'], r[name]) for r in records if name in r]
+        axis.plot(*zip(*points), dashes, color=color, lw=1.6,
+                  label=None if len(names) == 1 else _words(name))
+      axis.set(title=title, xlabel='step')
+
+  alt = (f'Training: loss {records[0]["loss"]:.3g} at step '
+         f'{records[0]["step"]}, {records[-1]["loss"]:.3g} at step '
+         f'{records[-1]["step"]}')
+  return _svg(draw, len(panels), alt)
+
+
+def _words(name):
+  return name.replace('_', ' ')
+
+
+def _svg(draw, n_panels, alt):
+  """Draws n panels side by side; returns one <svg> element with a title."""
+  # Not at the top: matplotlib takes long to import, and few need it.
+  import matplotlib
+  from matplotlib.figure import Figure
+  with matplotlib.rc_context(_STYLE):
+    figure = Figure(figsize=(5.2 * n_panels, 3.7), layout='constrained')
+    axes = figure.subplots(1, n_panels, squeeze=False)[0]
+    draw(axes)
+    lines = {label: line for axis in axes
+             for line, label in zip(*axis.get_legend_handles_labels())}
+    if lines:
+      figure.legend(lines.values(), lines, loc='outside lower center',
+                    ncols=len(lines))
+    buffer = io.StringIO()
+    figure.savefig(buffer, format='svg', transparent=True,
+                   metadata={'Date': None})
+  return _inline(buffer.getvalue(), alt)
+
+
+def _inline(svg, alt):
+  svg = svg[svg.index('<svg'):].replace(_INK, 'currentColor')
+  svg = svg.replace(_LINE, 'var(--line)')
+  svg = re.sub(r'<metadata>.*?</metadata>', '', svg, flags=re.DOTALL)
+  svg = re.sub(r'<g id="[^"]*"', '<g', svg)  # unused, and not unique in a page
+  svg = re.sub(r'<style.*?</style>', '', svg, flags=re.DOTALL)
+  svg = re.sub(r'font-family: [^;"]*', 'font-family: inherit', svg)
+  width = float(re.search(r'viewBox="0 0 ([\d.]+)', svg).group(1))
+  head = (f'<svg role="img" style="max-width: {width * 1.5:.0f}px" '
+          f'aria-label="{html.escape(alt)}"')
+  for size in ('width', 'height'):
+    svg = re.sub(rf'<svg([^>]*?) {size}="[^"]*"', r'<svg\1', svg, count=1)
+  return svg.replace('<svg', head, 1)

@@ -1,0 +1,1 @@
+"""Score matrices from functions and arrays; no model is imported."""

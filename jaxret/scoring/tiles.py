@@ -1,0 +1,91 @@
+"""How a score matrix is cut: length buckets, row blocks, column blocks."""
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Block(NamedTuple):
+  """Rows or columns that are computed together.
+
+  index: int [n] into the set; length: what their sequences are padded to.
+  """
+  index: np.ndarray
+  length: int
+
+
+def buckets(lengths, max_padding=0.1):
+  """The fewest padded lengths that waste at most `max_padding` of the tokens.
+
+  Args:
+    lengths: int [N], tokens of each sequence.
+    max_padding: padded tokens over real tokens, at most.
+
+  Returns:
+    Ascending list of padded lengths; each sequence goes to the first that
+    holds it. Every padded length is the length of some sequence.
+  """
+  values, counts = np.unique(lengths, return_counts=True)
+  n = len(values)
+  tokens = np.concatenate([[0], np.cumsum(values * counts)])
+  number = np.concatenate([[0], np.cumsum(counts)])
+  # waste[i, j]: padding when lengths i..j share the padded length values[j].
+  waste = (values[None] * (number[None, 1:] - number[:-1, None])
+           - (tokens[None, 1:] - tokens[:-1, None])).astype(float)
+  waste[np.tril_indices(n, -1)] = np.inf
+  best, choice = waste[0], []
+  while best[-1] > max_padding * tokens[-1]:
+    # One more bucket: it starts at i, the buckets before it end at i - 1.
+    options = np.concatenate([[np.inf], best[:-1]])[:, None] + waste
+    choice.append(np.argmin(options, 0))
+    best = np.min(options, 0)
+  caps, end = [], n - 1
+  for starts in reversed(choice):
+    caps.append(int(values[end]))
+    end = starts[end] - 1
+  return [int(values[end])] + caps[::-1]
+
+
+def blocks(lengths, size, max_padding=0.1, multiple=1):
+  """Cuts N sequences into blocks of at most `size` with one length each.
+
+  Blocks of a bucket have one shape but for the last, which may be shorter;
+  sizes are evened out and rounded up to `multiple` (of the devices), so that
+  one bucket needs one compilation. Fill a short block with `fill`.
+  """
+  lengths = np.asarray(lengths)
+  caps = buckets(lengths, max_padding)
+  bucket = np.searchsorted(caps, lengths)
+  result = []
+  for number, cap in enumerate(caps):
+    members = np.flatnonzero(bucket == number)
+    count = -(-len(members) // size)
+    even = -(-len(members) // count)
+    even = -(-even // multiple) * multiple
+    result += [Block(members[i:i + even], cap)
+               for i in range(0, len(members), even)]
+  return result
+
+
+def fill(index, size):
+  """`index` [n] repeated up to [size]; the surplus rows are thrown away."""
+  return np.resize(index, size)
+
+
+def kept_columns(keep, columns):
+  """The columns that each row keeps, as a rectangle.
+
+  Args:
+    keep: bool [P, N]; columns: int [C], those of one block.
+
+  Returns:
+    (int [P, C'], bool [P, C']): column numbers and which are real. C' is the
+    longest row's count, rounded up to a power of two so that few shapes
+    occur; None where no row keeps any.
+  """
+  chosen = keep[:, columns]
+  longest = int(chosen.sum(1).max())
+  if longest == 0:
+    return None
+  width = min(1 << (longest - 1).bit_length(), len(columns))
+  order = np.argsort(~chosen, 1, kind='stable')[:, :width]
+  return columns[order], np.take_along_axis(chosen, order, 1)

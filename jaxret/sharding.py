@@ -1,0 +1,284 @@
+"""Where arrays live: the mesh, one rule per parameter path, global batches.
+
+Mesh axes: `data` splits the batch, `fsdp` splits batch and weights, `tensor`
+splits weights along heads, hidden width and vocabulary.
+"""
+import hashlib
+import math
+import os
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+AXES = ('data', 'fsdp', 'tensor')
+BATCH_AXES = ('data', 'fsdp')
+
+# One pattern per kind of parameter, matched against the whole path. Layers
+# are stacked on a leading L axis, which is never split. A linear that reads
+# the residual stream is split by its output over `tensor`, one that writes to
+# it by its input, so a block needs one reduction per half. LoRA factors follow
+# the side of the kernel they share; the rank is never split.
+_STACK = 'params/(decoder|text)/'
+_IN = 'params/(projector/[^/]+)/in/'
+_OUT = 'params/(projector/[^/]+)/out/'
+RULES = (
+    (_STACK + 'embed/embedding', P('tensor', 'fsdp')),
+    (_STACK + r'layers/\w+_norm/(scale|bias)', P()),
+    (_STACK + 'layers/attention/[qkv]/kernel', P(None, 'fsdp', 'tensor')),
+    (_STACK + 'layers/attention/[qkv]/bias', P(None, 'tensor')),
+    (_STACK + 'layers/attention/o/kernel', P(None, 'tensor', 'fsdp')),
+    (_STACK + 'layers/mlp/(gate|up)/kernel', P(None, 'fsdp', 'tensor')),
+    (_STACK + 'layers/mlp/down/kernel', P(None, 'tensor', 'fsdp')),
+    (_STACK + 'final_norm/(scale|bias)', P()),
+    (_STACK + 'lm_head/kernel', P('fsdp', 'tensor')),
+    (_IN + 'kernel', P('fsdp', 'tensor')),
+    (_IN + 'bias', P('tensor')),
+    (_OUT + 'kernel', P('tensor', 'fsdp')),
+    (_OUT + 'bias', P()),
+    ('params/visual_head/kernel', P('fsdp', 'tensor')),
+    ('lora/decoder/layers/(attention/[qkv]|mlp/(gate|up))/a',
+     P(None, 'fsdp', None)),
+    ('lora/decoder/layers/(attention/[qkv]|mlp/(gate|up))/b',
+     P(None, None, 'tensor')),
+    ('lora/decoder/layers/(attention/o|mlp/down)/a', P(None, 'tensor', None)),
+    ('lora/decoder/layers/(attention/o|mlp/down)/b', P(None, None, 'fsdp')),
+    ('lora/(decoder/lm_head|projector/[^/]+/in)/a', P('fsdp', None)),
+    ('lora/(decoder/lm_head|projector/[^/]+/in)/b', P(None, 'tensor')),
+    ('lora/projector/[^/]+/out/a', P('tensor', None)),
+    ('lora/projector/[^/]+/out/b', P(None, 'fsdp')),
+    ('params/vision/patch/kernel', P('fsdp', 'tensor')),
+    ('params/vision/patch/bias', P('tensor')),
+    (r'params/vision/blocks/\w+_norm/(scale|bias)', P()),
+    ('params/vision/blocks/attention/qkv/kernel', P(None, 'fsdp', 'tensor')),
+    ('params/vision/blocks/attention/[qv]_bias', P(None, 'tensor')),
+    ('params/vision/blocks/attention/out/kernel', P(None, 'tensor', 'fsdp')),
+    ('params/vision/blocks/attention/out/bias', P()),
+    ('params/vision/blocks/mlp/in/kernel', P(None, 'fsdp', 'tensor')),
+    ('params/vision/blocks/mlp/in/bias', P(None, 'tensor')),
+    ('params/vision/blocks/mlp/out/kernel', P(None, 'tensor', 'fsdp')),
+    ('params/vision/blocks/mlp/out/bias', P()),
+    ('params/vision/final_norm/(scale|bias)', P()),
+    ('params/(video|text)_projection/kernel', P('fsdp', 'tensor')),
+    ('params/log_temperature', P()),
+)
+
+
+def start(coordinator=None, num_processes=None, process_id=None,
+          auto_detect=False):
+  """Joins this process to the others, before the first use of a device.
+
+  Arguments left None come from JAXRET_COORDINATOR (host:port),
+  JAXRET_NUM_PROCESSES and JAXRET_PROCESS_ID; `auto_detect` asks the cluster
+  (Slurm, TPU pods). With none of these the run is a single process. CPU
+  processes talk over gloo.
+  """
+  environment = os.environ.get
+  coordinator = coordinator or environment('JAXRET_COORDINATOR')
+  if num_processes is None:
+    num_processes = environment('JAXRET_NUM_PROCESSES')
+  if process_id is None:
+    process_id = environment('JAXRET_PROCESS_ID')
+  given = [coordinator, num_processes, process_id]
+  if any(value is not None for value in given) and None in given:
+    raise ValueError(
+        'several processes need a coordinator address, the number of '
+        f'processes and a process id, got {given}: set all three or none')
+  if coordinator is None and not auto_detect:
+    return
+  jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+  if coordinator is None:
+    jax.distributed.initialize()
+  else:
+    jax.distributed.initialize(coordinator, int(num_processes),
+                               int(process_id))
+
+
+def make_mesh(shape=None, devices=None):
+  """The mesh over all devices; one axis may be -1, 'whatever is left'.
+
+  shape: mapping from `AXES` to sizes, absent axes are 1; default {'data': -1}.
+  Raises ValueError for an unknown axis or a product unlike the device count.
+  """
+  shape = dict(shape or {'data': -1})
+  devices = jax.devices() if devices is None else list(devices)
+  unknown = sorted(set(shape) - set(AXES))
+  if unknown:
+    raise ValueError(f'mesh has no axis {unknown[0]!r}: use {AXES}')
+  sizes = [int(shape.get(axis, 1)) for axis in AXES]
+  fixed = math.prod(size for size in sizes if size != -1)
+  if sizes.count(-1) == 1 and fixed > 0 and len(devices) % fixed == 0:
+    sizes[sizes.index(-1)] = len(devices) // fixed
+  if min(sizes) < 1 or math.prod(sizes) != len(devices):
+    given = dict(zip(AXES, sizes))
+    raise ValueError(
+        f'mesh {given} does not fit {len(devices)} devices: its sizes must '
+        'multiply to that number, with at most one of them -1')
+  return jax.make_mesh(
+      sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+
+
+def flatten(tree):
+  """Nested dicts as one flat dict {'params/decoder/...': leaf}."""
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return {path_name(path): leaf for path, leaf in leaves}
+
+
+def unflatten(flat):
+  """The inverse of `flatten` for nested dicts."""
+  tree = {}
+  for path, leaf in flat.items():
+    *parents, name = path.split('/')
+    node = tree
+    for parent in parents:
+      node = node.setdefault(parent, {})
+    node[name] = leaf
+  return tree
+
+
+def path_name(path):
+  """The dict keys of a jax key path, '/'-joined.
+
+  Positions and attributes are left out, so that a parameter's moments inside
+  an optimizer state carry the parameter's own path.
+  """
+  return '/'.join(str(key.key) for key in path
+                  if isinstance(key, jax.tree_util.DictKey))
+
+
+def spec_for(path, rules=RULES):
+  """The PartitionSpec of the one rule that matches the whole path.
+
+  Raises ValueError when no rule or more than one matches.
+  """
+  matches = [rule for rule in rules if re.fullmatch(rule[0], path)]
+  if len(matches) != 1:
+    names = [pattern for pattern, _ in matches] or 'none'
+    raise ValueError(
+        f'parameter {path!r} must match exactly one sharding rule, matches '
+        f'{names}: mend RULES in jaxret/sharding.py')
+  return matches[0][1]
+
+
+def shardings(mesh, tree, rules=RULES):
+  """A NamedSharding for every leaf of a tree of arrays or ShapeDtypeStructs.
+
+  Leaves outside any dict, such as an optimizer's step counter, are replicated.
+  A dimension that its mesh axis does not divide stays whole: small models run
+  on any mesh, at the price of memory.
+  """
+  def place(path, leaf):
+    name = path_name(path)
+    spec = spec_for(name, rules) if name else P()
+    if len(spec) > leaf.ndim:
+      raise ValueError(f'parameter {name!r} has shape {leaf.shape}, its '
+                       f'sharding rule wants {len(spec)} dimensions')
+    fitting = [axis if axis and size % mesh.shape[axis] == 0 else None
+               for size, axis in zip(leaf.shape, spec)]
+    return NamedSharding(mesh, P(*fitting))
+  return jax.tree_util.tree_map_with_path(place, tree)
+
+
+def replicated(mesh):
+  return NamedSharding(mesh, P())
+
+
+def batch_sharding(mesh):
+  """The leading axis over `data` and `fsdp`."""
+  return NamedSharding(mesh, P(BATCH_AXES))
+
+
+def batch_shards(mesh):
+  """Into how many parts the batch is split."""
+  return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+
+
+def process_rows(mesh):
+  """Which part of each batch this process loads, as (index, count).
+
+  Processes that differ only along `tensor` load the same rows.
+  """
+  sharding = batch_sharding(mesh)
+  shards = {}
+  indices = sharding.devices_indices_map((batch_shards(mesh),))
+  for device, (rows,) in indices.items():
+    shards.setdefault(device.process_index, set()).add(rows.start or 0)
+  groups = sorted({tuple(sorted(rows)) for rows in shards.values()})
+  sizes = {len(group) for group in groups}
+  if sum(map(len, groups)) != batch_shards(mesh) or len(sizes) != 1:
+    raise ValueError(
+        f'mesh {dict(mesh.shape)} splits the batch unevenly over processes: '
+        'make data*fsdp a multiple of the number of processes')
+  own = tuple(sorted(shards[jax.process_index()]))
+  return groups.index(own), len(groups)
+
+
+def global_batch(mesh, local_batch):
+  """One global batch from the rows that each process has loaded.
+
+  local_batch: tree of NumPy arrays [B / count, ...], see `process_rows`.
+  Returns the tree as jax arrays [B, ...], split over `data` and `fsdp`.
+  """
+  sharding = batch_sharding(mesh)
+  _, count = process_rows(mesh)
+  def place(array):
+    n_rows = len(array) * count
+    if n_rows % batch_shards(mesh):
+      raise ValueError(
+          f'a batch of {n_rows} examples does not split over the '
+          f'{batch_shards(mesh)} devices of mesh {dict(mesh.shape)}: use a '
+          'multiple')
+    return jax.make_array_from_process_local_data(
+        sharding, array, (n_rows, *array.shape[1:]))
+  return jax.tree.map(place, local_batch)
+
+
+def constant(mesh, array):
+  """A NumPy array [N, ...] that every process holds, put on the mesh.
+
+  Its rows are split like a batch where that divides N, else replicated.
+  """
+  array = np.asarray(array)
+  if array.ndim == 0 or len(array) % batch_shards(mesh):
+    return replicate(mesh, array)
+  return jax.make_array_from_callback(
+      array.shape, batch_sharding(mesh), lambda index: array[index])
+
+
+def replicate(mesh, array):
+  """A NumPy array that every process holds, whole on every device."""
+  array = np.asarray(array)
+  return jax.make_array_from_callback(
+      array.shape, replicated(mesh), lambda index: array[index])
+
+
+def to_host(tree):
+  """The whole of every array as NumPy, on every process."""
+  def fetch(array):
+    if not isinstance(array, jax.Array) or array.is_fully_addressable:
+      return np.asarray(array)
+    if array.is_fully_replicated:
+      return np.asarray(array.addressable_data(0))
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+  return jax.tree.map(fetch, tree)
+
+
+def checksum(params):
+  """16 hex digits that change with any bit of any parameter.
+
+  Sums of the bits as integers: exact, and the same for every sharding.
+  """
+  def bits(leaf):
+    width = {2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
+    words = jax.lax.bitcast_convert_type(leaf, width).astype(jnp.uint32)
+    mixed = words ^ (words >> 15)
+    place = jnp.arange(leaf.shape[-1] if leaf.ndim else 1, dtype=jnp.uint32)
+    return jnp.sum(mixed * (2 * place + 1), dtype=jnp.uint32)
+  sums = jax.jit(lambda tree: jax.tree.map(bits, tree))(params)
+  flat = flatten(to_host(sums))
+  text = ','.join(f'{path}={int(flat[path])}' for path in sorted(flat))
+  return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,313 @@
+"""The training loop, written once for all methods."""
+import collections
+import math
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxret import checkpoint, optim, sharding
+from jaxret.data import loader
+from jaxret.progress import Interruption, Progress
+
+
+class State(NamedTuple):
+  """What a step changes and a checkpoint holds.
+
+  step: int32 scalar, updates done. trainable: nested dict. optimizer: the
+  optax state over it.
+  """
+  step: jax.Array
+  trainable: Any
+  optimizer: Any
+
+
+class Plan(NamedTuple):
+  """How many steps there are, and of how many micro-batches each."""
+  accumulation_steps: int
+  n_examples: int
+  steps_per_epoch: int
+  total_steps: int
+
+  @property
+  def epochs(self):
+    return self.total_steps / self.steps_per_epoch
+
+
+def fit(method, examples, config, workdir, mesh, params=None):
+  """Trains a method and returns its parameters, sharded by the rules.
+
+  examples: what `method.examples` gives. params: where to start from, consumed
+  (their buffers are donated); None = `method.load`, else `method.init`.
+  config: seed, train, optim; see `make_plan` and `optim`. A rerun with the same
+  workdir goes on from the last checkpoint, bit for bit on CPU.
+  Writes config.json, metrics.jsonl and checkpoints/ in `workdir`. A line of
+  metrics holds means over the steps since the line before.
+  Raises ValueError for a workdir of another config, or a loss that is not
+  finite (naming step and examples); KeyboardInterrupt, after saving, when told
+  to stop by SIGTERM or Ctrl-C.
+  """
+  plan = make_plan(config.train, len(examples), mesh)
+  checkpoint.claim_workdir(workdir, config)
+  if params is None:
+    params = init_params(method, config.seed, mesh)
+  trainable, frozen = split_params(method, params, mesh)
+  learning_rate = optim.schedule(
+      config.optim, plan.epochs, plan.steps_per_epoch)
+  optimizer = optim.make_optimizer(config.optim, learning_rate)
+  state = init_state(optimizer, trainable, mesh)
+  directory = pathlib.Path(workdir) / 'checkpoints'
+  with checkpoint.Checkpoints(
+      directory, config.train.keep_checkpoints) as checkpoints:
+    state = _resume(checkpoints, state, len(examples))
+    if int(state.step) < plan.total_steps:
+      update = make_update(method, optimizer, mesh, config.seed,
+                           plan.accumulation_steps)
+      constants = {name: sharding.constant(mesh, array)
+                   for name, array in examples.constants.items()}
+      with Progress(workdir, int(state.step), plan.total_steps) as progress:
+        state = _loop(
+            plan, config, state, _batches(method, examples, config, mesh,
+                                          int(state.step)),
+            lambda state, batch: update(state, frozen, constants, batch),
+            _Watch(examples.ids), learning_rate, checkpoints, progress)
+  return optim.merge(state.trainable, frozen)
+
+
+def restore_trained(method, config, workdir, mesh, params=None):
+  """The parameters as the last checkpoint of a workdir has them.
+
+  params: the base the run started from, as for `fit`. Raises ValueError when
+  there is no checkpoint, or when it does not fit the method.
+  """
+  if params is None:
+    params = init_params(method, config.seed, mesh)
+  trainable, frozen = split_params(method, params, mesh)
+  directory = pathlib.Path(workdir) / 'checkpoints'
+  if not directory.is_dir():
+    raise ValueError(f'no checkpoints in {workdir}: train there first')
+  with checkpoint.Checkpoints(directory, read_only=True) as checkpoints:
+    step = checkpoints.latest_step()
+    if step is None:
+      raise ValueError(f'no whole checkpoint in {directory}: train there first')
+    found = checkpoints.restore(step, {'trainable': trainable})
+  return optim.merge(found['trainable'], frozen)
+
+
+def make_plan(config, n_examples, mesh):
+  """Turns batch_size, accumulation_steps and epochs (or steps) into a Plan.
+
+  config: the `train` section. Raises ValueError when the batch does not split
+  over micro-batches and devices, or is larger than the data.
+  """
+  size, micro_batches = config.batch_size, config.accumulation_steps
+  parts = micro_batches * sharding.batch_shards(mesh)
+  if size < 1 or micro_batches < 1 or size % parts:
+    raise ValueError(
+        f'train.batch_size {size} does not split into {micro_batches} '
+        f'micro-batches over {sharding.batch_shards(mesh)} devices: make it a '
+        f'multiple of {max(parts, 1)}')
+  steps_per_epoch = loader.steps_per_epoch(n_examples, size)
+  total = config.get('steps') or round(config.epochs * steps_per_epoch)
+  return Plan(micro_batches, n_examples, steps_per_epoch, max(1, total))
+
+
+def init_params(method, seed, mesh):
+  """Fresh or pretrained parameters, born sharded."""
+  key = jax.random.split(jax.random.key(seed))[0]
+  if method.load is not None:
+    return method.load(key, mesh)
+  places = sharding.shardings(mesh, jax.eval_shape(method.init, key))
+  return jax.jit(method.init, out_shardings=places)(key)
+
+
+def split_params(method, params, mesh):
+  """(trainable, frozen), placed on the mesh by the sharding rules."""
+  params = jax.device_put(params, sharding.shardings(mesh, params))
+  return optim.partition(params, method.trainable)
+
+
+def init_state(optimizer, trainable, mesh):
+  """Step 0. The optimizer's moments are sharded like their parameters."""
+  def init(trainable):
+    return State(jnp.int32(0), trainable, optimizer.init(trainable))
+  places = sharding.shardings(mesh, jax.eval_shape(init, trainable))
+  return jax.jit(init, out_shardings=places, donate_argnums=0)(trainable)
+
+
+def make_update(method, optimizer, mesh, seed, accumulation_steps):
+  """The jitted step (state, frozen, constants, batch) -> (state, metrics).
+
+  The state is donated. Rows m, m + A, m + 2A, ... of the batch are micro-batch
+  m of the A: no row leaves its device. Gradients, loss and metrics are means
+  over the micro-batches. metrics: float32 scalars, with `loss` and
+  `gradient_norm` (before clipping).
+  """
+  rows = NamedSharding(mesh, P(None, sharding.BATCH_AXES))
+
+  def split(array):  # [B, ...] -> [A, B / A, ...]
+    array = array.reshape(-1, accumulation_steps, *array.shape[1:])
+    return jax.lax.with_sharding_constraint(array.swapaxes(0, 1), rows)
+
+  def update(state, frozen, constants, batch):
+    train_key = jax.random.split(jax.random.key(seed))[1]
+    gradients, metrics = _mean_gradients(
+        method, state.trainable, frozen, constants, jax.tree.map(split, batch),
+        jax.random.fold_in(train_key, state.step))
+    changes, moments = optimizer.update(
+        gradients, state.optimizer, state.trainable)
+    trainable = jax.tree.map(jnp.add, state.trainable, changes)
+    metrics['gradient_norm'] = jnp.sqrt(sum(
+        jnp.sum(jnp.square(leaf.astype(jnp.float32)))
+        for leaf in jax.tree.leaves(gradients)))
+    return State(state.step + 1, trainable, moments), metrics
+
+  return jax.jit(update, donate_argnums=0)
+
+
+def _mean_gradients(method, trainable, frozen, constants, batch, key):
+  """Over the micro-batches of a batch [A, B / A, ...], one after the other.
+
+  Returns (gradients like `trainable`, summed in float32; mean metrics).
+  """
+  def loss_fn(trainable, micro_batch, key):
+    losses, metrics = method.loss(
+        optim.merge(trainable, frozen), constants, micro_batch, key)
+    return losses.mean(), metrics
+
+  def add(total, inputs):
+    number, micro_batch = inputs
+    (loss, metrics), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
+        trainable, micro_batch, jax.random.fold_in(key, number))
+    total = jax.tree.map(
+        lambda sums, part: sums + part.astype(jnp.float32), total, gradients)
+    return total, {**metrics, 'loss': loss}
+
+  n = len(jax.tree.leaves(batch)[0])
+  zeros = jax.tree.map(
+      lambda leaf: jnp.zeros(leaf.shape, jnp.float32), trainable)
+  total, metrics = jax.lax.scan(add, zeros, (jnp.arange(n), batch))
+  gradients = jax.tree.map(
+      lambda sums, leaf: (sums / n).astype(leaf.dtype), total, trainable)
+  return gradients, {name: value.mean() for name, value in metrics.items()}
+
+
+def _resume(checkpoints, state, n_examples):
+  """The state of the last checkpoint, or the given one if there is none."""
+  step = checkpoints.latest_step()
+  if step is None:
+    return state
+  old = checkpoints.run(step)['n_examples']
+  if old != n_examples:
+    raise ValueError(
+        f'{checkpoints.directory} was trained on {old} examples, the data now '
+        f'has {n_examples}: use another --workdir')
+  found = checkpoints.restore(step, state._asdict())
+  logging.info('resumed at step %d from %s', step, checkpoints.directory)
+  return State(**found)
+
+
+def _batches(method, examples, config, mesh, start_step):
+  """Yields (batch on the mesh, this process's example indices, amounts).
+
+  amounts: what the whole batch counts for in the rates. Where processes load
+  different rows, theirs are taken to hold as many tokens as ours.
+  """
+  index, count = sharding.process_rows(mesh)
+  batches = loader.train_batches(
+      examples, config.train.batch_size, config.seed, start_step, index, count,
+      with_index=True)
+  for batch in batches:
+    chosen = batch.pop('index')
+    amounts = {'examples': count * len(chosen),
+               'tokens': count * method.tokens(batch),
+               'model_flops': count * method.train_flops(batch)}
+    yield sharding.global_batch(mesh, batch), chosen, amounts
+
+
+def _loop(plan, config, state, batches, update, watch, learning_rate,
+          checkpoints, progress):
+  """Updates the state until the last step, or until told to stop."""
+  first = int(state.step) + 1
+  log_every = config.train.log_every_steps
+  save_every = config.train.checkpoint_every_steps
+  run = {'fingerprint': checkpoint.fingerprint(config),
+         'n_examples': plan.n_examples}
+  with Interruption() as interruption:
+    for step in range(first, plan.total_steps + 1):
+      batch, chosen, amounts = next(batches)
+      state, metrics = update(state, batch)
+      watch.add(step, metrics, chosen)
+      progress.count(**amounts)
+      last = step == plan.total_steps
+      stop = interruption.requested(step)
+      log = last or step % log_every == 0
+      save = last or stop or step % save_every == 0
+      if log or save or step == first:
+        watch.check_all()
+      if log:
+        progress.log(step, {
+            'epoch': step / plan.steps_per_epoch, **watch.means(),
+            'learning_rate': float(learning_rate(step - 1))})
+      elif step == first:
+        progress.start_clock()
+      if save:
+        position = divmod(step, plan.steps_per_epoch)
+        checkpoints.save(step, state._asdict(), {
+            **run, 'step': step, 'epoch': position[0],
+            'batch_in_epoch': position[1]})
+      if stop and not last:
+        checkpoints.wait()
+        raise KeyboardInterrupt(
+            f'stopped at step {step} of {plan.total_steps}, which is saved in '
+            f'{checkpoints.directory}: rerun with the same workdir to go on')
+  return state
+
+
+class _Watch:
+  """Reads the metrics of each step while the next one runs.
+
+  A loss that is not finite is found one step late at most, and always before
+  anything is logged or saved, without making the device wait.
+  """
+
+  def __init__(self, ids):
+    self._ids = ids
+    self._waiting = collections.deque()
+    self._seen = []
+
+  def add(self, step, metrics, chosen):
+    self._waiting.append((step, metrics, chosen))
+    while len(self._waiting) > 1:
+      self._check(*self._waiting.popleft())
+
+  def check_all(self):
+    while self._waiting:
+      self._check(*self._waiting.popleft())
+
+  def means(self):
+    """Of each metric, over the steps since the last call."""
+    seen, self._seen = self._seen, []
+    return {name: float(np.mean([metrics[name] for metrics in seen]))
+            for name in seen[0]}
+
+  def _check(self, step, metrics, chosen):
+    metrics = {name: float(value) for name, value
+               in sharding.to_host(metrics).items()}
+    if math.isfinite(metrics['loss'] + metrics['gradient_norm']):
+      self._seen.append(metrics)
+      return
+    if jax.process_count() > 1:
+      chosen = multihost_utils.process_allgather(chosen, tiled=True)
+    ids = ', '.join(str(self._ids[i]) for i in np.unique(chosen))
+    raise ValueError(
+        f'loss {metrics["loss"]} with gradient norm '
+        f'{metrics["gradient_norm"]} at step {step} on the examples {ids}: '
+        'lower optim.learning_rate, or look at these examples; the checkpoints '
+        'before this step are whole')

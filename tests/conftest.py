@@ -1,0 +1,18 @@
+"""Settings of every test: eight virtual CPU devices, and the golden folder."""
+import os
+import pathlib
+
+# Both must be set before JAX is imported; what the user has set stays.
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+DEVICE_COUNT = '--xla_force_host_platform_device_count'
+if DEVICE_COUNT not in os.environ.get('XLA_FLAGS', ''):
+  os.environ['XLA_FLAGS'] = (
+      f'{os.environ.get("XLA_FLAGS", "")} {DEVICE_COUNT}=8'.strip())
+
+
+def pytest_addoption(parser):
+  parser.addoption(
+      '--golden', metavar='DIR', type=pathlib.Path,
+      default=pathlib.Path(__file__).parent / 'golden',
+      help='folder with one folder of golden data per system '
+           '(blim, unite, mm_embed, leccr); default: tests/golden')

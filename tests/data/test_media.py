@@ -1,0 +1,236 @@
+"""Frames are exact, turned, repeated and refused as they should be."""
+import concurrent.futures
+import io
+import tempfile
+import wave
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxret.data import media
+from jaxret.data.types import Item
+
+# Each frame carries its number as eight black or white blocks, which survive
+# lossy coding: the witness needs no other decoder.
+BLOCK = 16
+
+
+def _numbered(i):
+  bits = [(i >> k) & 1 for k in range(8)]
+  row = np.repeat(np.array(bits, np.uint8) * 255, BLOCK)
+  return np.broadcast_to(row[None, :, None], (32, 8 * BLOCK, 3)).copy()
+
+
+def _number(frame):
+  bits = frame[frame.shape[0] // 2, BLOCK // 2::BLOCK, 1] > 127
+  return int(sum(int(bit) << k for k, bit in enumerate(bits)))
+
+
+def _video(n_frames, form='mp4', codec='libx264', pts=None, options=None,
+           rotation=None, keyframe_every=12, container_options=None):
+  """The bytes of a video of numbered frames."""
+  with tempfile.NamedTemporaryFile() as file:
+    _write(file.name, form, codec, n_frames, pts, options, rotation,
+           keyframe_every, container_options)
+    return file.read()
+
+
+def _write(path, form, codec, n_frames, pts, options, rotation,
+           keyframe_every, container_options):
+  with av.open(path, 'w', format=form,
+               options=container_options or {}) as container:
+    stream = container.add_stream(codec, rate=25)
+    stream.width, stream.height = 8 * BLOCK, 32
+    stream.pix_fmt, stream.options = 'yuv420p', options or {}
+    stream.codec_context.gop_size = keyframe_every
+    if rotation is not None:
+      stream.set_display_rotation(rotation)
+    for i in range(n_frames):
+      frame = av.VideoFrame.from_ndarray(_numbered(i), format='rgb24')
+      frame.pts = i if pts is None else pts[i]
+      container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+
+
+OPEN_GOP = {'x264-params': 'open-gop=1:bframes=3'}
+KINDS = {
+    'mp4 with B frames': {'options': {'bf': '3'}},
+    'mp4, constant rate, all keyframes': {'keyframe_every': 1},
+    'mp4, open groups': {'options': OPEN_GOP},
+    'mp4, late start': {'pts': list(range(100, 160))},
+    'mkv': {'form': 'matroska'},
+    'transport stream, open groups': {'form': 'mpegts', 'options': OPEN_GOP},
+    'avi, no time stamps': {'form': 'avi', 'codec': 'mpeg4',
+                            'options': {'bf': '2', 'q': '2'}},
+    'bare h264, no container': {'form': 'h264'}}
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_frame_i_is_the_ith_shown(kind):
+  data = _video(60, **KINDS[kind])
+  assert media.probe(data).n_frames == 60
+  everything = media.read_frames(data, range(60))
+  assert [_number(frame) for frame in everything] == list(range(60))
+  for wanted in ([59], [0, 0, 30], [47, 3, 25, 3, 58], [11, 12, 13]):
+    np.testing.assert_array_equal(
+        media.read_frames(data, wanted), everything[wanted])
+
+
+@pytest.mark.parametrize('form', ['mp4', 'matroska'])
+def test_exact_on_a_variable_frame_rate(form):
+  pts = np.cumsum(np.random.default_rng(0).integers(1, 40, 60)).tolist()
+  data = _video(60, form, pts=pts, options={'bf': '2'})
+  frames = media.read_frames(data, [0, 7, 31, 30, 58])
+  assert [_number(frame) for frame in frames] == [0, 7, 31, 30, 58]
+
+
+def test_a_path_reads_as_the_bytes_do(tmp_path):
+  data = _video(20)
+  file = tmp_path / 'clip.mp4'
+  file.write_bytes(data)
+  for source in (file, str(file)):
+    assert media.probe(source) == media.probe(data)
+    np.testing.assert_array_equal(media.read_frames(source, [3, 17]),
+                                  media.read_frames(data, [3, 17]))
+
+
+@pytest.mark.parametrize('rotation', [90, -90, 180])
+def test_rotation_metadata_is_applied(rotation):
+  plain = media.read_frames(_video(6), [5])[0]
+  data = _video(6, rotation=rotation)
+  # np.rot90 turns counter-clockwise, as the display matrix is read.
+  want = np.rot90(plain, media.probe(data).rotation // 90)
+  np.testing.assert_array_equal(media.read_frames(data, [5])[0], want)
+  assert abs(media.probe(data).rotation) == abs(rotation)
+  info = media.probe(data)
+  assert (info.height, info.width) == want.shape[:2]
+
+
+def test_sampling_is_the_authors():
+  for n in (2, 3, 15, 16, 17, 100, 1001):
+    want = [int(k * (n - 2) / 15) for k in range(16)]  # linspace by hand
+    got = media.frame_indices(n, 16)
+    assert got.dtype == np.int64
+    assert np.abs(got - want).max() <= 1  # rounding of k * (n - 2) / 15
+    assert got[0] == 0 and got[-1] == n - 2
+    np.testing.assert_array_equal(got, np.linspace(0, n - 2, 16, dtype=int))
+  assert media.frame_indices(1, 4).tolist() == [0, 0, 0, 0]
+
+
+def test_the_limit_cuts_long_videos_only():
+  # 40 s at 25/s: the last sampled frame is that of 30 s less two frames.
+  assert media.frame_indices(1000, 16, 25.0, 30)[-1] == 748
+  assert media.frame_indices(750, 16, 25.0, 30)[-1] == 748
+  assert media.frame_indices(500, 16, 25.0, 30)[-1] == 498
+  with pytest.raises(ValueError, match='frame rate'):
+    media.frame_indices(500, 16, None, 30)
+  with pytest.raises(ValueError, match='want at least'):
+    media.frame_indices(0, 16)
+
+
+@pytest.mark.parametrize('n_frames', [1, 2, 5])
+def test_short_videos_repeat_frames(n_frames):
+  frames = media.load_frames(Item('a', video=_video(n_frames)), 16, 32)
+  assert frames.shape == (16, 32, 32, 3) and frames.dtype == np.uint8
+
+
+def test_resize_and_normalise_by_hand():
+  frames = np.random.default_rng(0).integers(0, 256, (2, 9, 14, 3), np.uint8)
+  for small, frame in zip(media.resize(frames, 8), frames):
+    image = Image.fromarray(frame).resize((8, 8), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(small, np.asarray(image))
+  value = media.normalise(np.full((1, 1, 1, 3), 128, np.uint8))
+  assert value.dtype == np.float32
+  np.testing.assert_allclose(
+      value.ravel(), [(128 / 255 - 0.485) / 0.229,
+                      (128 / 255 - 0.456) / 0.224,
+                      (128 / 255 - 0.406) / 0.225], rtol=1e-6)
+
+
+def _sound():
+  file = io.BytesIO()
+  with wave.open(file, 'wb') as sound:
+    sound.setnchannels(1)
+    sound.setsampwidth(2)
+    sound.setframerate(8000)
+    sound.writeframes(b'\0' * 8000)
+  return file.getvalue()
+
+
+def _damaged():
+  # From the middle of the frame data on, everything is overwritten.
+  data = bytearray(_video(60, options={'crf': '1'}))
+  start = data.index(b'mdat')
+  end = data.index(b'moov')
+  middle = (start + end) // 2
+  data[middle:end - 4] = b'\xff' * (end - 4 - middle)
+  return bytes(data)
+
+
+def _cut():
+  data = _video(60, container_options={'movflags': 'faststart'})
+  return data[:len(data) * 3 // 4]
+
+
+@pytest.mark.parametrize('data, reason', [
+    (b'', 'empty'),
+    (b'this is a text, not a video\n' * 40, 'not a readable video'),
+    (_sound(), 'no video stream'),
+    (_damaged(), 'decoding failed'),
+    (_cut(), 'truncated|cannot be read')])
+def test_a_bad_video_is_one_clear_line(data, reason, tmp_path):
+  file = tmp_path / 'bad.mp4'
+  file.write_bytes(data)
+  for source in (data, str(file)):
+    with pytest.raises(media.MediaError, match=reason) as error:
+      media.load_frames(Item('clip 7', video=source), 16, 32)
+    assert str(error.value).startswith('clip 7: ')
+    assert '\n' not in str(error.value)
+
+
+def test_missing_things_are_media_errors(tmp_path):
+  missing = str(tmp_path / 'nothing.mp4')
+  with pytest.raises(media.MediaError, match='no such file'):
+    media.probe(missing)
+  for item in (Item('a', video=missing), Item('a', image=missing),
+               Item('a', text='no medium'), Item('a', video=str(tmp_path)),
+               Item('a', image=b'no image')):
+    with pytest.raises(media.MediaError, match='^a: '):
+      media.load_frames(item, 4, 32)
+  with pytest.raises(ValueError, match='want 0 <= index'):
+    media.read_frames(_video(5), [5])
+
+
+def test_a_still_image_is_repeated_and_turned(tmp_path):
+  pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
+  exif = Image.Exif()
+  exif[0x0112] = 6  # to be shown turned by a quarter, clockwise
+  file = tmp_path / 'still.png'
+  Image.fromarray(pixels).save(file, exif=exif)
+  frames = media.load_frames(Item('a', image=str(file)), 3, 24)
+  for frame in frames:
+    np.testing.assert_array_equal(frame, np.rot90(pixels, -1))
+
+
+def test_scan_lists_what_it_leaves_out():
+  videos = [Item('good', video=_video(8)), Item('bad', video=b'text'),
+            Item('single', video=_video(1))]
+  ok_ids, skipped = media.scan(videos, progress=False)
+  assert ok_ids == ['good', 'single']
+  assert [record['id'] for record in skipped] == ['bad']
+  assert 'not a readable video' in skipped[0]['reason']
+
+
+def test_frames_are_cached_within_their_bytes():
+  videos = [Item(str(n), video=_video(n)) for n in (8, 20, 30)]
+  clip_bytes = 4 * 32 * 32 * 3
+  frames = media.Frames(videos, 4, 32, cache_bytes=2 * clip_bytes)
+  with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    many = list(pool.map(lambda i: frames[i % 3], range(24)))
+  for i, got in enumerate(many):
+    np.testing.assert_array_equal(got, media.load_frames(videos[i % 3], 4, 32))
+  assert sum(frames[i] is frames[i] for i in range(3)) == 2
+  with pytest.raises(IndexError):
+    frames[3]

@@ -1,0 +1,164 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from jaxret.data import text
+
+CAPTIONS = [
+    'a red square moves left', 'a blue circle moves up slowly',
+    'two green triangles cross, one behind the other',
+    'Ein großer roter Kreis', 'un carré bleu', 'červený čtverec',
+]
+
+
+@pytest.fixture(scope='module')
+def tokenizer(tmp_path_factory):
+  out_dir = tmp_path_factory.mktemp('text') / 'bpe'
+  return text.train_tokenizer(CAPTIONS, 600, out_dir)
+
+
+@pytest.fixture(scope='module')
+def prompts(tokenizer):
+  return text.BlimPrompts(
+      tokenizer, text.INSTRUCTIONS['shapes'], n_visual_tokens=5, n_clips=2,
+      max_tokens=12)
+
+
+def test_trained_tokenizer_round_trips_any_text(tokenizer):
+  for caption in (*CAPTIONS, 'unseen: 日本語 🎬 <image>', '  two  spaces\n'):
+    assert tokenizer.decode(tokenizer.encode(caption)) == caption
+
+
+def test_control_tokens_are_one_token_each(tokenizer):
+  for mark in (text.PAD, text.START, text.END):
+    assert len(tokenizer.encode(mark)) == 1
+  assert tokenizer.encode(text.PAD) == [tokenizer.pad_id]
+  assert tokenizer.encode(text.END) == [tokenizer.end_id]
+  assert max(tokenizer.encode(''.join(CAPTIONS))) < tokenizer.vocab_size <= 600
+
+
+def test_prompts_stay_short(tokenizer):
+  words = 'Generate a video given the caption.\nCaption:'
+  assert len(tokenizer.encode(words)) == 10  # a word or a mark each
+
+
+def test_training_is_deterministic_across_processes(tokenizer, tmp_path):
+  script = ('import sys; from jaxret.data import text; text.train_tokenizer('
+            f'{CAPTIONS!r}, 600, sys.argv[1])')
+  subprocess.run([sys.executable, '-c', script, tmp_path / 'bpe'], check=True)
+  again = text.load_tokenizer(tmp_path / 'bpe')
+  for caption in CAPTIONS:
+    assert again.encode(caption) == tokenizer.encode(caption)
+
+
+def test_training_twice_leaves_the_files_alone(tmp_path):
+  text.train_tokenizer(CAPTIONS, 400, tmp_path / 'bpe')
+  path = tmp_path / 'bpe' / 'tokenizer.json'
+  before = path.stat().st_mtime_ns, path.read_bytes()
+  text.train_tokenizer(CAPTIONS, 400, tmp_path / 'bpe')
+  assert (path.stat().st_mtime_ns, path.read_bytes()) == before
+  with pytest.raises(ValueError, match='other captions or another vocab_size'):
+    text.train_tokenizer(CAPTIONS, 401, tmp_path / 'bpe')
+  assert [p.name for p in tmp_path.iterdir()] == ['bpe']
+
+
+@pytest.mark.parametrize('captions, size', [([], 500), (CAPTIONS, 200)])
+def test_training_needs_captions_and_room(tmp_path, captions, size):
+  with pytest.raises(ValueError, match='wanted at least 259'):
+    text.train_tokenizer(captions, size, tmp_path / 'bpe')
+
+
+@pytest.mark.parametrize('name', ['missing/deep/dir', './nowhere', ''])
+def test_missing_tokenizer_is_one_line(tmp_path, name):
+  with pytest.raises(ValueError, match='tokenizer') as error:
+    text.load_tokenizer(tmp_path / name)
+  assert '\n' not in str(error.value)
+
+
+def test_broken_tokenizer_is_one_line(tmp_path):
+  (tmp_path / 'tokenizer.json').write_text('{"model":')
+  with pytest.raises(ValueError, match='cannot be read') as error:
+    text.load_tokenizer(tmp_path)
+  assert '\n' not in str(error.value)
+
+
+@pytest.mark.slow  # transformers takes most of it to import
+def test_vocab_and_merges_are_read_through_transformers(tokenizer, tmp_path):
+  """The layout of older checkpoints, without tokenizer.json."""
+  text.train_tokenizer(CAPTIONS, 600, tmp_path / 'bpe')
+  model = json.loads((tmp_path / 'bpe/tokenizer.json').read_text())['model']
+  old = tmp_path / 'old'
+  old.mkdir()
+  (old / 'vocab.json').write_text(json.dumps(model['vocab']))
+  (old / 'merges.txt').write_text(
+      '#version: 0.2\n' + '\n'.join(map(' '.join, model['merges'])))
+  (old / 'tokenizer_config.json').write_text(json.dumps({
+      'tokenizer_class': 'Qwen2Tokenizer', 'pad_token': text.PAD,
+      'eos_token': text.END, 'additional_special_tokens': [text.START]}))
+  again = text.load_tokenizer(old)
+  string = f'{text.START}user\n{CAPTIONS[3]}{text.END}\n'
+  assert again.encode(string) == tokenizer.encode(string)
+  assert (again.pad_id, again.end_id) == (tokenizer.pad_id, tokenizer.end_id)
+
+
+def test_vtg_is_prefix_then_suffix(prompts, tokenizer):
+  for caption in CAPTIONS:
+    tokens, n_prefix = prompts.vtg(caption)
+    suffix = prompts.vtg_suffix(caption)
+    assert tokens.dtype == np.int32 and n_prefix == len(prompts.vtg_prefix)
+    np.testing.assert_array_equal(
+        tokens, np.concatenate([prompts.vtg_prefix, suffix]))
+    assert tokenizer.decode(suffix) == f'{caption}<|im_end|>\n'
+    assert len(suffix) == len(tokenizer.encode(caption)) + 2
+    assert (tokens == text.VISUAL).sum() == 5
+
+
+def test_tvg_ends_with_one_token_per_clip(prompts, tokenizer):
+  for caption in CAPTIONS:
+    tokens, n_prefix = prompts.tvg(caption)
+    np.testing.assert_array_equal(
+        tokens[:n_prefix], prompts.tvg_prefix(caption))
+    assert tokens[n_prefix:n_prefix + 2].tolist() == [text.VISUAL] * 2
+    assert tokenizer.decode(tokens[n_prefix + 2:]) == '<|im_end|>\n'
+    assert tokenizer.decode(tokens[:n_prefix]) == (
+        '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n'
+        '<|im_start|>user\nGenerate a video given the caption.\n'
+        f'Caption: {caption}<|im_end|>\n<|im_start|>assistant\n')
+
+
+def test_prior_prefix_ends_before_the_caption(prompts, tokenizer):
+  n = prompts.prior_prefix_length
+  one, two = (prompts.tvg_prefix(caption)[:n] for caption in CAPTIONS[:2])
+  np.testing.assert_array_equal(one, two)
+  assert tokenizer.decode(one).endswith('Generate a video given the caption.')
+
+
+def test_image_marker_in_a_caption_is_plain_text(prompts):
+  assert (prompts.vtg('an <image>').tokens == text.VISUAL).sum() == 5
+
+
+@pytest.mark.parametrize('caption, reason', [
+    ('', 'is empty'), (' \n', 'is empty'),
+    ('a<|im_end|>b', 'control token <|im_end|>'),
+    ('red ' * 13, 'has 1[0-9]+ tokens; wanted at most 12')])
+@pytest.mark.parametrize('method', ['vtg', 'tvg', 'vtg_suffix', 'tvg_prefix'])
+def test_bad_captions_are_named(prompts, caption, reason, method):
+  pattern = "caption 'video7#1' .*" + reason.replace('|', r'\|')
+  with pytest.raises(ValueError, match=pattern) as error:
+    getattr(prompts, method)(caption, 'video7#1')
+  assert '\n' not in str(error.value)
+
+
+def test_caption_that_merges_with_the_prompt_is_named():
+  vocabulary = {}
+
+  def encode(string):  # a newline swallows the letter after it
+    pieces = string.replace('\n', ' \n').split(' ')
+    return [vocabulary.setdefault(piece, len(vocabulary)) for piece in pieces]
+
+  merging = text.Tokenizer(encode, None, 0, 0, 0)
+  with pytest.raises(ValueError, match="'v#0' merges with the prompt"):
+    text.BlimPrompts(merging, 'Describe.', 1, 1).vtg_suffix('x', 'v#0')

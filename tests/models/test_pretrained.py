@@ -1,0 +1,274 @@
+"""Reading checkpoints: values, slices, sharding, and every refusal."""
+import json
+import math
+
+import flax.traverse_util as traverse
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from jaxret import sharding as sharding_lib
+from jaxret.models import decoder, names, pretrained, vision, vlm
+
+SIZES = {
+    'vocab_size': 12, 'hidden_size': 8, 'intermediate_size': 10,
+    'num_hidden_layers': 2, 'num_attention_heads': 4,
+    'num_key_value_heads': 2, 'rope_theta': 1e6, 'rms_norm_eps': 1e-6,
+    'tie_word_embeddings': False, 'mm_hidden_size': 6,
+    'mm_local_num_frames': 4, 'mm_vision_select_layer': -2,
+}
+TINY_SIZES = {'visual_width': 6, 'decoder': {
+    'vocab_size': 12, 'width': 8, 'mlp_width': 10, 'layers': 2, 'heads': 4,
+    'kv_heads': 2, 'head_width': 2}}
+TABLE = names.DECODER + names.BLIM_HEADS
+TVG = ('projector/tvg/in/kernel', 'projector/tvg/in/bias',
+       'projector/tvg/out/kernel', 'projector/tvg/out/bias')
+
+
+def released_tensors():
+  """A tiny VideoChat-Flash checkpoint under its released names."""
+  shapes = {
+      'model.embed_tokens.weight': (12, 8), 'model.norm.weight': (8,),
+      'lm_head.weight': (12, 8), 'model.mm_projector.mlp.0.weight': (8, 6),
+      'model.mm_projector.mlp.0.bias': (8,),
+      'model.mm_projector.mlp.2.weight': (8, 8),
+      'model.mm_projector.mlp.2.bias': (8,)}
+  for i in range(2):
+    shapes |= {f'model.layers.{i}.{key}': shape for key, shape in (
+        ('input_layernorm.weight', (8,)),
+        ('post_attention_layernorm.weight', (8,)),
+        ('self_attn.q_proj.weight', (8, 8)), ('self_attn.q_proj.bias', (8,)),
+        ('self_attn.k_proj.weight', (4, 8)), ('self_attn.k_proj.bias', (4,)),
+        ('self_attn.v_proj.weight', (4, 8)), ('self_attn.v_proj.bias', (4,)),
+        ('self_attn.o_proj.weight', (8, 8)),
+        ('mlp.gate_proj.weight', (10, 8)), ('mlp.up_proj.weight', (10, 8)),
+        ('mlp.down_proj.weight', (8, 10)))}
+  rng = np.random.default_rng(0)
+  return {key: rng.normal(size=shape).astype(ml_dtypes.bfloat16)
+          for key, shape in shapes.items()}
+
+
+def vlm_shapes(sizes, **numerics):
+  config = decoder.DecoderConfig(**sizes['decoder'], **numerics)
+  module = vlm.Vlm(config, sizes['visual_width'])
+  return jax.eval_shape(
+      module.init, jax.random.key(0),
+      jax.ShapeDtypeStruct((1, 2, 3, sizes['visual_width']), jnp.float32),
+      jax.ShapeDtypeStruct((1, 9), jnp.int32))['params']
+
+
+@pytest.fixture
+def model_dir(tmp_path):
+  """The tiny checkpoint in two shards."""
+  tensors = released_tensors()
+  weight_map = {key: f'model-{i % 2}.safetensors'
+                for i, key in enumerate(sorted(tensors))}
+  for shard in set(weight_map.values()):
+    safetensors.numpy.save_file(
+        {key: tensor for key, tensor in tensors.items()
+         if weight_map[key] == shard}, tmp_path / shard)
+  (tmp_path / 'model.safetensors.index.json').write_text(
+      json.dumps({'weight_map': weight_map}))
+  (tmp_path / 'config.json').write_text(json.dumps(SIZES))
+  return tmp_path
+
+
+def checkpoint(**changes):
+  return pretrained.Checkpoint('tiny', released_tensors() | changes)
+
+
+def test_sharded_checkpoint_fills_the_model(model_dir):
+  shapes = vlm_shapes(pretrained.read_config(model_dir))
+  params, missing = pretrained.load(
+      pretrained.open_checkpoint(model_dir), TABLE, shapes)
+  assert set(missing) == {*TVG, 'visual_head/kernel'}
+  flat = traverse.flatten_dict(params, sep='/')
+  want = traverse.flatten_dict(shapes, sep='/')
+  assert set(flat) == set(want) - set(missing)
+  for path, leaf in flat.items():
+    assert (leaf.shape, leaf.dtype) == (want[path].shape, want[path].dtype)
+  tensors = released_tensors()
+  for layer in range(2):
+    np.testing.assert_array_equal(
+        flat['decoder/layers/mlp/up/kernel'][layer],
+        tensors[f'model.layers.{layer}.mlp.up_proj.weight'].T)
+  np.testing.assert_array_equal(
+      flat['decoder/embed/embedding'], tensors['model.embed_tokens.weight'])
+
+
+class Recorder:
+  """An array that counts the elements read from it."""
+
+  def __init__(self, array):
+    self.array, self.shape, self.dtype = array, array.shape, array.dtype
+    self.elements = 0
+
+  def __getitem__(self, index):
+    part = self.array[index]
+    self.elements += part.size
+    return part
+
+
+def test_each_device_reads_its_own_slice():
+  rng = np.random.default_rng(1)
+  tensors = {key: Recorder(rng.normal(size=shape).astype(np.float32))
+             for key, shape in {
+                 'encoder.blocks.0.mlp.fc1.weight': (16, 8),
+                 'encoder.blocks.1.mlp.fc1.weight': (16, 8),
+                 'encoder.patch_embed.proj.weight': (8, 3, 1, 2, 2),
+                 'encoder.vision_layernorm.bias': (8,)}.items()}
+  table = tuple(weight for weight in names.VISION if weight.path in (
+      'vision/blocks/mlp/in/kernel', 'vision/patch/kernel',
+      'vision/final_norm/bias'))
+  mesh = sharding_lib.make_mesh({'data': 1, 'fsdp': 2, 'tensor': 4})
+  def sharding(*axes):
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+  params, _ = pretrained.load(
+      pretrained.Checkpoint('tiny', tensors), table, None,
+      {'vision': {'blocks': {'mlp': {'in': {
+          'kernel': sharding(None, 'fsdp', 'tensor')}}},
+                  'patch': {'kernel': sharding('fsdp', 'tensor')},
+                  'final_norm': {'bias': sharding()}}})
+  kernel = params['vision']['blocks']['mlp']['in']['kernel']
+  assert {shard.data.shape for shard in kernel.addressable_shards} == {
+      (2, 4, 4)}
+  for layer in range(2):
+    tensor = tensors[f'encoder.blocks.{layer}.mlp.fc1.weight']
+    np.testing.assert_array_equal(kernel[layer], tensor.array.T)
+    assert tensor.elements == tensor.array.size
+  conv = tensors['encoder.patch_embed.proj.weight'].array
+  patch = np.asarray(params['vision']['patch']['kernel']).reshape(2, 2, 3, 8)
+  for y, x, channel, feature in np.ndindex(2, 2, 3, 8):
+    assert patch[y, x, channel, feature] == conv[feature, channel, 0, y, x]
+  # Replicated on eight devices, read once.
+  assert tensors['encoder.vision_layernorm.bias'].elements == 8
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'model.layers.0.mlp.extra.weight': np.zeros(2)},
+     'fit no parameter: model.layers.0.mlp.extra.weight;'),
+    ({'model.layers.2.mlp.up_proj.weight': np.zeros((10, 8))},
+     'fit no parameter: model.layers.2.mlp.up_proj.weight;'),
+    ({'visual_head.weight': np.zeros((5, 8))},
+     r'visual_head.weight has shape \(5, 8\), .* want \(8, 6\)'),
+    ({'model.mm_projector.tvg_mlp.0.extra': np.zeros(1)}, 'tvg_mlp.0.extra'),
+])
+def test_extra_or_misshapen_tensors_are_named_in_one_line(change, message):
+  with pytest.raises(ValueError, match=message) as caught:
+    pretrained.load(checkpoint(**change), TABLE, vlm_shapes(TINY_SIZES))
+  assert '\n' not in str(caught.value)
+
+
+def test_missing_tensors_are_named_in_one_line():
+  tensors = released_tensors()
+  del tensors['model.layers.1.self_attn.k_proj.bias']
+  tiny = pretrained.Checkpoint('tiny', tensors)
+  with pytest.raises(ValueError, match='missing: model.layers.1.self_attn.k_'):
+    pretrained.load(tiny, TABLE, vlm_shapes(TINY_SIZES))
+  with pytest.raises(ValueError, match='no known tensor .* decoder/another'):
+    pretrained.load(tiny, TABLE, {'decoder': {
+        'another': jax.ShapeDtypeStruct((1,), jnp.float32)}})
+
+
+def test_parts_not_asked_for_and_ignored_tensors_may_stay():
+  tower = {f'{names.VISION_PREFIX}encoder.vision_layernorm.{name}': np.ones(4)
+           for name in ('weight', 'bias')}
+  changes = tower | {
+      'model.layers.0.self_attn.rotary_emb.inv_freq': np.ones(1)}
+  shapes = vlm_shapes(TINY_SIZES)
+  params, _ = pretrained.load(checkpoint(**changes), names.VIDEOCHAT_FLASH,
+                              {'decoder': shapes['decoder']})
+  assert set(params) == {'decoder'}
+
+
+def test_the_vision_block_that_does_not_run_may_stay():
+  def block(i):
+    return {f'encoder.blocks.{i}.norm1.bias': np.full(4, float(i))}
+  table = tuple(w for w in names.VISION if w.key.endswith('norm1.bias'))
+  abstract = {'vision': {'blocks': {'attention_norm': {
+      'bias': jax.ShapeDtypeStruct((2, 4), jnp.bfloat16)}}}}
+  three = block(0) | block(1) | block(2)
+  params, _ = pretrained.load(
+      pretrained.Checkpoint('tiny', three), table, abstract)
+  bias = params['vision']['blocks']['attention_norm']['bias']
+  assert bias.dtype == jnp.bfloat16
+  np.testing.assert_array_equal(bias[1], 1)
+  with pytest.raises(ValueError, match='fit no parameter: encoder.blocks.3'):
+    pretrained.load(
+        pretrained.Checkpoint('tiny', three | block(3)), table, abstract)
+
+
+def test_released_sizes_and_every_name(tmp_path):
+  """At 7B the table names each parameter of the model, and no other."""
+  released = SIZES | {
+      'vocab_size': 152064, 'hidden_size': 3584, 'intermediate_size': 18944,
+      'num_hidden_layers': 28, 'num_attention_heads': 28,
+      'num_key_value_heads': 4, 'mm_hidden_size': 1024,
+      'mm_vision_tower': 'umt-hd-large', 'mm_llm_compress': False}
+  (tmp_path / 'config.json').write_text(json.dumps(released))
+  sizes = pretrained.read_config(tmp_path)
+  assert sizes['tokens_per_clip'] == 64
+  assert vision.VisionConfig(**sizes['vision']) == vision.VisionConfig()
+  shapes = vlm_shapes(sizes, param_dtype='bfloat16')
+  flat = traverse.flatten_dict(shapes, sep='/')
+  assert set(flat) == {weight.path for weight in TABLE}
+  decoder_size = sum(math.prod(leaf.shape) for path, leaf in flat.items()
+                     if path.startswith('decoder/'))
+  assert decoder_size == 7_615_616_512  # as published for Qwen2-7B
+  tower = jax.eval_shape(
+      vision.VisionTower(vision.VisionConfig()).init, jax.random.key(0),
+      jax.ShapeDtypeStruct((1, 4, 448, 448, 3), jnp.float32))['params']
+  assert set(traverse.flatten_dict({'vision': tower}, sep='/')) == {
+      weight.path for weight in names.VISION}
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'mm_llm_compress': True}, 'got mm_llm_compress = True'),
+    ({'mm_projector_type': 'linear'}, "want 'tome16_mlp_hd64'"),
+    ({'mm_vision_tower': 'internvideo2'}, 'want a umt-hd one'),
+    ({'hidden_size': None}, 'no field'),
+])
+def test_unsupported_configs_are_refused_in_one_line(
+    tmp_path, change, message):
+  config = {key: value for key, value in (SIZES | change).items()
+            if value is not None}
+  (tmp_path / 'config.json').write_text(json.dumps(config))
+  with pytest.raises(ValueError, match=message) as caught:
+    pretrained.read_config(tmp_path)
+  assert '\n' not in str(caught.value)
+
+
+def test_what_is_no_model_is_refused_in_one_line(tmp_path, monkeypatch):
+  import huggingface_hub
+  def offline(*args, **kwargs):
+    raise OSError('no route to host\nlong story')
+  monkeypatch.setattr(huggingface_hub, 'snapshot_download', offline)
+  with pytest.raises(ValueError, match='no route to host') as caught:
+    pretrained.open_checkpoint('someone/some-model')
+  assert '\n' not in str(caught.value)
+  with pytest.raises(ValueError, match='no such directory; name one'):
+    pretrained.open_checkpoint(tmp_path / 'absent')
+  with pytest.raises(ValueError, match='want safetensors'):
+    pretrained.open_checkpoint(tmp_path)
+  with pytest.raises(ValueError, match='config.json: no such file'):
+    pretrained.read_config(tmp_path)
+  (tmp_path / 'model.safetensors').write_bytes(b'cut off')
+  with pytest.raises(ValueError, match='not a whole safetensors file'):
+    pretrained.open_checkpoint(tmp_path)
+
+
+def test_a_missing_shard_is_named(model_dir):
+  (model_dir / 'model-1.safetensors').unlink()
+  with pytest.raises(ValueError, match='lists model-1.safetensors, which is m'):
+    pretrained.open_checkpoint(model_dir)
+
+
+def test_flat_loading_keeps_bfloat16(tmp_path):
+  tensors = {'x': np.arange(6).reshape(2, 3).astype(ml_dtypes.bfloat16)}
+  safetensors.numpy.save_file(tensors, tmp_path / 'x.safetensors')
+  loaded = pretrained.load_flat(tmp_path / 'x.safetensors')
+  assert loaded['x'].dtype == ml_dtypes.bfloat16
+  np.testing.assert_array_equal(loaded['x'], tensors['x'])

@@ -1,0 +1,106 @@
+"""The token sequences of BLiM against those of the authors' code."""
+import json
+import re
+
+import numpy as np
+import pytest
+
+from jaxret.data import text
+
+
+def _stand_in_tokenizer(spec):
+  """The regex tokenizer that made the golden ids, as text.json describes it:
+  special tokens | '.\\n' | optional space + letters | newline | punctuation."""
+  vocab = spec['vocab']
+  pattern = re.compile(
+      r'<\|(?:endoftext|im_start|im_end)\|>|\.\n| ?[A-Za-z]+|\n|[.,:!?]')
+
+  def encode(string):
+    pieces = pattern.findall(string)
+    assert ''.join(pieces) == string, 'the stand-in tokenizer lost characters'
+    return [vocab[piece] for piece in pieces]
+
+  words = {i: word for word, i in vocab.items()}
+  return text.Tokenizer(
+      encode=encode, decode=lambda ids: ''.join(words[int(i)] for i in ids),
+      pad_id=spec['pad_token_id'], end_id=spec['im_end_id'],
+      vocab_size=max(vocab.values()) + 1)
+
+
+@pytest.fixture
+def spec(blim_golden):
+  return json.loads((blim_golden / 'text.json').read_text())
+
+
+@pytest.fixture
+def settings(blim_golden):
+  return json.loads((blim_golden / 'README.json').read_text())['settings']
+
+
+@pytest.fixture
+def prompts(spec, settings):
+  """One VISUAL per sequence, as in the ids that the authors' dataset gives."""
+  instruction = text.INSTRUCTIONS[settings['dataset_style'].lower()]
+  return text.BlimPrompts(
+      _stand_in_tokenizer(spec), instruction, n_visual_tokens=1, n_clips=1)
+
+
+def _captions(spec, split):
+  return [item['text'] for item in spec[f'{split}_items']]
+
+
+def test_blim_strings_are_those_of_the_authors(spec, prompts):
+  assert text.VISUAL == spec['image_token_index']
+  decode = _stand_in_tokenizer(spec).decode
+  caption = spec['test_items'][0]['text']
+  for name, ids in (('vtg', prompts.vtg(caption).tokens),
+                    ('tvg', prompts.tvg(caption).tokens)):
+    at = int(np.flatnonzero(ids == text.VISUAL)[0])
+    string = decode(ids[:at]) + '<image>' + decode(ids[at + 1:])
+    assert string == spec[f'{name}_string_item0']
+
+
+def test_blim_sequence_lengths(spec, prompts):
+  for item in spec['test_items']:
+    assert len(prompts.vtg(item['text']).tokens) == item['n_vtg_tokens']
+    assert len(prompts.tvg(item['text']).tokens) == item['n_tvg_tokens']
+
+
+def test_blim_token_ids_of_every_test_item(blim_golden, spec, prompts):
+  arrays = np.load(blim_golden / 'test_inputs.npz')
+  for i, caption in enumerate(_captions(spec, 'test')):
+    np.testing.assert_array_equal(
+        prompts.vtg(caption).tokens, arrays[f'vtg_ids_{i}'])
+    np.testing.assert_array_equal(
+        prompts.tvg(caption).tokens, arrays[f'tvg_ids_{i}'])
+
+
+@pytest.mark.parametrize('kind', ['vtg', 'tvg'])
+def test_blim_labels_start_where_the_prefix_ends(
+    blim_golden, spec, settings, prompts, kind):
+  """Against the left-padded ids, labels and masks of the test items."""
+  arrays = np.load(blim_golden / 'test_inputs.npz')
+  ids, labels = arrays[f'{kind}_ids'], arrays[f'{kind}_labels']
+  ignored = settings['ignore_index']
+  for i, caption in enumerate(_captions(spec, 'test')):
+    tokens, n_prefix = getattr(prompts, kind)(caption)
+    n_pad = ids.shape[1] - len(tokens)
+    assert (ids[i, :n_pad] == prompts.pad_id).all()
+    np.testing.assert_array_equal(ids[i, n_pad:], tokens)
+    np.testing.assert_array_equal(
+        labels[i, n_pad + n_prefix:], tokens[n_prefix:])
+    assert (labels[i, :n_pad + n_prefix] == ignored).all()
+
+
+@pytest.mark.parametrize('kind', ['vtg', 'tvg'])
+def test_blim_training_batch_is_made_of_train_captions(
+    blim_golden, spec, prompts, kind):
+  arrays = np.load(blim_golden / 'train_batch.npz')
+  sequences = {tuple(getattr(prompts, kind)(caption).tokens)
+               for caption in _captions(spec, 'train')}
+  for row, mask in zip(arrays[f'{kind}_ids'], arrays[f'{kind}_mask']):
+    assert tuple(row[mask.astype(bool)]) in sequences
+
+
+def test_blim_prior_prefix_length(settings, prompts):
+  assert prompts.prior_prefix_length == settings['tvg_prefix_length']

@@ -1,0 +1,226 @@
+"""The shape of the code: what may import what, and how long things may get.
+
+Imports point down only. A module of level n imports modules of lower levels;
+modules of one level import each other only inside one package (jaxret.data,
+jaxret.models, ...), never from one package or top-level module to another.
+"""
+import ast
+import json
+import pathlib
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# The first name that fits counts; a module that fits none has no level yet,
+# and the test asks for one.
+LEVELS = {
+    'data.types': 0, 'losses': 0, 'metrics': 0, 'plots': 0, 'sharding': 0,
+    'data': 1, 'models': 1, 'scoring': 1, 'optim': 1, 'checkpoint': 1,
+    'report': 1, 'progress': 1,
+    'methods': 2,
+    'evaluators': 3,
+    'train': 4, 'evaluate': 4, 'extract': 4, 'mine': 4, 'caption': 4,
+    'bench': 4,
+    'main': 5,
+}
+
+MAX_LINES = {'configs/*.py': 80, 'jaxret/methods/*.py': 200,
+             'jaxret/**/*.py': 400, 'tests/**/*.py': 400}
+MAX_FUNCTION_LINES = 60
+WANTED_FUNCTION_LINES = 40
+
+HEAVY = ('av', 'flax', 'grain', 'jax', 'jinja2', 'matplotlib', 'optax', 'orbax',
+         'tensorflow', 'tensorflow_datasets', 'torch', 'transformers')
+
+
+def _module_name(path):
+  parts = path.relative_to(ROOT).with_suffix('').parts
+  return '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
+
+
+PATHS = {_module_name(path): path
+         for path in sorted((ROOT / 'jaxret').rglob('*.py'))}
+
+
+def _imports(name, path):
+  """Full names of everything that a file imports, at any depth in it."""
+  package = name if path.name == '__init__.py' else name.rpartition('.')[0]
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      base = node.module or ''
+      if node.level:
+        parents = package.split('.')[:len(package.split('.')) - node.level + 1]
+        base = '.'.join(parents + ([base] if base else []))
+      yield from (f'{base}.{alias.name}' for alias in node.names)
+
+
+IMPORTS = {name: sorted(set(_imports(name, path)))
+           for name, path in PATHS.items()}
+
+
+def _own_module(imported):
+  """The jaxret module behind an imported name, None for another package's."""
+  while imported and imported not in PATHS:
+    imported = imported.rpartition('.')[0]
+  return imported or None
+
+
+# {module: modules of jaxret that it imports}
+EDGES = {name: sorted({module for module in map(_own_module, imported)
+                       if module not in (None, 'jaxret', name)})
+         for name, imported in IMPORTS.items()}
+
+
+def _level(name):
+  inner = name.removeprefix('jaxret.')
+  for prefix, level in LEVELS.items():
+    if inner == prefix or inner.startswith(prefix + '.'):
+      return level
+  return None
+
+
+def _package(name):
+  return name.split('.')[1]
+
+
+def _reachable(name):
+  """The module itself and everything of jaxret that it imports in turn."""
+  seen, todo = set(), [name]
+  while todo:
+    module = todo.pop()
+    if module not in seen:
+      seen.add(module)
+      todo.extend(EDGES[module])
+  return sorted(seen)
+
+
+def _in(name, *packages):
+  return any(name == f'jaxret.{p}' or name.startswith(f'jaxret.{p}.')
+             for p in packages)
+
+
+def _offenders(pairs):
+  lines = '\n'.join(f'  {line}' for line in pairs)
+  return f'offenders:\n{lines}' if lines else ''
+
+
+def test_every_module_has_a_level():
+  missing = [n for n in PATHS if n != 'jaxret' and _level(n) is None]
+  assert not missing, f'give these a level in LEVELS: {missing}'
+
+
+def test_imports_point_down():
+  offenders = []
+  for name, imported in EDGES.items():
+    if name == 'jaxret':
+      offenders += [f'jaxret imports {module}' for module in imported]
+      continue
+    for module in imported:
+      here, there = _level(name), _level(module)
+      same_package = _package(name) == _package(module)
+      if there > here or (there == here and not same_package):
+        offenders.append(f'{name} (level {here}) imports {module} ({there})')
+  assert not offenders, _offenders(offenders)
+
+
+def test_data_never_imports_jax():
+  forbidden = ('jax', 'jaxlib', 'flax', 'optax', 'orbax')
+  offenders = [f'{name}, through {module}, imports {imported}'
+               for name in PATHS if _in(name, 'data')
+               for module in _reachable(name)
+               for imported in IMPORTS[module]
+               if imported.split('.')[0] in forbidden]
+  assert not offenders, _offenders(offenders)
+
+
+def test_losses_metrics_and_scoring_never_import_models():
+  offenders = [f'{name} imports {module}'
+               for name in PATHS if _in(name, 'losses', 'metrics', 'scoring')
+               for module in _reachable(name) if _in(module, 'models')]
+  assert not offenders, _offenders(offenders)
+
+
+def test_only_models_import_linen():
+  offenders = [f'{name} imports {imported}'
+               for name in PATHS if not _in(name, 'models')
+               for imported in IMPORTS[name]
+               if f'{imported}.'.startswith('flax.linen.')]
+  assert not offenders, _offenders(offenders)
+
+
+def test_no_method_imports_another():
+  offenders = [f'{name} imports {module}'
+               for name in PATHS if name.startswith('jaxret.methods.')
+               for module in EDGES[name]
+               if module.startswith('jaxret.methods.')
+               and module != 'jaxret.methods.base']
+  assert not offenders, _offenders(offenders)
+
+
+def test_only_sharding_makes_meshes():
+  offenders = []
+  for name, path in PATHS.items():
+    if name == 'jaxret.sharding':
+      continue
+    calls = [node.lineno for node in ast.walk(ast.parse(path.read_text()))
+             if isinstance(node, ast.Attribute) and node.attr == 'make_mesh'
+             and isinstance(node.value, ast.Name) and node.value.id == 'jax']
+    offenders += [f'{name}:{line} uses jax.make_mesh' for line in calls]
+    if 'jax.make_mesh' in IMPORTS[name]:
+      offenders.append(f'{name} imports jax.make_mesh')
+  assert not offenders, _offenders(offenders)
+
+
+def test_configs_import_nothing_of_jaxret():
+  offenders = [f'{path.name} imports {imported}'
+               for path in sorted((ROOT / 'configs').glob('*.py'))
+               for imported in _imports(f'configs.{path.stem}', path)
+               if imported.split('.')[0] in ('jax', 'jaxret')]
+  assert not offenders, _offenders(offenders)
+
+
+def test_import_jaxret_is_light():
+  """Under a second, and none of the heavy packages comes with it."""
+  code = ('import json, sys, time; start = time.perf_counter(); '
+          'import jaxret; seconds = time.perf_counter() - start; '
+          'print(json.dumps([seconds, sorted(sys.modules)]))')
+  answer = subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=True,
+                          capture_output=True, text=True).stdout
+  seconds, modules = json.loads(answer)
+  assert seconds < 1
+  assert not set(HEAVY) & set(modules)
+
+
+@pytest.mark.parametrize('pattern', MAX_LINES)
+def test_files_keep_their_budget(pattern):
+  counts = {path: len(path.read_text().splitlines())
+            for path in ROOT.glob(pattern)}
+  offenders = [f'{path.relative_to(ROOT)}: {lines} lines'
+               for path, lines in sorted(counts.items())
+               if lines > MAX_LINES[pattern]]
+  assert not offenders, (
+      f'at most {MAX_LINES[pattern]} lines; ' + _offenders(offenders))
+
+
+def test_functions_keep_their_budget():
+  """At most 60 lines; those over 40 are listed as a warning."""
+  lengths = {
+      f'{path.relative_to(ROOT)}:{node.lineno} {node.name}':
+          node.end_lineno - node.lineno + 1
+      for path in PATHS.values() for node in ast.walk(
+          ast.parse(path.read_text()))
+      if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
+  long = {where: n for where, n in lengths.items() if n > WANTED_FUNCTION_LINES}
+  if long:
+    warnings.warn(f'functions over {WANTED_FUNCTION_LINES} lines: {long}',
+                  stacklevel=1)
+  offenders = [f'{where}: {n} lines' for where, n in long.items()
+               if n > MAX_FUNCTION_LINES]
+  assert not offenders, (
+      f'at most {MAX_FUNCTION_LINES} lines; ' + _offenders(offenders))

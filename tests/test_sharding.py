@@ -1,0 +1,152 @@
+"""The mesh and the rules: every parameter has one place."""
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
+
+from jaxret import sharding
+
+L, D, F, V = 2, 16, 32, 64
+
+
+def parameter_shapes():
+  """One leaf per kind of parameter, by path."""
+  flat = {'params/log_temperature': ()}
+  for model in ('decoder', 'text'):
+    layers = f'params/{model}/layers'
+    flat |= {
+        f'params/{model}/embed/embedding': (V, D),
+        f'params/{model}/final_norm/scale': (D,),
+        f'params/{model}/lm_head/kernel': (D, V),
+        f'{layers}/attention_norm/scale': (L, D),
+        f'{layers}/mlp_norm/scale': (L, D),
+        f'{layers}/attention/o/kernel': (L, D, D),
+        f'{layers}/mlp/gate/kernel': (L, D, F),
+        f'{layers}/mlp/up/kernel': (L, D, F),
+        f'{layers}/mlp/down/kernel': (L, F, D)}
+    for name in 'qkv':
+      flat[f'{layers}/attention/{name}/kernel'] = (L, D, D)
+      flat[f'{layers}/attention/{name}/bias'] = (L, D)
+  for name in 'qkvo':
+    flat[f'lora/decoder/layers/attention/{name}/a'] = (L, D, 4)
+    flat[f'lora/decoder/layers/attention/{name}/b'] = (L, 4, D)
+  for head in ('lm_head', *(f'{p}/{end}' for p in ('vtg', 'tvg')
+                            for end in ('in', 'out'))):
+    owner = 'decoder' if head == 'lm_head' else 'projector'
+    flat[f'lora/{owner}/{head}/a'] = (D, 4)
+    flat[f'lora/{owner}/{head}/b'] = (4, D)
+    if owner == 'projector':
+      flat[f'params/projector/{head}/kernel'] = (D, D)
+      flat[f'params/projector/{head}/bias'] = (D,)
+  blocks = 'params/vision/blocks'
+  flat |= {
+      'params/visual_head/kernel': (D, D), 'params/vision/patch/bias': (D,),
+      'params/vision/patch/kernel': (3 * 16, D),
+      'params/vision/final_norm/scale': (D,),
+      'params/vision/final_norm/bias': (D,),
+      f'{blocks}/attention_norm/scale': (L, D),
+      f'{blocks}/attention_norm/bias': (L, D),
+      f'{blocks}/mlp_norm/scale': (L, D), f'{blocks}/mlp_norm/bias': (L, D),
+      f'{blocks}/attention/qkv/kernel': (L, D, 3 * D),
+      f'{blocks}/attention/q_bias': (L, D),
+      f'{blocks}/attention/v_bias': (L, D),
+      f'{blocks}/attention/out/kernel': (L, D, D),
+      f'{blocks}/attention/out/bias': (L, D),
+      f'{blocks}/mlp/in/kernel': (L, D, F), f'{blocks}/mlp/in/bias': (L, F),
+      f'{blocks}/mlp/out/kernel': (L, F, D), f'{blocks}/mlp/out/bias': (L, D),
+      'params/video_projection/kernel': (D, D),
+      'params/text_projection/kernel': (D, D)}
+  return flat
+
+
+def abstract_params():
+  return sharding.unflatten({
+      path: jax.ShapeDtypeStruct(shape, jnp.float32)
+      for path, shape in parameter_shapes().items()})
+
+
+def test_every_parameter_matches_exactly_one_rule():
+  for path, shape in parameter_shapes().items():
+    matches = [spec for pattern, spec in sharding.RULES
+               if re.fullmatch(pattern, path)]
+    assert len(matches) == 1, path
+    assert len(matches[0]) <= len(shape), path
+
+
+def test_stacked_layers_are_never_split_over_their_leading_axis():
+  for path in parameter_shapes():
+    spec = sharding.spec_for(path)
+    if 'layers/' in path or 'blocks/' in path:
+      assert not spec or spec[0] is None, path
+
+
+def test_unmatched_path_and_path_with_two_rules_are_refused():
+  with pytest.raises(ValueError, match='params/oops.*none'):
+    sharding.spec_for('params/oops')
+  rules = (('a/.*', P()), ('.*/b', P()))
+  with pytest.raises(ValueError, match=r"'a/b'.*\['a/\.\*', '\.\*/b'\]"):
+    sharding.spec_for('a/b', rules)
+
+
+def test_vocabulary_is_split_over_tensor_and_odd_sizes_stay_whole():
+  mesh = sharding.make_mesh({'data': 1, 'fsdp': 2, 'tensor': 4})
+  tree = {'params': {'decoder': {'embed': {
+      'embedding': jax.ShapeDtypeStruct((64, 16), jnp.float32)}}}}
+  spec = sharding.flatten(sharding.shardings(mesh, tree))
+  path = 'params/decoder/embed/embedding'
+  assert spec[path].spec == P('tensor', 'fsdp')
+  tree['params']['decoder']['embed']['embedding'] = jax.ShapeDtypeStruct(
+      (63, 16), jnp.float32)
+  spec = sharding.flatten(sharding.shardings(mesh, tree))
+  assert spec[path].spec == P(None, 'fsdp')
+
+
+def test_flatten_and_unflatten_are_inverse():
+  tree = abstract_params()
+  assert sharding.flatten(tree).keys() == parameter_shapes().keys()
+  assert sharding.unflatten(sharding.flatten(tree)) == tree
+
+
+def test_mesh_is_auto_fills_one_axis_and_refuses_what_does_not_fit():
+  mesh = sharding.make_mesh({'data': -1, 'tensor': 2})
+  assert dict(mesh.shape) == {'data': 4, 'fsdp': 1, 'tensor': 2}
+  assert set(mesh.axis_types) == {AxisType.Auto}
+  one = sharding.make_mesh({'data': -1}, jax.devices()[:1])
+  assert one.size == 1
+  with pytest.raises(ValueError, match='does not fit 8 devices'):
+    sharding.make_mesh({'data': 3})
+  with pytest.raises(ValueError, match="no axis 'model'"):
+    sharding.make_mesh({'model': 2})
+
+
+def test_global_batch_is_split_over_data_and_fsdp_and_comes_back_whole():
+  mesh = sharding.make_mesh({'data': 2, 'fsdp': 2, 'tensor': 2})
+  rows = np.arange(24.0).reshape(8, 3)
+  batch = sharding.global_batch(mesh, {'x': rows})
+  assert batch['x'].sharding.spec == P(('data', 'fsdp'))
+  assert batch['x'].addressable_shards[0].data.shape == (2, 3)
+  np.testing.assert_array_equal(sharding.to_host(batch)['x'], rows)
+  assert sharding.process_rows(mesh) == (0, 1)
+  with pytest.raises(ValueError, match='batch of 6 .* 4 devices'):
+    sharding.global_batch(mesh, {'x': rows[:6]})
+
+
+def test_constants_are_split_where_they_divide():
+  mesh = sharding.make_mesh()
+  split = sharding.constant(mesh, np.arange(16))
+  whole = sharding.constant(mesh, np.arange(15))
+  assert split.sharding.spec == P(('data', 'fsdp'))
+  assert whole.sharding.is_fully_replicated
+  np.testing.assert_array_equal(sharding.to_host(split), np.arange(16))
+
+
+def test_start_needs_all_three_or_none(monkeypatch):
+  for name in ('COORDINATOR', 'NUM_PROCESSES', 'PROCESS_ID'):
+    monkeypatch.delenv(f'JAXRET_{name}', raising=False)
+  sharding.start()
+  with pytest.raises(ValueError, match='set all three or none'):
+    sharding.start(num_processes=2)
