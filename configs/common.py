@@ -7,7 +7,8 @@ def base(method):
       'task': 'train_and_evaluate', 'method': method, 'seed': 0,
       # Sub-configs that are trained first, in this order.
       'before': (),
-      # Parameters to start from: the workdir of an earlier run.
+      # What to start from: the workdir of an earlier run, whose parameters,
+      # tokenizer and tower are taken.
       'init_from': '',
       'mesh': {'data': -1, 'fsdp': 1, 'tensor': 1},
       'data': data(), 'optim': optim(), 'train': train(),
@@ -25,7 +26,7 @@ def data():
       'max_caption_tokens': 512,
       # Seconds of a video that are sampled from; 0 = all of it.
       'limit_s': 0.0,
-      # Train on the clips that are evaluated: for a folder without splits.
+      # Where no train split is named, train on the clips that are evaluated.
       'train_on_all': False,
       # Read media from one array_record data set, made in the workdir.
       'store_videos': True,
@@ -65,6 +66,8 @@ def evaluation():
       # The paper's fixed weights (MSR-VTT's): alpha of text to video and of
       # video to text; c0, c1 of the query, c2, c3 against the first stage.
       'alpha': (0.0, 0.9), 'c': (1.0, 0.6, 0.8, 0.4),
+      # The same where zero_shot is set: no query likelihood from the video.
+      'zero_shot_alpha': (0.0, 0.8), 'zero_shot_c': (1.0, 0.0, 0.8, 0.6),
       # As released: divide by the labels whose loss is not exactly zero.
       'nonzero_denominator': True,
       # Rows and columns of a tile, and the padding of a length bucket.

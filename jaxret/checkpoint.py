@@ -1,7 +1,7 @@
 """Checkpoints of a run: saved in the background, restored on to any mesh.
 
 A workdir belongs to one config. `claim_workdir` writes `config.json` there and
-refuses a workdir of another config; `Checkpoints` keeps `checkpoints/<step>/`
+refuses results of another config; `Checkpoints` keeps `checkpoints/<step>/`
 with one item per tree of arrays and one JSON item, `run`.
 """
 import contextlib
@@ -19,7 +19,10 @@ from jaxret import sharding
 # workdir, in sub-configs too: they change what is shown, kept or measured, or
 # where it is computed, not what is trained.
 FREE_FIELDS = ('task', 'mesh', 'eval', 'train.log_every_steps',
-               'train.checkpoint_every_steps', 'train.keep_checkpoints')
+               'train.checkpoint_every_steps', 'train.keep_checkpoints',
+               'data.cache_gb', 'data.extract_batch_size')
+# What a config must have made before its workdir refuses another one.
+RESULTS = ('checkpoints', 'features', 'scores', 'tower')
 
 
 def plain_config(config):
@@ -52,12 +55,13 @@ def claim_workdir(workdir, config):
   """Makes `workdir` this config's own, or raises ValueError.
 
   The error names the first fields in which the config that made the workdir
-  differs from this one.
+  differs from this one. A config that has left no results there, since its
+  data were not found for instance, is replaced.
   """
   workdir = pathlib.Path(workdir)
   path = workdir / 'config.json'
   nested = config.to_dict() if hasattr(config, 'to_dict') else config
-  if path.exists():
+  if path.exists() and any((workdir / name).exists() for name in RESULTS):
     try:
       old = binding_config(json.loads(path.read_text()))
     except json.JSONDecodeError as error:

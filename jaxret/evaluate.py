@@ -1,6 +1,7 @@
 """From trained parameters to results.json, a table and report.html."""
 import json
 import pathlib
+import zipfile
 from typing import NamedTuple
 
 import jax
@@ -62,23 +63,22 @@ def _write(config, workdir, found, ready):
   name = list(ready)[-1]
   data, scores = ready[name], found[name]
   paper = paper_weights(config)
-  chosen, chosen_on = paper, 'paper'
+  others = {'paper': paper,
+            'oracle': evaluator.choose_weights(scores, data.split)}
   if 'validation' in ready and name != 'validation':
-    chosen = evaluator.choose_weights(
+    chosen_on, chosen = 'validation', evaluator.choose_weights(
         found['validation'], ready['validation'].split)
-    chosen_on = 'validation'
-  oracle = evaluator.choose_weights(scores, data.split)
+  else:
+    chosen_on, chosen = 'paper', others.pop('paper')
   summaries, matrices = evaluator.tabulate(
-      scores, data.split, chosen, paper=paper, oracle=oracle)
+      scores, data.split, chosen, **others)
   results = {
       'dataset': data.split.dataset, 'split': data.split.name,
       'sizes': {'videos': len(data.split.videos),
                 'texts': len(data.split.texts)},
-      **summaries,
-      'weights': _weights(summaries, {
-          '': (chosen_on, chosen), '_paper': ('paper', paper),
-          '_oracle': ('test', oracle)})}
-  if config.data.train_on_all:
+      'left_out': _left_out(workdir), **summaries,
+      'weights': _weights(summaries, chosen_on, chosen, others)}
+  if _trained_on(config, data.split):
     results['note'] = (
         'trained and evaluated on the same clips: this checks the pipeline, '
         'it is no result')
@@ -89,35 +89,58 @@ def _write(config, workdir, found, ready):
   table = report.format_table(results)
   (pathlib.Path(workdir) / 'results.txt').write_text(table)
   print(table)
+  if results['left_out']:
+    print(f'left out: {results["left_out"]} items, see skipped.jsonl')
   if 'note' in results:
     logging.warning('%s', results['note'])
   logging.info('report: %s', pathlib.Path(workdir) / 'report.html')
   return results
 
 
+def _trained_on(config, split):
+  """Whether videos of this split are also trained on."""
+  if not config.data.train_on_all:
+    return False
+  train = sources.load(config.data, 'train')
+  return bool({video.id for video in train.videos}
+              & {video.id for video in split.videos})
+
+
+def _left_out(workdir):
+  """How many items cannot be used, each counted once."""
+  path = pathlib.Path(workdir) / 'skipped.jsonl'
+  lines = path.read_text().splitlines() if path.exists() else []
+  return len({json.loads(line)['id'] for line in lines})
+
+
 def paper_weights(config):
   """{direction: {row: Weights}} as fixed in the config."""
   alpha, c = config.eval.alpha, config.eval.c
+  if config.eval.zero_shot:
+    alpha, c = config.eval.zero_shot_alpha, config.eval.zero_shot_c
   return {'text_to_video': cpn.fixed(alpha[0], c[0], c[2]),
           'video_to_text': cpn.fixed(alpha[1], c[1], c[3])}
 
 
-def _weights(summaries, sets):
+def _weights(summaries, chosen_on, chosen, others):
   """{direction: {row: {'chosen_on', 'alpha', 'query_weight', ...}}}."""
   used = {'cpn': ('alpha',), 'bidirectional': ('query_weight',),
           'blim': ('alpha', 'query_weight'),
           'ensemble': ('alpha', 'query_weight', 'first_stage_weight')}
+  sets = {'': (chosen_on, chosen)}
+  for name, weights in others.items():
+    sets[f'_{name}'] = ('test' if name == 'oracle' else name, weights)
   table = {}
   for direction, rows in summaries.items():
     table[direction] = {}
-    for suffix, (chosen_on, weights) in sets.items():
+    for suffix, (split, weights) in sets.items():
       for row, names in used.items():
         if row + suffix in rows:
           w = weights[direction][row]
           values = {'alpha': w.alpha, 'query_weight': w.c,
                     'first_stage_weight': round(1 - w.d, 6)}
           table[direction][row + suffix] = {
-              'chosen_on': chosen_on, **{n: values[n] for n in names}}
+              'chosen_on': split, **{n: values[n] for n in names}}
   return table
 
 
@@ -182,10 +205,8 @@ def _gallery_query(data, direction, query, rows, ranks):
 
 
 def _facts(config, workdir, results):
-  skipped = pathlib.Path(workdir) / 'skipped.jsonl'
-  lines = skipped.read_text().splitlines() if skipped.exists() else []
   facts = {'method': config.method, 'device': jax.devices()[0].device_kind,
-           'devices': jax.device_count(), 'left out': len(lines)}
+           'devices': jax.device_count()}
   if 'note' in results:
     facts['note'] = results['note']
   return facts
@@ -195,15 +216,17 @@ def first_stage_from_file(config, name, split):
   """{direction: [Q, C]} from an .npz with `text_to_video` and `video_to_text`.
 
   Rows and columns follow the data set's files; those of items that were left
-  out are dropped. Raises ValueError for a wrong shape.
+  out are dropped. Raises ValueError for a file of another kind or shape.
   """
-  path = pathlib.Path(config.eval.first_stage.format(split=name))
-  if not path.is_file():
-    raise ValueError(f'eval.first_stage {path}: no such file; give an .npz '
-                     'with text_to_video and video_to_text, as '
-                     'jaxret.data.convert writes it')
+  path = pathlib.Path(config.eval.first_stage.replace('{split}', name))
+  try:
+    stored = dict(np.load(path))
+  except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    raise ValueError(
+        f'eval.first_stage {path} cannot be read ({error}); give an .npz with '
+        'text_to_video and video_to_text, as jaxret.data.convert writes it'
+    ) from None
   whole = sources.load(config.data, name)
-  stored = np.load(path)
   shape = len(whole.texts), len(whole.videos)
   kept = [
       np.flatnonzero(np.isin([i.id for i in all_], [i.id for i in some]))
@@ -211,14 +234,14 @@ def first_stage_from_file(config, name, split):
                          (whole.videos, split.videos))]
   result = {}
   for direction, turned in (('text_to_video', 1), ('video_to_text', -1)):
+    if direction not in stored:
+      raise ValueError(f'{path} has no {direction}, only {", ".join(stored)}')
     scores = stored[direction]
     if scores.shape != shape[::turned]:
       raise ValueError(
           f'{path}: {direction} has shape {scores.shape}, wanted '
-          f'{shape[::turned]} for split {name} of {config.data.name}')
+          f'{shape[::turned]} for split {name} of {config.data.name}: put '
+          '{split} in eval.first_stage for one file per split, or set '
+          'eval.splits')
     result[direction] = scores[np.ix_(*kept[::turned])].astype(np.float32)
   return result
-
-
-def read_results(workdir):
-  return json.loads((pathlib.Path(workdir) / 'results.json').read_text())

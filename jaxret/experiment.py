@@ -12,68 +12,105 @@ from jaxret import extract as extract_lib
 from jaxret import train as train_lib
 from jaxret.data import text
 from jaxret.methods import dual_encoder
+from jaxret.models import adapters
 
 
 class Data(NamedTuple):
-  """The splits of a run and what the vision tower makes of them.
+  """The splits of a run, ready to be seen.
 
-  splits: {name: Split}; frames, features: {name: Visuals}, frames None where
-  stored features came without media; tokenizer: as data.text gives it.
-  first_stage: {name: {direction: [Q, C]}} or {}.
+  splits: {name: Split}; frames: {name: Visuals}, empty where stored features
+  came without media; tokenizer: as data.text gives it.
   """
   splits: dict
   frames: dict
-  features: dict
   tokenizer: Any
-  first_stage: dict
 
 
 def train_and_evaluate(config, workdir):
   """Trains what `config.before` names, then the method, then evaluates it."""
-  mesh = start(config, workdir)
-  data = prepare(config, workdir, mesh, ('train', *config.eval.splits))
-  method = methods.get(config.method).method(config, data.tokenizer)
-  examples = method.examples(data.splits['train'], data.features['train'])
+  mesh, data, method = start(
+      config, workdir, ('train', *config.eval.splits))
+  features, first_stage = see(config, workdir, mesh, data)
+  examples = method.examples(data.splits['train'], features['train'])
   logging.info('training %s on %d examples', method.name, len(examples))
   params = train_lib.fit(method, examples, config, workdir, mesh,
                          initial(config, method, mesh))
-  return _evaluate(config, workdir, mesh, params, data)
+  if 'lora' in params:
+    export_adapter(config, workdir, params)
+  return _evaluate(config, workdir, mesh, params, data, features, first_stage)
 
 
 def evaluate(config, workdir):
   """Evaluates what was trained in this workdir, or zero-shot weights."""
-  mesh = start(config, workdir)
-  data = prepare(config, workdir, mesh, config.eval.splits)
-  method = methods.get(config.method).method(config, data.tokenizer)
-  if (pathlib.Path(workdir) / 'checkpoints').is_dir():
-    params = train_lib.restore_trained(method, config, workdir, mesh)
-  else:
-    params = initial(config, method, mesh)
-    if params is None and method.load is None:
-      raise ValueError(
-          f'{workdir} holds no checkpoints and the config names no weights: '
-          'train there first, or set model.pretrained or init_from')
-    if params is None:
-      params = train_lib.init_params(method, config.seed, mesh)
-  return _evaluate(config, workdir, mesh, params, data)
+  mesh, data, method = start(config, workdir, config.eval.splits)
+  trained = (pathlib.Path(workdir) / 'checkpoints').is_dir()
+  if not trained and not config.init_from and method.load is None:
+    raise ValueError(
+        f'{workdir} holds no checkpoints and the config names no weights: '
+        'train there first, or set model.pretrained or init_from')
+  features, first_stage = see(config, workdir, mesh, data)
+  params = initial(config, method, mesh)
+  if trained:
+    params = train_lib.restore_trained(method, config, workdir, mesh, params)
+  elif params is None:
+    params = train_lib.init_params(method, config.seed, mesh)
+  return _evaluate(config, workdir, mesh, params, data, features, first_stage)
 
 
 def extract(config, workdir):
   """Stores the features of every split, and nothing more."""
-  mesh = start(config, workdir)
-  data = prepare(config, workdir, mesh, ('train', *config.eval.splits))
-  for name, features in data.features.items():
-    logging.info('%s: %d videos, features %s', name, len(features),
-                 features.shape)
+  mesh, data, _ = start(config, workdir, ('train', *config.eval.splits))
+  features, _ = see(config, workdir, mesh, data)
+  for name, stored in features.items():
+    logging.info('%s: %d videos, features %s', name, len(stored),
+                 stored.shape)
 
 
-def start(config, workdir):
-  """The mesh; the workdir becomes this config's own."""
+def start(config, workdir, names):
+  """(mesh, Data of the named splits, Method), all that can be checked checked.
+
+  The workdir becomes this config's own. What is wrong is said here, before
+  anything is trained or extracted.
+  """
+  check_config(config)
   checkpoint.claim_workdir(workdir, config)
   mesh = sharding.make_mesh(config.mesh)
   logging.info('%d %s, mesh %s, workdir %s', jax.device_count(),
                jax.devices()[0].device_kind, dict(mesh.shape), workdir)
-  return mesh
+  splits, frames = {}, {}
+  for name in dict.fromkeys(names):
+    if extract_lib.has_stored_features(config):
+      splits[name], _ = extract_lib.open_features(config, name, workdir)
+    else:
+      splits[name], frames[name] = extract_lib.load_split(
+          config, name, workdir)
+  tokenizer = load_tokenizer(config, workdir, splits)
+  method = methods.get(config.method).method(config, tokenizer)
+  for split in splits.values():
+    method.check(split.texts, extract_lib.feature_shape(config))
+  if 'train' in splits:
+    train_lib.make_plan(config.train, len(splits['train'].texts), mesh)
+  return mesh, Data(splits, frames, tokenizer), method
+
+
+def check_config(config):
+  """Raises ValueError for fields that do not go together."""
+  unknown = sorted(set(config.before) - {'tower'})
+  if unknown:
+    raise ValueError(f"before names {unknown[0]!r}: only 'tower' can be "
+                     'trained before the method')
+  if not config.eval.splits:
+    raise ValueError("eval.splits is empty: name one at least, as ('test',)")
+  if config.eval.topk and not config.eval.first_stage:
+    raise ValueError(
+        f'eval.topk is {config.eval.topk}, but eval.first_stage is not set: '
+        "set it to 'tower' or an .npz file, or eval.topk=0 to score all pairs")
+  if config.eval.first_stage == 'tower' and (
+      'tower' not in config.before or extract_lib.has_stored_features(config)):
+    raise ValueError(
+        "eval.first_stage is 'tower', but no tower is trained here "
+        '(before is empty, or the features were stored elsewhere): give an '
+        '.npz file')
 
 
 def initial(config, method, mesh):
@@ -83,77 +120,88 @@ def initial(config, method, mesh):
   return train_lib.restore_trained(method, config, config.init_from, mesh)
 
 
-def prepare(config, workdir, mesh, names):
-  """Data of the named splits; trains the tower first if the config has one."""
-  workdir = pathlib.Path(workdir)
-  splits, frames, features, first_stage = {}, {}, {}, {}
-  for name in dict.fromkeys(names):
-    if extract_lib.has_stored_features(config):
-      splits[name], features[name] = extract_lib.open_features(
-          config, name, workdir)
-    else:
-      splits[name], frames[name] = extract_lib.load_split(
-          config, name, workdir)
-  tokenizer = load_tokenizer(config, workdir, splits)
-  if frames:
-    tower = None
-    if 'tower' in config.before:
-      stage, params = train_tower(
-          config, workdir, mesh, tokenizer, splits, frames)
-      tower = extract_lib.trained_tower(config, params)
-      if config.eval.first_stage == 'tower':
-        first_stage = {name: _similarity(
-            stage, tokenizer, params, splits[name], frames[name])
-            for name in config.eval.splits}
-    else:
-      tower = extract_lib.pretrained_tower(config, mesh)
-    for name in frames:
-      features[name] = extract_lib.store_features(
-          config, workdir, splits[name], frames[name], tower)
+def export_adapter(config, workdir, params):
+  """Writes what LoRA trained to adapter/ in the workdir, as PEFT does."""
+  lora = config.model.lora
+  trained = sharding.to_host(
+      {'lora': params['lora'], 'visual_head': params['params']['visual_head']})
+  if jax.process_index() == 0:
+    adapters.export_peft(
+        adapters.Adapter(trained['lora'], lora.alpha / lora.rank,
+                         trained['visual_head']['kernel']),
+        pathlib.Path(workdir) / 'adapter', config.model.pretrained,
+        nested=False)
+
+
+def see(config, workdir, mesh, data):
+  """What a tower makes of the videos, trained first if the config has one.
+
+  Returns (features, first_stage): {name of split: Visuals} and {name of split
+  that is evaluated: {direction: [Q, C]}}, the latter {} if there is none.
+  """
+  first_stage = {}
   if config.eval.first_stage not in ('', 'tower'):
     first_stage = {name: evaluate_lib.first_stage_from_file(
-        config, name, splits[name]) for name in config.eval.splits}
-  return Data(splits, frames, features, tokenizer, first_stage)
+        config, name, data.splits[name]) for name in config.eval.splits}
+  if not data.frames:
+    return {name: extract_lib.open_features(config, name, workdir)[1]
+            for name in data.splits}, first_stage
+  if 'tower' in config.before:
+    stage, params = train_tower(config, workdir, mesh, data)
+    tower = extract_lib.trained_tower(config, params)
+    if config.eval.first_stage == 'tower':
+      first_stage = {name: _similarity(stage, params, data, name)
+                     for name in config.eval.splits}
+  else:
+    tower = extract_lib.pretrained_tower(config, mesh)
+  features = {name: extract_lib.store_features(
+      config, workdir, data.splits[name], data.frames[name], tower)
+      for name in data.frames}
+  return features, first_stage
 
 
 def load_tokenizer(config, workdir, splits):
-  """The tokenizer of the model, or a small one trained on the captions."""
+  """The tokenizer of the model, or a small one trained on the captions.
+
+  A run that starts from another one's parameters reads its tokenizer too.
+  """
   name = config.model.tokenizer or config.model.pretrained
   if name:
     return text.load_tokenizer(name)
-  directory = workdir / 'tokenizer'
-  if 'train' not in splits and not directory.is_dir():
-    raise ValueError(f'{workdir} holds no tokenizer: train there first, or '
-                     'set model.tokenizer')
-  if directory.is_dir():
-    return text.load_tokenizer(directory)
-  captions = [item.text for item in splits['train'].texts]
-  return text.train_tokenizer(captions, config.model.vocab_size, directory)
+  directory = pathlib.Path(config.init_from or workdir) / 'tokenizer'
+  if 'train' in splits and not config.init_from:
+    captions = [item.text for item in splits['train'].texts]
+    return text.train_tokenizer(captions, config.model.vocab_size, directory)
+  if not directory.is_dir():
+    raise ValueError(f'{directory.parent} holds no tokenizer: train there '
+                     'first, or set model.tokenizer')
+  return text.load_tokenizer(directory)
 
 
-def train_tower(config, workdir, mesh, tokenizer, splits, frames):
+def train_tower(config, workdir, mesh, data):
   """(config, params) of the dual encoder, trained or as its workdir has it."""
   stage = ConfigDict({
       **config.tower.to_dict(), 'seed': config.seed,
       'data': config.data.to_dict(), 'vision': config.vision.to_dict()})
-  directory = workdir / 'tower'
-  method = methods.get(stage.method).method(stage, tokenizer)
-  if 'train' not in splits:
+  method = methods.get(stage.method).method(stage, data.tokenizer)
+  directory = pathlib.Path(config.init_from or workdir) / 'tower'
+  if config.init_from or 'train' not in data.splits:
     return stage, train_lib.restore_trained(method, stage, directory, mesh)
-  examples = method.examples(splits['train'], frames['train'])
+  examples = method.examples(data.splits['train'], data.frames['train'])
   logging.info('training the video tower on %d examples', len(examples))
   return stage, train_lib.fit(method, examples, stage, directory, mesh)
 
 
-def _similarity(stage, tokenizer, params, split, frames):
+def _similarity(stage, params, data, name):
   scores = dual_encoder.similarity(
-      stage, tokenizer, params, split.texts, frames)
+      stage, data.tokenizer, params, data.splits[name].texts,
+      data.frames[name])
   return {'text_to_video': scores, 'video_to_text': scores.T}
 
 
-def _evaluate(config, workdir, mesh, params, data):
+def _evaluate(config, workdir, mesh, params, data, features, first_stage):
   ready = {name: evaluate_lib.Ready(
-      data.splits[name], data.features[name], data.frames.get(name),
-      data.first_stage.get(name)) for name in config.eval.splits}
+      data.splits[name], features[name], data.frames.get(name),
+      first_stage.get(name)) for name in config.eval.splits}
   return evaluate_lib.blim_results(
       config, workdir, mesh, params, data.tokenizer, ready)

@@ -3,8 +3,8 @@
 The extraction pass runs a video tower over a data set once and stores what it
 gives; it is sharded over devices and processes and goes on where it stopped.
 """
-import dataclasses
 import functools
+import hashlib
 import json
 import pathlib
 from concurrent import futures
@@ -15,7 +15,7 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-from jaxret import sharding
+from jaxret import checkpoint, sharding
 from jaxret.data import features as features_lib
 from jaxret.data import media, records, sources
 from jaxret.models import names, pretrained
@@ -39,6 +39,17 @@ def has_stored_features(config):
   return bool(config.data.features) and records.exists(config.data.features)
 
 
+def feature_shape(config):
+  """(clips, tokens, width) of the features that this run will see."""
+  if has_stored_features(config):
+    return features_lib.stored_shape(config.data.features)
+  vision = config.vision
+  if 'tower' in config.before:
+    return vision.clips, vision.tokens_per_clip, vision.width
+  sizes = _tower_sizes(config)
+  return vision.clips, sizes['tokens_per_clip'], sizes['vision']['width']
+
+
 def open_features(config, name, workdir):
   """(Split, FeatureStore) of a split whose features were stored elsewhere.
 
@@ -50,6 +61,11 @@ def open_features(config, name, workdir):
   if missing and name == 'train':
     _list_skipped(workdir, name, [
         {'id': video, 'reason': 'no stored features'} for video in missing])
+    if len(missing) == len(split.videos):
+      raise ValueError(
+          f'{config.data.features} has features of none of the '
+          f'{len(missing)} videos of {split.dataset} {name}, whose first id '
+          f'is {missing[0]!r}: it belongs to another data set')
     split = split.without(missing)
   return split, features_lib.FeatureStore(
       config.data.features, split.videos, config.data.missing_features)
@@ -64,12 +80,7 @@ def trained_tower(config, params):
 
 def pretrained_tower(config, mesh):
   """The tower of the checkpoint `model.pretrained`, read from its files."""
-  directory = config.model.pretrained
-  if not directory:
-    raise ValueError(
-        'no features and no vision tower: set data.features to stored '
-        'features, or model.pretrained to a model that has a tower')
-  sizes = pretrained.read_config(directory)
+  directory, sizes = config.model.pretrained, _tower_sizes(config)
   tower = vision_lib.VisionConfig(
       **sizes['vision'], dtype=config.vision.dtype,
       param_dtype=config.vision.param_dtype)
@@ -85,36 +96,77 @@ def pretrained_tower(config, mesh):
                sharding.checksum(params['vision']))
 
 
+def _tower_sizes(config):
+  """pretrained.read_config of `model.pretrained`, which must have a tower."""
+  directory = config.model.pretrained
+  if not directory:
+    raise ValueError(
+        'no features and no vision tower: set data.features to stored '
+        'features, or model.pretrained to a model that has a tower')
+  sizes = pretrained.read_config(directory)
+  if sizes['vision'] is None:
+    raise ValueError(f'{directory} has no vision tower (no mm_vision_tower in '
+                     'its config.json): set data.features to stored features')
+  return sizes
+
+
 def load_split(config, name, workdir):
-  """(Split, media.Frames) less the files that cannot be read.
+  """(Split, Visuals of its frames) less the files that cannot be read.
 
   Those are listed in `skipped.jsonl` with their reasons. With
   `data.store_videos` the media are read from one array_record data set, which
   is made first; pods read few large files better than many small ones.
   """
-  split = sources.load(
-      config.data, 'test' if config.data.train_on_all else name)
-  split = dataclasses.replace(split, name=name)
-  videos, skipped = split.videos, []
+  workdir = pathlib.Path(workdir)
+  split, skipped = sources.load(config.data, name), []
+  videos = split.videos
   if config.data.store_videos:
-    stored = pathlib.Path(workdir) / 'videos' / name
-    skipped = _once(lambda: features_lib.write_videos(stored, split), stored)
+    stored = workdir / 'videos' / name
+    skipped = _one_then_all(
+        lambda: features_lib.write_videos(stored, split, progress=first()))
     split = split.without([record['id'] for record in skipped])
     videos = features_lib.VideoStore(stored, split.videos)
   frames = frames_of(config, videos)
-  usable, unreadable = frames.scan(progress=jax.process_index() == 0)
-  skipped = skipped + unreadable
+  bad = _unreadable(split, frames, workdir / 'media' / f'{name}.json')
+  skipped += [{'id': video, 'reason': reason} for video, reason in bad.items()]
   if skipped:
     _list_skipped(workdir, name, skipped)
-    if not usable:
-      raise ValueError(
-          f'none of the {len(split.videos)} files of {split.dataset} {name} '
-          f'can be read; the first: {skipped[0]["id"]}: '
-          f'{skipped[0]["reason"]}')
-    kept = split.without([record['id'] for record in unreadable])
-    position = {video.id: i for i, video in enumerate(split.videos)}
-    return kept, _Chosen(frames, [position[v.id] for v in kept.videos])
-  return split, frames
+  if len(bad) == len(split.videos):
+    raise ValueError(
+        f'none of the {len(skipped)} files of {split.dataset} {name} can be '
+        f'read; the first: {skipped[0]["id"]}: {skipped[0]["reason"]}')
+  if not bad:
+    return split, frames
+  rows = [i for i, video in enumerate(split.videos) if video.id not in bad]
+  return split.without(bad), _Chosen(frames, rows)
+
+
+def _unreadable(split, frames, record):
+  """{id: why it cannot be used} of the files that do not decode.
+
+  Each process decodes its share. What is found is kept in the file `record`:
+  a rerun goes on with the same videos and does not decode them all again.
+  """
+  ids = [video.id for video in split.videos]
+  digest = hashlib.sha256(json.dumps(ids).encode()).hexdigest()
+  known = json.loads(record.read_text()) if record.is_file() else {}
+  if _agreed(known.get('ids') == digest):
+    return known['unreadable']
+  share = range(jax.process_index(), len(ids), jax.process_count())
+  bad = frames.scan(share, progress=first())
+  if jax.process_count() > 1:
+    is_bad = np.isin(np.arange(len(ids)), list(bad))
+    is_bad = multihost_utils.process_allgather(is_bad).any(0)
+    # Reasons are texts, which do not travel: the few bad ones fail again.
+    again = frames.scan(np.flatnonzero(is_bad), progress=False)
+    bad = {int(i): again.get(i, 'one of the processes cannot read it')
+           for i in np.flatnonzero(is_bad)}
+  found = {ids[i]: reason for i, reason in bad.items()}
+  if first():
+    record.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.write_atomically(
+        record, json.dumps({'ids': digest, 'unreadable': found}, indent=1))
+  return found
 
 
 class _Chosen:
@@ -140,10 +192,10 @@ def frames_of(config, videos):
 
 def _list_skipped(workdir, name, skipped):
   """Adds what is new to skipped.jsonl."""
-  logging.warning('%d files of split %s cannot be read and are left out, see '
-                  'skipped.jsonl', len(skipped), name)
-  if jax.process_index():
+  if not first():
     return
+  logging.warning('%d videos of split %s cannot be used and are left out, see '
+                  'skipped.jsonl', len(skipped), name)
   path = pathlib.Path(workdir) / 'skipped.jsonl'
   known = set(path.read_text().splitlines()) if path.exists() else set()
   lines = [json.dumps({**record, 'split': name}) for record in skipped]
@@ -151,13 +203,31 @@ def _list_skipped(workdir, name, skipped):
     file.writelines(line + '\n' for line in lines if line not in known)
 
 
-def _once(write, stored):
-  """What `write` returns on process 0; the others wait for it."""
-  result = write() if jax.process_index() == 0 else []
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(f'written {stored}')
-    result = result or write()
+def first():
+  """Whether this is process 0, which writes what is written once."""
+  return jax.process_index() == 0
+
+
+def _one_then_all(do):
+  """What `do()` returns: on process 0, then, when it is done, elsewhere."""
+  if not first():
+    _wait_for_all()
+  result = do()
+  if first():
+    _wait_for_all()
   return result
+
+
+def _wait_for_all():
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices('extract')
+
+
+def _agreed(decision):
+  """Process 0's decision, a bool, on every process."""
+  if jax.process_count() == 1:
+    return decision
+  return bool(multihost_utils.broadcast_one_to_all(np.array(decision)))
 
 
 def store_features(config, workdir, split, frames, tower):
@@ -184,8 +254,9 @@ def store_features(config, workdir, split, frames, tower):
       writer.run(
           functools.partial(_extract, tower, params, mesh, frames, pool),
           batch_size, jax.process_index(), jax.process_count(),
-          progress=jax.process_index() == 0)
-  _once(writer.finish, directory)
+          progress=first())
+  _wait_for_all()  # for their parts
+  _one_then_all(writer.finish)
   return features_lib.FeatureStore(directory, split.videos)
 
 

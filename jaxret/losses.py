@@ -35,7 +35,7 @@ def token_log_likelihood(terms, targets, block_size=8192):
   if blocks == 1:
     out = _block(lefts, rights, targets, 0, vocab_size, vocab_size)
     return (out[1] - out[0]).reshape(shape)
-  size = math.ceil(vocab_size / blocks / 128) * 128
+  size = min(math.ceil(vocab_size / blocks / 128) * 128, vocab_size)
 
   @functools.partial(jax.checkpoint, prevent_cse=False)
   def body(carry, index):

@@ -6,6 +6,7 @@
 `config.task` says what is done. A rerun with the same workdir goes on where
 the last one stopped. Bad input is answered by one line and exit code 1.
 """
+import contextlib
 import difflib
 import importlib
 import importlib.util
@@ -32,6 +33,7 @@ def main(argv=None):
   flags.FLAGS.mark_as_parsed()  # ours are in `options`; absl asks these
   logging.use_absl_handler()
   logging.set_verbosity(logging.INFO)
+  logging.get_absl_handler().addFilter(_is_ours_or_a_warning)
   try:
     config, options = parse(argv)
     if config is None:
@@ -50,6 +52,12 @@ def main(argv=None):
     code, message = 1, str(error)
   print(f'jaxret: {one_line(message)}', file=sys.stderr, flush=True)
   return code
+
+
+def _is_ours_or_a_warning(record):
+  """Libraries log every step of theirs; ours alone tell the story of a run."""
+  ours = pathlib.Path(record.pathname).parent == pathlib.Path(__file__).parent
+  return ours or record.levelno >= logging.converter.STANDARD_WARNING
 
 
 def parse(argv):
@@ -76,10 +84,11 @@ def parse(argv):
                     flag_values=options)
   if {'--help', '-h', '-help', '--helpfull'} & set(argv):
     return None, options
-  _check_keys(argv)
+  spec = _check_keys(argv)
   try:
-    rest = options(argv)
-    config = options.config
+    with _importable(spec):
+      rest = options(argv)
+      config = options.config
   except (flags.Error, AttributeError, KeyError, TypeError) as error:
     raise ValueError(str(error.args[0]).partition('. Currently')[0]) from error
   if rest[1:]:
@@ -100,16 +109,28 @@ def load_config(spec):
   module_spec = importlib.util.spec_from_file_location('config', path)
   module = importlib.util.module_from_spec(module_spec)
   try:
-    module_spec.loader.exec_module(module)
-    return module.get_config(*([variant] if variant else []))
+    with _importable(spec):
+      module_spec.loader.exec_module(module)
+      return module.get_config(*([variant] if variant else []))
   except (ImportError, SyntaxError, TypeError, LookupError,
           AttributeError) as error:
     raise ValueError(f'config {spec!r} fails with {type(error).__name__}: '
                      f'{error}') from error
 
 
+@contextlib.contextmanager
+def _importable(spec):
+  """Lets REPOSITORY/configs/x.py import `configs`, wherever we are started."""
+  root = str(pathlib.Path(spec.partition(':')[0]).resolve().parents[1])
+  sys.path.insert(0, root)
+  try:
+    yield
+  finally:
+    sys.path.remove(root)
+
+
 def _check_keys(argv):
-  """Raises ValueError when a --config.key is not in the config."""
+  """The --config given; ValueError when a --config.key is not in it."""
   given = re.compile(r'--?(?:no)?config(?:\.([^=]+))?(?:=(.*))?$')
   matches = [(i, given.match(argument)) for i, argument in enumerate(argv)]
   matches = [(i, match) for i, match in matches if match]
@@ -122,6 +143,7 @@ def _check_keys(argv):
     if match[1] is not None and match[1] not in known:
       raise ValueError(f'config has no key {match[1]!r}'
                        + suggest(match[1], known))
+  return specs[-1]
 
 
 def _keys(config, prefix=''):

@@ -63,7 +63,9 @@ RULES = (
     ('params/vision/blocks/mlp/out/kernel', P(None, 'tensor', 'fsdp')),
     ('params/vision/blocks/mlp/out/bias', P()),
     ('params/vision/final_norm/(scale|bias)', P()),
-    ('params/(video|text)_projection/kernel', P('fsdp', 'tensor')),
+    ('params/(video|text|caption)_projection/kernel',
+     P('fsdp', 'tensor')),
+    ('params/caption_projection/bias', P()),
     ('params/log_temperature', P()),
 )
 
@@ -195,6 +197,19 @@ def batch_sharding(mesh):
 def batch_shards(mesh):
   """Into how many parts the batch is split."""
   return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+
+
+def split_rows(x):
+  """Holds an activation [B, ...] to the split of the batch, inside `jit`.
+
+  Left alone, the partitioner may gather activations to where `fsdp` keeps the
+  weights, which costs more than the reverse. Does nothing where no mesh is set
+  (`jax.set_mesh`) or its devices do not divide the rows.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or x.shape[0] % batch_shards(mesh):
+    return x
+  return jax.lax.with_sharding_constraint(x, P(BATCH_AXES))
 
 
 def process_rows(mesh):

@@ -1,5 +1,6 @@
 """The training loop, written once for all methods."""
 import collections
+import functools
 import math
 import pathlib
 from typing import Any, NamedTuple
@@ -55,17 +56,20 @@ def fit(method, examples, config, workdir, mesh, params=None):
   """
   plan = make_plan(config.train, len(examples), mesh)
   checkpoint.claim_workdir(workdir, config)
-  if params is None:
-    params = init_params(method, config.seed, mesh)
-  trainable, frozen = split_params(method, params, mesh)
   learning_rate = optim.schedule(
       config.optim, plan.epochs, plan.steps_per_epoch)
   optimizer = optim.make_optimizer(config.optim, learning_rate)
-  state = init_state(optimizer, trainable, mesh)
   directory = pathlib.Path(workdir) / 'checkpoints'
   with checkpoint.Checkpoints(
       directory, config.train.keep_checkpoints) as checkpoints:
-    state = _resume(checkpoints, state, len(examples))
+    step = checkpoints.latest_step()
+    trainable, frozen = starting_point(
+        method, config.seed, mesh, params, to_restore=step is not None)
+    if step is None:
+      state = init_state(optimizer, trainable, mesh)
+    else:
+      state = _resume(checkpoints, step, len(examples),
+                      abstract_state(optimizer, trainable, mesh))
     if int(state.step) < plan.total_steps:
       update = make_update(method, optimizer, mesh, config.seed,
                            plan.accumulation_steps)
@@ -86,9 +90,8 @@ def restore_trained(method, config, workdir, mesh, params=None):
   params: the base the run started from, as for `fit`. Raises ValueError when
   there is no checkpoint, or when it does not fit the method.
   """
-  if params is None:
-    params = init_params(method, config.seed, mesh)
-  trainable, frozen = split_params(method, params, mesh)
+  trainable, frozen = starting_point(
+      method, config.seed, mesh, params, to_restore=True)
   directory = pathlib.Path(workdir) / 'checkpoints'
   if not directory.is_dir():
     raise ValueError(f'no checkpoints in {workdir}: train there first')
@@ -127,18 +130,52 @@ def init_params(method, seed, mesh):
   return jax.jit(method.init, out_shardings=places)(key)
 
 
+def starting_point(method, seed, mesh, params=None, to_restore=False):
+  """(trainable, frozen) of a run, on the mesh.
+
+  params: None = from `init_params`. to_restore: what is trained will be read
+  from a checkpoint; shapes stand for it where that spares its computation.
+  """
+  if params is None and to_restore and method.load is None:
+    key = jax.random.key(seed)
+    abstract = _placed(mesh, jax.eval_shape(method.init, key))
+    trainable, frozen = optim.partition(abstract, method.trainable)
+    if not frozen:
+      return trainable, frozen
+  if params is None:
+    params = init_params(method, seed, mesh)
+  return split_params(method, params, mesh)
+
+
 def split_params(method, params, mesh):
   """(trainable, frozen), placed on the mesh by the sharding rules."""
   params = jax.device_put(params, sharding.shardings(mesh, params))
   return optim.partition(params, method.trainable)
 
 
+def _placed(mesh, abstract):
+  """Shapes with the shardings that the rules give them."""
+  return jax.tree.map(
+      lambda leaf, place: jax.ShapeDtypeStruct(
+          leaf.shape, leaf.dtype, sharding=place),
+      abstract, sharding.shardings(mesh, abstract))
+
+
 def init_state(optimizer, trainable, mesh):
   """Step 0. The optimizer's moments are sharded like their parameters."""
-  def init(trainable):
-    return State(jnp.int32(0), trainable, optimizer.init(trainable))
+  init = functools.partial(_state, optimizer)
   places = sharding.shardings(mesh, jax.eval_shape(init, trainable))
   return jax.jit(init, out_shardings=places, donate_argnums=0)(trainable)
+
+
+def abstract_state(optimizer, trainable, mesh):
+  """`init_state` as shapes; so may be the trainable parameters."""
+  return _placed(mesh, jax.eval_shape(
+      functools.partial(_state, optimizer), trainable))
+
+
+def _state(optimizer, trainable):
+  return State(jnp.int32(0), trainable, optimizer.init(trainable))
 
 
 def make_update(method, optimizer, mesh, seed, accumulation_steps):
@@ -157,9 +194,11 @@ def make_update(method, optimizer, mesh, seed, accumulation_steps):
 
   def update(state, frozen, constants, batch):
     train_key = jax.random.split(jax.random.key(seed))[1]
-    gradients, metrics = _mean_gradients(
-        method, state.trainable, frozen, constants, jax.tree.map(split, batch),
-        jax.random.fold_in(train_key, state.step))
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+      gradients, metrics = _mean_gradients(
+          method, state.trainable, frozen, constants,
+          jax.tree.map(split, batch),
+          jax.random.fold_in(train_key, state.step))
     changes, moments = optimizer.update(
         gradients, state.optimizer, state.trainable)
     trainable = jax.tree.map(jnp.add, state.trainable, changes)
@@ -198,11 +237,8 @@ def _mean_gradients(method, trainable, frozen, constants, batch, key):
   return gradients, {name: value.mean() for name, value in metrics.items()}
 
 
-def _resume(checkpoints, state, n_examples):
-  """The state of the last checkpoint, or the given one if there is none."""
-  step = checkpoints.latest_step()
-  if step is None:
-    return state
+def _resume(checkpoints, step, n_examples, state):
+  """The state of a checkpoint; `state` has its shapes and shardings."""
   old = checkpoints.run(step)['n_examples']
   if old != n_examples:
     raise ValueError(

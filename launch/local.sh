@@ -34,6 +34,7 @@ prefixed() {
 # Gives the processes some seconds to save and leave, then ends them.
 stop_all() {
   local signal=$1 seconds=$2 i
+  exec 2> /dev/null # bash would report each process that it ended
   kill "-$signal" "${pids[@]}" 2>/dev/null
   for ((i = 0; i < seconds * 10; i++)); do
     kill -0 "${pids[@]}" 2>/dev/null || return

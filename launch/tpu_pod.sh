@@ -17,5 +17,6 @@ zone=$2
 shift 2
 flags=$(printf ' %q' "$@")
 directory=$(printf '%q' "${JAXRET_DIR:-jaxret}")
+program='.venv/bin/python -m jaxret.main --distributed'
 exec gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker=all \
-  --command="cd $directory && .venv/bin/python -m jaxret.main --distributed$flags"
+  --command="cd $directory && $program$flags"

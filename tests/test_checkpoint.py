@@ -1,5 +1,6 @@
 """Checkpoints come back whole, on any mesh, or are refused in one line."""
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -81,13 +82,18 @@ def test_missing_extra_and_misshapen_tensors_are_named(saved):
       checkpoints.restore(3, {'nothing': params})
 
 
-def test_half_written_checkpoint_does_not_count_and_is_removed(saved):
-  directory, _, _ = saved
-  partial = directory / '4.orbax-checkpoint-tmp'
+def test_half_written_checkpoint_does_not_count_and_is_removed(
+    saved, tmp_path):
+  directory, params, _ = saved
+  shutil.copytree(directory, tmp_path, dirs_exist_ok=True)
+  partial = tmp_path / '4.orbax-checkpoint-tmp'
   (partial / 'trainable').mkdir(parents=True)
-  with checkpoint.Checkpoints(directory) as checkpoints:
+  (partial / 'leftover').write_text('')
+  with checkpoint.Checkpoints(tmp_path) as checkpoints:
     assert checkpoints.latest_step() == 3
-    assert not partial.exists()
+    checkpoints.save(4, {'trainable': params}, {})
+  assert sorted(path.name for path in tmp_path.iterdir()) == ['2', '3', '4']
+  assert not (tmp_path / '4' / 'leftover').exists()
 
 
 def test_workdir_belongs_to_one_config(tmp_path):
@@ -98,6 +104,7 @@ def test_workdir_belongs_to_one_config(tmp_path):
   checkpoint.claim_workdir(workdir, free)
   assert checkpoint.fingerprint(free) == checkpoint.fingerprint(make_config())
   other = make_config(batch_size=32, epochs=1.0)
+  (workdir / 'checkpoints').mkdir()
   with pytest.raises(ValueError, match=(
       r'made by another config: train.batch_size was 16, now 32, '
       r'train.epochs was 3.0, now 1.0; ')) as error:
@@ -106,7 +113,15 @@ def test_workdir_belongs_to_one_config(tmp_path):
   assert checkpoint.fingerprint(other) != checkpoint.fingerprint(free)
 
 
+def test_config_without_results_is_replaced(tmp_path):
+  checkpoint.claim_workdir(tmp_path, {'data': {'root': 'typo'}})
+  checkpoint.claim_workdir(tmp_path, {'data': {'root': 'right'}})
+  assert json.loads((tmp_path / 'config.json').read_text()) == {
+      'data': {'root': 'right'}}
+
+
 def test_config_with_a_new_or_lost_field_is_another_config(tmp_path):
+  (tmp_path / 'scores').mkdir()
   checkpoint.claim_workdir(tmp_path, {'a': {'b': (1, 2)}, 'c': 1})
   checkpoint.claim_workdir(
       tmp_path, {'a': {'b': [1, 2], 'train': {'keep_checkpoints': 1}}, 'c': 1})

@@ -25,7 +25,8 @@ LEVELS = {
     'evaluators': 3,
     'train': 4, 'evaluate': 4, 'extract': 4, 'mine': 4, 'caption': 4,
     'bench': 4,
-    'main': 5,
+    'experiment': 5,
+    'main': 6,
 }
 
 MAX_LINES = {'configs/*.py': 80, 'jaxret/methods/*.py': 200,

@@ -135,6 +135,11 @@ def missing_ids(out_dir, videos):
   return [video.id for video in videos if video.id not in stored]
 
 
+def stored_shape(out_dir):
+  """(clips, tokens, width) of the stored features, the same for all videos."""
+  return _feature(_open(out_dir, 'features', ())[1][0]).shape
+
+
 class FeatureStore:
   """The stored features of `videos`, [i] -> float16 [clips, tokens, width].
 
@@ -148,7 +153,7 @@ class FeatureStore:
     self._ids = [video.id for video in videos]
     self._rows, self._source = _open(
         out_dir, 'features', self._ids, allow_missing=missing == 'zeros')
-    self.shape = _feature(self._source[0]).shape  # (clips, tokens, width)
+    self.shape = stored_shape(out_dir)
 
   def __len__(self):
     return len(self._ids)

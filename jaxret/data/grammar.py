@@ -8,7 +8,7 @@ GENERIC = 'generic'  # says nothing that tells one scene from another
 BRIEF = 'brief'      # leaves out all motions, or all shapes
 PARTIAL = 'partial'  # leaves out one word about one object
 FULL = 'full'
-DETAIL = {FULL: 0.78, PARTIAL: 0.14, BRIEF: 0.05, GENERIC: 0.03}
+DETAIL = {FULL: 0.82, PARTIAL: 0.11, BRIEF: 0.05, GENERIC: 0.02}
 LANGUAGES = ('de', 'fr', 'cs')
 
 # Words in falling frequency; a motion as (finite verb, participle).
@@ -58,7 +58,7 @@ _GERMAN_SHAPE = {  # noun, gender
 _GERMAN_COLOUR = {
     'red': 'rot', 'blue': 'blau', 'green': 'grün', 'yellow': 'gelb',
     'white': 'weiß', 'orange': 'orangefarben', 'purple': 'violett',
-    'cyan': 'türkis', 'small': 'klein', 'big': 'groß'}
+    'cyan': 'türkis', 'pink': 'rosafarben', 'small': 'klein', 'big': 'groß'}
 _GERMAN_MOTION = {
     'right': 'bewegt sich nach rechts', 'left': 'bewegt sich nach links',
     'bounces': 'hüpft', 'circles': 'bewegt sich im Kreis',
@@ -66,7 +66,9 @@ _GERMAN_MOTION = {
     'grows': 'wird größer', 'stays': 'steht still', 'rotates': 'dreht sich',
     'blinks': 'blinkt', 'shrinks': 'wird kleiner'}
 _GERMAN_GROUND = {'black': 'schwarzem', 'grey': 'grauem', 'brown': 'braunem',
-                  'navy': 'dunkelblauem'}
+                  'navy': 'dunkelblauem', 'maroon': 'weinrotem',
+                  'dark green': 'dunkelgrünem', 'beige': 'beigem',
+                  'olive': 'olivgrünem', 'teal': 'petrolfarbenem'}
 
 _FRENCH_SHAPE = {
     'circle': ('cercle', 'm'), 'square': ('carré', 'm'),
@@ -77,6 +79,7 @@ _FRENCH_COLOUR = {  # masculine, feminine
     'green': ('vert', 'verte'), 'yellow': ('jaune', 'jaune'),
     'white': ('blanc', 'blanche'), 'orange': ('orange', 'orange'),
     'purple': ('violet', 'violette'), 'cyan': ('turquoise', 'turquoise'),
+    'pink': ('rose', 'rose'),
     'small': ('petit', 'petite'), 'big': ('grand', 'grande')}
 _FRENCH_MOTION = {
     'right': 'se déplace vers la droite', 'left': 'se déplace vers la gauche',
@@ -85,7 +88,9 @@ _FRENCH_MOTION = {
     'grows': 'grandit', 'stays': 'reste immobile', 'rotates': 'pivote',
     'blinks': 'clignote', 'shrinks': 'rapetisse'}
 _FRENCH_GROUND = {'black': 'noir', 'grey': 'gris', 'brown': 'marron',
-                  'navy': 'bleu marine'}
+                  'navy': 'bleu marine', 'maroon': 'bordeaux',
+                  'dark green': 'vert foncé', 'beige': 'beige',
+                  'olive': 'vert olive', 'teal': 'bleu pétrole'}
 
 _CZECH_SHAPE = {  # nominative, instrumental, gender
     'circle': ('kruh', 'kruhem', 'm'), 'square': ('čtverec', 'čtvercem', 'm'),
@@ -95,7 +100,7 @@ _CZECH_SHAPE = {  # nominative, instrumental, gender
 _CZECH_COLOUR = {  # without its ending
     'red': 'červen', 'blue': 'modr', 'green': 'zelen', 'yellow': 'žlut',
     'white': 'bíl', 'orange': 'oranžov', 'purple': 'fialov',
-    'cyan': 'tyrkysov', 'small': 'mal', 'big': 'velk'}
+    'cyan': 'tyrkysov', 'pink': 'růžov', 'small': 'mal', 'big': 'velk'}
 _CZECH_ENDING = {('m', 0): 'ý', ('f', 0): 'á', ('m', 1): 'ým', ('f', 1): 'ou'}
 _CZECH_MOTION = {
     'right': 'se pohybuje doprava', 'left': 'se pohybuje doleva',
@@ -104,7 +109,9 @@ _CZECH_MOTION = {
     'grows': 'se zvětšuje', 'stays': 'se nehýbe', 'rotates': 'se otáčí',
     'blinks': 'bliká', 'shrinks': 'se zmenšuje'}
 _CZECH_GROUND = {'black': 'černém', 'grey': 'šedém', 'brown': 'hnědém',
-                 'navy': 'tmavě modrém'}
+                 'navy': 'tmavě modrém', 'maroon': 'vínovém',
+                 'dark green': 'tmavě zeleném', 'beige': 'béžovém',
+                 'olive': 'olivovém', 'teal': 'petrolejovém'}
 
 _GENERIC = (
     ('some shapes are moving around', 'einige Formen bewegen sich',
@@ -164,7 +171,8 @@ def plan(scene, rng, detail=None, motions=True):
     mentions[rng.integers(len(mentions))][rng.choice(words).item()] = None
   if not scene['relation']:
     mentions = [mentions[i] for i in rng.permutation(len(mentions))]
-  ground = scene['background'] if rng.random() < 0.2 else None
+  tells_ground = rng.random() < (0.3 if detail == BRIEF else 0.9)
+  ground = scene['background'] if tells_ground else None
   return {'detail': detail, 'mentions': mentions, 'background': ground,
           'relation': scene['relation'], 'motions': motions,
           'generic': int(rng.integers(len(_GENERIC)))}
@@ -194,7 +202,8 @@ def english(said, rng):
   else:
     body = _join(parts, 'en')
   if said['background']:
-    body += f' on a {said["background"]} background'
+    article = 'an' if said['background'][0] in 'aeiou' else 'a'
+    body += f' on {article} {said["background"]} background'
   return template.format(body)
 
 

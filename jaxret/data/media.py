@@ -342,11 +342,13 @@ class Frames:
 
   Decoded at first use, kept in memory up to `cache_bytes`; any number of
   threads may read at once. A bad video raises its MediaError when asked for.
+  videos: sequence of Items, read one by one: a store of many files may be
+  larger than the memory.
   """
 
   def __init__(self, videos, n_frames, image_px, limit_s=None,
                cache_bytes=2 << 30):
-    self.videos = tuple(videos)
+    self.videos = videos
     self.n_frames, self.image_px, self.limit_s = n_frames, image_px, limit_s
     self._cache, self._lock = {}, threading.Lock()
     clip_bytes = n_frames * image_px * image_px * 3
@@ -367,11 +369,10 @@ class Frames:
           self._cache[index] = frames
     return frames
 
-  def scan(self, progress=True, n_threads=None):
-    """Reads every video once -> (ids that can be read, skipped records).
+  def scan(self, indices=None, progress=True, n_threads=None):
+    """Reads videos once -> {index: why it cannot be used}, bad ones only.
 
-    Fills the cache as far as it reaches. A skipped record is a dict with
-    the id of the item and the reason why it cannot be used.
+    indices: which to read, default all. Fills the cache as far as it reaches.
     """
     from tqdm import tqdm
 
@@ -382,17 +383,9 @@ class Frames:
         return error.reason
       return None
 
+    indices = range(len(self)) if indices is None else indices
     n_threads = n_threads or os.cpu_count() or 1
     with concurrent.futures.ThreadPoolExecutor(n_threads) as pool:
-      reasons = list(tqdm(pool.map(reason, range(len(self))), 'decoding',
-                          len(self), unit='video', disable=not progress))
-    ids = [video.id for video in self.videos]
-    skipped = [{'id': i, 'reason': r} for i, r in zip(ids, reasons) if r]
-    return [i for i, r in zip(ids, reasons) if not r], skipped
-
-
-def scan(videos, n_frames=16, image_px=64, limit_s=None, progress=True,
-         n_threads=None):
-  """Reads every item once, keeping nothing: see Frames.scan."""
-  frames = Frames(videos, n_frames, image_px, limit_s, cache_bytes=0)
-  return frames.scan(progress, n_threads)
+      reasons = list(tqdm(pool.map(reason, indices), 'decoding', len(indices),
+                          unit='video', disable=not progress))
+    return {int(i): r for i, r in zip(indices, reasons) if r is not None}

@@ -7,10 +7,13 @@ COLOURS = {  # in falling frequency
     'red': (225, 30, 35), 'blue': (45, 95, 255), 'green': (30, 175, 50),
     'yellow': (250, 230, 40), 'white': (255, 255, 255),
     'orange': (255, 135, 10), 'purple': (165, 50, 205),
-    'cyan': (60, 225, 225)}
+    'cyan': (60, 225, 225), 'pink': (255, 140, 190)}
 BACKGROUNDS = {'black': (8, 8, 8), 'grey': (105, 105, 105),
-               'navy': (18, 20, 75), 'brown': (85, 50, 25)}
-RADIUS = {'small': 0.105, 'big': 0.165}  # of the image's width
+               'navy': (18, 20, 75), 'brown': (85, 50, 25),
+               'dark green': (10, 60, 30), 'maroon': (85, 5, 35),
+               'beige': (190, 170, 130), 'olive': (85, 85, 20),
+               'teal': (0, 75, 85)}
+RADIUS = {'small': 0.16, 'big': 0.24}  # of the image's width
 FPS = 8
 
 
@@ -84,9 +87,9 @@ def path(thing, n_frames):
     hop = np.abs(np.sin(np.pi * (3 * thing['pace'] * t + phase)))
     y = y + 0.06 - 0.2 * hop
   elif motion == 'grows':
-    r = 0.06 + 0.15 * t
+    r = 0.06 + 0.2 * t
   elif motion == 'shrinks':
-    r = 0.21 - 0.15 * t
+    r = 0.26 - 0.2 * t
   elif motion == 'rotates':
     angle = 1.5 * np.pi * thing['pace'] * t
   elif motion == 'blinks':

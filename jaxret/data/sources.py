@@ -63,6 +63,8 @@ def load(config, split):
       where the source has no such split (default 0);
     test_fraction: for a folder whose entries name no split, the share of the
       videos in test; the others are train (default 1: all are test);
+    train_on_all: a split that is not there holds what test does, for a
+      folder whose entries name no split (default False);
     sizes, seed, captions_per_clip: of the rendered shapes corpus.
   split: 'train', 'validation' or 'test'.
   Media files are not opened: one that is missing keeps its path here.
@@ -81,15 +83,23 @@ def load(config, split):
     known = ', '.join(('shapes', 'folder', *BENCHMARKS))
     raise ValueError(
         f'data.name {config.name!r} is unknown; choose from {known}')
-  rows = read(config, split)
-  fraction = getattr(config, 'validation_fraction', 0.0)
-  if split == 'validation' and not rows:
-    rows = _held_out(read(config, 'train'), fraction)[1]
-  elif split == 'train' and fraction and not read(config, 'validation'):
-    rows = _held_out(rows, fraction)[0]
+  rows = _rows_of(read, config, split)
+  if not rows and getattr(config, 'train_on_all', False):
+    rows = read(config, 'test')
   if not rows:
     raise ValueError(_no_rows(config, split))
   return _split(config.name, split, rows)
+
+
+def _rows_of(read, config, split):
+  """The split's rows, less or only those held out where it has none."""
+  rows = read(config, split)
+  fraction = getattr(config, 'validation_fraction', 0.0)
+  if split == 'validation' and not rows:
+    return _held_out(read(config, 'train'), fraction)[1]
+  if split == 'train' and fraction and not read(config, 'validation'):
+    return _held_out(rows, fraction)[0]
+  return rows
 
 
 def _no_rows(config, split):

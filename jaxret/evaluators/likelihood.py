@@ -114,23 +114,22 @@ def _keep(inputs):
 
 
 def _fingerprint(params, inputs, options):
-  """What the scores depend on, as short strings."""
+  """What a pair's scores depend on, as short strings.
+
+  Not the first stage, which only says which pairs are scored: a cascade and
+  an exhaustive run fill the same matrices.
+  """
   def digest(*arrays):
     parts = [np.ascontiguousarray(array).tobytes() for array in arrays]
     return hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]
   ids = [item.id for item in inputs.split.videos + inputs.split.texts]
-  result = {
+  return {
       'weights': sharding.checksum(params),
       'items': digest(np.array(ids)),
       'texts': digest(inputs.prompts.visual_prefix, *inputs.prompts.labels,
                       *inputs.prompts.text_prefixes),
       'features': digest(inputs.vocabulary),
-      'nonzero_denominator': options.nonzero_denominator,
-      'topk': inputs.topk}
-  if inputs.topk:
-    result['first_stage'] = digest(
-        *(inputs.first_stage[name] for name in DIRECTIONS))
-  return result
+      'nonzero_denominator': options.nonzero_denominator}
 
 
 def relevant(split):

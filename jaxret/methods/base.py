@@ -32,6 +32,8 @@ class Method(NamedTuple):
   trainable: regexes on '/'-joined parameter paths; all others are frozen.
   train_flops: (batch) -> model FLOPs of forward and backward on one batch.
   tokens: (batch) -> how many tokens the model reads in it.
+  check: (texts, shape) raises ValueError for texts (Items) that the method
+    cannot read, or features of a video of another shape than it wants.
   """
   name: str
   init: Callable
@@ -41,3 +43,4 @@ class Method(NamedTuple):
   trainable: tuple[str, ...]
   train_flops: Callable
   tokens: Callable
+  check: Callable = lambda texts, shape: None

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxret import losses, sharding
+from jaxret.data import examples as examples_lib
 from jaxret.data import text as text_lib
 from jaxret.methods import base
 from jaxret.models import decoder as decoder_lib
@@ -43,22 +44,21 @@ def method(config, tokenizer):
   vlm = model_config(config, tokenizer)
   lora = config.model.lora
   init_all = functools.partial(init, vlm, lora.targets, lora.rank)
+  sequences = prompts(config, vlm, tokenizer)
   load = None
   if config.model.pretrained:
     load = functools.partial(_load, init_all, config.model.pretrained)
+  def check(texts, shape):
+    scoring_prompts(sequences, texts)  # refuses what it cannot hold
+    vlm.check_features(shape)
   return base.Method(
       name='blim', init=init_all, load=load,
       loss=functools.partial(loss, vlm),
-      examples=functools.partial(
-          BlimExamples, prompts(config, vlm, tokenizer)),
+      examples=functools.partial(examples, sequences),
       trainable=tuple(config.model.trainable),
       train_flops=functools.partial(
           vlm_lib.train_flops, vlm, bool(lora.rank)),
-      tokens=lambda batch: int(
-          batch['labels'].shape[0] * batch['visual_prefix_length'][0]
-          + batch['label_length'].sum()
-          + batch['text_prefix_length'].sum()
-          + batch['labels'].shape[0] * vlm.clips))
+      tokens=functools.partial(vlm_lib.train_tokens, vlm), check=check)
 
 
 def prompts(config, vlm, tokenizer):
@@ -88,43 +88,15 @@ def init(vlm, targets, rank, key):
   return params
 
 
-class BlimExamples:
-  """One example per caption, padded to the longest of the split.
-
-  video_vocabulary: float32 [V, clips, Dv], the token means of every video of
-  the split, in the order of the split (the authors sort by id: the same set).
-  """
-
-  def __init__(self, prompts, split, visuals):
-    self.ids = [text.id for text in split.texts]
-    self._visuals, self._video = visuals, split.text_video
-    self._labels = [prompts.vtg_suffix(t.text, t.id) for t in split.texts]
-    self._prefixes = [prompts.tvg_prefix(t.text, t.id) for t in split.texts]
-    self._label_size = max(map(len, self._labels))
-    self._prefix_size = max(map(len, self._prefixes))
-    self._prefix = np.asarray(prompts.vtg_prefix, np.int32)
-    self.constants = {
-        'visual_prefix': self._prefix,
-        'video_vocabulary': video_vocabulary(visuals, len(split.videos))}
-
-  def __len__(self):
-    return len(self.ids)
-
-  def __getitem__(self, index):
-    labels, prefix = self._labels[index], self._prefixes[index]
-    video = self._video[index]
-    return {
-        'features': self._visuals[int(video)],
-        'video_index': np.int32(video),
-        'labels': likelihood.stack([labels], self._label_size)[0],
-        'label_length': np.int32(len(labels)),
-        'text_prefix': likelihood.stack([prefix], self._prefix_size)[0],
-        'text_prefix_length': np.int32(len(prefix)),
-        'visual_prefix_length': np.int32(len(self._prefix))}
+def examples(prompts, split, visuals):
+  """Examples of a split, with its video vocabulary; see base.Method."""
+  return examples_lib.BlimExamples(prompts, split, visuals, {
+      'video_vocabulary': video_vocabulary(visuals, len(split.videos))})
 
 
 def video_vocabulary(visuals, n_videos):
   """Token means of the raw features, float32 [V, clips, Dv] (spec §1)."""
+  # In the order of the split; the authors sort by id: the same set.
   return np.stack([
       visuals[i].astype(np.float32).mean(1) for i in range(n_videos)])
 
@@ -133,17 +105,15 @@ def loss(vlm, params, constants, batch, key):
   """VTG + TVG, weights 1:1 (spec §3); see base.Method.
 
   constants: visual_prefix int [S], video_vocabulary float32 [N, clips, Dv].
-  batch: as `BlimExamples` gives it, with a leading B.
+  batch: as data.examples.BlimExamples gives it, with a leading B.
   """
   def apply(method, *args, fold=0):
-    rngs = None
-    if key is not None:
-      rngs = {'dropout': jax.random.fold_in(key, fold)}
+    rngs = None if key is None else {
+        'dropout': jax.random.fold_in(key, fold)}
     return vlm.module().apply(params, *args, method=method, rngs=rngs)
   vtg = _vtg_loss(apply, constants['visual_prefix'], batch)
   tvg = _tvg_loss(apply, vlm.clips, constants['video_vocabulary'], batch)
-  metrics = {'vtg_loss': jnp.mean(vtg), 'tvg_loss': jnp.mean(tvg)}
-  return vtg + tvg, metrics
+  return vtg + tvg, {'vtg_loss': jnp.mean(vtg), 'tvg_loss': jnp.mean(tvg)}
 
 
 def _vtg_loss(apply, visual_prefix, batch):

@@ -3,7 +3,8 @@
 It plays two parts where no published weights are at hand: its video tower
 gives the frozen features that UMT-L gives the real model, and its similarity
 matrix is the first stage of a cascade, as InternVideo2's is in the paper.
-The tower is UMT's (Li et al. 2023), the loss CLIP's (Radford et al. 2021).
+The tower is UMT's (Li et al. 2023), the losses are CoCa's (Yu et al. 2022): in
+batch contrast and captioning.
 """
 import functools
 
@@ -20,8 +21,8 @@ from jaxret.scoring import likelihood
 
 
 @functools.lru_cache
-def _module(vision_config, text_config, embedding_width):
-  return dual_lib.DualEncoder(vision_config, text_config, embedding_width)
+def _module(*sizes):
+  return dual_lib.DualEncoder(*sizes)
 
 
 def module(config, tokenizer):
@@ -31,8 +32,8 @@ def module(config, tokenizer):
       layers=m.layers, heads=m.heads, kv_heads=m.heads,
       head_width=m.width // m.heads, rope_theta=1e4, tie_embeddings=True,
       dtype=m.dtype)
-  return _module(
-      vision_lib.vision_config(config.vision), text, m.embedding_width)
+  return _module(vision_lib.vision_config(config.vision), text,
+                 m.embedding_width, config.vision.tokens_per_clip)
 
 
 def method(config, tokenizer):
@@ -81,15 +82,25 @@ def token_rows(tokenizer, texts):
 
 
 def loss(dual, params, constants, batch, key):
-  """Symmetric InfoNCE over the global batch; see base.Method."""
+  """Symmetric InfoNCE over the global batch plus captioning, 1:1.
+
+  Captions teach the tower words; similarity alone learns colours and little
+  else in the few minutes that there are. See base.Method.
+  """
   del constants, key
-  video, text, temperature = dual.apply(
+  video, text, temperature, terms = dual.apply(
       params, batch['frames'], batch['tokens'], batch['length'])
-  values = losses.info_nce(
+  contrastive = losses.info_nce(
       text, video, jnp.maximum(temperature, 0.01), batch['video_index'])
+  mask = decoder_lib.length_mask(batch['length'], batch['tokens'].shape[1])
+  caption = losses.token_mean(
+      losses.token_log_likelihood(terms, batch['tokens']), mask)
   best = jnp.argmax(text @ video.T, 1) == jnp.arange(len(text))
-  return values, {'accuracy': jnp.mean(best.astype(jnp.float32)),
-                  'temperature': temperature}
+  return contrastive + caption, {
+      'contrastive_loss': jnp.mean(contrastive),
+      'caption_loss': jnp.mean(caption),
+      'accuracy': jnp.mean(best.astype(jnp.float32)),
+      'temperature': temperature}
 
 
 def train_flops(dual, batch):
@@ -99,7 +110,9 @@ def train_flops(dual, batch):
   per_clip = tokens * 2 * v.layers * v.width * (
       4 * v.width + 2 * v.mlp_width) + 4 * v.layers * v.width * tokens ** 2
   clips = batch['frames'].shape[0] * batch['frames'].shape[1] // v.n_frames
-  text = batch['tokens'].size * decoder_lib.flops_per_token(t)
+  rows = 2 * batch['tokens'].size + clips * dual.tokens_per_clip
+  text = rows * decoder_lib.flops_per_token(t) + (
+      batch['tokens'].size * decoder_lib.head_flops(t))
   return 3 * (per_clip * clips + text)
 
 

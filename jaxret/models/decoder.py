@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxret import sharding
 from jaxret.models import layers
 
 
@@ -99,10 +100,12 @@ class Block(nn.Module):
     return self.caching(x, positions, mask, cached, cache_mask)[0], None
 
   def caching(self, x, positions, mask, cached=None, cache_mask=None):
+    x = sharding.split_rows(x)
     y, key_value = self.attention(
         self.attention_norm(x), positions, mask, cached, cache_mask)
-    x = x + y
-    return x + self.mlp(self.mlp_norm(x)), key_value
+    x = sharding.split_rows(x + y)
+    x = x + self.mlp(self.mlp_norm(x))
+    return sharding.split_rows(x), key_value
 
 
 class Decoder(nn.Module):

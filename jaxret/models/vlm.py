@@ -121,6 +121,16 @@ class VlmConfig:
   def module(self):
     return Vlm(self.decoder, self.visual_width)
 
+  def check_features(self, shape):
+    """Raises ValueError unless features of one video have the model's shape."""
+    wanted = self.clips, self.tokens_per_clip, self.visual_width
+    if tuple(shape) != wanted:
+      raise ValueError(
+          f'features of a video have shape {tuple(shape)}, the model wants '
+          f'{wanted} (clips, tokens, width): set model.clips, '
+          'model.tokens_per_clip and model.visual_width to fit the features, '
+          'or use other features')
+
 
 def train_flops(vlm, frozen_base, batch):
   """Minimal model FLOPs of a step; a frozen base needs no weight gradients."""
@@ -134,3 +144,10 @@ def train_flops(vlm, frozen_base, batch):
       + decoder_lib.attention_flops(c, tvg)
       + decoder_lib.head_flops(c) * labels)
   return forward * (2 if frozen_base else 3)
+
+
+def train_tokens(vlm, batch):
+  """Tokens that the model reads in one batch, padding aside."""
+  rows = len(batch['labels'])
+  return int(rows * (batch['visual_prefix_length'][0] + vlm.clips)
+             + batch['label_length'].sum() + batch['text_prefix_length'].sum())

@@ -181,6 +181,16 @@ def stack(arrays, length, value=0):
   return out
 
 
+def _on_mesh(function):
+  """Sets the mesh that its third argument is, see sharding.split_rows."""
+  @functools.wraps(function)
+  def wrapped(model, params, mesh, *args, **kwargs):
+    with jax.set_mesh(mesh):
+      return function(model, params, mesh, *args, **kwargs)
+  return wrapped
+
+
+@_on_mesh
 def score_texts(model, params, mesh, prompts, features, options, matrix,
                 keep=None):
   """Fills matrix [V, T] with log P(text | video), tile by tile.
@@ -200,7 +210,7 @@ def score_texts(model, params, mesh, prompts, features, options, matrix,
   columns_of = tiles.blocks(lengths, options.columns, options.max_padding)
   prefix_tokens = np.asarray(prompts.visual_prefix, np.int32)
   bar = _progress('text given video', matrix, keep)
-  row_size = len(rows_of[0].index)
+  row_size = _even(len(rows_of[0].index), mesh)
   for rows in rows_of:
     prefix = None
     padded = tiles.fill(rows.index, row_size)
@@ -223,6 +233,7 @@ def score_texts(model, params, mesh, prompts, features, options, matrix,
   bar.close()
 
 
+@_on_mesh
 def score_videos(model, params, mesh, prompts, features, vocabulary, options,
                  matrix, keep=None):
   """Fills matrix [T, V] with log P(video | text); see `score_texts`.
@@ -241,9 +252,7 @@ def score_videos(model, params, mesh, prompts, features, vocabulary, options,
   bar = _progress('video given text', matrix, keep)
   for rows in rows_of:
     prefix = None
-    size = -(-sizes[rows.length] // sharding.batch_shards(mesh))
-    padded = tiles.fill(rows.index,
-                        size * sharding.batch_shards(mesh))
+    padded = tiles.fill(rows.index, _even(sizes[rows.length], mesh))
     for columns in columns_of:
       tile = _tile(matrix, keep, rows.index, padded, columns.index)
       if tile is None:
@@ -267,7 +276,7 @@ def clip_inputs(model, params, mesh, features, options):
   """Every video's clips but the last as decoder inputs, [V, clips - 1, D]."""
   rows_of = tiles.blocks(np.ones(len(features), int), options.rows,
                          multiple=sharding.batch_shards(mesh))
-  size = len(rows_of[0].index)
+  size = _even(len(rows_of[0].index), mesh)
   parts = []
   for rows in rows_of:
     block = np.stack([features[int(v)] for v in tiles.fill(rows.index, size)])
@@ -276,6 +285,7 @@ def clip_inputs(model, params, mesh, features, options):
   return np.concatenate(parts)
 
 
+@_on_mesh
 def text_priors(model, params, mesh, prompts, options):
   """log P(text), float32 [T]: the text alone, its positions as with a video.
 
@@ -311,6 +321,7 @@ def text_priors(model, params, mesh, prompts, options):
   return prior
 
 
+@_on_mesh
 def video_priors(model, params, mesh, prompts, features, vocabulary, options):
   """log P(video), float32 [distinct lengths, V], and the lengths' index [T].
 
@@ -345,6 +356,12 @@ def video_priors(model, params, mesh, prompts, features, vocabulary, options):
       prior[np.ix_(rows, columns.index)] = (
           sharding.to_host(part)[:len(rows)])
   return prior, length_index
+
+
+def _even(size, mesh):
+  """`size` rounded up so that each device gets as many rows."""
+  shards = sharding.batch_shards(mesh)
+  return -(-size // shards) * shards
 
 
 def _tile(matrix, keep, rows, padded, columns):

@@ -1,8 +1,10 @@
 """Frames are exact, turned, repeated and refused as they should be."""
 import concurrent.futures
+import gc
 import io
 import tempfile
 import wave
+import weakref
 
 import av
 import numpy as np
@@ -214,13 +216,36 @@ def test_a_still_image_is_repeated_and_turned(tmp_path):
     np.testing.assert_array_equal(frame, np.rot90(pixels, -1))
 
 
-def test_scan_lists_what_it_leaves_out():
+def test_scan_says_what_cannot_be_used_and_why():
   videos = [Item('good', video=_video(8)), Item('bad', video=b'text'),
-            Item('single', video=_video(1))]
-  ok_ids, skipped = media.scan(videos, progress=False)
-  assert ok_ids == ['good', 'single']
-  assert [record['id'] for record in skipped] == ['bad']
-  assert 'not a readable video' in skipped[0]['reason']
+            Item('single', video=_video(1)), Item('empty', video=b'')]
+  frames = media.Frames(videos, 16, 64)
+  reasons = frames.scan(progress=False)
+  assert reasons.keys() == {1, 3}
+  assert 'not a readable video' in reasons[1]
+  assert frames.scan([2, 3], progress=False) == {3: 'the file is empty'}
+
+
+def test_frames_hold_one_stored_file_at_a_time():
+  class Store:
+    """Counts the files that are alive."""
+    read, held = 0, weakref.WeakSet()
+
+    def __len__(self):
+      return 3
+
+    def __getitem__(self, index):
+      item = Item(str(index), video=_video(4))
+      self.read += 1
+      self.held.add(item)
+      return item
+
+  store = Store()
+  frames = media.Frames(store, 2, 16)
+  assert len(frames) == 3 and store.read == 0
+  assert frames.scan(progress=False, n_threads=1) == {}
+  gc.collect()
+  assert store.read == 3 and len(store.held) <= 1
 
 
 def test_frames_are_cached_within_their_bytes():
