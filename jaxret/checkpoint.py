@@ -61,7 +61,7 @@ def claim_workdir(workdir, config):
   workdir = pathlib.Path(workdir)
   path = workdir / 'config.json'
   nested = config.to_dict() if hasattr(config, 'to_dict') else config
-  if path.exists() and any((workdir / name).exists() for name in RESULTS):
+  if path.exists() and has_results(workdir):
     try:
       old = binding_config(json.loads(path.read_text()))
     except json.JSONDecodeError as error:
@@ -71,6 +71,11 @@ def claim_workdir(workdir, config):
   if jax.process_index() == 0:
     workdir.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(nested, indent=2) + '\n')
+
+
+def has_results(workdir):
+  """Whether anything was trained, extracted or scored there."""
+  return any((pathlib.Path(workdir) / name).exists() for name in RESULTS)
 
 
 def _refuse_difference(workdir, old, new):

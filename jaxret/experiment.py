@@ -1,5 +1,7 @@
 """A whole run, from a config to a report; what `config.task` names."""
+import functools
 import pathlib
+import shutil
 from typing import Any, NamedTuple
 
 import jax
@@ -170,12 +172,20 @@ def load_tokenizer(config, workdir, splits):
     return text.load_tokenizer(name)
   directory = pathlib.Path(config.init_from or workdir) / 'tokenizer'
   if 'train' in splits and not config.init_from:
-    captions = [item.text for item in splits['train'].texts]
-    return text.train_tokenizer(captions, config.model.vocab_size, directory)
+    return extract_lib.one_then_all(functools.partial(
+        _train_tokenizer, config, workdir, directory, splits['train']))
   if not directory.is_dir():
     raise ValueError(f'{directory.parent} holds no tokenizer: train there '
                      'first, or set model.tokenizer')
   return text.load_tokenizer(directory)
+
+
+def _train_tokenizer(config, workdir, directory, split):
+  if extract_lib.first() and not checkpoint.has_results(workdir):
+    # Left by a start that failed, whose captions may since have been mended.
+    shutil.rmtree(directory, ignore_errors=True)
+  return text.train_tokenizer(
+      [item.text for item in split.texts], config.model.vocab_size, directory)
 
 
 def train_tower(config, workdir, mesh, data):

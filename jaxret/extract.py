@@ -122,7 +122,7 @@ def load_split(config, name, workdir):
   videos = split.videos
   if config.data.store_videos:
     stored = workdir / 'videos' / name
-    skipped = _one_then_all(
+    skipped = one_then_all(
         lambda: features_lib.write_videos(stored, split, progress=first()))
     split = split.without([record['id'] for record in skipped])
     videos = features_lib.VideoStore(stored, split.videos)
@@ -208,7 +208,7 @@ def first():
   return jax.process_index() == 0
 
 
-def _one_then_all(do):
+def one_then_all(do):
   """What `do()` returns: on process 0, then, when it is done, elsewhere."""
   if not first():
     _wait_for_all()
@@ -256,7 +256,7 @@ def store_features(config, workdir, split, frames, tower):
           batch_size, jax.process_index(), jax.process_count(),
           progress=first())
   _wait_for_all()  # for their parts
-  _one_then_all(writer.finish)
+  one_then_all(writer.finish)
   return features_lib.FeatureStore(directory, split.videos)
 
 
