@@ -20,11 +20,13 @@ from jaxret.models import adapters
 class Data(NamedTuple):
   """The splits of a run, ready to be seen.
 
-  splits: {name: Split}; frames: {name: Visuals}, empty where stored features
-  came without media; tokenizer: as data.text gives it.
+  splits: {name: Split}; frames: {name: Visuals}; features: the same, of
+  features that were stored elsewhere: there are no frames then; tokenizer: as
+  data.text gives it.
   """
   splits: dict
   frames: dict
+  features: dict
   tokenizer: Any
 
 
@@ -32,6 +34,8 @@ def train_and_evaluate(config, workdir):
   """Trains what `config.before` names, then the method, then evaluates it."""
   mesh, data, method = start(
       config, workdir, ('train', *config.eval.splits))
+  # Before the tower is trained: a batch larger than the data, say.
+  train_lib.make_plan(config.train, len(data.splits['train'].texts), mesh)
   features, first_stage = see(config, workdir, mesh, data)
   examples = method.examples(data.splits['train'], features['train'])
   logging.info('training %s on %d examples', method.name, len(examples))
@@ -79,10 +83,11 @@ def start(config, workdir, names):
   mesh = sharding.make_mesh(config.mesh)
   logging.info('%d %s, mesh %s, workdir %s', jax.device_count(),
                jax.devices()[0].device_kind, dict(mesh.shape), workdir)
-  splits, frames = {}, {}
+  splits, frames, features = {}, {}, {}
   for name in dict.fromkeys(names):
     if extract_lib.has_stored_features(config):
-      splits[name], _ = extract_lib.open_features(config, name, workdir)
+      splits[name], features[name] = extract_lib.open_features(
+          config, name, workdir)
     else:
       splits[name], frames[name] = extract_lib.load_split(
           config, name, workdir)
@@ -90,9 +95,7 @@ def start(config, workdir, names):
   method = methods.get(config.method).method(config, tokenizer)
   for split in splits.values():
     method.check(split.texts, extract_lib.feature_shape(config))
-  if 'train' in splits:
-    train_lib.make_plan(config.train, len(splits['train'].texts), mesh)
-  return mesh, Data(splits, frames, tokenizer), method
+  return mesh, Data(splits, frames, features, tokenizer), method
 
 
 def check_config(config):
@@ -145,9 +148,8 @@ def see(config, workdir, mesh, data):
   if config.eval.first_stage not in ('', 'tower'):
     first_stage = {name: evaluate_lib.first_stage_from_file(
         config, name, data.splits[name]) for name in config.eval.splits}
-  if not data.frames:
-    return {name: extract_lib.open_features(config, name, workdir)[1]
-            for name in data.splits}, first_stage
+  if data.features:
+    return data.features, first_stage
   if 'tower' in config.before:
     stage, params = train_tower(config, workdir, mesh, data)
     tower = extract_lib.trained_tower(config, params)

@@ -56,7 +56,7 @@ def main(argv=None):
 
 def _is_ours_or_a_warning(record):
   """Libraries log every step of theirs; ours alone tell the story of a run."""
-  ours = pathlib.Path(record.pathname).parent == pathlib.Path(__file__).parent
+  ours = pathlib.Path(__file__).parent in pathlib.Path(record.pathname).parents
   return ours or record.levelno >= logging.converter.STANDARD_WARNING
 
 

@@ -1,5 +1,8 @@
 """Whole runs: from files to a report, again from what the workdir holds."""
 import json
+import os
+import subprocess
+import sys
 import wave
 
 import jax
@@ -31,11 +34,11 @@ def one_device():
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-  """(workdir, flags) of the default config at tiny size, run to its end."""
+  """(workdir, flags, results) of the default config at tiny size."""
   root = tmp_path_factory.mktemp('trained')
   flags = tiny_runs.shapes_flags(root / 'shapes')
   assert tiny_runs.run('', root / 'run', *flags) == 0
-  return root / 'run', flags
+  return root / 'run', flags, tiny_runs.results(root / 'run')
 
 
 def losses(workdir):
@@ -54,13 +57,12 @@ def matrix(workdir, name):
 
 
 def test_run_leaves_what_was_promised(trained):
-  workdir, _ = trained
+  workdir, _, results = trained
   for name in ('config.json', 'metrics.jsonl', 'checkpoints/2', 'results.txt',
                'scores/validation', 'scores/test', 'report.html'):
     assert (workdir / name).exists(), name
   assert np.isfinite(losses(workdir)).all()
   assert np.isfinite(losses(workdir / 'tower')).all()
-  results = tiny_runs.results(workdir)
   assert results['dataset'] == 'shapes' and results['split'] == 'test'
   assert results['sizes'] == {'videos': 6, 'texts': 6}
   assert results['left_out'] == 0 and 'note' not in results
@@ -77,8 +79,7 @@ def test_run_leaves_what_was_promised(trained):
 
 
 def test_rerun_repeats_nothing_and_says_the_same(trained):
-  workdir, flags = trained
-  results = tiny_runs.results(workdir)
+  workdir, flags, results = trained
   kept = {directory: files(workdir / directory) for directory in (
       'checkpoints', 'tower/checkpoints', 'features', 'scores', 'videos',
       'media')}
@@ -92,6 +93,31 @@ def test_rerun_repeats_nothing_and_says_the_same(trained):
       assert files(workdir / directory) == before, directory
 
 
+def test_two_processes_do_what_one_does(trained, tmp_path):
+  """Training, extraction and scoring over one mesh of two processes."""
+  workdir, flags, _ = trained
+  environment = {
+      **os.environ, 'PYTHON': sys.executable, 'XLA_FLAGS': os.environ[
+          'XLA_FLAGS'].replace('device_count=8', 'device_count=1')}
+  done = subprocess.run(
+      [tiny_runs.ROOT / 'launch' / 'local.sh', '2',
+       f'--config={tiny_runs.ROOT}/configs/blim.py', f'--workdir={tmp_path}',
+       *flags, "--config.eval.splits=('test',)"],
+      cwd=tiny_runs.ROOT, env=environment, capture_output=True, text=True,
+      timeout=600)
+  assert done.returncode == 0, done.stderr[-2000:]
+  assert "2 cpu, mesh {'data': 2, 'fsdp': 1, 'tensor': 1}" in done.stderr
+  assert done.stdout.count('chance R@1') == 1
+  for directory in ('tower', '.'):
+    np.testing.assert_allclose(
+        losses(tmp_path / directory), losses(workdir / directory), rtol=1e-5)
+  for name in ('text_given_video', 'video_given_text', 'text_prior',
+               'video_prior'):
+    np.testing.assert_allclose(
+        matrix(tmp_path, name), matrix(workdir, name), rtol=1e-5, atol=1e-5)
+  assert tiny_runs.results(tmp_path)['sizes'] == {'videos': 6, 'texts': 6}
+
+
 def first_ranked(scores, keep, answers):
   """Ranks by a double loop: what is not kept comes last, ties count."""
   ranks = []
@@ -103,7 +129,7 @@ def first_ranked(scores, keep, answers):
 
 def test_cascade_scores_what_the_first_stage_keeps(trained, tmp_path):
   """In a fresh workdir, by matrices in the layout of the converter."""
-  workdir, flags = trained
+  workdir, flags, _ = trained
   random = np.random.default_rng(0)
   first_stage = {'text_to_video': random.normal(size=(6, 6)),
                  'video_to_text': random.normal(size=(6, 6))}
@@ -136,8 +162,7 @@ def test_cascade_scores_what_the_first_stage_keeps(trained, tmp_path):
 
 
 def test_cascade_over_the_tower_reads_the_scores_that_are_there(trained):
-  workdir, flags = trained
-  full = tiny_runs.results(workdir)
+  workdir, flags, full = trained
   before = files(workdir / 'scores')
   assert tiny_runs.run('', workdir, *flags, '--config.task=evaluate',
                        '--config.eval.first_stage=tower',
@@ -148,11 +173,10 @@ def test_cascade_over_the_tower_reads_the_scores_that_are_there(trained):
     assert {row: results[direction][row] for row in full[direction]} == full[
         direction]
     assert 'ensemble_oracle' in results[direction]
-  assert tiny_runs.run('', workdir, *flags, '--config.task=evaluate') == 0
 
 
 def test_zero_shot_uses_captions_given_videos_alone(trained, tmp_path):
-  workdir, flags = trained
+  workdir, flags, full = trained
   assert tiny_runs.run(
       '', tmp_path, *flags, '--config.task=evaluate',
       f'--config.init_from={workdir}', '--config.eval.zero_shot=True',
@@ -163,7 +187,6 @@ def test_zero_shot_uses_captions_given_videos_alone(trained, tmp_path):
       'query_likelihood', 'blim', 'blim_oracle'}
   assert results['video_to_text'].keys() == {
       'candidate_likelihood', 'cpn', 'blim', 'cpn_oracle', 'blim_oracle'}
-  full = tiny_runs.results(workdir)
   for direction, row in (('text_to_video', 'query_likelihood'),
                          ('video_to_text', 'candidate_likelihood')):
     assert results[direction][row] == full[direction][row]
@@ -198,9 +221,10 @@ def folder(tmp_path):
 @pytest.mark.parametrize('store_videos', [False, True])
 def test_bad_files_are_listed_and_the_run_goes_on(
     trained, folder, tmp_path, capsys, store_videos):
-  workdir, _ = trained
+  workdir, _, _ = trained
   flags = tiny_runs.folder_flags(folder, **{
-      'init_from': workdir, 'data.store_videos': store_videos})
+      'init_from': workdir, 'data.store_videos': store_videos,
+      'eval.zero_shot': True})
   out = tmp_path / 'run'
   assert tiny_runs.run('folder', out, *flags, '--config.task=extract') == 0
   skipped = [json.loads(line) for line in
@@ -272,7 +296,8 @@ def lora_run(msrvtt, released, tmp_path_factory):
       'data.root': msrvtt, 'data.features': msrvtt / 'features',
       'model.pretrained': released, 'model.lora.rank': 2,
       'model.tokens_per_clip': 4, 'model.visual_width': 8,
-      'data.validation_fraction': 0.2, 'train.batch_size': 8,
+      'eval.splits': "('test',)", 'model.remat': False,
+      'model.lora.dropout': 0.0, 'train.batch_size': 8,
       'train.accumulation_steps': 1, 'train.epochs': 3.0,
       'eval.max_padding': 10.0})
   workdir = tmp_path_factory.mktemp('lora') / 'run'

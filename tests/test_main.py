@@ -1,4 +1,5 @@
 """The command line: the right task with the right config, or one line."""
+import logging as std_logging
 import os
 import pathlib
 import signal
@@ -176,3 +177,29 @@ def test_launchers_are_valid_shell():
   for script in (ROOT / 'launch').glob('*.sh'):
     subprocess.run(['bash', '-n', script], check=True)
     assert os.access(script, os.X_OK), script
+
+
+def test_configs_find_their_neighbours_from_anywhere(tmp_path):
+  answer = subprocess.run(
+      [sys.executable, '-m', 'jaxret.main',
+       f'--config={ROOT}/configs/blim.py:folder', '--config.sede=1'],
+      cwd=tmp_path, env={**os.environ, 'PYTHONPATH': ''},
+      capture_output=True, text=True)
+  assert answer.returncode == 1
+  assert answer.stderr == (
+      "jaxret: config has no key 'sede'; did you mean 'seed'?\n")
+
+
+def test_libraries_log_warnings_only(config, capsys):
+  from absl import logging
+  run(f'--config={config}')
+  library = logging.get_absl_logger().makeRecord(
+      'absl', std_logging.INFO, '/site-packages/orbax/x.py', 1, 'saved', (),
+      None)
+  ours = logging.get_absl_logger().makeRecord(
+      'absl', std_logging.INFO, str(ROOT / 'jaxret' / 'train.py'), 1,
+      'resumed', (), None)
+  handler = logging.get_absl_handler()
+  assert not handler.filter(library) and handler.filter(ours)
+  library.levelno = std_logging.WARNING
+  assert handler.filter(library)

@@ -1,0 +1,232 @@
+"""The decoder against loops, against PyTorch's Qwen2, and against itself."""
+import dataclasses
+import functools
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxret.models import decoder as decoder_lib
+from jaxret.models import layers, names, pretrained
+
+CONFIG = decoder_lib.DecoderConfig(
+    vocab_size=50, width=16, mlp_width=24, layers=3, heads=4, kv_heads=2,
+    head_width=6)
+
+
+def normal(*shape, seed=0):
+  return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def attention_loop(query, key, value, mask):
+  """(output, log-sum-exp) in float64, one score at a time."""
+  batch, length, heads, width = query.shape
+  share = heads // key.shape[2]
+  out = np.zeros((batch, length, heads, width))
+  lse = np.full((batch, length, heads), -np.inf)
+  for b, t, n in np.ndindex(batch, length, heads):
+    visible = np.flatnonzero(np.broadcast_to(
+        mask, (batch, length, key.shape[1]))[b, t])
+    scores = [query[b, t, n] @ key[b, s, n // share] / math.sqrt(width)
+              for s in visible]
+    if scores:
+      lse[b, t, n] = math.log(sum(map(math.exp, scores)))
+      out[b, t, n] = sum(
+          math.exp(score - lse[b, t, n]) * value[b, s, n // share].astype(float)
+          for score, s in zip(scores, visible))
+  return out, lse
+
+
+def test_attention_is_a_masked_softmax_with_shared_keys():
+  query, key = normal(2, 3, 4, 6), normal(2, 5, 2, 6, seed=1)
+  value = normal(2, 5, 2, 6, seed=2)
+  mask = np.random.default_rng(3).random((2, 3, 5)) < 0.6
+  mask[0, 1] = False  # a row that sees nothing
+  mask[1, 2] = True
+  out, lse = layers.attention(query, key, value, mask)
+  want, want_lse = attention_loop(query, key, value, mask)
+  seen = mask.any(-1)
+  np.testing.assert_allclose(out[seen], want[seen], atol=1e-5)
+  np.testing.assert_allclose(lse[seen], want_lse[seen], atol=1e-5)
+  assert np.isfinite(out).all() and (np.asarray(lse)[~seen] < -1e29).all()
+
+
+def test_merged_attention_is_attention_over_the_union():
+  query = 3 * normal(2, 4, 4, 6)
+  key, value = normal(2, 7, 2, 6, seed=1), normal(2, 7, 2, 6, seed=2)
+  mask = np.random.default_rng(3).random((2, 4, 7)) < 0.5
+  mask[0, 0, :3] = False  # nothing of the first part
+  mask[0, 1, 3:] = False  # nothing of the second
+  mask[..., 6] |= ~mask.any(-1)
+  whole, whole_lse = layers.attention(query, key, value, mask)
+  parts = [layers.attention(query, key[:, part], value[:, part],
+                            mask[..., part])
+           for part in (slice(0, 3), slice(3, 7))]
+  merged = layers.merge_attention(*parts[0], *parts[1])
+  np.testing.assert_allclose(merged, whole, atol=1e-6)
+  np.testing.assert_allclose(
+      np.logaddexp(parts[0][1], parts[1][1]), whole_lse, atol=1e-5)
+
+
+def test_rotary_scores_depend_on_the_distance_alone():
+  query, key = normal(1, 1, 1, 8), normal(1, 1, 1, 8, seed=1)
+  def score(query_position, key_position):
+    turned = [layers.rotary(x, np.array([[position]]), 1e4)
+              for x, position in ((query, query_position), (key, key_position))]
+    return float(jnp.sum(turned[0] * turned[1]))
+  assert score(7, 3) == pytest.approx(score(104, 100), abs=1e-4)
+  assert abs(score(7, 3) - score(7, 4)) > 1e-2
+  np.testing.assert_allclose(
+      layers.rotary(query, np.zeros((1, 1)), 1e4), query, atol=1e-6)
+
+
+@functools.cache
+def random_decoder(config):
+  """(module, variables); zero-centred leaves get some size too."""
+  module = decoder_lib.Decoder(config)
+  def every_part(module, tokens):
+    positions = jnp.zeros(tokens.shape, int)
+    x = module(module.embed_tokens(tokens), positions, jnp.ones((1, 2, 2), bool))
+    return module.vocabulary_terms(x)
+  params = module.init(
+      jax.random.key(0), jnp.zeros((1, 2), int), method=every_part)
+  leaves, tree = jax.tree.flatten(params)
+  leaves = [leaf + 0.1 * normal(*leaf.shape, seed=i)
+            for i, leaf in enumerate(leaves)]
+  return module, jax.tree.unflatten(tree, leaves)
+
+
+def full_pass(module, params, x):
+  """Causal hidden states of [B, T, D]."""
+  positions = jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape[:2])
+  return jax.jit(module.apply)(
+      params, x, positions, decoder_lib.causal(x.shape[1]))
+
+
+def prefix_pass(module, params, x, lengths):
+  """(hidden, cache) of right-padded prefixes [P, S, D]."""
+  keys = decoder_lib.length_mask(lengths, x.shape[1])
+  positions = jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape[:2])
+  return jax.jit(functools.partial(module.apply, method='prefix'))(
+      params, x, positions, decoder_lib.causal(x.shape[1]) & keys[:, None],
+      keys)
+
+
+def suffix_pass(module, params, cache, x, start):
+  """Hidden states of [P, C, T, D] after the prefixes."""
+  return jax.jit(functools.partial(module.apply, method='suffix'))(
+      params, cache, x, start, decoder_lib.causal(x.shape[2])[0])
+
+
+def test_prefix_and_suffix_give_the_hidden_states_of_a_full_pass():
+  """Prefixes of several lengths, several candidates of each."""
+  module, params = random_decoder(CONFIG)
+  lengths, size, candidates, length = np.array([5, 2, 4]), 5, 2, 3
+  prefixes = normal(3, size, CONFIG.width)
+  suffixes = normal(3, candidates, length, CONFIG.width, seed=1)
+  hidden, cache = prefix_pass(module, params, prefixes, lengths)
+  got = suffix_pass(module, params, cache, suffixes, lengths)
+  for p, c in np.ndindex(3, candidates):
+    whole = np.concatenate([prefixes[p, :lengths[p]], suffixes[p, c]])
+    padded = np.zeros((1, size + length, CONFIG.width), np.float32)
+    padded[0, :len(whole)] = whole
+    want = np.asarray(full_pass(module, params, padded))[0]
+    np.testing.assert_allclose(
+        hidden[p, :lengths[p]], want[:lengths[p]], atol=1e-5)
+    np.testing.assert_allclose(
+        got[p, c], want[lengths[p]:len(whole)], atol=1e-5)
+
+
+@pytest.mark.parametrize('tied', [False, True])
+def test_logits_are_those_of_the_transformers_library(tied):
+  """Its weights through our names table; full pass, and prefix and suffix."""
+  torch = pytest.importorskip('torch')
+  transformers = pytest.importorskip('transformers')
+  torch.manual_seed(0)
+  theirs = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(
+      vocab_size=50, hidden_size=24, intermediate_size=40, num_hidden_layers=2,
+      num_attention_heads=6, num_key_value_heads=2, rms_norm_eps=1e-5,
+      tie_word_embeddings=tied, rope_theta=1e4, initializer_range=0.3,
+      attn_implementation='eager')).eval()
+  with torch.no_grad():
+    for weight in theirs.parameters():  # norms and biases start at 1 and 0
+      weight += 0.1 * torch.randn_like(weight)
+  tensors = {key: tensor.detach().numpy().copy()
+             for key, tensor in theirs.state_dict().items()
+             if not (tied and key == 'lm_head.weight')}
+  table = tuple(weight for weight in names.DECODER
+                if not (tied and 'lm_head' in weight.path))
+  params, _ = pretrained.load(pretrained.Checkpoint('qwen2', tensors), table)
+  params = {'params': params['decoder']}
+  module = decoder_lib.Decoder(decoder_lib.DecoderConfig(
+      50, 24, 40, 2, 6, 2, 4, rope_theta=1e4, norm_eps=1e-5,
+      tie_embeddings=tied))
+  tokens = np.random.default_rng(0).integers(50, size=(2, 9))
+  with torch.no_grad():
+    want = theirs(torch.tensor(tokens)).logits.numpy()
+
+  def logits(hidden):
+    terms = module.apply(params, hidden, method='vocabulary_terms')
+    return sum(left @ right for left, right in terms)
+  x = module.apply(params, tokens, method='embed_tokens')
+  np.testing.assert_allclose(
+      logits(full_pass(module, params, x)), want, atol=1e-4)
+  prefix = 4
+  hidden, cache = prefix_pass(
+      module, params, x[:, :prefix], np.full(2, prefix))
+  rest = suffix_pass(
+      module, params, cache, x[:, None, prefix:], np.full(2, prefix))
+  np.testing.assert_allclose(
+      logits(jnp.concatenate([hidden, rest[:, 0]], 1)), want, atol=1e-4)
+
+
+def test_remat_changes_no_gradient():
+  """With LoRA and its dropout, whose masks must be drawn alike twice."""
+  x, weight = normal(2, 4, CONFIG.width), normal(2, 4, CONFIG.width, seed=1)
+  lora = {'layers': {'attention': {'q': {
+      'a': normal(3, 16, 2, seed=2), 'b': normal(3, 2, 24, seed=3)}}}}
+  def gradients(remat):
+    config = dataclasses.replace(CONFIG, remat=remat, lora_dropout=0.5)
+    module, params = random_decoder(dataclasses.replace(config, remat=False))
+    module = decoder_lib.Decoder(config)
+    positions = jnp.broadcast_to(jnp.arange(4), (2, 4))
+    def loss(params, lora):
+      hidden = module.apply(
+          {**params, 'lora': lora}, x, positions, decoder_lib.causal(4),
+          rngs={'dropout': jax.random.key(5)})
+      return jnp.sum(hidden * weight)
+    return jax.jit(jax.grad(loss, (0, 1)))(params, lora)
+  plain, again = gradients(False), gradients(True)
+  assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(plain[1])) > 0.1
+  jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-4),
+               plain, again)
+
+
+def test_bfloat16_computes_in_bfloat16_and_stores_what_it_is_told():
+  config = dataclasses.replace(CONFIG, dtype='bfloat16', layers=1)
+  module, params = random_decoder(config)
+  x = normal(1, 3, CONFIG.width)
+  hidden = full_pass(module, params, x)
+  assert hidden.dtype == jnp.bfloat16
+  wide = decoder_lib.Decoder(dataclasses.replace(config, dtype='float32'))
+  want = full_pass(wide, params, x)
+  assert 1e-5 < np.abs(hidden - want).max() < 0.1 * np.abs(want).max()
+  assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {
+      np.dtype('float32')}
+
+
+def test_flops_count_the_matrix_products():
+  """Two for each multiplication of a kernel, and of causal attention."""
+  _, params = random_decoder(CONFIG)
+  flat = nn.traverse_util.flatten_dict(params['params'])
+  kernels = sum(leaf.size for path, leaf in flat.items()
+                if path[0] == 'layers' and path[-1] == 'kernel')
+  assert decoder_lib.flops_per_token(CONFIG) == 2 * kernels
+  assert decoder_lib.head_flops(CONFIG) == 2 * flat[
+      'lm_head', 'kernel'].size
+  pairs = sum(1 for t in range(7) for s in range(t + 1))
+  per_pair = 2 * 2 * CONFIG.head_width * CONFIG.heads * CONFIG.layers
+  assert decoder_lib.attention_flops(CONFIG, 7) == pairs * per_pair
