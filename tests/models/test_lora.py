@@ -1,7 +1,9 @@
 """Low-rank adaptation beside a frozen base."""
+import dataclasses
 import functools
 
 import flax.linen as nn
+import flax.traverse_util as traverse
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,7 +41,7 @@ def outputs(params, lora=None):
 
 def test_init_is_that_of_peft(params):
   lora = lora_lib.init(jax.random.key(1), params, TARGETS, rank=4)
-  flat = nn.traverse_util.flatten_dict(lora, sep='/')
+  flat = traverse.flatten_dict(lora, sep='/')
   assert set(path.rpartition('/')[0] for path in flat) == {
       *(f'decoder/layers/attention/{name}' for name in 'qkvo'),
       'decoder/lm_head', 'projector/vtg/in', 'projector/vtg/out',
@@ -137,7 +139,7 @@ def test_dropout_needs_a_key_and_differs_by_layer_and_row():
 def test_dropout_leaves_the_base_alone(params):
   """With all low-rank terms zero it changes nothing."""
   lora = lora_lib.init(jax.random.key(1), params, TARGETS, rank=4)
-  config = decoder_lib.dataclasses.replace(CONFIG, lora_dropout=0.5)
+  config = dataclasses.replace(CONFIG, lora_dropout=0.5)
   run = functools.partial(vlm_lib.Vlm(config, 6).apply,
                           {'params': params, 'lora': lora}, FEATURES, TOKENS)
   plain = jax.jit(run)()[1]
