@@ -58,7 +58,8 @@ def test_init_is_that_of_peft(params):
   drawn = [flat[f'projector/{name}/in/a'] for name in ('vtg', 'tvg')]
   assert np.abs(drawn[0] - drawn[1]).max() > 0.1
   for got, want in zip(outputs(params, lora), outputs(params)):
-    np.testing.assert_array_equal(got, want)  # b is zero
+    # b is zero; the two programs are fused differently, so not bit for bit.
+    np.testing.assert_allclose(got, want, atol=2e-6)
 
 
 def trained(params):
