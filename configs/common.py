@@ -70,6 +70,9 @@ def evaluation():
       'zero_shot_alpha': (0.0, 0.8), 'zero_shot_c': (1.0, 0.0, 0.8, 0.6),
       # As released: divide by the labels whose loss is not exactly zero.
       'nonzero_denominator': True,
+      # 'shared', or 'canonical': one video prior for texts of all lengths, or
+      # 'reference': full passes for each pair, slow.
+      'mode': 'shared',
       # Rows and columns of a tile, and the padding of a length bucket.
       'rows': 32, 'columns': 64, 'max_padding': 0.1, 'gallery_queries': 12,
   })

@@ -11,7 +11,7 @@ from absl import logging
 from jaxret import metrics, report
 from jaxret.data import sources
 from jaxret.evaluators import likelihood as evaluator
-from jaxret.methods import blim
+from jaxret.methods import blim, blim_likelihood
 from jaxret.scoring import cpn, likelihood
 
 SHOWN_ROWS = ('candidate_likelihood', 'cpn', 'query_likelihood', 'blim')
@@ -35,11 +35,12 @@ def blim_results(config, workdir, mesh, params, tokenizer, ready):
   else the paper's are taken. Returns results as in results.json.
   """
   vlm = blim.model_config(config, tokenizer)
-  model = blim.likelihood_model(vlm)
+  model = blim_likelihood.likelihood_model(vlm)
   prompts = blim.prompts(config, vlm, tokenizer)
   options = likelihood.Options(
       config.eval.rows, config.eval.columns, config.eval.max_padding,
-      config.eval.nonzero_denominator)
+      nonzero_denominator=config.eval.nonzero_denominator,
+      mode=config.eval.mode)
   found = {}
   for name, data in ready.items():
     logging.info('scoring %d videos x %d texts of %s, exhaustively'
@@ -51,7 +52,7 @@ def blim_results(config, workdir, mesh, params, tokenizer, ready):
         blim.scoring_prompts(prompts, data.split.texts),
         blim.video_vocabulary(data.features, len(data.split.videos)),
         data.first_stage, config.eval.topk, config.eval.zero_shot)
-    found[name] = evaluator.directions(
+    found[name] = evaluator.evaluate(
         model, params, mesh, inputs, options,
         pathlib.Path(workdir) / 'scores' / name)
   if jax.process_index() == 0:

@@ -15,6 +15,7 @@ from jaxret import train as train_lib
 from jaxret.data import text
 from jaxret.methods import dual_encoder
 from jaxret.models import adapters
+from jaxret.scoring import likelihood
 
 
 class Data(NamedTuple):
@@ -106,6 +107,13 @@ def check_config(config):
                      'trained before the method')
   if not config.eval.splits:
     raise ValueError("eval.splits is empty: name one at least, as ('test',)")
+  if config.eval.mode not in likelihood.MODES:
+    raise ValueError(f'eval.mode is {config.eval.mode!r}: use one of '
+                     f'{", ".join(likelihood.MODES)}')
+  if config.eval.mode == 'reference' and (
+      config.eval.topk or config.eval.zero_shot):
+    raise ValueError("eval.mode 'reference' scores all pairs in both "
+                     'directions: set eval.topk=0 and eval.zero_shot=False')
   if config.eval.topk and not config.eval.first_stage:
     raise ValueError(
         f'eval.topk is {config.eval.topk}, but eval.first_stage is not set: '

@@ -3,6 +3,7 @@
 The extraction pass runs a video tower over a data set once and stores what it
 gives; it is sharded over devices and processes and goes on where it stopped.
 """
+import contextlib
 import functools
 import hashlib
 import json
@@ -14,6 +15,7 @@ import jax
 import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
+from tqdm import tqdm
 
 from jaxret import checkpoint, sharding
 from jaxret.data import features as features_lib
@@ -245,19 +247,36 @@ def store_features(config, workdir, split, frames, tower):
       'limit_s': config.data.limit_s})
   if writer.pending():
     # Each process extracts whole parts on its own devices.
-    mesh = sharding.make_mesh({'data': -1}, jax.local_devices())
-    batch_size = config.data.extract_batch_size
-    batch_size = -(-batch_size // mesh.size) * mesh.size
-    params = jax.device_put(
-        sharding.to_host(tower.params), sharding.replicated(mesh))
-    with futures.ThreadPoolExecutor() as pool:
-      writer.run(
-          functools.partial(_extract, tower, params, mesh, frames, pool),
-          batch_size, jax.process_index(), jax.process_count(),
-          progress=first())
+    with _extractor(config, frames, tower) as (extract, batch_size):
+      writer.run(extract, batch_size, jax.process_index(),
+                 jax.process_count(), progress=first())
   _wait_for_all()  # for their parts
   one_then_all(writer.finish)
   return features_lib.FeatureStore(directory, split.videos)
+
+
+def extract_all(config, frames, tower):
+  """Features of all frames in memory, float16 [V, clips, tokens, width]."""
+  with _extractor(config, frames, tower) as (extract, batch_size):
+    parts = []
+    for start in tqdm(range(0, len(frames), batch_size), 'extracting batches',
+                      disable=not first()):
+      index = np.arange(start, min(start + batch_size, len(frames)))
+      parts.append(extract(np.resize(index, batch_size))[:len(index)])
+  return np.concatenate(parts).astype(np.float16)
+
+
+@contextlib.contextmanager
+def _extractor(config, frames, tower):
+  """Gives (indices [batch_size] -> features, batch_size)."""
+  mesh = sharding.make_mesh({'data': -1}, jax.local_devices())
+  batch_size = config.data.extract_batch_size
+  batch_size = -(-batch_size // mesh.size) * mesh.size
+  params = jax.device_put(
+      sharding.to_host(tower.params), sharding.replicated(mesh))
+  with futures.ThreadPoolExecutor() as pool:
+    yield (functools.partial(_extract, tower, params, mesh, frames, pool),
+           batch_size)
 
 
 def _extract(tower, params, mesh, frames, pool, indices):

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 
-def token_log_likelihood(terms, targets, block_size=8192):
+def token_log_likelihood(terms, targets, rows=None, block_size=2048):
   """log softmax of (sum of left @ right) at the targets, blockwise.
 
   The logits [M, V] never exist at once: a running log-sum-exp goes over blocks
@@ -21,21 +21,23 @@ def token_log_likelihood(terms, targets, block_size=8192):
     terms: [(left [..., D], right [D, V])], their products sum to the logits
       (two of them with LoRA on the head).
     targets: int [...], in [0, V).
+    rows: int like targets, which of the M flattened rows of logits each target
+      belongs to; None = one target per row, in order.
     block_size: of the vocabulary; a multiple of 128 suits accelerators.
 
   Returns:
-    float32 [...].
+    float32, like targets.
   """
   vocab_size = terms[0][1].shape[-1]
   shape = targets.shape
   lefts = [left.reshape(-1, left.shape[-1]) for left, _ in terms]
   rights = [right for _, right in terms]
   targets = targets.reshape(-1)
-  blocks = math.ceil(vocab_size / block_size)
-  if blocks == 1:
-    out = _block(lefts, rights, targets, 0, vocab_size, vocab_size)
-    return (out[1] - out[0]).reshape(shape)
-  size = min(math.ceil(vocab_size / blocks / 128) * 128, vocab_size)
+  rows = jnp.arange(len(targets)) if rows is None else rows.reshape(-1)
+  if vocab_size <= block_size:
+    lse, picked = _block(lefts, rights, targets, rows, 0, vocab_size)
+    return (picked - lse[rows]).reshape(shape)
+  size = _even_block(vocab_size, block_size)
 
   @functools.partial(jax.checkpoint, prevent_cse=False)
   def body(carry, index):
@@ -45,30 +47,42 @@ def token_log_likelihood(terms, targets, block_size=8192):
     part = [jax.lax.dynamic_slice_in_dim(right, first, size, -1)
             for right in rights]
     block_lse, block_picked = _block(
-        lefts, part, targets, first, size, vocab_size, index * size)
+        lefts, part, targets, rows, first, size,
+        index * size if vocab_size % size else None)
     return (jnp.logaddexp(lse, block_lse), picked + block_picked), None
 
-  start = (jnp.full(targets.shape, -jnp.inf), jnp.zeros(targets.shape))
+  start = (jnp.full(len(lefts[0]), -jnp.inf), jnp.zeros(targets.shape))
   (lse, picked), _ = jax.lax.scan(body, start, jnp.arange(
       math.ceil(vocab_size / size)))
-  return (picked - lse).reshape(shape)
+  return (picked - lse[rows]).reshape(shape)
 
 
-def _block(lefts, rights, targets, first, size, vocab_size, fresh=0):
-  """Log-sum-exp and target logits [M] of the columns from `first` on.
+def _even_block(vocab_size, block_size):
+  """The largest multiple of 128 that divides the vocabulary, if one is near.
+
+  Else, the size of as many blocks, of which the last overlaps.
+  """
+  for size in range(block_size // 128 * 128, block_size // 2, -128):
+    if vocab_size % size == 0:
+      return size
+  blocks = math.ceil(vocab_size / block_size)
+  return min(math.ceil(vocab_size / blocks / 128) * 128, vocab_size)
+
+
+def _block(lefts, rights, targets, rows, first, size, fresh=None):
+  """Log-sum-exp [M] and target logits of the columns from `first` on.
 
   Columns before `fresh` belong to an earlier block and do not count.
   """
   logits = sum(
       jnp.matmul(left, right, preferred_element_type=jnp.float32)
       for left, right in zip(lefts, rights))
-  column = first + jnp.arange(size)
-  if size != vocab_size:
-    logits = jnp.where(column >= fresh, logits, -jnp.inf)
   local = targets - first
-  inside = (targets >= fresh) & (local >= 0) & (local < size)
-  picked = jnp.take_along_axis(
-      logits, jnp.clip(local, 0, size - 1)[:, None], 1)[:, 0]
+  inside = (local >= 0) & (local < size)
+  if fresh is not None:
+    logits = jnp.where(first + jnp.arange(size) >= fresh, logits, -jnp.inf)
+    inside &= targets >= fresh
+  picked = logits[rows, jnp.clip(local, 0, size - 1)]
   return (jax.nn.logsumexp(logits, -1), jnp.where(inside, picked, 0.0))
 
 

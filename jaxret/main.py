@@ -197,7 +197,8 @@ def find_task(config):
 
 def start_jax(options):
   """Joins the other processes, before anything touches a device."""
-  from jaxret import sharding  # slow to import: bad flags are answered first
+  from jaxret import host, sharding  # slow: bad flags are answered first
+  host.keep_freed_memory()
   sharding.start(options.coordinator, options.num_processes,
                  options.process_id, options.distributed)
 

@@ -1,6 +1,7 @@
 """Settings of every test: eight virtual CPU devices, and the golden folder."""
 import os
 import pathlib
+import tempfile
 
 # Both must be set before JAX is imported; what the user has set stays.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
@@ -8,6 +9,12 @@ DEVICE_COUNT = '--xla_force_host_platform_device_count'
 if DEVICE_COUNT not in os.environ.get('XLA_FLAGS', ''):
   os.environ['XLA_FLAGS'] = (
       f'{os.environ.get("XLA_FLAGS", "")} {DEVICE_COUNT}=8'.strip())
+
+# Programs that one test has compiled, another or its processes take from here.
+if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+  _CACHE = tempfile.TemporaryDirectory(prefix='jaxret-tests-')
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = _CACHE.name
+  os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 
 
 def pytest_addoption(parser):

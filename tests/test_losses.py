@@ -88,7 +88,7 @@ def test_blockwise_log_likelihood_never_holds_all_logits():
   rows, vocab_size, block_size = 1024, 8192, 256
   terms = [(jnp.ones((rows, 4)), jnp.ones((4, vocab_size)))]
   loss = jax.jit(jax.grad(lambda terms: losses.token_log_likelihood(
-      terms, jnp.zeros(rows, jnp.int32), block_size).sum()))
+      terms, jnp.zeros(rows, jnp.int32), block_size=block_size).sum()))
   memory = loss.lower(terms).compile().memory_analysis()
   assert memory.temp_size_in_bytes < 4 * rows * vocab_size / 4
 
@@ -96,7 +96,8 @@ def test_blockwise_log_likelihood_never_holds_all_logits():
 def test_extreme_logits_stay_finite():
   terms = [(jnp.array([[1e4, -1e4]]), jnp.eye(2, 300))]
   for target, want in ((0, 0.0), (1, -2e4), (299, -1e4)):
-    got = losses.token_log_likelihood(terms, jnp.array([target]), 128)
+    got = losses.token_log_likelihood(
+        terms, jnp.array([target]), block_size=128)
     np.testing.assert_allclose(got, [want], rtol=1e-6)
 
 

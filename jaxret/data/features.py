@@ -4,6 +4,7 @@ Features come from a pass of the vision tower that is too long to lose: it is
 written in parts, a killed run goes on at the first part that is missing, and
 the TFDS data set is built from the parts at the end.
 """
+import functools
 import io
 import json
 import os
@@ -264,12 +265,29 @@ def _checked(example, video_id):
 
 
 def _feature(example):
-  return np.load(io.BytesIO(example['features']), allow_pickle=False)
+  # Not np.load: it parses the header as Python, which several threads must not
+  # do at once in CPython 3.11 (SystemError: AST constructor recursion depth).
+  data = example['features']
+  start = 10 + int.from_bytes(data[8:10], 'little')
+  shape, dtype = _header(data[:start])
+  return np.frombuffer(data, dtype, offset=start).reshape(shape)
+
+
+@functools.lru_cache
+def _header(data):
+  """(shape, dtype) of an .npy header; all features of a data set share one.
+
+  The constructor of a store asks first, in one thread.
+  """
+  with io.BytesIO(data) as file:
+    np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+  return shape, dtype
 
 
 def _npy(array):
   file = io.BytesIO()
-  np.save(file, array)
+  np.save(file, np.ascontiguousarray(array))
   return file.getvalue()
 
 

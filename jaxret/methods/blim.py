@@ -148,32 +148,6 @@ def _tvg_loss(apply, clips, vocabulary, batch):
   return -jnp.mean(value, -1)
 
 
-@functools.lru_cache
-def likelihood_model(vlm):
-  """What scoring needs of the model; cached, so that `jit` compiles once."""
-  module = vlm.module()
-
-  def apply(method):
-    return lambda params, *args: module.apply(params, *args, method=method)
-
-  def visual_prefix(params, tokens, features, lengths):
-    x = module.apply(
-        params, tokens, apply('visual_tokens')(params, features),
-        method='embed')
-    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
-    return apply('prefix')(params, x, positions, lengths)
-
-  def text_prefix(params, tokens, positions, lengths):
-    x = apply('embed')(params, tokens)
-    return apply('prefix')(params, x, positions, lengths)
-
-  return likelihood.LikelihoodModel(
-      visual_prefix, text_prefix, apply('suffix'),
-      lambda params, tokens: module.apply(
-          params, tokens, method=lambda m, t: m.decoder.embed_tokens(t)),
-      apply('clip_tokens'), apply('vocabulary_terms'), apply('clip_queries'))
-
-
 def _load(init_all, directory, key, mesh):
   """Pretrained parameters on the mesh; what the checkpoint lacks is made.
 

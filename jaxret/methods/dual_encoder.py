@@ -17,7 +17,7 @@ from jaxret.methods import base
 from jaxret.models import decoder as decoder_lib
 from jaxret.models import dual as dual_lib
 from jaxret.models import vision as vision_lib
-from jaxret.scoring import likelihood
+from jaxret.scoring import tries
 
 
 @functools.lru_cache
@@ -71,7 +71,7 @@ class PairExamples:
   def __getitem__(self, index):
     tokens, video = self._tokens[index], int(self._video[index])
     return {'frames': self._visuals[video],
-            'tokens': likelihood.stack([tokens], self._size)[0],
+            'tokens': tries.stack([tokens], self._size)[0],
             'length': np.int32(len(tokens)), 'video_index': np.int32(video)}
 
 
@@ -136,6 +136,6 @@ def similarity(config, tokenizer, params, texts, visuals, batch_size=32):
   videos = rows(len(visuals), lambda index: video(
       params, np.stack([visuals[int(i)] for i in index])))
   texts = rows(len(tokens), lambda index: text(
-      params, likelihood.stack([tokens[i] for i in index], size),
+      params, tries.stack([tokens[i] for i in index], size),
       np.array([len(tokens[i]) for i in index], np.int32)))
   return texts @ videos.T

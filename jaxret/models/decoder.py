@@ -50,11 +50,24 @@ class Cache(NamedTuple):
   mask: jax.Array
 
 
+class Chains(NamedTuple):
+  """How M packed suffix tokens of a prefix hang together, as C chains.
+
+  index int [C, L]: the tokens of each chain in order, any where it has ended;
+  chains may share their beginnings. place int [M]: one position of every
+  token in the flattened [C * L]. mask bool [L, L]: which tokens of a chain see
+  each other.
+  """
+  index: jax.Array
+  place: jax.Array
+  mask: jax.Array
+
+
 class Attention(nn.Module):
   config: DecoderConfig
 
   @nn.compact
-  def __call__(self, x, positions, mask, cached, cache_mask):
+  def __call__(self, x, positions, mask, cached, cache_mask, chains):
     c = self.config
     batch, length, _ = x.shape
     def heads(name, n):
@@ -63,16 +76,28 @@ class Attention(nn.Module):
     query = layers.rotary(heads('q', c.heads), positions, c.rope_theta)
     key = layers.rotary(heads('k', c.kv_heads), positions, c.rope_theta)
     value = heads('v', c.kv_heads)
-    out, lse = layers.attention(query, key, value, mask)
-    if cached is not None:
-      # B = P * C rows share P prefixes: the queries of all C candidates of a
-      # prefix attend to its keys in one matmul, without copying the keys.
-      rows = query.reshape(cached[0].shape[0], -1, c.heads, c.head_width)
-      shared = layers.attention(rows, *cached, cache_mask[:, None])
-      out = layers.merge_attention(
-          shared[0].reshape(out.shape), shared[1].reshape(lse.shape), out, lse)
+    if cached is None:
+      out, _ = layers.attention(query, key, value, mask)
+    else:
+      # All M suffix tokens attend to the prefix' keys in one matmul, and to
+      # the tokens before them in their own chain.
+      shared = layers.attention_to_prefix(query, *cached, cache_mask)
+      own = _chain_attention(query, key, value, chains)
+      out = layers.merge_attention(*shared, *own)
     out = out.astype(c.dtype).reshape(batch, length, -1)
     return c.dense(c.width, name='o')(out), (key, value)
+
+
+def _chain_attention(query, key, value, chains):
+  """Attention of packed tokens [P, M, N or K, H] along their chains."""
+  def unpack(x):
+    picked = jnp.take(x, chains.index, 1)
+    return picked.reshape(-1, *chains.index.shape[1:], *x.shape[2:])
+  def pack(x):
+    return jnp.take(x.reshape(len(query), -1, *x.shape[2:]), chains.place, 1)
+  out, lse = layers.attention(
+      unpack(query), unpack(key), unpack(value), chains.mask[None])
+  return pack(out), pack(lse)
 
 
 class Mlp(nn.Module):
@@ -96,13 +121,13 @@ class Block(nn.Module):
     self.mlp_norm = layers.RMSNorm(c.norm_eps, c.param_dtype)
     self.mlp = Mlp(c)
 
-  def __call__(self, x, positions, mask, cached=None, cache_mask=None):
-    return self.caching(x, positions, mask, cached, cache_mask)[0], None
+  def __call__(self, x, positions, mask, cached, cache_mask, chains):
+    return self.caching(x, positions, mask, cached, cache_mask, chains)[0], None
 
-  def caching(self, x, positions, mask, cached=None, cache_mask=None):
+  def caching(self, x, positions, mask, cached, cache_mask, chains):
     x = sharding.split_rows(x)
-    y, key_value = self.attention(
-        self.attention_norm(x), positions, mask, cached, cache_mask)
+    y, key_value = self.attention(self.attention_norm(x), positions, mask,
+                                  cached, cache_mask, chains)
     x = sharding.split_rows(x + y)
     x = x + self.mlp(self.mlp_norm(x))
     return sharding.split_rows(x), key_value
@@ -124,7 +149,7 @@ class Decoder(nn.Module):
           lora_scale=c.lora_scale, lora_dropout=c.lora_dropout)
     scanned = layers.scan_layers(
         Block, c.layers, remat=c.remat, methods=('__call__', 'caching'),
-        in_axes=(nn.broadcast, nn.broadcast, 0, nn.broadcast))
+        in_axes=(nn.broadcast, nn.broadcast, 0, nn.broadcast, nn.broadcast))
     self.layers = scanned(c)
 
   def embed_tokens(self, tokens):
@@ -134,7 +159,7 @@ class Decoder(nn.Module):
   def __call__(self, x, positions, mask):
     """x [B, T, D], positions int [B, T], mask bool [B or 1, T, T] -> x."""
     x, _ = self.layers(
-        x.astype(self.config.dtype), positions, mask, None, None)
+        x.astype(self.config.dtype), positions, mask, None, None, None)
     return self.final_norm(x)
 
   def prefix(self, x, positions, mask, keys):
@@ -144,26 +169,20 @@ class Decoder(nn.Module):
     [P, S]: which of the prefix' keys a suffix may attend to.
     """
     x, (key, value) = self.layers.caching(
-        x.astype(self.config.dtype), positions, mask, None, None)
+        x.astype(self.config.dtype), positions, mask, None, None, None)
     return self.final_norm(x), Cache(key, value, keys)
 
-  def suffix(self, cache, x, start, mask):
-    """Continues each of P prefixes with C candidates.
+  def suffix(self, cache, x, positions, chains):
+    """Continues each of P prefixes with M tokens, packed as `chains` says.
 
-    cache: of P prefixes. x: [P, C, T, D]. start int [P]: the position of the
-    first suffix token. mask: bool [T, T], which suffix tokens see each other.
+    cache: of P prefixes. x: [P, M, D]. positions: int [P, M].
 
-    Returns: [P, C, T, D].
+    Returns: [P, M, D].
     """
-    prefixes, candidates, length, width = x.shape
-    positions = start[:, None, None] + jnp.arange(length)
-    positions = jnp.broadcast_to(positions, x.shape[:3])
-    def flat(y):
-      return y.reshape(prefixes * candidates, *y.shape[2:])
-    y, _ = self.layers(
-        flat(x).astype(self.config.dtype), flat(positions), mask[None],
-        (cache.key, cache.value), cache.mask)
-    return self.final_norm(y).reshape(prefixes, candidates, length, width)
+    x, _ = self.layers(
+        x.astype(self.config.dtype), positions, None,
+        (cache.key, cache.value), cache.mask, chains)
+    return self.final_norm(x)
 
   def vocabulary_terms(self, hidden):
     """[(left [..., D'], right [D', V])]: their products sum to the logits."""

@@ -118,6 +118,46 @@ def attention(query, key, value, mask):
           jnp.moveaxis(lse, -1, 1).reshape(batch, length, heads))
 
 
+def attention_to_prefix(query, key, value, keys):
+  """As `attention`, for many queries that see the same keys [B, S].
+
+  On CPU one head at a time: its scores stay in the cache, which is several
+  times as fast. Accelerators take all at once.
+  """
+  return jax.lax.platform_dependent(
+      query, key, value, keys, cpu=_attention_by_head,
+      default=lambda *x: attention(*x[:3], x[3][:, None]))
+
+
+def _attention_by_head(query, key, value, keys):
+  batch, length, heads, width = query.shape
+  kv_heads = key.shape[2]
+  grouped = query.reshape(batch, length, kv_heads, -1, width)
+  grouped = jnp.transpose(grouped, (0, 2, 3, 1, 4)).reshape(
+      batch * kv_heads, -1, width)
+  def by_head(x):
+    return jnp.moveaxis(x, 2, 1).reshape(batch * kv_heads, -1, width)
+  def one(inputs):
+    query, key, value, keys = inputs
+    score = jnp.matmul(
+        query, key.T, preferred_element_type=jnp.float32) * width ** -0.5
+    score = jnp.where(keys, score, MASKED)
+    peak = jnp.max(score, -1, keepdims=True)
+    weight = jnp.exp(score - peak)
+    total = jnp.sum(weight, -1, keepdims=True)
+    out = jnp.matmul(weight.astype(value.dtype), value,
+                     preferred_element_type=jnp.float32)
+    return out / total, peak + jnp.log(total)
+  parts = jax.lax.map(one, (grouped, by_head(key), by_head(value),
+                            jnp.repeat(keys, kv_heads, 0)))
+  def in_order(x):
+    x = x.reshape(batch, kv_heads, -1, length, x.shape[-1])
+    return jnp.transpose(x, (0, 3, 1, 2, 4)).reshape(
+        batch, length, heads, x.shape[-1])
+  out, lse = map(in_order, parts)
+  return out, lse[..., 0]
+
+
 def merge_attention(out_a, lse_a, out_b, lse_b):
   """Attention over the union of two key sets from the parts, exactly.
 

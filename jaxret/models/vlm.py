@@ -93,8 +93,8 @@ class Vlm(nn.Module):
     last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], 1)
     return last[:, 0], cache
 
-  def suffix(self, cache, x, start, mask):
-    return self.decoder.suffix(cache, x, start, mask)
+  def suffix(self, cache, x, positions, chains):
+    return self.decoder.suffix(cache, x, positions, decoder_lib.Chains(*chains))
 
   def vocabulary_terms(self, hidden):
     return self.decoder.vocabulary_terms(hidden)

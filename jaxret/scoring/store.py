@@ -45,6 +45,16 @@ class Store:
       unfinished.replace(path)
     return np.load(path, mmap_mode='r+')
 
+  @staticmethod
+  def is_open(matrix, keep=None):
+    """Whether a cell is still to be scored; reads a few rows at a time."""
+    step = max(1, 2 ** 24 // max(1, matrix[0].size))
+    for first in range(0, len(matrix), step):
+      cells = np.isnan(matrix[first:first + step])
+      if (cells if keep is None else cells & keep[first:first + step]).any():
+        return True
+    return False
+
 
 def _write(path, data):
   unfinished = path.with_suffix('.unfinished')

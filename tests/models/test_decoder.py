@@ -1,6 +1,7 @@
 """The decoder against loops, against PyTorch's Qwen2, and against itself."""
 import dataclasses
 import functools
+import itertools
 import math
 
 import flax.traverse_util as traverse
@@ -118,8 +119,14 @@ def prefix_pass(module, params, x, lengths):
 
 def suffix_pass(module, params, cache, x, start):
   """Hidden states of [P, C, T, D] after the prefixes."""
-  return jax.jit(functools.partial(module.apply, method='suffix'))(
-      params, cache, x, start, decoder_lib.causal(x.shape[2])[0])
+  prefixes, count, length, width = x.shape
+  place = np.arange(count * length)
+  chains = decoder_lib.Chains(
+      place.reshape(count, length), place, decoder_lib.causal(length)[0])
+  out = jax.jit(functools.partial(module.apply, method='suffix'))(
+      params, cache, x.reshape(prefixes, -1, width),
+      start[:, None] + place % length, chains)
+  return out.reshape(x.shape)
 
 
 def test_prefix_and_suffix_give_the_hidden_states_of_a_full_pass():
@@ -139,6 +146,27 @@ def test_prefix_and_suffix_give_the_hidden_states_of_a_full_pass():
         hidden[p, :lengths[p]], want[:lengths[p]], atol=1e-5)
     np.testing.assert_allclose(
         got[p, c], want[lengths[p]:len(whole)], atol=1e-5)
+
+
+def test_suffixes_that_share_a_beginning_are_packed():
+  """Tokens a b c, a b d e and f: six of them, each computed once."""
+  module, params = random_decoder(CONFIG)
+  lengths = np.array([3, 2])
+  prefixes = normal(2, 3, CONFIG.width)
+  a, b, c, d, e, f = tokens = normal(6, CONFIG.width, seed=1)
+  chains = decoder_lib.Chains(
+      np.array([[0, 1, 2, 0], [0, 1, 3, 4], [5, 0, 0, 0]]),
+      np.array([4, 1, 2, 6, 7, 8]), decoder_lib.causal(4)[0])
+  depth = np.array([0, 1, 2, 2, 3, 0])
+  _, cache = prefix_pass(module, params, prefixes, lengths)
+  got = jax.jit(functools.partial(module.apply, method='suffix'))(
+      params, cache, np.broadcast_to(tokens, (2, *tokens.shape)),
+      lengths[:, None] + depth, chains)
+  for p, (chain, places) in itertools.product(range(2), (
+      ((a, b, c), (0, 1, 2)), ((a, b, d, e), (0, 1, 3, 4)), ((f,), (5,)))):
+    whole = np.concatenate([prefixes[p, :lengths[p]], chain])[None]
+    want = full_pass(module, params, whole)[0, lengths[p]:]
+    np.testing.assert_allclose(got[p, list(places)], want, atol=1e-5)
 
 
 @pytest.mark.parametrize('tied', [False, True])

@@ -12,9 +12,9 @@ import pytest
 
 from configs import blim as blim_config
 from jaxret import optim, sharding, train
-from jaxret.methods import base, blim
+from jaxret.methods import base, blim, blim_likelihood
 from jaxret.models import decoder, vlm
-from jaxret.scoring import likelihood
+from jaxret.scoring import kernels
 
 # Short sequences: compilation takes as long, running would not.
 CLIPS, TOKENS_PER_CLIP = 4, 4
@@ -139,19 +139,23 @@ def test_training_step_compiles_for_eight_devices(config, model, params):
 def test_scoring_tile_compiles_for_eight_devices(model, params):
   """The prefixes of a block of videos, then a tile of captions."""
   mesh = sharding.make_mesh({'data': 2, 'fsdp': 2, 'tensor': 2})
-  scorer = blim.likelihood_model(model)
+  scorer = blim_likelihood.likelihood_model(model)
   params, videos, captions = sharded(mesh, params), 8, 2
   whole = sharding.replicated(mesh)
   def ints(*shape):
     return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=whole)
   with jax.set_mesh(mesh):
-    prefix = likelihood._visual_prefix.lower(
+    prefix = kernels.visual_prefix.lower(
         scorer, params, ints(PREFIX),
         rows(mesh, jnp.float32, videos, CLIPS, TOKENS_PER_CLIP,
              model.visual_width))
     compiled = prefix.compile()
     first, cache = placed(prefix.out_info, compiled.output_shardings)
     assert cache.key.shape == (28, videos, PREFIX, 4, 128)
-    likelihood._text_tile.lower(
+    # Two captions that share three of their tokens.
+    tokens = 2 * (LABELS - 1) - 3
+    inputs = (ints(1, tokens), ints(tokens), ints(captions, LABELS - 1),
+              ints(tokens))
+    kernels.text_tile.lower(
         scorer, True, params, first, cache, rows(mesh, jnp.int32, videos),
-        ints(1, captions, LABELS), ints(1, captions)).compile()
+        inputs, ints(1, captions, LABELS), ints(1, captions)).compile()

@@ -106,8 +106,12 @@ def test_prefix_and_suffix_equal_the_whole_sequence():
   positions = jnp.broadcast_to(jnp.arange(4), (2, 4))
   last, cache = module.apply(
       variables(), prefix, positions, lengths, method='prefix')
-  got = module.apply(variables(), cache, suffix, lengths,
-                     decoder_lib.causal(2)[0], method='suffix')
+  place = np.arange(6)
+  got = module.apply(
+      variables(), cache, suffix.reshape(2, 6, 16),
+      lengths[:, None] + place % 2,
+      (place.reshape(3, 2), place, decoder_lib.causal(2)[0]), method='suffix')
+  got = got.reshape(suffix.shape)
   for p, c in np.ndindex(2, 3):
     whole = np.zeros((1, 6, 16), np.float32)
     whole[0, :lengths[p]] = prefix[p, :lengths[p]]

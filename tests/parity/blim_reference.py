@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxret.models import adapters, decoder, names, pretrained, vlm
-from jaxret.scoring import likelihood
+from jaxret.scoring import likelihood, tries
 
 VISUAL = vlm.VISUAL
 TABLE = names.DECODER + names.BLIM_HEADS
@@ -128,7 +128,7 @@ def batch(folder, arrays, sizes=None):
   prefix, labels, text_prefixes = _split_texts(folder, arrays)
   def padded(rows, size):
     lengths = np.array([len(row) for row in rows], np.int32)
-    return likelihood.stack(rows, size or lengths.max()), lengths
+    return tries.stack(rows, size or lengths.max()), lengths
   label_size, prefix_size = sizes or (None, None)
   labels, label_length = padded(labels, label_size)
   text_prefix, text_prefix_length = padded(text_prefixes, prefix_size)

@@ -8,7 +8,7 @@ import pytest
 from jaxret import losses, optim, sharding
 from jaxret.methods import blim
 from jaxret.models import pretrained
-from jaxret.scoring import likelihood
+from jaxret.scoring import tries
 from tests.parity import blim_reference as reference
 
 # Absolute, float32; the golden data vouch for 2e-4. Largest differences seen:
@@ -49,7 +49,7 @@ def sequences(blim_golden, inputs, kind):
   n_visual = clips * tokens if kind == 'vtg' else clips
   rows = [reference.expand(inputs[f'{kind}_ids_{i}'], n_visual)
           for i in range(len(inputs['vtg_ids']))]
-  return likelihood.stack(rows, max(map(len, rows)))
+  return tries.stack(rows, max(map(len, rows)))
 
 
 def hidden_states(model, diagnostics, kind, keys):

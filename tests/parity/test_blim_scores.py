@@ -9,8 +9,8 @@ import pytest
 from jaxret import metrics, sharding
 from jaxret.data import types
 from jaxret.evaluators import likelihood as evaluator
-from jaxret.methods import blim
-from jaxret.scoring import cpn, likelihood
+from jaxret.methods import blim_likelihood
+from jaxret.scoring import cpn, kernels, likelihood
 from tests.parity import blim_reference as reference
 
 ATOL = 2e-5  # the golden data vouch for 2e-4; largest difference seen: 4e-6
@@ -20,7 +20,7 @@ DIRECTIONS = {'t2v': 'text_to_video', 'v2t': 'video_to_text'}
 
 class Setup(NamedTuple):
   """A model on a mesh, and the order in which videos and texts are scored."""
-  model: likelihood.LikelihoodModel
+  model: kernels.LikelihoodModel
   params: dict
   mesh: jax.sharding.Mesh
   options: likelihood.Options
@@ -37,7 +37,7 @@ def setup(folder, weights, n_devices, options, shuffled):
   if shuffled:
     orders = [np.random.default_rng(0).permutation(order) for order in orders]
   return Setup(
-      blim.likelihood_model(model.vlm),
+      blim_likelihood.likelihood_model(model.vlm),
       jax.device_put(model.params, sharding.shardings(mesh, model.params)),
       mesh, options, *orders)
 
@@ -67,7 +67,7 @@ def inputs(folder, s, first_stage=None, **fields):
 
 def directions(folder, s, given, directory):
   """{'t2v': cpn.Direction, ...} with the authors' order restored."""
-  found = evaluator.directions(
+  found = evaluator.evaluate(
       s.model, s.params, s.mesh, given, s.options, directory)
   order = {'t2v': np.ix_(np.argsort(s.texts), np.argsort(s.videos)),
            'v2t': np.ix_(np.argsort(s.videos), np.argsort(s.texts))}

@@ -4,21 +4,20 @@ import logging
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxret import sharding
-from jaxret.methods import blim
+from jaxret.methods import blim, blim_likelihood
 from jaxret.models import decoder, vlm
-from jaxret.scoring import likelihood
+from jaxret.scoring import kernels, likelihood, reference
 
 VISUAL = vlm.VISUAL
 CONFIG = vlm.VlmConfig(
     decoder.DecoderConfig(vocab_size=40, width=16, mlp_width=24, layers=2,
                           heads=4, kv_heads=2, head_width=4),
     visual_width=6, clips=3, tokens_per_clip=2)
-MODEL = blim.likelihood_model(CONFIG)
+MODEL = blim_likelihood.likelihood_model(CONFIG)
 VIDEOS, TEXTS = 6, 7
 ATOL = 1e-5
 
@@ -150,10 +149,10 @@ def compute(params, prompts, features, options, mesh, model=MODEL):
   video_given_text = np.full(shape[::-1], np.nan, np.float32)
   likelihood.score_videos(
       *common, features, vocabulary, options, video_given_text)
-  by_length, index = likelihood.video_priors(
+  by_length, index, _ = likelihood.video_priors(
       *common, features, vocabulary, options)
   return Scores(text_given_video, video_given_text,
-                likelihood.text_priors(*common, options), by_length[index])
+                likelihood.text_priors(*common, options)[0], by_length[index])
 
 
 @pytest.mark.parametrize('options, mesh_shape, shuffled', [
@@ -216,9 +215,9 @@ def calls(monkeypatch):
       counts[name] = counts.get(name, 0) + 1
       return function(*args)
     return call
-  for name in ('_visual_prefix', '_text_prefix', '_text_tile', '_clip_tile'):
+  for name in ('visual_prefix', 'text_prefix', 'text_tile', 'clip_tile'):
     monkeypatch.setattr(
-        likelihood, name, counted(name, getattr(likelihood, name)))
+        kernels, name, counted(name, getattr(kernels, name)))
   return counts
 
 
@@ -229,7 +228,7 @@ def test_half_filled_matrices_are_finished_with_the_missing_tiles(
   by_video[2, 4] = by_video[3, 6] = np.nan
   by_video[0, 0] = 123  # kept, whatever it is
   likelihood.score_texts(*common, options, by_video)
-  assert calls == {'_visual_prefix': 1, '_text_tile': 2}
+  assert calls == {'visual_prefix': 1, 'text_tile': 2}
   assert by_video[0, 0] == 123
   by_video[0, 0] = wanted.text_given_video[0, 0]
   np.testing.assert_allclose(by_video, wanted.text_given_video, atol=ATOL)
@@ -238,7 +237,7 @@ def test_half_filled_matrices_are_finished_with_the_missing_tiles(
   by_text = wanted.video_given_text.astype(np.float32)
   by_text[2:4] = np.nan
   likelihood.score_videos(*common, features.mean(2), options, by_text)
-  assert calls == {'_text_prefix': 1, '_clip_tile': 2}
+  assert calls == {'text_prefix': 1, 'clip_tile': 2}
   np.testing.assert_allclose(by_text, wanted.video_given_text, atol=ATOL)
   calls.clear()
   likelihood.score_texts(*common, options, by_video)
@@ -256,7 +255,7 @@ def test_a_cascade_fills_only_the_pairs_that_are_kept(
   np.testing.assert_array_equal(np.isnan(by_video), ~keep)
   np.testing.assert_allclose(
       by_video[keep], wanted.text_given_video[keep], atol=ATOL)
-  assert calls['_visual_prefix'] == 2
+  assert calls['visual_prefix'] == 2
   by_text = np.full(keep.T.shape, np.nan, np.float32)
   likelihood.score_videos(
       *common, features.mean(2), options, by_text, keep.T)
@@ -309,15 +308,37 @@ def test_one_clip_per_video(params, features, prompts):
             COARSE)
   by_text = np.full((2, VIDEOS), np.nan, np.float32)
   likelihood.score_videos(*common, by_text)
-  prior, index = likelihood.video_priors(*common)
+  prior, index, _ = likelihood.video_priors(*common)
   for text, video in np.ndindex(by_text.shape):
     for masked, got in ((False, by_text), (True, prior[index])):
       values = clip_values(params, prompts, features, video, text, masked)
       np.testing.assert_allclose(got[text, video], values[0], atol=ATOL)
 
 
-def test_stack_pads_on_the_right():
-  np.testing.assert_array_equal(
-      likelihood.stack([np.array([1, 2]), np.array([3])], 3, -1),
-      [[1, 2, -1], [3, -1, -1]])
-  assert likelihood.stack([jnp.arange(2)], 2).dtype == np.int32
+def test_reference_mode_runs_full_passes_of_each_pair(
+    params, features, prompts, wanted):
+  mesh = sharding.make_mesh(devices=jax.devices()[:8])
+  for device_mesh, rows in ((one_device(), 5), (mesh, 16)):
+    got = reference.score(
+        MODEL, jax.device_put(params, sharding.replicated(device_mesh)),
+        device_mesh, prompts, features, features.mean(2),
+        likelihood.Options(rows=rows, nonzero_denominator=False))
+    np.testing.assert_allclose(
+        got.text_given_video, wanted.text_given_video, atol=ATOL)
+    np.testing.assert_allclose(
+        got.video_given_text, wanted.video_given_text, atol=ATOL)
+    np.testing.assert_allclose(
+        got.text_prior, np.tile(wanted.text_prior, (VIDEOS, 1)), atol=ATOL)
+    np.testing.assert_allclose(got.video_prior, wanted.video_prior, atol=ATOL)
+
+
+def test_canonical_mode_takes_the_prior_of_the_median_length(
+    params, features, prompts, wanted):
+  options = likelihood.Options(mode='canonical')
+  prior, index, _ = likelihood.video_priors(
+      MODEL, params, one_device(), prompts, features, features.mean(2), options)
+  assert prior.shape == (1, VIDEOS) and not index.any()
+  lengths = [len(prefix) for prefix in prompts.text_prefixes]
+  middle = lengths.index(int(np.median(lengths)))
+  np.testing.assert_allclose(prior[0], wanted.video_prior[middle], atol=ATOL)
+  assert np.abs(prior - wanted.video_prior).max() > 1e-3

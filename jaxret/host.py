@@ -1,0 +1,22 @@
+"""Settings of the process itself that make JAX faster on CPU."""
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from glibc's malloc.h
+
+
+def keep_freed_memory():
+  """Lets glibc keep what is freed, instead of returning it to the system.
+
+  Every compiled CPU program takes its temporary memory anew; pages that come
+  fresh from the system each time cost a tenth of the time and more. Does
+  nothing where the C library is another one.
+  """
+  if not sys.platform.startswith('linux'):
+    return
+  try:
+    mallopt = ctypes.CDLL('libc.so.6').mallopt
+  except (OSError, AttributeError):
+    return
+  mallopt(_M_MMAP_MAX, 0)
+  mallopt(_M_TRIM_THRESHOLD, 2 ** 31 - 1)
