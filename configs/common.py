@@ -75,4 +75,6 @@ def evaluation():
       'mode': 'shared',
       # Rows and columns of a tile, and the padding of a length bucket.
       'rows': 32, 'columns': 64, 'max_padding': 0.1, 'gallery_queries': 12,
+      # Candidates per query in TREC run files, runs/; 0 = none are written.
+      'trec_depth': 0,
   })

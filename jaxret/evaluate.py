@@ -12,7 +12,7 @@ from jaxret import metrics, report
 from jaxret.data import sources
 from jaxret.evaluators import likelihood as evaluator
 from jaxret.methods import blim, blim_likelihood
-from jaxret.scoring import cpn, likelihood
+from jaxret.scoring import cpn, likelihood, trec
 
 SHOWN_ROWS = ('candidate_likelihood', 'cpn', 'query_likelihood', 'blim')
 
@@ -87,6 +87,8 @@ def _write(config, workdir, found, ready):
       workdir, results, _facts(config, workdir, results),
       _sweeps(found, ready, name, chosen, paper), _hubness(matrices),
       _gallery(config, data, matrices))
+  if config.eval.trec_depth:
+    _write_trec(config, workdir, data.split, matrices)
   table = report.format_table(results)
   (pathlib.Path(workdir) / 'results.txt').write_text(table)
   print(table)
@@ -96,6 +98,20 @@ def _write(config, workdir, found, ready):
     logging.warning('%s', results['note'])
   logging.info('report: %s', pathlib.Path(workdir) / 'report.html')
   return results
+
+
+def _write_trec(config, workdir, split, matrices):
+  """runs/<direction>.<row>.trec of every row, and runs/<direction>.qrels."""
+  directory = pathlib.Path(workdir) / 'runs'
+  for direction, rows in matrices.items():
+    task = getattr(split, direction)()
+    ids = [[item.id for item in side]
+           for side in (task.queries, task.candidates)]
+    trec.write_relevance(
+        directory / f'{direction}.qrels', task.relevant, *ids)
+    for row, scores in rows.items():
+      trec.write_run(directory / f'{direction}.{row}.trec', scores, *ids,
+                     config.eval.trec_depth, f'jaxret-{row}')
 
 
 def _trained_on(config, split):

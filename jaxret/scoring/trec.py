@@ -1,0 +1,43 @@
+"""Rankings and relevance as TREC files, which other tools evaluate."""
+import pathlib
+import urllib.parse
+
+import numpy as np
+
+
+def write_run(path, scores, query_ids, candidate_ids, depth, tag):
+  """Writes each query's best `depth` candidates: `query Q0 id rank score tag`.
+
+  Ids are percent-encoded where they hold white space, which separates fields.
+
+  Args:
+    scores: [Q, C]; a candidate whose score is not finite is left out.
+  """
+  queries, candidates = _encoded(query_ids), _encoded(candidate_ids)
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with path.open('w') as file:
+    for query, row in zip(queries, scores):
+      order = np.argsort(-row, kind='stable')
+      order = order[np.isfinite(row[order])][:depth]
+      file.writelines(
+          f'{query} Q0 {candidates[c]} {rank} {float(row[c])!r} {tag}\n'
+          for rank, c in enumerate(order, 1))
+
+
+def write_relevance(path, relevant, query_ids, candidate_ids):
+  """Writes qrels: `query 0 id 1` for every relevant candidate.
+
+  relevant: of each query, an int array of candidates.
+  """
+  queries, candidates = _encoded(query_ids), _encoded(candidate_ids)
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(''.join(
+      f'{query} 0 {candidates[c]} 1\n'
+      for query, answers in zip(queries, relevant) for c in answers))
+
+
+def _encoded(ids):
+  return [urllib.parse.quote(str(name), safe='/:;,.+-_~()[]{}#@!$&*=|\'"<>?')
+          for name in ids]
