@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 from jaxret import sharding
 
 QUERY_ROWS = 1024  # queries that share one matrix of scores
-SCORE_CELLS = 1 << 26  # of that matrix; 256 MiB
+BLOCK_NUMBERS = 1 << 26  # in that matrix, and in a block; 256 MiB each
 _HIGHEST = jax.lax.Precision.HIGHEST  # TPUs and GPUs round float32 otherwise
 
 
@@ -39,8 +39,8 @@ def search(queries, candidates, k, mesh=None, exclude=None, block_rows=None):
     mesh: splits the candidates over all of its axes, while every device has
       all queries; default: the devices of this process.
     exclude: for each query an array of candidate indices never returned.
-    block_rows: candidates in memory at a time; default: as many as fill
-      SCORE_CELLS with the scores of QUERY_ROWS queries.
+    block_rows: candidates in memory at a time; default: as many as
+      BLOCK_NUMBERS allows, for them and for their scores.
 
   Returns:
     (scores float32 [Q, k], descending; indices int64 [Q, k]). Where there are
@@ -54,7 +54,9 @@ def search(queries, candidates, k, mesh=None, exclude=None, block_rows=None):
   mesh = mesh or sharding.make_mesh(devices=jax.local_devices())
   n_rows = min(QUERY_ROWS, len(queries))
   n_shards = mesh.devices.size
-  block_rows = _rounded(block_rows or SCORE_CELLS // n_rows, n_shards)
+  block_rows = _rounded(
+      block_rows or BLOCK_NUMBERS // max(n_rows, queries.shape[1]), n_shards,
+      len(candidates) if hasattr(candidates, 'shape') else None)
   tiles = _tiles(queries, n_rows, exclude)
   states = [(np.full((n_rows, k), -np.inf, np.float32),
              np.full((n_rows, k), -1, np.int32))] * len(tiles)
@@ -94,10 +96,17 @@ def _check(queries, k, exclude):
                        f'{np.min(indices)}; wanted 0 or more')
 
 
-def _rounded(block_rows, n_shards):
-  """A power of two of rows per device, so that chunks divide it."""
+def _rounded(block_rows, n_shards, n_candidates):
+  """A power of two of rows per device, so that chunks divide it.
+
+  No more than all candidates need, where their number is known.
+  """
   per_shard = max(64, block_rows // n_shards)
-  return (1 << (per_shard.bit_length() - 1)) * n_shards
+  per_shard = 1 << (per_shard.bit_length() - 1)
+  if n_candidates is not None:
+    needed = max(64, -(-n_candidates // n_shards))
+    per_shard = min(per_shard, 1 << (needed - 1).bit_length())
+  return per_shard * n_shards
 
 
 def _tiles(queries, n_rows, exclude):

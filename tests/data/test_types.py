@@ -32,7 +32,7 @@ def test_what_fits_is_kept():
     (dict(excluded=(np.array([0]), np.array([-1]))),
      'query 1 .*the index -1 in `excluded`'),
     (dict(lists=(np.array([0]), np.array([2, 3]))),
-     "query 0 .*not in its list"),
+     'query 0 .*not in its list'),
     (dict(excluded=(np.array([1]), np.array([0]))), 'query 0 .*is excluded')])
 def test_what_does_not_fit_is_named(changes, message):
   with pytest.raises(ValueError, match=message) as error:
