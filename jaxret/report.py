@@ -158,16 +158,18 @@ def format_table(results):
     lines += _aligned(table, left_last=False) if table else []
   for direction in _directions(results):
     depths = recall_depths(results, direction)
+    weights = ['weights chosen on'] if 'tasks' not in results else []
     table = [(direction, 'R@1', '95 %', *(f'R@{k}' for k in depths[1:]),
-              'median', 'mean', 'MRR', 'weights chosen on')]
+              'median', 'mean', 'MRR', *weights)]
     for name, row in results[direction].items():
       low, high = row['recall_at_1_ci95']
       table.append((
           name, f'{row["recall_at_1"]:.1f}', f'{low:.1f}-{high:.1f}',
           *(f'{row[f"recall_at_{k}"]:.1f}' for k in depths[1:]),
           number('%g', row['median_rank']), number('%.1f', row['mean_rank']),
-          number('%.3f', row['mrr']), _weights(results, direction, name)))
-    lines += _aligned(table)
+          number('%.3f', row['mrr']),
+          *(_weights(results, direction, name) for _ in weights)))
+    lines += _aligned(table, left_last=bool(weights))
   return '\n'.join(lines) + '\n'
 
 
