@@ -53,29 +53,35 @@ def search(queries, candidates, k, mesh=None, exclude=None, block_rows=None):
   _check(queries, k, exclude)
   mesh = mesh or sharding.make_mesh(devices=jax.local_devices())
   n_rows = min(QUERY_ROWS, len(queries))
-  n_shards = mesh.devices.size
-  block_rows = _rounded(
-      block_rows or BLOCK_NUMBERS // max(n_rows, queries.shape[1]), n_shards,
-      len(candidates) if hasattr(candidates, 'shape') else None)
   tiles = _tiles(queries, n_rows, exclude)
-  states = [(np.full((n_rows, k), -np.inf, np.float32),
-             np.full((n_rows, k), -1, np.int32))] * len(tiles)
-  placed_tiles = [sharding.replicate(mesh, tile) for tile, _ in tiles]
+  block_rows = _rounded(
+      block_rows or BLOCK_NUMBERS // max(n_rows, queries.shape[1]),
+      mesh.devices.size,
+      len(candidates) if hasattr(candidates, 'shape') else None)
+  blocks = _blocks(candidates, block_rows, queries.shape[1])
+  return _gathered(*_stream(mesh, k, tiles, blocks), len(queries))
+
+
+def _stream(mesh, k, tiles, blocks):
+  """([best of each tile], number of candidates) of all blocks."""
+  states = [(np.full((len(tile), k), -np.inf, np.float32),
+             np.full((len(tile), k), -1, np.int32)) for tile, _ in tiles]
+  placed = [sharding.replicate(mesh, tile) for tile, _ in tiles]
   start = 0
-  for block, n_valid in _blocks(candidates, block_rows, queries.shape[1]):
+  for block, n_valid in blocks:
     if start + n_valid > np.iinfo(np.int32).max:
       raise ValueError(f'search: more than {np.iinfo(np.int32).max:,} '
                        'candidates; search them in parts')
     rows = _place(mesh, block)
     for t, (_, pairs) in enumerate(tiles):
       before = states[t]
-      states[t] = _step(mesh, k, n_valid < block_rows, placed_tiles[t], rows,
-                        before, np.int32(start), np.int32(n_valid),
+      states[t] = _step(mesh, k, n_valid < len(block), placed[t], rows, before,
+                        np.int32(start), np.int32(n_valid),
                         _pairs_in(pairs, start, n_valid))
       # At most two blocks are under way, so that memory stays bounded.
       jax.block_until_ready(before)
     start += n_valid
-  return _gathered(states, len(queries), start)
+  return states, start
 
 
 def _check(queries, k, exclude):
@@ -235,7 +241,7 @@ def _chunk_size(n_rows, k):
   return min(1 << (wanted - 1).bit_length(), n_rows)
 
 
-def _gathered(states, n_queries, n_candidates):
+def _gathered(states, n_candidates, n_queries):
   """The tiles' results as one, on the host, checked."""
   if not n_candidates:
     raise ValueError('search: there are no candidates')
