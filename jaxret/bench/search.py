@@ -5,7 +5,8 @@
 
 Both are run in alternation in one process; progress goes to standard error,
 the last thing on standard output is one JSON object. Some queries, spread over
-all, are sorted in full with NumPy and compared.
+all, are sorted in full with NumPy and compared. On a machine that others use
+too, `cpu_ratio` (of the process's CPU time) says more than `ratio`.
 """
 import json
 import resource
@@ -81,16 +82,19 @@ def measure(n_candidates, n_queries, width, k, block_rows, n_rounds, n_checked):
           queries, candidates, k, block_rows=block_rows or None),
       'matmul': lambda: matmul(*on_device)}
   seconds = {name: [] for name in timed}
+  cpu_seconds = {name: [] for name in timed}
   for n in tqdm(range(n_rounds + 1), 'search and matmul', file=sys.stderr):
     for name, run in timed.items():
-      start = time.perf_counter()
+      start, cpu_start = time.perf_counter(), time.process_time()
       result = run()
       if n:
         seconds[name].append(time.perf_counter() - start)
+        cpu_seconds[name].append(time.process_time() - cpu_start)
       if name == 'search':
         found = result
   n_wrong, error = mismatches(queries, candidates, found, n_checked)
   medians = {name: statistics.median(s) for name, s in seconds.items()}
+  cpu = {name: statistics.median(s) for name, s in cpu_seconds.items()}
   return {
       'device': jax.devices()[0].device_kind, 'devices': jax.device_count(),
       'candidates': n_candidates, 'queries': n_queries, 'width': width, 'k': k,
@@ -98,6 +102,8 @@ def measure(n_candidates, n_queries, width, k, block_rows, n_rounds, n_checked):
       'baseline': 'jnp.matmul', 'baseline_seconds': medians['matmul'],
       'all_baseline_seconds': seconds['matmul'],
       'ratio': medians['search'] / medians['matmul'],
+      'cpu_seconds': cpu['search'], 'baseline_cpu_seconds': cpu['matmul'],
+      'cpu_ratio': cpu['search'] / cpu['matmul'],
       'queries_per_s': n_queries / medians['search'],
       'checked_queries': n_checked, 'wrong_queries': n_wrong,
       'max_abs_difference': error,
