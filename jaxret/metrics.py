@@ -32,8 +32,48 @@ def ranks(scores, relevant, ties='pessimistic'):
       for block, columns, starts in _blocks(scores, relevant)])
 
 
+def ranks_in_lists(scores, lists, relevant):
+  """1-based rank of the best relevant candidate within each query's own list.
+
+  scores: Q arrays, one score per entry of the list; lists: Q arrays of
+    candidate indices without repeats; relevant: Q arrays of candidate indices,
+    all in the list. Ties count against us. Returns int64 [Q]; rank 1 is what
+    MMEB counts as precision@1.
+  """
+  found = np.empty(len(scores), np.int64)
+  for q, (row, indices, wanted) in enumerate(zip(scores, lists, relevant)):
+    hits = np.isin(indices, wanted)
+    found[q] = ranks(np.asarray(row)[None], [np.flatnonzero(hits)])[0]
+  return found
+
+
+def ranks_in_top(scores, indices, relevant):
+  """1-based rank of the best relevant candidate among the first K of a search.
+
+  scores: [Q, K], descending; indices: int [Q, K], -1 where there was no
+    candidate; relevant: Q arrays of candidate indices. Ties count against us,
+    also those that reach the end of the list, beyond which there may be more.
+  Returns int64 [Q]; K + 1 stands for any later rank, so that only recall at
+    k <= K can be told from it.
+  """
+  scores, indices = np.asarray(scores), np.asarray(indices)
+  width = scores.shape[1]
+  found = np.full(len(scores), width + 1, np.int64)
+  for q, wanted in enumerate(relevant):
+    hits = np.isin(indices[q], wanted)
+    if not hits.any():
+      continue
+    best = scores[q, np.argmax(hits)]
+    if scores[q, -1] < best or indices[q, -1] < 0:
+      found[q] = 1 + np.count_nonzero((scores[q] >= best) & ~hits)
+  return found
+
+
 def recall_at_k(ranks, k):
-  """Percent of queries with a relevant candidate among the first k."""
+  """Percent of queries with a relevant candidate among the first k.
+
+  Where a query has several relevant ones, this is the hit rate.
+  """
   return 100.0 * float(np.mean(np.asarray(ranks) <= k))
 
 
@@ -96,14 +136,14 @@ def bootstrap_interval(values, confidence=0.95, n_resamples=2000, seed=0):
   return 100.0 * float(low), 100.0 * float(high)
 
 
-def summary(ranks, seed=0):
+def summary(ranks, seed=0, recall_at=RECALL_AT):
   """The numbers of one row of results.json from 1-based ranks [Q].
 
   Recall and its 95 % interval are in percent; mrr is between 0 and 1.
   """
   interval = bootstrap_interval(np.asarray(ranks) <= 1, seed=seed)
   return {
-      **{f'recall_at_{k}': recall_at_k(ranks, k) for k in RECALL_AT},
+      **{f'recall_at_{k}': recall_at_k(ranks, k) for k in recall_at},
       'median_rank': median_rank(ranks),
       'mean_rank': mean_rank(ranks),
       'mrr': mrr(ranks),

@@ -70,7 +70,7 @@ class Hubness:
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-  """A query or a candidate in the gallery: its text, or its frames.
+  """A query or a candidate in the gallery: its text, its frames, or both.
 
   frames: uint8 [F, H, W, 3] in temporal order; at most four are shown.
   """
@@ -132,6 +132,9 @@ def write(workdir, results, run=None, sweeps=(), hubness=(), gallery=()):
     direction: {row: metrics.summary(...)}} for each direction, and, for the
     rows whose weights were chosen, 'weights': {direction: {row: {'chosen_on':
     'validation', 'paper' or 'test', 'alpha': 0.3, ...}}}.
+    A list of tasks (evaluators.retrieval) has 'tasks': {name: {'queries',
+    'candidates', 'chance'}} in place of the two directions, perhaps 'means':
+    {row: {group: {'mean', 'tasks', 'of'}}}, and 'main_row'.
   run: facts for the header, {label: text or number}, in the order to show.
   sweeps, hubness, gallery: sequences of Sweep, Hubness and GalleryQuery.
 
@@ -146,40 +149,102 @@ def write(workdir, results, run=None, sweeps=(), hubness=(), gallery=()):
 
 
 def format_table(results):
-  """The results of both directions as an aligned text table."""
-  lines = [f'{results["dataset"]}, {results["split"]}: {_sizes(results)}; '
-           f'chance R@1 {chance(results):.2g} %']
-  head = ('', 'R@1', '95 %', 'R@5', 'R@10', 'median', 'mean', 'MRR',
-          'weights chosen on')
+  """The results of every direction or task as aligned text tables."""
+  head = f'{results["dataset"]}, {results["split"]}: {_sizes(results)}'
+  if 'tasks' not in results:
+    head += f'; chance R@1 {chance(results):.2g} %'
+  lines = [head]
+  for table in (overview(results), means_table(results)):
+    lines += _aligned(table, left_last=False) if table else []
   for direction in _directions(results):
-    table = [(direction, *head[1:])]
+    depths = recall_depths(results, direction)
+    weights = ['weights chosen on'] if 'tasks' not in results else []
+    table = [(direction, 'R@1', '95 %', *(f'R@{k}' for k in depths[1:]),
+              'median', 'mean', 'MRR', *weights)]
     for name, row in results[direction].items():
       low, high = row['recall_at_1_ci95']
       table.append((
           name, f'{row["recall_at_1"]:.1f}', f'{low:.1f}-{high:.1f}',
-          f'{row["recall_at_5"]:.1f}', f'{row["recall_at_10"]:.1f}',
-          f'{row["median_rank"]:g}', f'{row["mean_rank"]:.1f}',
-          f'{row["mrr"]:.3f}', _weights(results, direction, name)))
-    widths = [max(map(len, column)) for column in zip(*table)]
-    lines.append('')
-    for i, (first, *middle, last) in enumerate(table):
-      cells = [c.rjust(w) for c, w in zip(middle, widths[1:-1])]
-      lines.append('  '.join([first.ljust(widths[0]), *cells, last]).rstrip())
-      if i == 0:
-        lines.append('-' * (sum(widths) + 2 * len(widths) - 2))
+          *(f'{row[f"recall_at_{k}"]:.1f}' for k in depths[1:]),
+          number('%g', row['median_rank']), number('%.1f', row['mean_rank']),
+          number('%.3f', row['mrr']),
+          *(_weights(results, direction, name) for _ in weights)))
+    lines += _aligned(table, left_last=bool(weights))
   return '\n'.join(lines) + '\n'
 
 
-def chance(results):
-  """R@1 in percent of a random order, the same in both directions.
+def _aligned(table, left_last=True):
+  """Lines of a table; its first column, and perhaps its last, to the left."""
+  widths = [max(map(len, column)) for column in zip(*table)]
+  lines = ['']
+  for i, (first, *cells) in enumerate(table):
+    cells = [c.ljust(w) if left_last and n == len(cells) - 1 else c.rjust(w)
+             for n, (c, w) in enumerate(zip(cells, widths[1:]))]
+    lines.append('  '.join([first.ljust(widths[0]), *cells]).rstrip())
+    if i == 0:
+      lines.append('-' * (sum(widths) + 2 * len(widths) - 2))
+  return lines
 
-  With T texts of V videos: 1/V for a text; a video has T/V texts on average,
-  so T/V/T for a video.
+
+def overview(results):
+  """R@1 of every row on every task, as rows of text; None without tasks."""
+  if len(results.get('tasks', ())) < 2:
+    return None
+  rows = list(dict.fromkeys(row for task in results['tasks']
+                            for row in results[task]))
+  table = [('R@1', 'queries', 'candidates', 'chance', *map(_row_words, rows))]
+  for name, task in results['tasks'].items():
+    found = results[name]
+    table.append((
+        name.replace('_', ' '), f'{task["queries"]:,}',
+        f'{task["candidates"]:,}', f'{task["chance"]:.2g}',
+        *(f'{found[r]["recall_at_1"]:.1f}' if r in found else '-'
+          for r in rows)))
+  return table
+
+
+def means_table(results):
+  """Mean R@1 of groups of tasks, as rows of text; None where there is none."""
+  means = results.get('means')
+  if not means:
+    return None
+  table = [('mean R@1', 'tasks', *map(_row_words, means))]
+  for group, first in next(iter(means.values())).items():
+    table.append((group, f'{first["tasks"]} of {first["of"]}', *(
+        number('%.1f', groups[group]['mean']) for groups in means.values())))
+  return table
+
+
+def recall_depths(results, direction):
+  """The k of 'recall_at_k' in the rows of a direction or task, ascending."""
+  row = next(iter(results[direction].values()))
+  return [int(key.removeprefix('recall_at_')) for key in row
+          if key.startswith('recall_at_') and key[10:].isdigit()]
+
+
+def number(style, value):
+  """A number, or a dash where it is not known."""
+  return '-' if value is None else style % value
+
+
+def _row_words(name):
+  return ROW_WORDS.get(name, name.replace('_', ' '))
+
+
+def chance(results, task=None):
+  """R@1 in percent of a random order.
+
+  Without tasks it is the same in both directions: with T texts of V videos
+  1/V for a text; a video has T/V texts on average, so T/V/T for a video.
   """
+  if task is not None:
+    return results['tasks'][task]['chance']
   return 100.0 / results['sizes']['videos']
 
 
 def _directions(results):
+  if 'tasks' in results:
+    return list(results['tasks'])
   return [d for d in DIRECTIONS if d in results]
 
 
@@ -236,8 +301,11 @@ def _render(workdir, results, run, sweeps, hubness, gallery):
   skipped = _read_jsonl(workdir / 'skipped.jsonl')
   config = workdir / 'config.json'
   return environment.get_template('report.html.jinja').render(
-      results=results, run=run, chance=chance(results),
-      directions=_directions(results), row_words=ROW_WORDS, main_row=MAIN_ROW,
+      results=results, run=run, chance=chance, number=number,
+      directions=_directions(results), row_words=ROW_WORDS,
+      main_row=results.get('main_row', MAIN_ROW), overview=overview(results),
+      means=means_table(results),
+      depths=functools.partial(recall_depths, results),
       sizes=_sizes(results), skipped=skipped[:MAX_SKIPPED],
       n_skipped=len(skipped), weights=functools.partial(_weights, results),
       chosen_on=functools.partial(_chosen_on, results),
@@ -247,7 +315,8 @@ def _render(workdir, results, run, sweeps, hubness, gallery):
       hubness=hubness,
       training_plot=plots.training_plot(training) if training else None,
       config=config.read_text() if config.exists() else None,
-      gallery=_grouped(gallery), tile=tiles.name, tiles=tiles.used)
+      gallery=_grouped(gallery, _directions(results)), tile=tiles.name,
+      tiles=tiles.used)
 
 
 def _chosen_on(results, direction, row):
@@ -255,10 +324,10 @@ def _chosen_on(results, direction, row):
   return weights.get('chosen_on')
 
 
-def _grouped(gallery):
+def _grouped(gallery, directions):
   """[(direction, [(heading, queries)])] with the misses before the hits."""
   groups = []
-  for direction in DIRECTIONS:
+  for direction in directions:
     of_direction = [q for q in gallery if q.direction == direction]
     halves = [('Missed', [q for q in of_direction if q.missed]),
               ('Found', [q for q in of_direction if not q.missed])]
@@ -276,7 +345,7 @@ class _Tiles:
 
   def name(self, shown):
     """The CSS class that shows the frames of `shown`."""
-    key = shown.id
+    key = shown.id, hash(shown.frames.tobytes())
     if key not in self._names:
       self._names[key] = f'tile-{len(self._names)}'
       mosaic = _mosaic(shown.frames)

@@ -136,6 +136,63 @@ def test_summary_has_the_contract_keys():
   assert 0 <= low <= 50 <= high <= 100
 
 
+def test_ranks_in_lists_by_hand():
+  scores = [[.9, .5, .5], [.2, .2], [.3], [.1, .7, .4]]
+  lists = [[4, 7, 2], [0, 3], [5], [9, 1, 6]]
+  relevant = [[2], [3], [5], [6, 1]]
+  # The tie of 7 and 2 counts against 2, that of 0 and 3 against 3.
+  np.testing.assert_array_equal(
+      metrics.ranks_in_lists(scores, lists, relevant), [3, 2, 1, 1])
+
+
+def test_ranks_in_lists_of_everything_are_ranks():
+  scores, relevant = random_problem(7, n_values=4)
+  everything = [np.random.default_rng(q).permutation(scores.shape[1])
+                for q in range(len(scores))]
+  got = metrics.ranks_in_lists(
+      [row[i] for row, i in zip(scores, everything)], everything, relevant)
+  np.testing.assert_array_equal(got, metrics.ranks(scores, relevant))
+
+
+def test_precision_in_lists_agrees_with_ir_measures():
+  ir_measures = pytest.importorskip('ir_measures')
+  scores, relevant = random_problem(9, n_queries=60, n_candidates=200)
+  generator = np.random.default_rng(9)
+  lists = [np.union1d(r, generator.choice(200, 90, False)) for r in relevant]
+  run = {f'q{q}': {f'c{c}': float(scores[q, c]) for c in own}
+         for q, own in enumerate(lists)}
+  qrels = {f'q{q}': {f'c{c}': 1 for c in r} for q, r in enumerate(relevant)}
+  oracle = ir_measures.calc_aggregate(
+      [ir_measures.P @ 1, ir_measures.Success @ 50, ir_measures.RR], qrels, run)
+  ranks = metrics.ranks_in_lists(
+      [scores[q, own] for q, own in enumerate(lists)], lists, relevant)
+  row = metrics.summary(ranks, recall_at=(1, 5, 10, 50))
+  assert row['recall_at_1'] == pytest.approx(100 * oracle[ir_measures.P @ 1])
+  assert row['recall_at_50'] == pytest.approx(
+      100 * oracle[ir_measures.Success @ 50])
+  assert row['mrr'] == pytest.approx(oracle[ir_measures.RR], abs=1e-6)
+  assert 0 < row['recall_at_1'] < row['recall_at_50'] < 100
+
+
+@pytest.mark.parametrize('n_values', [None, 3])
+def test_ranks_in_top_never_flatter(n_values):
+  scores, relevant = random_problem(8, n_values=n_values)
+  exact = metrics.ranks(scores, relevant)
+  order = np.argsort(-scores, 1, kind='stable')
+  for k in (1, 4, 12, scores.shape[1] + 2):
+    indices = np.full((len(scores), k), -1)
+    values = np.full((len(scores), k), -np.inf, np.float32)
+    n = min(k, scores.shape[1])
+    indices[:, :n] = order[:, :n]
+    values[:, :n] = np.take_along_axis(scores, order[:, :n], 1)
+    got = metrics.ranks_in_top(values, indices, relevant)
+    for mine, true in zip(got, np.minimum(exact, k + 1)):
+      assert mine == true or mine == k + 1 > true
+      assert mine == true or n_values or true == k  # it may go on after k
+    if k > scores.shape[1]:
+      np.testing.assert_array_equal(got, exact)
+
+
 def test_top_is_the_order_that_ranks_count_in():
   scores, relevant = random_problem(5, n_values=3)
   ranks = metrics.ranks(scores, relevant)

@@ -17,7 +17,7 @@ def steps_per_epoch(n_examples, batch_size):
 
 
 def train_batches(examples, batch_size, seed, start_step=0, process_index=0,
-                  process_count=1, n_threads=8, with_index=False):
+                  process_count=1, n_threads=8, with_index=False, order=None):
   """Endless batches, shuffled anew in every epoch.
 
   Step s holds the same global batch whatever `start_step`, the number of
@@ -27,6 +27,8 @@ def train_batches(examples, batch_size, seed, start_step=0, process_index=0,
   examples: len(), and [i] -> dict of arrays with the same shapes for every i.
   batch_size: global; a multiple of `process_count`.
   with_index: adds 'index', int64 [B]: which example each row is.
+  order: (step, batch_size, row of the global batch) -> which example, for
+    instance pairs.MixedOrder; in place of the shuffled epochs and `seed`.
   Returns an iterator of dicts of arrays, [batch_size / process_count, ...].
   Errors: ValueError when the sizes do not fit; what examples[i] raises.
   """
@@ -37,7 +39,7 @@ def train_batches(examples, batch_size, seed, start_step=0, process_index=0,
         'processes; choose one that is')
   import grain  # slow to import
   n_rows = batch_size // process_count
-  order = _Order(len(examples), n_steps, seed)
+  order = order or _Order(len(examples), n_steps, seed)
 
   def read(row):
     """Row `row` of this process, counted from the first step."""

@@ -182,12 +182,14 @@ def paraphrases(split, scenes, seed):
   return entries
 
 
-def composed(split, scenes, seed):
+def composed(split, scenes, seed, medium='video', names=None):
   """Queries 'this clip, but the circle is red' within a split -> dicts.
 
   Every ordered pair of clips whose descriptions differ in one word of one
-  object: {'video': reference, 'text': the change, 'target': video}.
+  object: {'video': reference, 'text': the change, 'target': video}. medium,
+  names: 'image' and the files of the scenes, where these are still images.
   """
+  names = names or [f'{split}{i:05d}.mp4' for i in range(len(scenes))]
   rng = np.random.default_rng([seed, 9, list(_SHARES).index(split)])
   masked = {}
   for i, scene in enumerate(scenes):
@@ -202,32 +204,67 @@ def composed(split, scenes, seed):
     for i, old in group:
       for j, new in group:
         if i != j:
-          entries.append({'video': f'{split}{i:05d}.mp4',
+          entries.append({medium: names[i],
                           'text': grammar.english_change(old, new, rng),
-                          'target': f'{split}{j:05d}.mp4'})
-  return sorted(entries, key=lambda e: (e['video'], e['target'], e['text']))
+                          'target': names[j]})
+  return sorted(entries, key=lambda e: (e[medium], e['target'], e['text']))
 
 
-def images(split, size, seed):
-  """Still images: scenes of one frame, nothing moves -> list of dicts."""
+def images(split, size, seed, renderings=1):
+  """Still images: scenes of one frame, nothing moves -> list of dicts.
+
+  renderings: images per scene, which differ in background, places and sizes
+  and in how they are told; the first does not depend on their number.
+  """
   entries = []
-  for i, scene in enumerate(sample_scenes(split, size, seed, (1, 1), True)):
-    rng = np.random.default_rng([seed, 10, list(_SHARES).index(split), i])
-    said = grammar.plan(scene, rng, motions=False)
-    entries.append({'image': f'{split}{i:05d}.png',
-                    'caption': grammar.english(said, rng),
-                    'captions': grammar.translate(said, rng), 'scene': scene})
+  scenes = sample_scenes(split, size, seed, (1, 1), True)
+  for n in range(renderings):
+    for i, scene in enumerate(scenes):
+      stream = [seed, 10, list(_SHARES).index(split), i] + [n] * (n > 0)
+      rng = np.random.default_rng(stream)
+      scene = _redrawn(rng, scene) if n else scene
+      said = grammar.plan(scene, rng, motions=False)
+      name = f'{split}{i:05d}-{n}.png' if n else f'{split}{i:05d}.png'
+      entries.append({'image': name, 'caption': grammar.english(said, rng),
+                      'captions': grammar.translate(said, rng),
+                      'scene': scene})
   return entries
 
 
+def composed_images(split, entries, seed):
+  """As composed, of still images: each leads to images of its own rendering."""
+  groups = {}
+  for entry in entries:
+    number = entry['image'].rpartition('-')[2] if '-' in entry['image'] else ''
+    groups.setdefault(number, []).append(entry)
+  found = []
+  for group in groups.values():
+    found += composed(split, [entry['scene'] for entry in group], seed,
+                      'image', [entry['image'] for entry in group])
+  return found
+
+
+def _redrawn(rng, scene):
+  """The same description with another background, other places and sizes."""
+  things = [dict(thing, size='small' if rng.random() < 0.45 else 'big',
+                 x=round(thing['x'] + rng.uniform(-0.04, 0.04), 3),
+                 y=round(thing['y'] + rng.uniform(-0.04, 0.04), 3))
+            for thing in scene['objects']]
+  return dict(scene, objects=things, background=_draw(
+      rng, tuple(render.BACKGROUNDS), 0.25))
+
+
 def build(out_dir, sizes=None, seed=0, n_frames=(24, 32), image_px=64,
-          captions_per_clip=1, progress=True, n_threads=None):
+          captions_per_clip=1, images=None, renderings=1, progress=True,
+          n_threads=None):
   """Writes the corpus under `out_dir` unless it is there -> its path.
 
-  sizes: clips per split, default SIZES; a tenth as many still images.
-  n_frames: least and most frames of a clip. captions_per_clip: of the train
-  split; the others have one. Files: videos/*.mp4, images/*.png,
-  captions_{split}.json, images_, composed_, paraphrases_ and manifest.json.
+  sizes: clips per split, default SIZES. n_frames: least and most frames of a
+  clip. captions_per_clip: of the train split; the others have one. images:
+  still scenes per split, default a tenth as many as clips; given, the queries
+  composed of them are written too. renderings: images of each still scene of
+  the train split. Files: videos/*.mp4, images/*.png, captions_{split}.json,
+  images_, composed_, composed_images_, paraphrases_ and manifest.json.
   A directory appears when it is complete; a killed build goes on where it
   stopped. A directory with something else in it is a ValueError.
   """
@@ -235,6 +272,8 @@ def build(out_dir, sizes=None, seed=0, n_frames=(24, 32), image_px=64,
       'corpus': 'shapes', 'version': VERSION, 'sizes': dict(sizes or SIZES),
       'seed': seed, 'n_frames': list(n_frames), 'image_px': image_px,
       'captions_per_clip': captions_per_clip}
+  if images is not None:  # without, a corpus is the one it was before
+    settings |= {'images': dict(images), 'renderings': renderings}
   _check(settings)
   out_dir = pathlib.Path(out_dir)
   out_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -256,6 +295,11 @@ def _check(settings):
   if unknown or min(settings['sizes'].values(), default=0) < 1:
     raise ValueError(f'shapes: sizes {settings["sizes"]}, want at least 1 for '
                      f'any of {tuple(_SHARES)}')
+  stills = settings.get('images', settings['sizes'])
+  if (set(stills) != set(settings['sizes']) or min(stills.values()) < 1
+      or settings.get('renderings', 1) < 1):
+    raise ValueError(f'shapes: images {stills}, want at least 1 for each of '
+                     f'{tuple(settings["sizes"])}, and renderings of 1 or more')
   least, most = settings['n_frames']
   if not 1 <= least <= most:
     raise ValueError(f'shapes: n_frames {least, most}, want 1 <= least <= '
@@ -286,11 +330,15 @@ def _write_corpus(directory, settings, progress, n_threads):
   for split, size in settings['sizes'].items():
     scenes = sample_scenes(split, size, seed, settings['n_frames'])
     per_clip = settings['captions_per_clip'] if split == 'train' else 1
-    stills = images(split, max(size // 10, 1), seed)
+    n_stills = settings.get('images', {}).get(split, max(size // 10, 1))
+    renderings = settings.get('renderings', 1) if split == 'train' else 1
+    stills = images(split, n_stills, seed, renderings)
     tables = {'captions': captions(split, scenes, seed, per_clip),
               'composed': composed(split, scenes, seed),
               'paraphrases': paraphrases(split, scenes, seed),
               'images': stills}
+    if 'images' in settings:
+      tables['composed_images'] = composed_images(split, stills, seed)
     for name, table in tables.items():
       _write_json(directory / f'{name}_{split}.json', table)
     jobs += [(directory / 'videos' / f'{split}{i:05d}.mp4', scene)

@@ -65,7 +65,8 @@ def load(config, split):
       videos in test; the others are train (default 1: all are test);
     train_on_all: a split that is not there holds what test does, for a
       folder whose entries name no split (default False);
-    sizes, seed, captions_per_clip: of the rendered shapes corpus.
+    sizes, seed, captions_per_clip, images, renderings: of the rendered shapes
+      corpus.
   split: 'train', 'validation' or 'test'.
   Media files are not opened: one that is missing keeps its path here.
   Errors: ValueError for a missing directory or file, a wrong field, two files
@@ -150,18 +151,25 @@ def _split(dataset, name, rows):
 
 
 def _read_shapes(config, split):
+  root = shapes_root(config)
+  return _rows(root, root / f'captions_{split}.json')
+
+
+def shapes_root(config):
+  """Where the rendered corpus of `config` lies; it is built if need be."""
   from jaxret.data import shapes  # it renders, so it loads a video encoder
-  shapes_fields = ('sizes', 'seed', 'captions_per_clip')
+  shapes_fields = ('sizes', 'seed', 'captions_per_clip', 'images',
+                   'renderings')
   chosen = {key: getattr(config, key) for key in shapes_fields
             if getattr(config, key, None) is not None}
-  if 'sizes' in chosen:
-    chosen['sizes'] = dict(chosen['sizes'])
+  for key in {'sizes', 'images'} & set(chosen):
+    chosen[key] = dict(chosen[key])
   root = _root(config)
   if root is None:
     key = json.dumps(chosen, sort_keys=True).encode()
     root = cache_dir() / f'shapes-{hashlib.sha256(key).hexdigest()[:12]}'
   shapes.build(root, **chosen)
-  return _rows(root, root / f'captions_{split}.json')
+  return root
 
 
 def cache_dir():

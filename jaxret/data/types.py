@@ -9,25 +9,76 @@ import numpy as np
 class Item:
   """One thing that can be a query or a candidate.
 
-  A medium (`image`, `video`) is a path or the encoded bytes. An item carries
-  one modality or a mixture; `id` is unique within its collection.
+  A medium (`image`, `video`) is a path or the encoded bytes; where a method
+  can read them also pixels, uint8 [H, W, 3] or [F, H, W, 3], or a tuple of
+  several media. An item carries one modality or a mixture; `id` is unique
+  within its collection. `order` is that of its modalities, where the prompt
+  names them.
   """
   id: str
   text: str | None = None
-  image: str | bytes | None = None
-  video: str | bytes | None = None
+  image: str | bytes | np.ndarray | tuple | None = None
+  video: str | bytes | np.ndarray | tuple | None = None
+  order: tuple[str, ...] = ('text', 'image', 'video')
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
   """Queries, candidates and which candidates are relevant to which query.
 
-  `relevant[q]` is an int32 array of candidate indices, at least one long.
+  relevant[q]: int32 candidate indices, at least one.
+  lists[q]: the candidates that query q is compared with, where each query has
+    its own; they hold the relevant ones. None = all candidates.
+  excluded[q]: candidates that are never an answer to query q, such as the
+    reference that the query asks to change. None = none.
+  query_prompt, candidate_prompt: what the encoder is told of each side.
+  Errors: ValueError where these do not fit; it names the task and the query.
   """
   name: str
   queries: tuple[Item, ...]
   candidates: tuple[Item, ...]
   relevant: tuple[np.ndarray, ...]
+  lists: tuple[np.ndarray, ...] | None = None
+  excluded: tuple[np.ndarray, ...] | None = None
+  query_prompt: str | None = None
+  candidate_prompt: str | None = None
+
+  def __post_init__(self):
+    for field in ('relevant', 'lists', 'excluded'):
+      indices = getattr(self, field)
+      if indices is not None:
+        self._check_indices(field, indices)
+    for q, relevant in enumerate(self.relevant):
+      if not len(relevant):
+        raise self._wrong(q, 'no relevant candidate', 'at least one')
+      if self.lists is not None and not np.isin(relevant, self.lists[q]).all():
+        raise self._wrong(q, 'a relevant candidate that is not in its list',
+                          'all of them there')
+      if self.excluded is not None and np.isin(
+          relevant, self.excluded[q]).any():
+        raise self._wrong(q, 'a relevant candidate that is excluded',
+                          'an index in one of the two')
+
+  def _check_indices(self, field, indices):
+    if len(indices) != len(self.queries):
+      raise ValueError(
+          f'task {self.name!r}: `{field}` has {len(indices)} entries for '
+          f'{len(self.queries)} queries; wanted one per query')
+    if not indices:
+      return
+    flat = np.concatenate([np.asarray(i, np.int64) for i in indices])
+    wrong = np.flatnonzero((flat < 0) | (flat >= len(self.candidates)))
+    if wrong.size:
+      ends = np.cumsum([len(i) for i in indices])
+      raise self._wrong(
+          int(np.searchsorted(ends, wrong[0], 'right')),
+          f'the index {flat[wrong[0]]} in `{field}`',
+          f'0 to {len(self.candidates) - 1}')
+
+  def _wrong(self, query, got, wanted):
+    return ValueError(f'task {self.name!r}, query {query} '
+                      f'({self.queries[query].id!r}): got {got}, wanted '
+                      f'{wanted}')
 
 
 @dataclasses.dataclass(frozen=True)

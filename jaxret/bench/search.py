@@ -1,0 +1,124 @@
+"""How long an exact search takes beside the bare matmul of its size.
+
+  python -m jaxret.bench.search [--candidates=1000000] [--queries=1000]
+      [--width=256] [--k=10] [--block_rows=0] [--rounds=3] [--check=20]
+
+Both are run in alternation in one process; progress goes to standard error,
+the last thing on standard output is one JSON object. Some queries, spread over
+all, are sorted in full with NumPy and compared. On a machine that others use
+too, `cpu_ratio` (of the process's CPU time) says more than `ratio`.
+"""
+import json
+import resource
+import statistics
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from tqdm import tqdm
+
+from jaxret.scoring import similarity
+
+_MATMUL_CELLS = 1 << 30  # scores of one bare matmul; 4 GiB
+
+_COUNTS = flags.FlagValues()
+for _name, _default, _help in (
+    ('candidates', 1_000_000, 'Rows that are searched.'),
+    ('queries', 1_000, 'Rows to search for.'),
+    ('width', 256, 'Numbers per row.'),
+    ('k', 10, 'Candidates to return.'),
+    ('block_rows', 0, 'Candidates in memory at a time; 0 = as search chooses.'),
+    ('rounds', 3, 'Timed runs of each, after one to warm up.'),
+    ('check', 20, 'Queries compared with a full sort.')):
+  flags.DEFINE_integer(_name, _default, _help, flag_values=_COUNTS)
+
+
+def rows(count, width, seed):
+  """Random unit vectors, float32 [count, width]."""
+  generator = np.random.default_rng(seed)
+  drawn = generator.standard_normal((count, width), np.float32)
+  return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+
+
+def matmul(queries, candidates):
+  """The bare product, in groups of queries whose scores fit in memory."""
+  size = max(1, _MATMUL_CELLS // len(candidates))
+  for start in range(0, len(queries), size):
+    jax.block_until_ready(_product(queries[start:start + size], candidates))
+
+
+@jax.jit
+def _product(a, b):
+  return jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
+
+
+def mismatches(queries, candidates, found, count):
+  """How many of `count` queries differ from a full sort -> (rows, error).
+
+  A row differs where an index does, unless its score ties within rounding.
+  error: largest difference of a score.
+  """
+  scores, indices = found
+  n_wrong, error = 0, 0.0
+  for q in np.linspace(0, len(queries) - 1, count).astype(int):
+    exact = candidates @ queries[q]
+    order = np.argsort(-exact, kind='stable')[:indices.shape[1]]
+    error = max(error, float(np.abs(exact[order] - scores[q]).max()))
+    differs = order != indices[q]
+    n_wrong += bool(np.any(np.abs(exact[order] - exact[indices[q]])[differs]
+                           > 1e-6))
+  return n_wrong, error
+
+
+def measure(n_candidates, n_queries, width, k, block_rows, n_rounds, n_checked):
+  """The numbers that are printed, as a dict."""
+  queries, candidates = rows(n_queries, width, 0), rows(n_candidates, width, 1)
+  on_device = jnp.asarray(queries), jnp.asarray(candidates)
+  timed = {
+      'search': lambda: similarity.search(
+          queries, candidates, k, block_rows=block_rows or None),
+      'matmul': lambda: matmul(*on_device)}
+  seconds = {name: [] for name in timed}
+  cpu_seconds = {name: [] for name in timed}
+  for n in tqdm(range(n_rounds + 1), 'search and matmul', file=sys.stderr):
+    for name, run in timed.items():
+      start, cpu_start = time.perf_counter(), time.process_time()
+      result = run()
+      if n:
+        seconds[name].append(time.perf_counter() - start)
+        cpu_seconds[name].append(time.process_time() - cpu_start)
+      if name == 'search':
+        found = result
+  n_wrong, error = mismatches(queries, candidates, found, n_checked)
+  medians = {name: statistics.median(s) for name, s in seconds.items()}
+  cpu = {name: statistics.median(s) for name, s in cpu_seconds.items()}
+  return {
+      'device': jax.devices()[0].device_kind, 'devices': jax.device_count(),
+      'candidates': n_candidates, 'queries': n_queries, 'width': width, 'k': k,
+      'seconds': medians['search'], 'all_seconds': seconds['search'],
+      'baseline': 'jnp.matmul', 'baseline_seconds': medians['matmul'],
+      'all_baseline_seconds': seconds['matmul'],
+      'ratio': medians['search'] / medians['matmul'],
+      'cpu_seconds': cpu['search'], 'baseline_cpu_seconds': cpu['matmul'],
+      'cpu_ratio': cpu['search'] / cpu['matmul'],
+      'queries_per_s': n_queries / medians['search'],
+      'checked_queries': n_checked, 'wrong_queries': n_wrong,
+      'max_abs_difference': error,
+      'peak_rss_bytes': 1024 * resource.getrusage(
+          resource.RUSAGE_SELF).ru_maxrss}
+
+
+def main(argv):
+  rest = _COUNTS(argv)
+  if rest[1:]:
+    raise app.UsageError(f'unexpected argument {rest[1]!r}')
+  print(json.dumps(measure(
+      _COUNTS.candidates, _COUNTS.queries, _COUNTS.width, _COUNTS.k,
+      _COUNTS.block_rows, _COUNTS.rounds, _COUNTS.check)))
+
+
+if __name__ == '__main__':
+  main(sys.argv)

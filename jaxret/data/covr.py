@@ -1,0 +1,40 @@
+"""WebVid-CoVR: a clip and a change of it, asking for the changed clip."""
+import numpy as np
+
+from jaxret.data import entries, types
+
+
+def webvid_covr(root, wanted):
+  """The test split: queries of video and text, a pool of videos.
+
+  A CSV with the columns pth1 (the reference clip), pth2 (the target) and edit
+  among others; a path is folder/id without its ending. The pool is the
+  targets; a query's own reference, where the pool holds it, is no answer: the
+  authors (lucas-ventura/CoVR, src/data/webvid_covr.py and
+  src/test/blip/webvid_covr.py) set its score to -10.
+  """
+  path = entries.present(root, 'webvid8m-covr_test.csv', wanted)
+  rows = entries.read_csv(path, ('pth1', 'pth2', 'edit'))
+  pool = {}
+  for i, row in enumerate(rows):
+    pool.setdefault(entries.field(path, i, row, 'pth2'), len(pool))
+  queries, relevant, excluded = [], [], []
+  for i, row in enumerate(rows):
+    reference = entries.field(path, i, row, 'pth1')
+    if reference == row['pth2']:
+      raise entries.wrong(path, i, f'{reference!r} as pth1 and as pth2',
+                          'two clips')
+    queries.append(types.Item(
+        f'{reference}>{row["pth2"]}', entries.field(path, i, row, 'edit'),
+        video=_file(root, reference)))
+    relevant.append(np.array([pool[row['pth2']]], np.int32))
+    excluded.append(np.array([pool[reference]] if reference in pool else [],
+                             np.int32))
+  candidates = tuple(
+      types.Item(name, video=_file(root, name)) for name in pool)
+  return [types.Task('video_text_to_video', tuple(queries), candidates,
+                     tuple(relevant), excluded=tuple(excluded))]
+
+
+def _file(root, name):
+  return entries.find(root, f'{name}.mp4', ('videos', '8M/train', ''))

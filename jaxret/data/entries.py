@@ -1,0 +1,128 @@
+"""Published files of any layout as a list of entries, checked one by one."""
+import csv
+import json
+import os
+import pathlib
+
+_WORDS = {dict: 'an object', list: 'a list', str: 'a string', int: 'a number',
+          float: 'a number', bool: 'a boolean', type(None): 'null'}
+
+
+def root_of(root, name, wanted):
+  """The directory of a benchmark's files; ValueError where there is none."""
+  if not root:
+    raise ValueError(f'data.root is not set; give the directory of {name}: '
+                     f'{wanted}')
+  root = pathlib.Path(root).expanduser()
+  if not root.is_dir():
+    raise ValueError(f'data.root {root} is not a directory; {wanted}')
+  return root
+
+
+def present(root, name, wanted):
+  """The path of a file under `root`; ValueError where it is missing."""
+  path = root / name
+  if not path.exists():
+    raise ValueError(f'data.root {root} has no {name}; {wanted}')
+  return path
+
+
+def read_json(path):
+  """What a JSON file holds."""
+  try:
+    return json.loads(path.read_text(encoding='utf-8'))
+  except ValueError as error:
+    raise ValueError(f'{path} is not valid JSON: {error}') from None
+
+
+def listed(path, entries):
+  """A list of objects, at least one long."""
+  if not isinstance(entries, list) or not entries:
+    got = 'an empty list' if entries == [] else kind(entries)
+    raise ValueError(f'{path}: got {got}, wanted a list of objects')
+  for i, entry in enumerate(entries):
+    if not isinstance(entry, dict):
+      raise wrong(path, i, kind(entry), 'an object')
+  return entries
+
+
+def read_json_lines(path):
+  """One object per line; empty lines do not count."""
+  entries = []
+  for i, line in enumerate(path.read_text(encoding='utf-8').splitlines()):
+    try:
+      entries.append(json.loads(line) if line.strip() else None)
+    except ValueError as error:
+      raise ValueError(f'{path}, line {i + 1} is not valid JSON: {error}'
+                       ) from None
+  return listed(path, [entry for entry in entries if entry is not None])
+
+
+def read_csv(path, columns):
+  """The rows of a CSV file with a header, as dicts of strings."""
+  with path.open(newline='', encoding='utf-8') as file:
+    reader = csv.DictReader(file)
+    found = reader.fieldnames or []
+    rows = list(reader)
+  _check_columns(path, found, columns)
+  if not rows:
+    raise ValueError(f'{path} has a header and no rows')
+  return rows
+
+
+def read_parquet(path, columns):
+  """The rows of a parquet file as dicts."""
+  import pyarrow  # slow to import
+  import pyarrow.parquet
+  try:
+    file = pyarrow.parquet.ParquetFile(path)
+  except (pyarrow.ArrowInvalid, OSError) as error:
+    raise ValueError(f'{path} is not a parquet file: {error}') from None
+  with file:
+    _check_columns(path, file.schema_arrow.names, columns)
+    return file.read(columns=list(columns)).to_pylist()
+
+
+def _check_columns(path, found, wanted):
+  missing = [column for column in wanted if column not in found]
+  if missing:
+    raise ValueError(f'{path} has the columns {", ".join(found) or "none"}; '
+                     f'wanted {", ".join(wanted)}')
+
+
+def field(path, i, entry, key, kinds=str):
+  """entry[key], of one of the types `kinds`, not empty."""
+  kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+  wanted = ' or '.join(_WORDS[k] for k in kinds)
+  if key not in entry:
+    raise wrong(path, i, f'fields {", ".join(entry) or "none"}',
+                f'{key!r}, {wanted}')
+  value = entry[key]
+  if not isinstance(value, kinds):
+    raise wrong(path, i, f'{key!r} {kind(value)}', wanted)
+  if isinstance(value, (str, list)) and not (
+      value.strip() if isinstance(value, str) else value):
+    raise wrong(path, i, f'{key!r} empty', wanted)
+  return value
+
+
+def kind(value):
+  """What a JSON value is, in words."""
+  return _WORDS[type(value)]
+
+
+def wrong(path, i, got, wanted):
+  """The ValueError about entry i, counted from 0."""
+  return ValueError(f'{path}, entry {i + 1}: got {got}, wanted {wanted}')
+
+
+def find(root, name, folders):
+  """Where a medium lies: the first of root/folder/name that is a file.
+
+  A medium that is nowhere keeps its path in the first folder.
+  """
+  for folder in folders:
+    path = os.path.join(root, folder, name)
+    if os.path.isfile(path):
+      return path
+  return os.path.join(root, folders[0], name)
