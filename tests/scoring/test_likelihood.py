@@ -10,7 +10,7 @@ import pytest
 from jaxret import sharding
 from jaxret.methods import blim, blim_likelihood
 from jaxret.models import decoder, vlm
-from jaxret.scoring import kernels, likelihood, reference
+from jaxret.scoring import filling, kernels, likelihood, reference
 
 VISUAL = vlm.VISUAL
 CONFIG = vlm.VlmConfig(
@@ -342,3 +342,42 @@ def test_canonical_mode_takes_the_prior_of_the_median_length(
   middle = lengths.index(int(np.median(lengths)))
   np.testing.assert_allclose(prior[0], wanted.video_prior[middle], atol=ATOL)
   assert np.abs(prior - wanted.video_prior).max() > 1e-3
+
+
+def live_bytes_while_scoring(monkeypatch, params, prompts, features):
+  """{matrix: the most bytes that were alive on the device at any tile}."""
+  most, name = {}, None
+  put = filling.Filling.put
+
+  def measured(self, *args):
+    put(self, *args)
+    alive = sum(array.nbytes for array in jax.live_arrays())
+    most[name] = max(most.get(name, 0), alive)
+  monkeypatch.setattr(filling.Filling, 'put', measured)
+  common = MODEL, params, one_device(), prompts, features
+  shape = len(features), len(prompts.labels)
+  before = sum(array.nbytes for array in jax.live_arrays())
+  name = 'text_given_video'
+  likelihood.score_texts(*common, COARSE, np.full(shape, np.nan, np.float32))
+  name = 'video_given_text'
+  likelihood.score_videos(*common, features.mean(2), COARSE,
+                          np.full(shape[::-1], np.nan, np.float32))
+  return {name: value - before for name, value in most.items()}
+
+
+def test_memory_is_bounded_by_the_tile(monkeypatch, params, features, prompts):
+  """Four times as many videos and texts; only the video vocabulary grows."""
+  def repeated(times):
+    return prompts._replace(
+        labels=prompts.labels * times,
+        text_prefixes=prompts.text_prefixes * times), np.tile(
+            features, (times, 1, 1, 1))
+  small = live_bytes_while_scoring(monkeypatch, params, *repeated(1))
+  large = live_bytes_while_scoring(monkeypatch, params, *repeated(4))
+  tile = 2 * 3 * 4 * 10  # float32 values and labels of one tile, at most
+  assert large['text_given_video'] <= small['text_given_video'] + tile
+  more = 3 * VIDEOS
+  vocabulary = more * CONFIG.clips * CONFIG.visual_width * 4
+  first = COARSE.rows * more * 4  # log P of clip 1 of every video
+  assert large['video_given_text'] <= (
+      small['video_given_text'] + vocabulary + first + tile)
