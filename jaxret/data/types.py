@@ -9,13 +9,17 @@ import numpy as np
 class Item:
   """One thing that can be a query or a candidate.
 
-  A medium (`image`, `video`) is a path or the encoded bytes. An item carries
-  one modality or a mixture; `id` is unique within its collection.
+  A medium (`image`, `video`) is a path or the encoded bytes; where a method
+  can read them also pixels, uint8 [H, W, 3] or [F, H, W, 3], or a tuple of
+  several media. An item carries one modality or a mixture; `id` is unique
+  within its collection. `order` is that of its modalities, where the prompt
+  names them.
   """
   id: str
   text: str | None = None
-  image: str | bytes | None = None
-  video: str | bytes | None = None
+  image: str | bytes | np.ndarray | tuple | None = None
+  video: str | bytes | np.ndarray | tuple | None = None
+  order: tuple[str, ...] = ('text', 'image', 'video')
 
 
 @dataclasses.dataclass(frozen=True)
