@@ -111,15 +111,10 @@ class Embedder:
     Raises:
       ValueError: one line that names the first item that cannot be used.
     """
-    if on_error not in ('raise', 'skip'):
-      raise ValueError(f"on_error is {on_error!r}; want 'raise' or 'skip'")
+    failed = _reaction(on_error)
     alone = isinstance(items, (str, dict, types.Item))
     items = [items] if alone else list(items)
     out = np.full((len(items), self.width), np.nan, np.float32)
-    def failed(error):
-      if on_error == 'raise':
-        raise error
-      logging.warning('skipped: %s', error)
     waiting, running = collections.defaultdict(list), None
     with tqdm.tqdm(total=len(items), desc='embedding', unit='item',
                    disable=not show_progress) as progress:
@@ -200,6 +195,17 @@ class Embedder:
         failed(ValueError(f'{inputs.id}: its embedding is not finite; the '
                           'weights are damaged, or overflow in this dtype'))
     progress.update(len(group))
+
+
+def _reaction(on_error):
+  """What is done with the error of an item."""
+  if on_error not in ('raise', 'skip'):
+    raise ValueError(f"on_error is {on_error!r}; want 'raise' or 'skip'")
+  def failed(error):
+    if on_error == 'raise':
+      raise error
+    logging.warning('skipped: %s', error)
+  return failed
 
 
 def as_item(given, index, prompt=None):

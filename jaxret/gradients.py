@@ -24,33 +24,21 @@ def chunked(embed, loss, trainable, batch, n_chunks, key, place=lambda x: x):
       drops out what the first did.
     place: puts the rows of a chunk where they belong on the mesh.
 
-  Returns:
-    (gradients like `trainable`, summed in float32; metrics, with `loss`).
+  Returns (gradients like `trainable`, summed in float32; metrics, with `loss`).
   """
   numbers = jnp.arange(n_chunks)
 
   def embedded(trainable, number):
     def chunk(array):
-      array = array.reshape(-1, n_chunks, *array.shape[1:])
       return place(jax.lax.dynamic_index_in_dim(
-          array, number, 1, keepdims=False))
+          _interleaved(array, n_chunks), number, 1, keepdims=False))
     return embed(trainable, jax.tree.map(chunk, batch),
                  jax.random.fold_in(key, number))
 
-  def joined(parts):  # [A, B / A, ...] -> [B, ...]
-    return place(parts.swapaxes(0, 1).reshape(-1, *parts.shape[2:]))
-
-  def split(array):
-    return array.reshape(-1, n_chunks, *array.shape[1:]).swapaxes(0, 1)
-
-  _, parts = jax.lax.scan(
-      lambda _, number: (None, embedded(trainable, number)), None, numbers)
-
-  def mean_loss(embeddings):
-    values, metrics = loss(embeddings, batch)
+  def mean_loss(parts):  # [A, B / A, ...]
+    values, metrics = loss(jax.tree.map(
+        lambda part: place(_joined(part)), parts), batch)
     return values.mean(), metrics
-  (value, metrics), cached = jax.value_and_grad(mean_loss, has_aux=True)(
-      jax.tree.map(joined, parts))
 
   def add(total, inputs):
     number, cotangent = inputs
@@ -59,10 +47,22 @@ def chunked(embed, loss, trainable, batch, n_chunks, key, place=lambda x: x):
     return jax.tree.map(
         lambda sums, leaf: sums + leaf.astype(jnp.float32), total, part), None
 
-  total, _ = jax.lax.scan(
-      add, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32),
-                        trainable),
-      (numbers, jax.tree.map(split, cached)))
-  gradients = jax.tree.map(
-      lambda sums, leaf: sums.astype(leaf.dtype), total, trainable)
-  return gradients, {**metrics, 'loss': value}
+  _, parts = jax.lax.scan(
+      lambda _, number: (None, embedded(trainable, number)), None, numbers)
+  (value, metrics), cached = jax.value_and_grad(
+      mean_loss, has_aux=True)(parts)
+  zeros = jax.tree.map(
+      lambda leaf: jnp.zeros(leaf.shape, jnp.float32), trainable)
+  total, _ = jax.lax.scan(add, zeros, (numbers, cached))
+  return jax.tree.map(lambda sums, leaf: sums.astype(leaf.dtype), total,
+                      trainable), {**metrics, 'loss': value}
+
+
+def _interleaved(array, n_chunks):
+  """[B, ...] -> [B / A, A, ...]: chunk m is [:, m]."""
+  return array.reshape(-1, n_chunks, *array.shape[1:])
+
+
+def _joined(parts):
+  """The inverse for chunks that lie one after the other, [A, B / A, ...]."""
+  return parts.swapaxes(0, 1).reshape(-1, *parts.shape[2:])

@@ -29,7 +29,7 @@ class Resolution:
   released: resize twice, as the authors' code does: while reading, to
     `read_image` or `read_video`, then to `processor`. A video is enlarged
     again by the second. False resizes once: an image to `processor`, a video
-    to `read_video`, of which the least is held to the most.
+    only where it is larger than the most of `read_video`.
   read_video: the authors' default least is above their most, so that small
     clips are enlarged past it.
   fps, min_frames, max_frames: frames per second of a video that are looked
@@ -49,8 +49,9 @@ class Resolution:
     """The sizes (height, width) a medium goes through, one or two of them."""
     read = self.read_image if kind == 'image' else self.read_video
     if not self.released:
-      least, most = self.processor if kind == 'image' else read
-      return [smart_resize(height, width, (min(least, most), most))]
+      limits = self.processor if kind == 'image' else (
+          self.read_image[0], self.read_video[1])
+      return [smart_resize(height, width, limits)]
     first = smart_resize(height, width, read)
     return [first, smart_resize(*first, self.processor)]
 

@@ -127,7 +127,6 @@ def train_tokenizer(captions, vocab_size, out_dir, control_tokens=(),
   Errors: ValueError when `vocab_size` is too small, when there is no caption,
   or when `out_dir` holds another tokenizer.
   """
-  import tokenizers
   captions, out_dir = list(captions), pathlib.Path(out_dir)
   control = list(dict.fromkeys([PAD, START, END, *control_tokens]))
   n_fixed = 256 + len(control)
@@ -144,15 +143,6 @@ def train_tokenizer(captions, vocab_size, out_dir, control_tokens=(),
   if out_dir.exists() and any(out_dir.iterdir()):
     return _trained_before(out_dir, fingerprint)
 
-  fast = tokenizers.Tokenizer(tokenizers.models.BPE())
-  fast.normalizer = tokenizers.normalizers.NFC()
-  fast.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
-      add_prefix_space=False)
-  fast.decoder = tokenizers.decoders.ByteLevel()
-  trainer = tokenizers.trainers.BpeTrainer(
-      vocab_size=vocab_size, special_tokens=control,
-      initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
-      show_progress=False)
   if prompts is None:
     prompts = [_SYSTEM, _USER, _ANSWER, f'{_GENERATE}\nCaption:',
                *sorted(set(INSTRUCTIONS.values()))]
@@ -160,9 +150,23 @@ def train_tokenizer(captions, vocab_size, out_dir, control_tokens=(),
   weight = 1 + len(captions) // 10
   # A caption follows a newline in one direction and a space in the other.
   spaced = [text for c in captions for text in (c.strip(), f' {c.strip()}')]
-  fast.train_from_iterator(prompts * weight + spaced, trainer)
+  fast = _byte_level_bpe(prompts * weight + spaced, vocab_size, control)
   _save(fast, fingerprint, out_dir)
   return load_tokenizer(out_dir)
+
+
+def _byte_level_bpe(texts, vocab_size, control):
+  import tokenizers
+  fast = tokenizers.Tokenizer(tokenizers.models.BPE())
+  fast.normalizer = tokenizers.normalizers.NFC()
+  fast.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
+      add_prefix_space=False)
+  fast.decoder = tokenizers.decoders.ByteLevel()
+  fast.train_from_iterator(texts, tokenizers.trainers.BpeTrainer(
+      vocab_size=vocab_size, special_tokens=control,
+      initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
+      show_progress=False))
+  return fast
 
 
 def _trained_before(out_dir, fingerprint):

@@ -96,7 +96,7 @@ def test_text_is_trimmed_and_nothing_else(caplog):
   whole = reader(2000)(item)
   assert visual_tokens.n_tokens(found.grids[0]) == (
       found.tokens == read.special['image']).sum()
-  ends = 20  # the question and the template close both
+  ends = 17  # the question and the template close both
   np.testing.assert_array_equal(found.tokens[-ends:], whole.tokens[-ends:])
   np.testing.assert_array_equal(found.tokens[:30], whole.tokens[:30])
 
