@@ -314,7 +314,8 @@ def read_image(source, size_only=False):
     raise MediaError(name, 'no such file') from None
   except (OSError, ValueError, SyntaxError,
           Image.DecompressionBombError) as error:
-    raise MediaError(name, f'not a readable image ({error})') from None
+    reason = str(error).partition(' <')[0]  # PIL shows where bytes lie
+    raise MediaError(name, f'not a readable image ({reason})') from None
 
 
 def load_frames(item, n_frames, image_px, limit_s=None):

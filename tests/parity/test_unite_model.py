@@ -31,9 +31,29 @@ def cases(unite_golden):
           for name in reference.cases(unite_golden)}
 
 
+@pytest.fixture(scope='module')
+def batches(unite_golden, models, cases):
+  """{case: (batch, Rows of each item, its Seen)}, all of one shape."""
+  size = reference.largest_slice(unite_golden, models['mrope'])
+  found = {name: reference.batch(arrays, models['mrope'], row_patches=size)
+           for name, arrays in cases.items()}
+  alike = reference.alike({name: batch for name, (batch, *_) in found.items()})
+  return {name: (alike[name], *found[name][1:]) for name in found}
+
+
 @functools.cache
 def compiled(config, method):
   return jax.jit(functools.partial(config.module().apply, method=method))
+
+
+def at(values, arrays):
+  """The part of padded values that the golden inputs have."""
+  rows, length = arrays['in/input_ids'].shape
+  return np.asarray(values)[:rows, :length]
+
+
+def real(arrays):
+  return arrays['in/attention_mask'].astype(bool)
 
 
 def apply(model, method, *args):
@@ -97,130 +117,131 @@ def test_unite_sizes_are_those_of_the_golden_model(unite_golden, models):
   assert head != spec['tie']
 
 
-@pytest.mark.parametrize('patches', ['largest', 'packed', 'padded'])
-def test_unite_features(models, cases, patches):
-  """However slices lie in rows: one to a row, several, or with padding."""
-  model = models['sequential']
-  for name, arrays in cases.items():
-    batch, laid, rows = reference.batch(arrays, model)
-    if laid is None:
-      continue
-    slices = [visual_tokens.slices(seen.grids) for seen in rows]
-    row_patches = {
-        'largest': None, 'packed': max(map(sum, slices)),
-        'padded': max(max(own, default=0) for own in slices) + 4}[patches]
-    batch, laid, rows = reference.batch(
-        arrays, model, row_patches=row_patches)
-    tokens = apply(model, tower_tokens, batch)
-    hidden = apply(model, tower_hidden, batch)
-    for kind in reference.KINDS:
-      if f'out/{kind}_features' in arrays:
-        for values, per, key in (
-            (tokens, 4, 'features'), (hidden, 1, 'vision_pre_merger')):
-          if f'out/{kind}_{key}' in arrays:
-            np.testing.assert_allclose(
-                reference.unpacked(values, laid, rows, kind, per),
-                arrays[f'out/{kind}_{key}'], atol=FEATURES,
-                err_msg=f'{name} {kind} {key}')
+def check_features(model, arrays, batch, laid, rows, message):
+  tokens = apply(model, tower_tokens, batch)
+  hidden = apply(model, tower_hidden, batch)
+  for kind in reference.KINDS:
+    for values, per, key in ((tokens, 4, 'features'),
+                             (hidden, 1, 'vision_pre_merger')):
+      if f'out/{kind}_{key}' in arrays:
+        np.testing.assert_allclose(
+            reference.unpacked(values, laid, rows, kind, per),
+            arrays[f'out/{kind}_{key}'], atol=FEATURES,
+            err_msg=f'{message} {kind} {key}')
 
 
-def test_unite_positions(models, cases):
+def test_unite_features(models, cases, batches):
+  """One slice to a row, with padding in all but the largest."""
+  checked = 0
+  for name, (batch, laid, rows) in batches.items():
+    if laid is not None:
+      check_features(models['sequential'], cases[name], batch, laid, rows, name)
+      checked += 1
+  assert checked
+
+
+def test_unite_features_of_slices_that_share_a_row(models, cases, batches):
+  """Of the case with the most slices in an item, all in one row."""
+  def slices(name):
+    return [visual_tokens.slices(seen.grids) for seen in batches[name][2]]
+  name = max(batches, key=lambda name: max(map(len, slices(name))))
+  if max(map(len, slices(name))) < 2:
+    pytest.skip('no item of several slices')
+  row_patches = max(map(sum, slices(name)))
+  batch, laid, rows = reference.batch(
+      cases[name], models['sequential'], row_patches=row_patches)
+  assert batch['segments'].shape[1] == 1
+  check_features(models['sequential'], cases[name], batch, laid, rows, name)
+
+
+def test_unite_positions(cases, batches):
   for name, arrays in cases.items():
-    batch, _, _ = reference.batch(arrays, models['mrope'])
-    real = batch['keys']
-    got = batch['positions'].swapaxes(0, 1)
+    got = batches[name][0]['positions'].swapaxes(0, 1)
+    rows, length = arrays['in/input_ids'].shape
+    got = got[:, :rows, :length][:, real(arrays)]
     np.testing.assert_array_equal(
-        got[:, real], arrays['out/position_ids_mrope'][:, real], err_msg=name)
-    sequential = np.arange(real.shape[1])
+        got, arrays['out/position_ids_mrope'][:, real(arrays)], err_msg=name)
     for axis in arrays['out/position_ids_seq']:
-      np.testing.assert_array_equal(axis, np.tile(sequential, (len(real), 1)))
+      np.testing.assert_array_equal(
+          axis, np.tile(np.arange(length), (rows, 1)))
 
 
 @pytest.mark.parametrize('mode, short', [
     ('sequential', 'seq'), ('mrope', 'mrope')])
-def test_unite_hidden_states_and_embeddings(models, cases, mode, short):
+def test_unite_hidden_states_and_embeddings(
+    models, cases, batches, mode, short):
   model = models[mode]
   for name, arrays in cases.items():
-    batch, _, _ = reference.batch(arrays, model)
-    x, hidden, embedding = (np.asarray(value) for value in apply(
-        model, whole, batch))
-    real = batch['keys']
-    np.testing.assert_allclose(
-        x[real], arrays['out/inputs_embeds'][real], atol=FEATURES,
-        err_msg=name)
-    np.testing.assert_allclose(
-        hidden[real], arrays[f'out/last_hidden_{short}'][real], atol=HIDDEN,
-        err_msg=name)
-    np.testing.assert_allclose(
-        embedding, arrays[f'out/embedding_{short}'], atol=EMBEDDINGS,
-        err_msg=name)
-    if mode == 'sequential':
+    x, hidden, embedding = apply(model, whole, batches[name][0])
+    rows, kept = len(arrays['in/input_ids']), real(arrays)
+    for got, key, atol in ((x, 'inputs_embeds', FEATURES),
+                           (hidden, f'last_hidden_{short}', HIDDEN)):
       np.testing.assert_allclose(
-          embedding, arrays['out/unite_embedding'], atol=EMBEDDINGS,
-          err_msg=name)
-    pooled = np.asarray(apply(model, logits, model_lib.last(hidden, real)))
+          at(got, arrays)[kept], arrays[f'out/{key}'][kept], atol=atol,
+          err_msg=f'{name} {key}')
+    keys = [f'embedding_{short}']
+    keys += ['unite_embedding'] if mode == 'sequential' else []
+    for key in keys:
+      np.testing.assert_allclose(
+          embedding[:rows], arrays[f'out/{key}'], atol=EMBEDDINGS,
+          err_msg=f'{name} {key}')
+    pooled = model_lib.last(hidden, batches[name][0]['keys'])
     np.testing.assert_allclose(
-        pooled, arrays[f'out/logits_last_{short}'], atol=LOGITS, err_msg=name)
+        apply(model, logits, pooled)[:rows],
+        arrays[f'out/logits_last_{short}'], atol=LOGITS, err_msg=name)
 
 
-def test_unite_hidden_states_of_every_layer_and_all_logits(models, cases):
+def test_unite_hidden_states_of_every_layer_and_all_logits(
+    models, cases, batches):
   """The golden states after each block; the last has its norm applied."""
-  model = models['mrope']
-  def states(module, batch):
-    x, hidden, _ = whole(module, batch)
-    return x, hidden
+  model, checked = models['mrope'], 0
   for name, arrays in cases.items():
     if 'out/hidden_states_mrope' not in arrays:
       continue
-    batch, _, _ = reference.batch(arrays, model)
-    real, want = batch['keys'], arrays['out/hidden_states_mrope']
-    for count in range(len(want)):
-      got = np.asarray(
-          apply(model, states, batch)[1] if count == len(want) - 1
-          else before_norm(model, batch, count))
-      np.testing.assert_allclose(got[real], want[count][real], atol=HIDDEN,
-                                 err_msg=f'{name} {count}')
+    batch, want = batches[name][0], arrays['out/hidden_states_mrope']
+    x, hidden, _ = apply(model, whole, batch)
+    kept = real(arrays)
+    for count, golden in enumerate(want):
+      got = hidden
+      if count < len(want) - 1:
+        got = x if count == 0 else before_norm(model, count)(x, batch)
+      np.testing.assert_allclose(
+          at(got, arrays)[kept], golden[kept], atol=HIDDEN,
+          err_msg=f'{name} {count}')
     np.testing.assert_allclose(
-        np.asarray(apply(model, logits, got))[real],
-        arrays['out/logits_mrope'][real], atol=LOGITS, err_msg=name)
+        at(apply(model, logits, hidden), arrays)[kept],
+        arrays['out/logits_mrope'][kept], atol=LOGITS, err_msg=name)
+    checked += 1
+  assert checked
 
 
-def before_norm(model, batch, count):
+def before_norm(model, count):
   """What the first `count` blocks give: a model of that many, no norm."""
-  def blocks(module, batch):
-    visual = tower_tokens(module, batch) if 'patches' in batch else None
-    x = module.embed(batch['tokens'], visual, batch.get('visual_index'))
-    length = x.shape[1]
-    mask = np.tri(length, dtype=bool)[None] & batch['keys'][:, None]
-    return module.decoder.layers(
-        x, batch['positions'].swapaxes(0, 1), mask, None, None)[0]
-  if count == 0:
-    return apply(model, whole, batch)[0]
   config = dataclasses.replace(model.config, decoder=dataclasses.replace(
       model.config.decoder, layers=count))
   params = dict(model.params['params'])
   params['decoder'] = {**params['decoder'], 'layers': jax.tree.map(
       lambda leaf: leaf[:count], params['decoder']['layers'])}
-  return jax.jit(functools.partial(config.module().apply, method=blocks))(
-      {'params': params}, batch)
+  return lambda x, batch: compiled(config, blocks)(
+      {'params': params}, x, batch['keys'], batch['positions'])
 
 
-def test_unite_padding_on_either_side_gives_one_embedding(models, cases):
+def blocks(module, x, keys, positions):
+  mask = np.tri(x.shape[1], dtype=bool)[None] & keys[:, None]
+  return module.decoder.layers(
+      x, positions.swapaxes(0, 1), mask, None, None)[0]
+
+
+def test_unite_padding_on_either_side_gives_one_embedding(
+    models, cases, batches):
   """Rows moved to the front, as we pad: the golden embeddings again."""
   model = models['sequential']
   for name, arrays in cases.items():
-    lengths = arrays['in/attention_mask'].sum(1)
-    size = arrays['in/input_ids'].shape[1] + 3
-    tokens = np.zeros((len(lengths), size), np.int32)
-    mask = np.arange(size) < lengths[:, None]
-    tokens[mask] = arrays['in/input_ids'][
-        arrays['in/attention_mask'].astype(bool)]
-    batch, _, _ = reference.batch(arrays, model, tokens, mask)
-    del batch['keys']
-    got = jax.jit(model.config.module().apply)(
-        model.params, {**batch, 'length': lengths.astype(np.int32)})
+    batch = reference.right_padded(batches[name][0])
+    got = compiled(model.config, '__call__')(model.params, batch)
     np.testing.assert_allclose(
-        got, arrays['out/unite_embedding'], atol=EMBEDDINGS, err_msg=name)
+        got[:len(arrays['in/input_ids'])], arrays['out/unite_embedding'],
+        atol=EMBEDDINGS, err_msg=name)
 
 
 @pytest.mark.parametrize('layout', ['newer names', 'several files'])

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxret import sharding
 from jaxret.data import qwen2_vl, visual_tokens
-from jaxret.models import adapters, names, qwen2_vl_files
+from jaxret.models import adapters, names, qwen2_vl_files, qwen2_vl_vision
 from jaxret.models import qwen2_vl as model_lib
 
 KINDS = {'image': ('in/pixel_values', 'in/image_grid_thw'),
@@ -134,6 +134,54 @@ def batch(arrays, model, tokens=None, mask=None, row_patches=None):
   return out, laid, rows
 
 
+def alike(batches):
+  """Batches of one P padded to one shape: all run through one program.
+
+  Padding goes behind what is there; nothing sees it, no index moves.
+  """
+  whole = {}
+  for batch in batches.values():
+    whole |= batch
+  sizes = {name: [max(sides) for sides in zip(*(
+      batch[name].shape for batch in batches.values() if name in batch))]
+      for name in whole}
+  n_rows = max(size[0] for size in sizes.values())
+  def padded(batch, name):
+    size = [n_rows, *sizes[name][1:]]
+    fill = -1 if name == 'visual_index' else 0
+    out = np.full(size, fill, whole[name].dtype)
+    if name in batch:
+      out[tuple(map(slice, batch[name].shape))] = batch[name]
+    return out
+  if 'visual_index' in sizes:
+    sizes['visual_index'] = sizes['tokens']
+  return {case: {name: padded(batch, name) for name in whole}
+          for case, batch in batches.items()}
+
+
+def right_padded(batch):
+  """A reference batch with its padding at the end, as our method reads it."""
+  keys, out = batch['keys'], dict(batch)
+  order = np.argsort(~keys, 1, kind='stable')
+  for name in ('tokens', 'visual_index'):
+    if name in out:
+      out[name] = np.take_along_axis(out[name], order, 1)
+  del out['keys'], out['positions']
+  return {**out, 'length': keys.sum(1).astype(np.int32)}
+
+
+def largest_slice(folder, model):
+  """P that holds any slice of any case."""
+  sizes = [1]
+  for name in cases(folder):
+    arrays = case(folder, name)
+    mask = arrays['in/attention_mask'].astype(bool)
+    for seen in media(arrays, np.where(mask, arrays['in/input_ids'], -1),
+                      model.special):
+      sizes += visual_tokens.slices(seen.grids)
+  return max(sizes)
+
+
 def positions(tokens, mask, rows, special):
   """M-RoPE positions [B, 3, T] of rows that are padded on either side."""
   out = np.zeros((len(tokens), 3, tokens.shape[1]), np.int32)
@@ -190,5 +238,4 @@ def processed(frames, limits, variant='qwen_vl_utils_0_0_8'):
   """(float32 patches, grid) of frames through our processor."""
   size = qwen2_vl.smart_resize(*frames.shape[1:3], limits, variant)
   patches, grid = qwen2_vl.patchify(qwen2_vl.resize(frames, [size]))
-  from jaxret.models import qwen2_vl_vision
   return np.asarray(qwen2_vl_vision.pixel_values(patches)), grid
