@@ -1,5 +1,6 @@
 """Multimodal retrieval with multi-modal large language models in JAX.
 
+  jaxret.load(path)                           a model that embeds items
   jaxret.score_matrix(videos, texts, model)   both likelihoods of all pairs
 
 `import jaxret` costs nothing: what is named here is imported when it is used.
@@ -8,7 +9,7 @@ import importlib
 
 __version__ = '0.1.0'
 
-_EXPORTS = {'score_matrix': 'jaxret.score'}
+_EXPORTS = {'load': 'jaxret.embedding', 'score_matrix': 'jaxret.score'}
 
 
 def __getattr__(name):

@@ -144,3 +144,63 @@ def info_nce(queries, candidates, temperature, labels):
   rows = jax.nn.logsumexp(logits, 1) - diagonal
   columns = jax.nn.logsumexp(logits, 0) - diagonal
   return (rows + columns) / 2
+
+
+MASKED = -1e9  # what the authors put in place of a masked similarity
+
+
+def modal_contrastive(queries, candidates, temperature, modality=None,
+                      negatives=None, positives=None, dual=False,
+                      released=True):
+  """MAMCL: contrast among candidates of the target's modality (UNITE §3).
+
+  Without `modality` it is plain InfoNCE over the global batch. `released`
+  computes what the authors' code does; otherwise
+    * `dual` masks both directions, not queries to candidates alone;
+    * several positives of a query are averaged, not summed, and only those of
+      its target's modality count (the code adds about 1e9 for any other);
+    * with `negatives`, `dual` and `positives` are heeded, not ignored.
+
+  Args:
+    queries, candidates: [B, D], unit vectors; candidate i answers query i.
+    temperature: what similarities are divided by; UNITE has 0.03.
+    modality: int [B], bit codes of the targets: candidates of another code are
+      no negatives of a query. None: no mask.
+    negatives: [N, D], hard negatives, every one of every query; they are
+      never masked, since they carry no code.
+    positives: int [B], pairs with the same number are each other's positives.
+    dual: averages with the loss from candidates to queries.
+    released: see above.
+
+  Returns:
+    [B], float32, or float64 for such input.
+  """
+  dtype = jnp.promote_types(queries.dtype, jnp.float32)
+  def similarity(left, right):
+    return jnp.matmul(left.astype(dtype), right.T.astype(dtype)) / temperature
+  scores = similarity(queries, candidates)
+  own = jnp.eye(len(queries), dtype=bool)
+  same = jnp.ones_like(own) if modality is None else (
+      modality[:, None] == modality[None])
+  matches = own if positives is None else positives[:, None] == positives[None]
+  if not released:
+    matches &= same
+  hard = jnp.zeros((len(queries), 0), dtype)
+  if negatives is not None:
+    hard = similarity(queries, negatives)
+    if released:
+      dual, matches = False, own
+  forward = _positives_loss(
+      jnp.where(same, scores, MASKED), matches, hard, released)
+  if not dual:
+    return forward
+  back = scores.T if released else jnp.where(same, scores, MASKED).T
+  backward = _positives_loss(back, matches, hard[:, :0], released)
+  return (forward + backward) / 2
+
+
+def _positives_loss(scores, matches, hard, total):
+  """-log softmax of each row at its matches, summed or averaged: [B]."""
+  normalizer = jax.nn.logsumexp(jnp.concatenate([scores, hard], 1), 1)
+  each = jnp.where(matches, normalizer[:, None] - scores, 0)
+  return jnp.sum(each, 1) / (1 if total else jnp.sum(matches, 1))

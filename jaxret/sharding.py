@@ -24,8 +24,8 @@ BATCH_AXES = ('data', 'fsdp')
 # it by its input, so a block needs one reduction per half. LoRA factors follow
 # the side of the kernel they share; the rank is never split.
 _STACK = 'params/(decoder|text)/'
-_IN = 'params/(projector/[^/]+)/in/'
-_OUT = 'params/(projector/[^/]+)/out/'
+_IN = 'params/(projector/[^/]+|vision/merger)/in/'
+_OUT = 'params/(projector/[^/]+|vision/merger)/out/'
 RULES = (
     (_STACK + 'embed/embedding', P('tensor', 'fsdp')),
     (_STACK + r'layers/\w+_norm/(scale|bias)', P()),
@@ -55,14 +55,15 @@ RULES = (
     ('params/vision/patch/bias', P('tensor')),
     (r'params/vision/blocks/\w+_norm/(scale|bias)', P()),
     ('params/vision/blocks/attention/qkv/kernel', P(None, 'fsdp', 'tensor')),
-    ('params/vision/blocks/attention/[qv]_bias', P(None, 'tensor')),
+    ('params/vision/blocks/attention/([qv]_bias|qkv/bias)',
+     P(None, 'tensor')),
     ('params/vision/blocks/attention/out/kernel', P(None, 'tensor', 'fsdp')),
     ('params/vision/blocks/attention/out/bias', P()),
     ('params/vision/blocks/mlp/in/kernel', P(None, 'fsdp', 'tensor')),
     ('params/vision/blocks/mlp/in/bias', P(None, 'tensor')),
     ('params/vision/blocks/mlp/out/kernel', P(None, 'tensor', 'fsdp')),
     ('params/vision/blocks/mlp/out/bias', P()),
-    ('params/vision/final_norm/(scale|bias)', P()),
+    ('params/vision/(final_norm|merger/norm)/(scale|bias)', P()),
     ('params/(video|text|caption)_projection/kernel',
      P('fsdp', 'tensor')),
     ('params/caption_projection/bias', P()),

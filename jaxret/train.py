@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxret import checkpoint, optim, sharding
+from jaxret import checkpoint, gradients, optim, sharding
 from jaxret.data import loader
 from jaxret.progress import Interruption, Progress
 
@@ -183,8 +183,9 @@ def make_update(method, optimizer, mesh, seed, accumulation_steps):
 
   The state is donated. Rows m, m + A, m + 2A, ... of the batch are micro-batch
   m of the A: no row leaves its device. Gradients, loss and metrics are means
-  over the micro-batches. metrics: float32 scalars, with `loss` and
-  `gradient_norm` (before clipping).
+  over the micro-batches; those of a method with `embedding_loss` are of the
+  whole batch. metrics: float32 scalars, with `loss` and `gradient_norm`
+  (before clipping).
   """
   rows = NamedSharding(mesh, P(None, sharding.BATCH_AXES))
 
@@ -192,19 +193,29 @@ def make_update(method, optimizer, mesh, seed, accumulation_steps):
     array = array.reshape(-1, accumulation_steps, *array.shape[1:])
     return jax.lax.with_sharding_constraint(array.swapaxes(0, 1), rows)
 
+  def step_gradients(trainable, frozen, constants, batch, key):
+    if method.embedding_loss is None or accumulation_steps == 1:
+      return _mean_gradients(
+          method, trainable, frozen, constants, jax.tree.map(split, batch), key)
+    return gradients.chunked(
+        lambda trainable, rows, key: method.embed(
+            optim.merge(trainable, frozen), constants, rows, key),
+        method.embedding_loss, trainable, batch, accumulation_steps, key,
+        lambda rows: jax.lax.with_sharding_constraint(
+            rows, sharding.batch_sharding(mesh)))
+
   def update(state, frozen, constants, batch):
     train_key = jax.random.split(jax.random.key(seed))[1]
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-      gradients, metrics = _mean_gradients(
-          method, state.trainable, frozen, constants,
-          jax.tree.map(split, batch),
+      found, metrics = step_gradients(
+          state.trainable, frozen, constants, batch,
           jax.random.fold_in(train_key, state.step))
     changes, moments = optimizer.update(
-        gradients, state.optimizer, state.trainable)
+        found, state.optimizer, state.trainable)
     trainable = jax.tree.map(jnp.add, state.trainable, changes)
     metrics['gradient_norm'] = jnp.sqrt(sum(
         jnp.sum(jnp.square(leaf.astype(jnp.float32)))
-        for leaf in jax.tree.leaves(gradients)))
+        for leaf in jax.tree.leaves(found)))
     return State(state.step + 1, trainable, moments), metrics
 
   return jax.jit(update, donate_argnums=0)
@@ -222,19 +233,19 @@ def _mean_gradients(method, trainable, frozen, constants, batch, key):
 
   def add(total, inputs):
     number, micro_batch = inputs
-    (loss, metrics), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
+    (loss, metrics), parts = jax.value_and_grad(loss_fn, has_aux=True)(
         trainable, micro_batch, jax.random.fold_in(key, number))
     total = jax.tree.map(
-        lambda sums, part: sums + part.astype(jnp.float32), total, gradients)
+        lambda sums, part: sums + part.astype(jnp.float32), total, parts)
     return total, {**metrics, 'loss': loss}
 
   n = len(jax.tree.leaves(batch)[0])
   zeros = jax.tree.map(
       lambda leaf: jnp.zeros(leaf.shape, jnp.float32), trainable)
   total, metrics = jax.lax.scan(add, zeros, (jnp.arange(n), batch))
-  gradients = jax.tree.map(
+  means = jax.tree.map(
       lambda sums, leaf: (sums / n).astype(leaf.dtype), total, trainable)
-  return gradients, {name: value.mean() for name, value in metrics.items()}
+  return means, {name: value.mean() for name, value in metrics.items()}
 
 
 def _resume(checkpoints, step, n_examples, state):

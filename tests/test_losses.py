@@ -157,3 +157,63 @@ def test_info_nce_leaves_out_pairs_of_one_label(labels):
   gradient = jax.grad(lambda q: losses.info_nce(
       q, candidates, 0.07, labels).sum())(queries)
   assert np.isfinite(gradient).all()
+
+
+def modal_by_loops(query, candidate, codes, tau, negatives=(), matches=None):
+  """-log softmax over the candidates of the target's code, one by one."""
+  values = []
+  for i, q in enumerate(query):
+    scores = [q @ c / tau for j, c in enumerate(candidate)
+              if codes[i] == codes[j]]
+    total = np.log(sum(np.exp(s) for s in scores)
+                   + sum(np.exp(q @ n / tau) for n in negatives))
+    own = [i] if matches is None else [
+        j for j in range(len(candidate))
+        if matches[i] == matches[j] and codes[i] == codes[j]]
+    values.append([total - q @ candidate[j] / tau for j in own])
+  return values
+
+
+def modal_problem():
+  random = np.random.default_rng(3)
+  q, c, n = random.normal(size=(3, 6, 4))
+  codes = np.array([1, 2, 3, 1, 2, 1])
+  return q, c, n, codes, np.array([0, 1, 2, 0, 0, 3])
+
+
+def test_modal_contrastive_by_loops():
+  q, c, n, codes, _ = modal_problem()
+  for negatives in (None, n):
+    got = losses.modal_contrastive(
+        *(jnp.asarray(x, jnp.float32) for x in (q, c)), 0.5,
+        jnp.asarray(codes), negatives)
+    want = modal_by_loops(q, c, codes, 0.5, () if negatives is None else n)
+    np.testing.assert_allclose(got, [v for v, in want], rtol=1e-4)
+    assert got.dtype == jnp.float32
+
+
+def test_corrected_modal_contrastive_by_loops():
+  """Both directions masked, positives averaged within their modality."""
+  q, c, n, codes, groups = modal_problem()
+  got = losses.modal_contrastive(
+      *(jnp.asarray(x, jnp.float32) for x in (q, c)), 0.5, jnp.asarray(codes),
+      jnp.asarray(n, jnp.float32), jnp.asarray(groups), dual=True,
+      released=False)
+  forward = modal_by_loops(q, c, codes, 0.5, n, groups)
+  back = modal_by_loops(c, q, codes, 0.5, (), groups)
+  np.testing.assert_allclose(
+      got, [(np.mean(f) + np.mean(b)) / 2 for f, b in zip(forward, back)],
+      rtol=1e-4)
+
+
+def test_released_modal_contrastive_leaves_the_way_back_unmasked():
+  q, c, _, codes, _ = modal_problem()
+  q, c = (jnp.asarray(x, jnp.float32) for x in (q, c))
+  released, corrected = (losses.modal_contrastive(
+      q, c, 0.5, jnp.asarray(codes), dual=True, released=released)
+      for released in (True, False))
+  plain = losses.modal_contrastive(c, q, 0.5)
+  masked = losses.modal_contrastive(q, c, 0.5, jnp.asarray(codes))
+  np.testing.assert_allclose(released, (plain + masked) / 2, rtol=1e-5)
+  assert (np.asarray(corrected) <= np.asarray(released) + 1e-6).all()
+  assert np.abs(corrected - released).max() > 0.01

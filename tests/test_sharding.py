@@ -58,6 +58,13 @@ def parameter_shapes():
       f'{blocks}/attention/out/bias': (L, D),
       f'{blocks}/mlp/in/kernel': (L, D, F), f'{blocks}/mlp/in/bias': (L, F),
       f'{blocks}/mlp/out/kernel': (L, F, D), f'{blocks}/mlp/out/bias': (L, D),
+      f'{blocks}/attention/qkv/bias': (L, 3 * D),
+      'params/vision/merger/norm/scale': (D,),
+      'params/vision/merger/norm/bias': (D,),
+      'params/vision/merger/in/kernel': (D, D),
+      'params/vision/merger/in/bias': (D,),
+      'params/vision/merger/out/kernel': (D, D),
+      'params/vision/merger/out/bias': (D,),
       'params/video_projection/kernel': (D, D),
       'params/text_projection/kernel': (D, D)}
   return flat

@@ -214,7 +214,7 @@ def _decode(source, index, indices):
   return [found[int(i)] for i in indices]
 
 
-def _sample(source, choose):
+def sample_frames(source, choose):
   """Reads the frames that `choose(n_frames, fps)` names -> list [H, W, 3]."""
   index = _demux_index(source)
   try:
@@ -273,7 +273,7 @@ def read_frames(source, indices):
   indices: int [F], positions in order of presentation, any order, repeats
   allowed; out of range is a ValueError, an unreadable video a MediaError.
   """
-  frames = _sample(source, lambda n_frames, fps: indices)
+  frames = sample_frames(source, lambda n_frames, fps: indices)
   if len({frame.shape for frame in frames}) > 1:
     raise MediaError(_name(source), 'its frames change size; read and resize '
                      'them with load_frames')
@@ -297,19 +297,25 @@ def normalise(frames):
   return (frames.astype(np.float32) / 255 - IMAGE_MEAN) / IMAGE_STD
 
 
-def _read_image(source):
-  """A still image (a path or encoded bytes) as shown -> uint8 [H, W, 3]."""
+def read_image(source, size_only=False):
+  """A still image (a path or encoded bytes) as shown -> uint8 [H, W, 3].
+
+  size_only: its (height, width) instead, from the header.
+  """
   from PIL import Image, ImageOps
   name = _name(source, 'image')
   try:
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     with Image.open(file) as image:
+      if size_only:  # the size of the file; orientations from 5 lie on a side
+        return image.size[::1 if image.getexif().get(0x0112, 1) > 4 else -1]
       return np.array(ImageOps.exif_transpose(image).convert('RGB'))
   except FileNotFoundError:
     raise MediaError(name, 'no such file') from None
   except (OSError, ValueError, SyntaxError,
           Image.DecompressionBombError) as error:
-    raise MediaError(name, f'not a readable image ({error})') from None
+    reason = str(error).partition(' <')[0]  # PIL shows where bytes lie
+    raise MediaError(name, f'not a readable image ({reason})') from None
 
 
 def load_frames(item, n_frames, image_px, limit_s=None):
@@ -329,9 +335,9 @@ def load_frames(item, n_frames, image_px, limit_s=None):
 
   try:
     if item.video is None:
-      frame = resize([_read_image(item.image)], image_px)
+      frame = resize([read_image(item.image)], image_px)
       return np.repeat(frame, n_frames, axis=0)
-    frames = _sample(item.video, choose)
+    frames = sample_frames(item.video, choose)
   except MediaError as error:
     raise MediaError(item.id, error.reason) from None
   return resize(frames, image_px)

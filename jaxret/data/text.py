@@ -116,46 +116,57 @@ def _tokenizer(fast, name, pad, end):
       vocab_size=fast.get_vocab_size(with_added_tokens=True))
 
 
-def train_tokenizer(captions, vocab_size, out_dir):
+def train_tokenizer(captions, vocab_size, out_dir, control_tokens=(),
+                    prompts=None):
   """Trains a byte-level BPE on captions and returns it, loaded.
 
-  The prompts are trained on as well, so that they stay short. The same
-  captions and size give the same files; a directory that already holds them
+  The prompts (default: BLiM's) are trained on as well, so that they stay
+  short. `control_tokens` are whole tokens besides those of the chat template.
+  The same arguments give the same files; a directory that already holds them
   is read and left as it is.
   Errors: ValueError when `vocab_size` is too small, when there is no caption,
   or when `out_dir` holds another tokenizer.
   """
-  import tokenizers
   captions, out_dir = list(captions), pathlib.Path(out_dir)
-  n_fixed = 256 + 3
+  control = list(dict.fromkeys([PAD, START, END, *control_tokens]))
+  n_fixed = 256 + len(control)
   if vocab_size < n_fixed or not captions:
     raise ValueError(
         f'train_tokenizer: got vocab_size {vocab_size} and {len(captions)} '
-        f'captions; wanted at least {n_fixed} (256 bytes, 3 control tokens) '
-        'and one caption')
-  digest = hashlib.sha256(json.dumps([captions, vocab_size]).encode())
+        f'captions; wanted at least {n_fixed} (256 bytes, {len(control)} '
+        'control tokens) and one caption')
+  made_of = [captions, vocab_size]
+  if control_tokens or prompts:
+    made_of += [control, prompts]
+  digest = hashlib.sha256(json.dumps(made_of).encode())
   fingerprint = digest.hexdigest()
   if out_dir.exists() and any(out_dir.iterdir()):
     return _trained_before(out_dir, fingerprint)
 
+  if prompts is None:
+    prompts = [_SYSTEM, _USER, _ANSWER, f'{_GENERATE}\nCaption:',
+               *sorted(set(INSTRUCTIONS.values()))]
+  prompts = [re.sub(r'<\|\w+\|>', '', prompt) for prompt in prompts]
+  weight = 1 + len(captions) // 10
+  # A caption follows a newline in one direction and a space in the other.
+  spaced = [text for c in captions for text in (c.strip(), f' {c.strip()}')]
+  fast = _byte_level_bpe(prompts * weight + spaced, vocab_size, control)
+  _save(fast, fingerprint, out_dir)
+  return load_tokenizer(out_dir)
+
+
+def _byte_level_bpe(texts, vocab_size, control):
+  import tokenizers
   fast = tokenizers.Tokenizer(tokenizers.models.BPE())
   fast.normalizer = tokenizers.normalizers.NFC()
   fast.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
       add_prefix_space=False)
   fast.decoder = tokenizers.decoders.ByteLevel()
-  trainer = tokenizers.trainers.BpeTrainer(
-      vocab_size=vocab_size, special_tokens=[PAD, START, END],
+  fast.train_from_iterator(texts, tokenizers.trainers.BpeTrainer(
+      vocab_size=vocab_size, special_tokens=control,
       initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
-      show_progress=False)
-  prompts = [_SYSTEM, _USER, _ANSWER, f'{_GENERATE}\nCaption:']
-  prompts += sorted(set(INSTRUCTIONS.values()))
-  prompts = [re.sub(r'<\|\w+\|>', '', prompt) for prompt in prompts]
-  weight = 1 + len(captions) // 10
-  # A caption follows a newline in one direction and a space in the other.
-  spaced = [text for c in captions for text in (c.strip(), f' {c.strip()}')]
-  fast.train_from_iterator(prompts * weight + spaced, trainer)
-  _save(fast, fingerprint, out_dir)
-  return load_tokenizer(out_dir)
+      show_progress=False))
+  return fast
 
 
 def _trained_before(out_dir, fingerprint):

@@ -34,6 +34,10 @@ class Method(NamedTuple):
   tokens: (batch) -> how many tokens the model reads in it.
   check: (texts, shape) raises ValueError for texts (Items) that the method
     cannot read, or features of a video of another shape than it wants.
+  embed: (params, constants, batch, key) -> tree of [B, ...], and
+  embedding_loss: (that tree, batch) -> as loss, for a method whose loss is of
+    embeddings: training in several chunks then still contrasts the whole
+    batch, see gradients.chunked. None for other losses.
   """
   name: str
   init: Callable
@@ -44,3 +48,5 @@ class Method(NamedTuple):
   train_flops: Callable
   tokens: Callable
   check: Callable = lambda texts, shape: None
+  embed: Callable | None = None
+  embedding_loss: Callable | None = None

@@ -46,7 +46,7 @@ def plain_key(key):
   '...mlp.base_model.model.0.lora_A.default.weight' -> '...mlp.0.lora_A.weight'.
   """
   key = key.replace(PREFIX, '').replace('modules_to_save.', '')
-  return re.sub(r'\.(base_layer|default)(?=\.)', '', key)
+  return names.plain(re.sub(r'\.(base_layer|default)(?=\.)', '', key))
 
 
 def import_peft(source):

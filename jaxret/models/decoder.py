@@ -18,7 +18,8 @@ class DecoderConfig:
   """Sizes and numerics of a decoder.
 
   width D, mlp_width F, heads N, kv_heads K, head_width H; `dtype` is that of
-  the computation, `param_dtype` that of the stored weights.
+  the computation, `param_dtype` that of the stored weights. `rope_sections`
+  counts the frequencies of each axis, for positions [3, B, T] (M-RoPE).
   """
   vocab_size: int
   width: int
@@ -35,6 +36,7 @@ class DecoderConfig:
   remat: bool = False
   lora_scale: float = 1.0
   lora_dropout: float = 0.0
+  rope_sections: tuple[int, ...] = ()
 
   def dense(self, features, **kwargs):
     return layers.Dense(features, dtype=self.dtype,
@@ -73,8 +75,10 @@ class Attention(nn.Module):
     def heads(name, n):
       y = c.dense(n * c.head_width, use_bias=True, name=name)(x)
       return y.reshape(batch, length, n, c.head_width)
-    query = layers.rotary(heads('q', c.heads), positions, c.rope_theta)
-    key = layers.rotary(heads('k', c.kv_heads), positions, c.rope_theta)
+    def turned(name, n):
+      return layers.rotary(
+          heads(name, n), positions, c.rope_theta, c.rope_sections)
+    query, key = turned('q', c.heads), turned('k', c.kv_heads)
     value = heads('v', c.kv_heads)
     if cached is None:
       out, _ = layers.attention(query, key, value, mask)
@@ -157,7 +161,10 @@ class Decoder(nn.Module):
     return self.embed(jnp.maximum(tokens, 0))
 
   def __call__(self, x, positions, mask):
-    """x [B, T, D], positions int [B, T], mask bool [B or 1, T, T] -> x."""
+    """x [B, T, D], positions int [B, T] or [3, B, T], mask bool -> like x.
+
+    mask: [B or 1, T, T], True where a token may see another.
+    """
     x, _ = self.layers(
         x.astype(self.config.dtype), positions, mask, None, None, None)
     return self.final_norm(x)

@@ -76,15 +76,32 @@ class RMSNorm(nn.Module):
     return normed.astype(x.dtype) * scale.astype(x.dtype)
 
 
-def rotary(x, positions, theta):
+def rotary(x, positions, theta, sections=()):
   """Rotates the two halves of each head by its position (Su et al. 2021).
 
-  x [..., T, N, H], positions int [..., T] -> like x; angles in float32.
+  Args:
+    x: [..., T, N, H].
+    positions: int [..., T]; or [3, ..., T], one per axis (time, row, column).
+    theta: the base of the frequencies.
+    sections: of positions with axes, how many frequencies in turn follow each
+      axis (M-RoPE, arXiv 2409.12191); they sum to H / 2.
+
+  Returns:
+    Like x; angles in float32.
   """
   half = x.shape[-1] // 2
   frequency = theta ** -(jnp.arange(half, dtype=jnp.float32) / half)
-  angle = positions[..., None, None].astype(jnp.float32) * frequency
-  cos, sin = jnp.cos(angle), jnp.sin(angle)
+  if positions.ndim == x.ndim - 1:
+    axis = [axis for axis, count in enumerate(sections) for _ in range(count)]
+    places = jnp.moveaxis(positions[jnp.array(axis)], 0, -1)
+  else:
+    places = positions[..., None]
+  return rotate(x, places.astype(jnp.float32) * frequency)
+
+
+def rotate(x, angle):
+  """Turns the halves of heads; x [..., T, N, H], angle [..., T, H / 2]."""
+  cos, sin = jnp.cos(angle)[..., None, :], jnp.sin(angle)[..., None, :]
   first, second = jnp.split(x.astype(jnp.float32), 2, -1)
   turned = jnp.concatenate(
       [first * cos - second * sin, second * cos + first * sin], -1)

@@ -6,9 +6,11 @@ in a key stacks the layers on a leading axis. Transforms:
   transpose  PyTorch's [out, in] to our kernels' [in, out]
   patch      a convolution [D, 3, 1, y, x] to a kernel [y * x * 3, D], its rows
              in the order row, column, channel
+  flatten    a convolution [D, ...] to a kernel [..., D], flat but for D
 An `optional` weight may be absent: whoever loads fills it. A checkpoint may
 hold `spare_layers` more layers than the model runs.
 """
+import re
 from typing import NamedTuple
 
 
@@ -98,12 +100,52 @@ VISION_PREFIX = 'model.vision_tower.vision_tower.'
 
 VIDEOCHAT_FLASH = DECODER + BLIM_HEADS + within(VISION, '', VISION_PREFIX)
 
+QWEN2_VL_BLOCK = (
+    Weight('attention_norm/scale', 'norm1.weight'),
+    Weight('attention_norm/bias', 'norm1.bias'),
+    Weight('attention/qkv/kernel', 'attn.qkv.weight', 'transpose'),
+    Weight('attention/qkv/bias', 'attn.qkv.bias'),
+    Weight('attention/out/kernel', 'attn.proj.weight', 'transpose'),
+    Weight('attention/out/bias', 'attn.proj.bias'),
+    Weight('mlp_norm/scale', 'norm2.weight'),
+    Weight('mlp_norm/bias', 'norm2.bias'),
+    Weight('mlp/in/kernel', 'mlp.fc1.weight', 'transpose'),
+    Weight('mlp/in/bias', 'mlp.fc1.bias'),
+    Weight('mlp/out/kernel', 'mlp.fc2.weight', 'transpose'),
+    Weight('mlp/out/bias', 'mlp.fc2.bias'),
+)
+
+QWEN2_VL_VISION = (
+    Weight('patch/kernel', 'patch_embed.proj.weight', 'flatten'),
+    *within(QWEN2_VL_BLOCK, 'blocks/', 'blocks.{layer}.'),
+    Weight('merger/norm/scale', 'merger.ln_q.weight'),
+    Weight('merger/norm/bias', 'merger.ln_q.bias'),
+    *within(PROJECTOR, 'merger/', 'merger.mlp.'),
+)
+
+# Qwen2-VL and what is trained from it, UNITE among others.
+QWEN2_VL = DECODER + within(QWEN2_VL_VISION, 'vision/', 'visual.')
+
+# (regex at the start of a key, what stands there in the tables): how newer
+# versions of transformers name the same tensors.
+RENAMED = (
+    (r'model\.language_model\.', 'model.'),
+    (r'model\.visual\.', 'visual.'),
+)
+
 # (regex of a key, why it may stay unused). Matched in full.
 IGNORED = (
     (r'(.*\.)?rotary_emb\.inv_freq', 'rotary frequencies, which we compute'),
     (r'(.*\.)?encoder\.(img_)?pos_embed', 'fixed positions, which we compute'),
     (r'model\.image_newline', 'separates rows of tiled images, never of video'),
 )
+
+
+def plain(key):
+  """The name that the tables have for a checkpoint's key."""
+  for pattern, name in RENAMED:
+    key = re.sub(f'^{pattern}', name, key)
+  return key
 
 
 def _adapters(table):

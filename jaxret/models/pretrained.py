@@ -193,12 +193,19 @@ def _read_patch(tensor, index):
   return kernel.reshape(-1, kernel.shape[-1])[index[0]]
 
 
+def _read_flat(tensor, index):
+  kernel = tensor[index[1],]
+  return kernel.reshape(len(kernel), -1).T[index[0]]
+
+
 TRANSFORMS = {
     'copy': _Transform(lambda shape: shape, lambda tensor, at: tensor[at]),
     'transpose': _Transform(lambda shape: shape[::-1],
                             lambda tensor, at: tensor[at[::-1]].T),
     'patch': _Transform(lambda shape: (math.prod(shape[1:]), shape[0]),
                         _read_patch),
+    'flatten': _Transform(lambda shape: (math.prod(shape[1:]), shape[0]),
+                          _read_flat),
 }
 
 

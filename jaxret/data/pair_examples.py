@@ -1,0 +1,80 @@
+"""Training pairs as examples of one shape: query, candidate, hard negative."""
+import concurrent.futures
+
+import numpy as np
+
+from jaxret.data import inputs as inputs_lib
+from jaxret.data import unite_prompts
+
+SIDES = ('query', 'candidate', 'negative')
+
+
+class PairExamples:
+  """One example per pair; the arrays of each side carry its name in front.
+
+  pairs: sequence with `query` and `candidate` Items, `target_modality` such
+    as 'image' or 'text,image' (None: what the candidate has) and `negative`,
+    an Item or None, alike in all pairs.
+  shapes: {side: inputs.Shape} to pad to; default: measured, from the headers
+    of all media.
+  [i] -> `query_tokens`, ... (see inputs.pad); modality int32, the bit code of
+  the target; positive int32, equal for pairs with the same candidate.
+  Errors: ValueError naming the pair's query for what cannot be used.
+  """
+
+  def __init__(self, reader, pairs, mrope=False, shapes=None, progress=True):
+    self.pairs, self.constants = pairs, {}
+    self.ids = [pair.query.id for pair in pairs]
+    self._reader, self._mrope = reader, mrope
+    self.sides = tuple(side for side in SIDES
+                       if getattr(pairs[0], side) is not None)
+    self._modality = [_modality(pair) for pair in pairs]
+    for pair in pairs:
+      self._check(pair)
+    first = {}
+    self._positive = [first.setdefault(pair.candidate.id, len(first))
+                      for pair in pairs]
+    self.shapes = shapes or self._measure(progress)
+
+  def __len__(self):
+    return len(self.pairs)
+
+  def __getitem__(self, index):
+    pair = self.pairs[index]
+    example = {'modality': np.int32(self._modality[index]),
+               'positive': np.int32(self._positive[index])}
+    for side in self.sides:
+      arrays = inputs_lib.pad(
+          [self._reader(getattr(pair, side))], self.shapes[side],
+          self._reader.special, self._mrope)
+      example |= {f'{side}_{name}': array[0] for name, array in arrays.items()}
+    return example
+
+  def _check(self, pair):
+    has = pair.negative is not None
+    if has != ('negative' in self.sides):
+      raise ValueError(
+          f'{pair.query.id}: its pair has {"a" if has else "no"} negative, '
+          'others are unlike it; give all pairs one, or none')
+
+  def _measure(self, progress):
+    """The smallest shape of each side that holds all of its items."""
+    from tqdm import tqdm
+    shapes = {}
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+      for side in self.sides:
+        items = {getattr(pair, side).id: getattr(pair, side)
+                 for pair in self.pairs}
+        found = tqdm(pool.map(self._reader.shape, items.values()),
+                     f'sizes of {side} items', len(items), unit='item',
+                     disable=not progress)
+        shapes[side] = inputs_lib.common_shape(set(found))
+    return shapes
+
+
+def _modality(pair):
+  """The bit code of a pair's target."""
+  if pair.target_modality is not None:
+    return unite_prompts.modality_code(pair.target_modality, pair.query.id)
+  return sum(code for name, code in unite_prompts.CODES.items()
+             if getattr(pair.candidate, name) is not None)

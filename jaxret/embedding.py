@@ -1,0 +1,299 @@
+"""Embeds texts, images, videos and mixtures; compares and searches them.
+
+  model = jaxret.load('friedrichor/Unite-Base-Qwen2-VL-2B')
+  queries = model.encode(['a dog in the snow'])
+  candidates = model.encode([{'image': 'a.jpg'}, {'video': 'b.mp4'}])
+  scores, indices = model.search(queries, candidates, k=2)
+
+The names follow sentence-transformers.
+"""
+import collections
+import concurrent.futures
+import functools
+import json
+import os
+import pathlib
+
+import jax
+import ml_collections
+import numpy as np
+import tqdm
+from absl import logging
+
+from jaxret import checkpoint, methods, optim, sharding
+from jaxret.data import inputs as inputs_lib
+from jaxret.data import qwen2_vl, text, types
+from jaxret.methods import unite
+from jaxret.models import adapters, lora
+from jaxret.models import qwen2_vl_files as files
+
+FIELDS = ('id', *inputs_lib.MODALITIES)
+READ_AHEAD = 4  # batches whose items are read while the device works
+
+
+def load(path, position_mode='sequential', dtype='float32', adapter=None,
+         resolution=None, max_tokens=2048, trim_text=False, mesh=None):
+  """Opens a model: an Embedder.
+
+  Args:
+    path: a directory or hub model as transformers writes it (Qwen2-VL and
+      what is trained from it, UNITE among others), or the workdir of a
+      training run of ours. A workdir keeps its own settings: position_mode,
+      dtype, adapter, resolution and max_tokens are those of its config.
+    position_mode: 'sequential', as UNITE is trained, or 'mrope'.
+    dtype: of weights and computation, 'float32' or 'bfloat16'.
+    adapter: a directory with a PEFT adapter, to be merged into the weights.
+    resolution: a data.qwen2_vl.Resolution; default: as UNITE is released.
+    max_tokens: of an item, visual tokens included.
+    trim_text: True cuts the text of a longer item and says so; False refuses
+      it.
+    mesh: of devices; default: all of them.
+
+  Raises:
+    ValueError: for what is not there, damaged, or of another kind.
+  """
+  mesh = mesh or sharding.make_mesh()
+  if _is_workdir(path):
+    return _load_workdir(pathlib.Path(path).expanduser(), trim_text, mesh)
+  config, _ = files.read_config(
+      path, position_mode, dtype=dtype, param_dtype=dtype)
+  tokenizer = text.load_tokenizer(path)
+  params = files.load(path, config, mesh)
+  if adapter is not None:
+    found = adapters.import_peft(adapter)
+    params = {'params': jax.jit(functools.partial(
+        lora.merge, scale=found.scale))(params['params'], found.lora)}
+  reader = inputs_lib.Reader(
+      tokenizer, resolution or qwen2_vl.Resolution(), max_tokens, trim_text)
+  return Embedder(config, params, reader, mesh)
+
+
+class Embedder:
+  """A model that turns items into unit vectors, all in one space.
+
+  config: a Qwen2VlConfig; params: as methods.unite has them; reader: a
+  data.inputs.Reader; mesh: where the work is done.
+  """
+
+  def __init__(self, config, params, reader, mesh=None):
+    self.config, self.reader = config, reader
+    self.mesh = mesh or sharding.make_mesh()
+    self.params = jax.device_put(
+        params, sharding.shardings(self.mesh, params))
+    self.embed = jax.jit(functools.partial(unite.embed, config))
+
+  @property
+  def width(self):
+    """How many numbers an embedding has, D."""
+    return self.config.decoder.width
+
+  def encode(self, items, prompt=None, batch_size=32, on_error='raise',
+             show_progress=True):
+    """Embeds items, float32 [N, D], in their order; one item alone as [D].
+
+    Items are grouped by size into buckets; the model is compiled once for
+    each bucket and power of two of rows, so that a second call with like
+    items compiles nothing.
+
+    Args:
+      items: dicts of `text`, `image`, `video`, one or several of them, or
+        texts, or data.types.Items. A medium is a path, encoded bytes, uint8
+        pixels ([H, W, 3], [frames, H, W, 3]), a PIL image, or a list of
+        several. A text may mark where its media stand by <|IMAGE|> and
+        <|VIDEO|>; without marks they come first. The order of the keys is
+        that in which the prompt names the modalities.
+      prompt: put in front of every text, an instruction for instance.
+      batch_size: rows of a batch, over all devices.
+      on_error: 'raise', or 'skip': an item that cannot be used is reported,
+        and its row is NaN.
+      show_progress: a bar on standard error.
+
+    Raises:
+      ValueError: one line that names the first item that cannot be used.
+    """
+    failed = _reaction(on_error)
+    alone = isinstance(items, (str, dict, types.Item))
+    items = [items] if alone else list(items)
+    out = np.full((len(items), self.width), np.nan, np.float32)
+    waiting, running = collections.defaultdict(list), None
+    with tqdm.tqdm(total=len(items), desc='embedding', unit='item',
+                   disable=not show_progress) as progress:
+      for shape, group in self._groups(items, prompt, batch_size, waiting,
+                                       failed):
+        previous, running = running, self._start(shape, group)
+        self._finish(previous, out, failed, progress)
+      self._finish(running, out, failed, progress)
+    return out[0] if alone else out
+
+  def similarity(self, left, right):
+    """Cosine similarity of all pairs, [N, D] and [M, D] -> float32 [N, M]."""
+    left, right = (np.atleast_2d(np.asarray(x, np.float32))
+                   for x in (left, right))
+    norms = [np.linalg.norm(x, axis=1, keepdims=True) for x in (left, right)]
+    return (left / norms[0]) @ (right / norms[1]).T
+
+  def search(self, queries, candidates, k=10, exclude=None):
+    """The k best candidates of each query: (scores, indices), both [Q, k].
+
+    candidates: [C, D], or an iterable of blocks of them where they are more
+    than fit in memory; see scoring.similarity.search.
+    """
+    from jaxret.scoring import similarity
+    return similarity.search(
+        np.atleast_2d(queries), candidates, k, mesh=self.mesh, exclude=exclude)
+
+  def _groups(self, items, prompt, batch_size, waiting, failed):
+    """Yields (shape, [(index, Inputs)]), at most batch_size of one bucket."""
+    for index, result in self._read(items, prompt, batch_size):
+      try:
+        inputs = result()
+      except ValueError as error:  # media.MediaError is one
+        failed(error)
+        continue
+      shape = inputs_lib.shape_of(len(inputs.tokens), inputs.grids)
+      waiting[shape].append((index, inputs))
+      if len(waiting[shape]) == batch_size:
+        yield shape, waiting.pop(shape)
+    yield from waiting.items()
+
+  def _read(self, items, prompt, batch_size):
+    """Yields (index, function that gives its Inputs or raises), in order."""
+    def read(index):
+      return self.reader(as_item(items[index], index, prompt))
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+      ahead = collections.deque()
+      try:
+        for index in range(len(items)):
+          ahead.append((index, pool.submit(read, index).result))
+          if len(ahead) > READ_AHEAD * batch_size:
+            yield ahead.popleft()
+        yield from ahead
+      finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+  def _start(self, shape, group):
+    """Starts embedding a group, its rows padded by repeating the last."""
+    shards = sharding.batch_shards(self.mesh)
+    n_rows = -(-2 ** (len(group) - 1).bit_length() // shards) * shards
+    inputs = [inputs for _, inputs in group]
+    batch = inputs_lib.pad(
+        inputs + inputs[-1:] * (n_rows - len(inputs)), shape,
+        self.reader.special, self.config.position_mode == 'mrope')
+    with jax.set_mesh(self.mesh):
+      return group, self.embed(
+          self.params, sharding.global_batch(self.mesh, batch))
+
+  def _finish(self, running, out, failed, progress):
+    """Waits for what `_start` gave and writes its rows to their places."""
+    if running is None:
+      return
+    group, vectors = running
+    for (index, inputs), vector in zip(group, sharding.to_host(vectors)):
+      if np.isfinite(vector).all():
+        out[index] = vector
+      else:
+        failed(ValueError(f'{inputs.id}: its embedding is not finite; the '
+                          'weights are damaged, or overflow in this dtype'))
+    progress.update(len(group))
+
+
+def _reaction(on_error):
+  """What is done with the error of an item."""
+  if on_error not in ('raise', 'skip'):
+    raise ValueError(f"on_error is {on_error!r}; want 'raise' or 'skip'")
+  def failed(error):
+    if on_error == 'raise':
+      raise error
+    logging.warning('skipped: %s', error)
+  return failed
+
+
+def as_item(given, index, prompt=None):
+  """The Item of one entry of what `encode` is given; errors name it."""
+  if isinstance(given, types.Item):
+    item = given
+  else:
+    if isinstance(given, str):
+      given = {'text': given}
+    if not isinstance(given, dict):
+      raise ValueError(f'item {index}: got {type(given).__name__}; want a text '
+                       'or a dict with text, image or video')
+    name = str(given.get('id', f'item {index}'))
+    unknown = sorted(set(given) - set(FIELDS), key=str)
+    if unknown:
+      raise ValueError(f'{name}: unknown key {unknown[0]!r}; want '
+                       f'{", ".join(FIELDS)}')
+    fields = {key: tuple(value) if isinstance(value, list) else value
+              for key, value in given.items() if key != 'id'}
+    item = types.Item(name, order=tuple(fields), **fields)
+  if prompt is None:
+    return item
+  order = item.order if item.text is not None else ('text', *(
+      name for name in item.order if name != 'text'))
+  return types.Item(item.id, prompt + (item.text or ''), item.image, item.video,
+                    order)
+
+
+def _is_workdir(path):
+  file = pathlib.Path(path).expanduser() / 'config.json'
+  return file.is_file() and 'method' in json.loads(file.read_text())
+
+
+def _read_config(workdir):
+  return ml_collections.ConfigDict(
+      json.loads((workdir / 'config.json').read_text()))
+
+
+def _load_workdir(workdir, trim_text, mesh):
+  config = _read_config(workdir)
+  if config.method != 'unite':
+    raise ValueError(f'{workdir} was made by the method {config.method!r}, '
+                     "which gives no embeddings; want one made by 'unite'")
+  name = config.model.tokenizer or config.model.pretrained
+  tokenizer = text.load_tokenizer(
+      name or pathlib.Path(config.init_from or workdir) / 'tokenizer')
+  reader = inputs_lib.Reader(
+      tokenizer, unite.resolution(config), config.data.max_tokens, trim_text)
+  return Embedder(unite.model_config(config, tokenizer),
+                  trained(config, tokenizer, workdir, mesh), reader, mesh)
+
+
+def trained(config, tokenizer, workdir, mesh):
+  """The parameters that the last checkpoint of a workdir completes.
+
+  What was frozen comes from where the run started, see `_start`. Raises
+  ValueError without a checkpoint.
+  """
+  method = methods.get(config.method).method(config, tokenizer)
+  directory = pathlib.Path(workdir) / 'checkpoints'
+  if not directory.is_dir():
+    raise ValueError(f'no checkpoints in {workdir}: train there first')
+  key = jax.random.split(jax.random.key(config.seed))[0]
+  abstract = jax.eval_shape(method.init, key)
+  places = sharding.shardings(mesh, abstract)
+  chosen, frozen = optim.partition(jax.tree.map(
+      lambda leaf, place: jax.ShapeDtypeStruct(
+          leaf.shape, leaf.dtype, sharding=place), abstract, places),
+      method.trainable)
+  if frozen:
+    start = sharding.flatten(_start(config, method, tokenizer, mesh, key))
+    frozen = {path: start[path] for path in sharding.flatten(frozen)}
+    frozen = sharding.unflatten(frozen)
+  with checkpoint.Checkpoints(directory, read_only=True) as checkpoints:
+    step = checkpoints.latest_step()
+    if step is None:
+      raise ValueError(f'no whole checkpoint in {directory}: train there first')
+    found = checkpoints.restore(step, {'trainable': chosen})
+  return optim.merge(found['trainable'], frozen)
+
+
+def _start(config, method, tokenizer, mesh, key):
+  """What a run began with: another run's result, merged, or its own weights."""
+  if config.init_from:
+    first = _read_config(pathlib.Path(config.init_from))
+    return unite.merged(
+        first, trained(first, tokenizer, config.init_from, mesh))
+  if method.load is not None:
+    return method.load(key, mesh)
+  places = sharding.shardings(mesh, jax.eval_shape(method.init, key))
+  return jax.jit(method.init, out_shardings=places)(key)

@@ -1,0 +1,188 @@
+"""UNITE: one embedder for text, images, videos and mixtures of them.
+
+Source: arXiv 2505.19650 and the authors' code; what differs is named in
+losses.modal_contrastive, data.inputs and data.qwen2_vl.
+"""
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxret import losses, sharding
+from jaxret.data import inputs as inputs_lib
+from jaxret.data import pair_examples, qwen2_vl
+from jaxret.methods import base
+from jaxret.models import decoder as decoder_lib
+from jaxret.models import lora as lora_lib
+from jaxret.models import qwen2_vl as model_lib
+from jaxret.models import qwen2_vl_files as files
+from jaxret.models import qwen2_vl_vision as vision_lib
+
+VISION_SIZES = ('width', 'layers', 'heads', 'mlp_width')
+DECODER_SIZES = ('width', 'mlp_width', 'layers', 'heads', 'kv_heads',
+                 'head_width', 'rope_theta', 'rope_sections', 'norm_eps',
+                 'tie_embeddings')
+
+
+def model_config(config, tokenizer):
+  """The Qwen2VlConfig of a config; a checkpoint's own sizes come first."""
+  m, lora = config.model, config.model.lora
+  shared = {'dtype': m.dtype, 'param_dtype': m.param_dtype, 'remat': m.remat}
+  factors = {'lora_scale': lora.alpha / lora.rank if lora.rank else 1.0,
+             'lora_dropout': lora.dropout}
+  if m.pretrained:
+    return files.read_config(
+        m.pretrained, m.position_mode, **shared, **factors).config
+  sizes = {name: m[name] for name in DECODER_SIZES}
+  sizes['rope_sections'] = tuple(sizes['rope_sections'])
+  decoder = decoder_lib.DecoderConfig(
+      vocab_size=m.vocab_size or tokenizer.vocab_size, **sizes, **shared,
+      **factors)
+  vision = vision_lib.VisionConfig(
+      out_width=m.width, **shared,
+      **{name: config.vision[name] for name in VISION_SIZES})
+  return model_lib.Qwen2VlConfig(decoder, vision, m.position_mode)
+
+
+def resolution(config):
+  """The qwen2_vl.Resolution of a config's `media` section."""
+  return qwen2_vl.Resolution(**{
+      name: tuple(value) if isinstance(value, (tuple, list)) else value
+      for name, value in config.media.items()})
+
+
+def reader(config, tokenizer):
+  """What turns Items into tokens and patches, as `config` has them."""
+  return inputs_lib.Reader(
+      tokenizer, resolution(config), config.data.max_tokens)
+
+
+def method(config, tokenizer):
+  """The Method of `config`; `tokenizer` as data.text.load_tokenizer returns."""
+  model, lora = model_config(config, tokenizer), config.model.lora
+  init_all = functools.partial(init, model, lora.targets, lora.rank)
+  load = None
+  if config.model.pretrained:
+    load = functools.partial(_load, init_all, model, config.model.pretrained)
+  contrast = functools.partial(embedding_loss, config.loss)
+  return base.Method(
+      name='unite', init=init_all, load=load,
+      loss=functools.partial(loss, model, contrast),
+      examples=functools.partial(examples, config, model, tokenizer),
+      trainable=tuple(config.model.trainable),
+      train_flops=functools.partial(train_flops, model, bool(lora.rank)),
+      tokens=tokens, embed=functools.partial(embed_pairs, model),
+      embedding_loss=contrast)
+
+
+def init(model, targets, rank, key):
+  """Random parameters: the whole model, and LoRA factors if rank > 0."""
+  base_key, lora_key = jax.random.split(key)
+  params = model_lib.init(model, base_key)
+  if rank:
+    params['lora'] = lora_lib.init(lora_key, params['params'], targets, rank)
+  return params
+
+
+def merged(config, params):
+  """{'params': ...} with what LoRA trained folded in: where stage 2 starts."""
+  if 'lora' not in params:
+    return params
+  factors = config.model.lora
+  return {'params': jax.jit(functools.partial(
+      lora_lib.merge, scale=factors.alpha / factors.rank))(
+          params['params'], params['lora'])}
+
+
+def examples(config, model, tokenizer, pairs, shapes=None):
+  """pair_examples.PairExamples of training pairs.
+
+  pairs: sequence of things with query, candidate, target_modality, negative.
+  """
+  return pair_examples.PairExamples(
+      reader(config, tokenizer), pairs, model.position_mode == 'mrope', shapes)
+
+
+def embed(model, params, batch, key=None):
+  """Unit vectors float32 [B, D] of a batch as data.inputs.pad gives it.
+
+  Without a key there is no dropout.
+  """
+  rngs = None if key is None else {'dropout': key}
+  return model.module().apply(params, batch, rngs=rngs)
+
+
+def embed_pairs(model, params, constants, batch, key):
+  """{'query', 'candidate'[, 'negative']: [B, D]}; see base.Method."""
+  del constants
+  embeddings = {}
+  for number, side in enumerate(pair_examples.SIDES):
+    rows = _side(batch, side)
+    if rows:
+      own = None if key is None else jax.random.fold_in(key, number)
+      embeddings[side] = embed(model, params, rows, own)
+  return embeddings
+
+
+def embedding_loss(settings, embeddings, batch):
+  """MAMCL of embeddings [B, D] of the whole batch; see base.Method.
+
+  settings: temperature, dual, modality_mask, multi_positive, released; see
+  losses.modal_contrastive.
+  """
+  query, candidate = embeddings['query'], embeddings['candidate']
+  value = losses.modal_contrastive(
+      query, candidate, settings.temperature,
+      batch['modality'] if settings.modality_mask else None,
+      embeddings.get('negative'),
+      batch['positive'] if settings.multi_positive else None,
+      settings.dual, settings.released)
+  best = jnp.argmax(query @ candidate.T, 1)
+  right = batch['positive'][best] == batch['positive']
+  return value, {'accuracy': jnp.mean(right.astype(jnp.float32))}
+
+
+def loss(model, contrast, params, constants, batch, key):
+  """The same in one pass; see base.Method."""
+  return contrast(embed_pairs(model, params, constants, batch, key), batch)
+
+
+def _side(batch, side):
+  return {name.removeprefix(f'{side}_'): array for name, array in batch.items()
+          if name.startswith(f'{side}_')}
+
+
+def tokens(batch):
+  """Tokens that the decoder reads in one batch, padding aside."""
+  return int(sum(batch[f'{side}_length'].sum()
+                 for side in pair_examples.SIDES if f'{side}_length' in batch))
+
+
+def train_flops(model, frozen_base, batch):
+  """Minimal model FLOPs of a step; padding does not count.
+
+  A frozen base needs no weight gradients, and its tower no backward pass.
+  """
+  seen, read = 0.0, 0.0
+  for side in pair_examples.SIDES:
+    rows = _side(batch, side)
+    for length in rows.get('length', ()):
+      read += (length * decoder_lib.flops_per_token(model.decoder)
+               + decoder_lib.attention_flops(model.decoder, int(length)))
+    for segments in rows.get('segments', ()):
+      sizes = np.bincount(segments.ravel())[1:]
+      seen += sum(n * vision_lib.flops_per_patch(model.vision, n)
+                  for n in sizes)
+  return seen + 2 * read if frozen_base else 3 * (seen + read)
+
+
+def _load(init_all, model, directory, key, mesh):
+  """Pretrained parameters on the mesh, LoRA factors at random."""
+  params = files.load(directory, model, mesh)
+  abstract = jax.eval_shape(init_all, key)
+  if 'lora' in abstract:
+    places = sharding.shardings(mesh, abstract)['lora']
+    params['lora'] = jax.jit(
+        lambda key: init_all(key)['lora'], out_shardings=places)(key)
+  return params

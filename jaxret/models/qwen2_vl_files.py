@@ -1,0 +1,137 @@
+"""Qwen2-VL and UNITE directories: config.json and weights, both checked."""
+import json
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxret import sharding
+from jaxret.models import decoder as decoder_lib
+from jaxret.models import names, pretrained, qwen2_vl
+from jaxret.models import qwen2_vl_vision as vision_lib
+
+MODEL_TYPES = ('qwen2_vl', 'qwen2_vl_text')
+# (key of the text part, the value that we implement, what it means)
+SUPPORTED = (
+    ('hidden_act', 'silu', 'the activation of the decoder'),
+    ('use_sliding_window', False, 'sliding-window attention'),
+)
+VISION_SUPPORTED = (
+    ('hidden_act', 'quick_gelu', 'the activation of the tower'),
+    ('in_channels', 3, 'the channels of an image'),
+)
+
+
+class Found(NamedTuple):
+  """What config.json says: our sizes, and the ids of the control tokens.
+
+  special: {'image', 'video', 'vision_start', 'vision_end'} -> id.
+  """
+  config: qwen2_vl.Qwen2VlConfig
+  special: dict[str, int]
+
+
+def read_config(name, position_mode='sequential', **numerics):
+  """Reads config.json of a directory or hub model.
+
+  Both layouts are read: flat, as published (the text sizes at the top), and
+  with a `text_config`, as newer versions of transformers write it.
+
+  Args:
+    name: the directory or hub name.
+    position_mode: see Qwen2VlConfig; config.json does not say it.
+    **numerics: dtype, param_dtype, remat of both parts; lora_scale,
+      lora_dropout of the decoder.
+
+  Raises:
+    ValueError: if a field is missing, or asks for what is not implemented.
+  """
+  path = pretrained.find_model(name) / 'config.json'
+  if not path.exists():
+    raise ValueError(f'{path}: no such file; want the directory of a model')
+  whole = json.loads(path.read_text())
+  text = {**whole, **whole.get('text_config', {})}
+  vision = whole.get('vision_config', {})
+  if whole.get('model_type') not in MODEL_TYPES:
+    raise ValueError(f'{path}: got model_type {whole.get("model_type")!r}, '
+                     "want 'qwen2_vl': use a Qwen2-VL or UNITE model")
+  for part, table in ((text, SUPPORTED), (vision, VISION_SUPPORTED)):
+    _check_supported(path, part, table)
+  shared = {name: value for name, value in numerics.items()
+            if not name.startswith('lora')}
+  try:
+    tied = whole.get('tie_word_embeddings', text.get('tie_word_embeddings'))
+    decoder = _decoder(text, bool(tied), numerics)
+    tower = _tower(vision, decoder.width, shared)
+    special = {kind: whole.get(f'{kind}_token_id', text.get(f'{kind}_token_id'))
+               for kind in ('image', 'video', 'vision_start', 'vision_end')}
+  except KeyError as error:
+    raise ValueError(f'{path}: no field {error}; want the config.json of a '
+                     'Qwen2-VL model') from error
+  return Found(qwen2_vl.Qwen2VlConfig(decoder, tower, position_mode), special)
+
+
+def _check_supported(path, part, table):
+  for key, want, meaning in table:
+    if part.get(key, want) != want:
+      raise ValueError(f'{path}: got {key} = {part[key]!r} ({meaning}), want '
+                       f'{want!r}, the only one implemented: use another model')
+
+
+def _decoder(text, tied, numerics):
+  heads, width = text['num_attention_heads'], text['hidden_size']
+  rope = text.get('rope_parameters') or text.get('rope_scaling') or {}
+  return decoder_lib.DecoderConfig(
+      vocab_size=text['vocab_size'], width=width,
+      mlp_width=text['intermediate_size'], layers=text['num_hidden_layers'],
+      heads=heads, kv_heads=text['num_key_value_heads'],
+      head_width=text.get('head_dim') or width // heads,
+      rope_theta=float(rope.get('rope_theta') or text['rope_theta']),
+      rope_sections=tuple(rope['mrope_section']),
+      norm_eps=text['rms_norm_eps'], tie_embeddings=tied, **numerics)
+
+
+def _tower(vision, decoder_width, numerics):
+  width = vision['embed_dim']
+  return vision_lib.VisionConfig(
+      out_width=vision.get('hidden_size', decoder_width), width=width,
+      layers=vision['depth'], heads=vision['num_heads'],
+      mlp_width=int(width * vision['mlp_ratio']),
+      patch_px=vision['patch_size'], merge=vision['spatial_merge_size'],
+      temporal_patch=vision['temporal_patch_size'], **numerics)
+
+
+def load(name, config, mesh):
+  """The weights of a directory or hub model, on the mesh: {'params': ...}.
+
+  Keys of either naming are known, in one file or several. Raises ValueError
+  for tensors that are left over, missing, of another shape, or not finite.
+  """
+  checkpoint = pretrained.open_checkpoint(name)
+  tensors = {names.plain(key): tensor
+             for key, tensor in checkpoint.tensors.items()}
+  if len(tensors) != len(checkpoint.tensors):
+    raise ValueError(f'{checkpoint.source}: some tensors are there twice, by '
+                     'the older and the newer name; want one of each')
+  abstract = jax.eval_shape(
+      lambda key: qwen2_vl.init(config, key), jax.random.key(0))
+  places = sharding.shardings(mesh, abstract)
+  params, _ = pretrained.load(
+      checkpoint._replace(tensors=tensors), names.QWEN2_VL,
+      abstract['params'], places['params'])
+  params = {'params': params}
+  check_finite(params, checkpoint.source)
+  return params
+
+
+def check_finite(params, source):
+  """Raises ValueError naming the parameters that hold NaN or infinity."""
+  finite = jax.jit(lambda tree: jax.tree.map(
+      lambda leaf: jnp.all(jnp.isfinite(leaf)), tree))(params)
+  flat = sharding.flatten(sharding.to_host(finite))
+  bad = sorted(path for path, fine in flat.items() if not fine)
+  if bad:
+    more = f' and {len(bad) - 3} more' if len(bad) > 3 else ''
+    raise ValueError(
+        f'{source}: NaN or infinity in {", ".join(bad[:3])}{more}; the file is '
+        'damaged or training diverged: take another')
