@@ -6,6 +6,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 ARGS ?=
 PYTEST_ARGS ?=
+# Compiling takes most of the time, one core each.
+WORKERS ?= -n logical --maxprocesses=4 --dist=loadfile
 
 # The stamps say which installation was done last for this setup.cfg.
 INSTALLED := $(VENV)/installed.stamp
@@ -26,7 +28,7 @@ run: $(INSTALLED)
 	$(RUN) -m jaxret.main --config=configs/blim.py $(ARGS)
 
 test: $(TEST_INSTALLED)
-	$(RUN) -m pytest -q $(PYTEST_ARGS)
+	$(RUN) -m pytest -q $(WORKERS) $(PYTEST_ARGS)
 
 lint: $(TEST_INSTALLED)
 	$(RUN) -m ruff check .
