@@ -3,6 +3,7 @@
 Source: VideoChat-Flash (arXiv 2501.00574) and BLiM (arXiv 2507.23284).
 """
 import dataclasses
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -151,3 +152,59 @@ def train_tokens(vlm, batch):
   rows = len(batch['labels'])
   return int(rows * (batch['visual_prefix_length'][0] + vlm.clips)
              + batch['label_length'].sum() + batch['text_prefix_length'].sum())
+
+
+class ScoringJob(NamedTuple):
+  """videos x texts to score; the other fields are tokens of one sequence.
+
+  visual_prefix, text_prefix: the two prefixes (of a mean caption, the latter);
+  labels: scored tokens of a mean caption; prior_prefix: what the video prior
+  sees. lengths: distinct lengths of the text prefixes.
+  """
+  videos: int
+  texts: int
+  visual_prefix: int
+  text_prefix: int
+  labels: int
+  prior_prefix: int
+  lengths: int
+
+
+def text_scoring_flops(vlm, job):
+  """Minimal FLOPs of log P(text | video) of all pairs, and of all priors.
+
+  Each video's prefix once, then each caption's tokens but the last per pair;
+  the first token is predicted by the prefix.
+  """
+  c = vlm.decoder
+  without_video = job.visual_prefix - vlm.clips * vlm.tokens_per_clip
+  caption = (_flops(c, job.visual_prefix, job.labels - 1)
+             + (job.labels - 1) * decoder_lib.head_flops(c))
+  prior = (_flops(c, without_video, job.labels - 1)
+           + (job.labels - 1) * decoder_lib.head_flops(c))
+  prefixes = job.videos * (
+      _flops(c, 0, job.visual_prefix) + decoder_lib.head_flops(c))
+  once = _flops(c, 0, without_video) + decoder_lib.head_flops(c)
+  return prefixes + job.videos * job.texts * caption + once + job.texts * prior
+
+
+def video_scoring_flops(vlm, job):
+  """The same of log P(video | text): all clips but the last are inputs."""
+  c, clips = vlm.decoder, vlm.clips
+  # Hidden state to clip query, and its product with that clip of all videos.
+  query = 2 * vlm.visual_width * (c.width + job.videos)
+  def rows(texts, prefix):
+    per_pair = _flops(c, prefix, clips - 1) + (clips - 1) * query
+    return texts * (query + job.videos * per_pair)
+  prefixes = job.texts * _flops(c, 0, job.text_prefix)
+  prior = _flops(c, 0, job.prior_prefix) + job.lengths * _flops(
+      c, job.prior_prefix, 1)
+  return (prefixes + rows(job.texts, job.text_prefix)
+          + prior + rows(job.lengths, job.prior_prefix))
+
+
+def _flops(c, prefix, tokens):
+  """Of `tokens` that follow a stored prefix and each other."""
+  return (tokens * decoder_lib.flops_per_token(c)
+          + decoder_lib.attention_flops(c, prefix + tokens)
+          - decoder_lib.attention_flops(c, prefix))

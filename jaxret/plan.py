@@ -1,0 +1,326 @@
+"""Rehearses a run on TPU slices that are not at hand: config.task='plan'.
+
+With libtpu installed any machine runs the TPU compiler. The training step and
+the tiles of scoring are compiled at full size for each slice of
+`config.plan.topology`: the real programs, for arrays that are not there. The
+compiler says what a chip must hold; FLOPs and hours are counted.
+"""
+import json
+import math
+import pathlib
+import re
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxret import methods, optim, sharding, slices, train
+from jaxret.checkpoint import write_atomically
+from jaxret.data import text as text_lib
+from jaxret.data import types
+from jaxret.methods import blim
+from jaxret.models import vlm as vlm_lib
+from jaxret.scoring import abstract
+
+
+class Model(NamedTuple):
+  """What is planned for: the method, its tokens and its abstract parameters."""
+  config: object
+  method: object
+  vlm: vlm_lib.VlmConfig
+  prompts: text_lib.BlimPrompts
+  params: dict
+
+
+def plan(config, workdir):
+  """Prints a table per slice and writes it to plan.json; returns its content.
+
+  Raises ValueError for a slice that the compiler does not know, a config that
+  says too little to be planned, or where libtpu is not installed.
+  """
+  parts = slices.open_all(config.plan)
+  model = build(config)
+  job = count_job(model)
+  found = [rehearse(model, part, job) for part in parts]
+  result = {'config': config.to_dict(), 'job': job, 'slices': found}
+  print(format_memory(found))
+  print(format_job(found, config.plan.utilization))
+  workdir = pathlib.Path(workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
+  write_atomically(workdir / 'plan.json', json.dumps(result, indent=2) + '\n')
+  return result
+
+
+def build(config):
+  """The Model of a config at the sizes written in it: nothing is read."""
+  if config.method != 'blim':
+    raise ValueError(f"task 'plan' got method {config.method!r}, wanted 'blim':"
+                     ' it plans likelihood scoring')
+  config = config.copy_and_resolve_references().unlock()
+  config.model.pretrained = ''
+  if not config.model.vocab_size:
+    raise ValueError('model.vocab_size is 0, from the tokenizer: task '
+                     "'plan' reads none, set it")
+  tokenizer = word_tokenizer(config.model.vocab_size)
+  vlm = blim.model_config(config, tokenizer)
+  method = methods.get(config.method).method(config, tokenizer)
+  return Model(config, method, vlm, blim.prompts(config, vlm, tokenizer),
+               jax.eval_shape(method.init, jax.random.key(0)))
+
+
+def word_tokenizer(vocab_size):
+  """One token per word, mark and line; Qwen2 cuts the prompts into as many."""
+  def encode(text):
+    return [0] * len(re.findall(r'<\|\w+\|>|\w+|[^\w\s]\n?|\n', text))
+  return text_lib.Tokenizer(encode, lambda ids: '', 0, 0, vocab_size)
+
+
+def caption(tokens):
+  return types.Item('caption', text=' '.join(['a'] * tokens))
+
+
+def example_of(model, tokens):
+  """(example, constants) of the training set, for a caption of that length."""
+  vlm = model.vlm
+  split = types.Split('plan', 'train', (types.Item('video'),),
+                      (caption(tokens),), np.zeros(1, np.int32))
+  features = np.zeros(
+      (1, vlm.clips, vlm.tokens_per_clip, vlm.visual_width), np.float16)
+  examples = model.method.examples(split, features)
+  return examples[0], examples.constants
+
+
+def split_sizes(config):
+  """{split: (videos, texts)} of what is trained on and scored."""
+  p = config.plan
+  if config.data.name == 'shapes':
+    return {name: (size, size) for name, size in config.data.sizes.items()}
+  share = config.data.validation_fraction
+  return {'train': (p.train_videos, p.train_texts),
+          'validation': (round(share * p.train_videos),
+                         round(share * p.train_texts)),
+          'test': (p.videos, p.texts)}
+
+
+def count_job(model):
+  """Minimal FLOPs of {'training': ..., 'scoring': ...}."""
+  config, vlm, prompts = model.config, model.vlm, model.prompts
+  sizes = split_sizes(config)
+  mean = config.plan.caption_tokens
+  count = {}
+  if not config.eval.zero_shot:
+    example, _ = example_of(model, mean)
+    batch = {name: np.asarray(value)[None] for name, value in example.items()}
+    texts = sizes['train'][1]
+    updates = config.train.steps * config.train.batch_size
+    count['training'] = model.method.train_flops(batch) * (
+        updates or texts * config.train.epochs)
+  count['scoring'] = 0.0
+  for name in config.eval.splits:
+    videos, texts = sizes[name]
+    job = vlm_lib.ScoringJob(
+        videos, texts, len(prompts.vtg_prefix),
+        len(prompts.tvg_prefix(caption(mean).text)),
+        len(prompts.vtg_suffix(caption(mean).text)),
+        prompts.prior_prefix_length,
+        min(texts, config.plan.longest_caption_tokens))
+    count['scoring'] += vlm_lib.text_scoring_flops(vlm, job)
+    if not config.eval.zero_shot:
+      count['scoring'] += vlm_lib.video_scoring_flops(vlm, job)
+  return count
+
+
+def rehearse(model, part, job):
+  """What plan.json says of one slice."""
+  mesh, accumulation = layout(model.config, part)
+  found = {
+      'slice': part.name, 'chips': len(part.devices),
+      'hbm_gib': part.chip.hbm_gib, 'mesh': dict(mesh.shape),
+      'accumulation_steps': accumulation, 'programs': {}, 'jobs': {}}
+  if not model.config.eval.zero_shot:
+    found['programs'] |= rehearse_training(model, part, mesh, accumulation)
+  found['programs'] |= rehearse_scoring(model, part, mesh)
+  speed = (len(part.devices) * part.chip.peak_flops_per_s
+           * model.config.plan.utilization)
+  for name, flops in job.items():
+    hours = flops / speed / 3600
+    found['jobs'][name] = {'flops': flops, 'hours': hours,
+                           'dollars': hours * len(part.devices) * part.price}
+  return found
+
+
+def layout(config, part):
+  """(mesh, accumulation steps): the config's, as far as its batch allows.
+
+  Where the batch has fewer rows than `data` and `fsdp` have chips, `tensor`
+  takes the rest; micro-batches are made larger until they fill the chips.
+  """
+  size, mesh = config.train.batch_size, None
+  shape = config.mesh.to_dict()
+  if config.eval.zero_shot:
+    return sharding.make_mesh(shape, part.devices), 1
+  while mesh is None or size % sharding.batch_shards(mesh):
+    if mesh is not None:
+      shape['tensor'] *= 2
+    mesh = sharding.make_mesh(shape, part.devices)
+  rows = size // sharding.batch_shards(mesh)
+  accumulation = max(
+      steps for steps in range(1, config.train.accumulation_steps + 1)
+      if rows % steps == 0)
+  return mesh, accumulation
+
+
+def rehearse_training(model, part, mesh, accumulation):
+  """{'training step': ...}, with the largest micro-batch that fits."""
+  size, shards = model.config.train.batch_size, sharding.batch_shards(mesh)
+  def use_of(rows):
+    return slices.compile_for(
+        part, lower_training(model, mesh, accumulation, rows),
+        f'training step, {rows} rows per chip')[1]
+  rows = size // accumulation // shards
+  largest, use = slices.find_largest(use_of, rows, size // shards, part)
+  _, state, frozen = training_state(model, mesh)
+  return {'training step': describe(
+      use, frozen, state, (), size=rows * shards, largest=largest * shards)}
+
+
+def training_state(model, mesh):
+  """(optimizer, abstract State, abstract frozen parameters)."""
+  config = model.config
+  trainable, frozen = optim.partition(
+      sharding.abstract(mesh, model.params), model.method.trainable)
+  # How many steps there are changes a constant in the program, no shape.
+  optimizer = optim.make_optimizer(config.optim, optim.schedule(
+      config.optim, config.train.epochs, 100))
+  return optimizer, train.abstract_state(optimizer, trainable, mesh), frozen
+
+
+def lower_training(model, mesh, accumulation, rows):
+  """The training step with `rows` of a micro-batch on each chip."""
+  optimizer, state, frozen = training_state(model, mesh)
+  example, constants = example_of(
+      model, model.config.plan.longest_caption_tokens)
+  constants = {name: (value.shape, value.dtype)
+               for name, value in constants.items()}
+  shape, dtype = constants['video_vocabulary']
+  videos = split_sizes(model.config)['train'][0]
+  constants['video_vocabulary'] = (videos, *shape[1:]), dtype
+  size = rows * accumulation * sharding.batch_shards(mesh)
+  batch = {name: jax.ShapeDtypeStruct(
+      (size, *np.shape(value)), np.asarray(value).dtype,
+      sharding=sharding.batch_sharding(mesh))
+      for name, value in example.items()}
+  constants = {name: jax.ShapeDtypeStruct(
+      shape, dtype, sharding=sharding.constant_sharding(mesh, shape))
+      for name, (shape, dtype) in constants.items()}
+  update = train.make_update(model.method, optimizer, mesh, 0, accumulation)
+  return update.lower(state, frozen, constants, batch)
+
+
+def rehearse_scoring(model, part, mesh):
+  """{program: ...} of the prefixes and the tiles in both directions."""
+  shapes = scoring_shapes(model, mesh)
+  common = (blim.likelihood_model(model.vlm),
+            sharding.abstract(mesh, model.params), mesh)
+  found = rehearse_direction(
+      part, 'caption', abstract.visual_prefix, abstract.text_tile, common,
+      shapes, shapes.texts)
+  if not model.config.eval.zero_shot:
+    found |= rehearse_direction(
+        part, 'clip', abstract.text_prefix, abstract.clip_tile, common,
+        shapes, shapes.videos)
+  return found
+
+
+def rehearse_direction(part, name, lower_prefix, lower_tile, common, shapes,
+                       cap):
+  """{program: ...}, with the most columns of a tile that fit, up to `cap`."""
+  lowered = lower_prefix(*common, shapes)
+  compiled, use = slices.compile_for(part, lowered, f'{name} prefixes')
+  weights = common[1]
+  found = {f'{name} prefixes': describe(use, weights, (), (), size=shapes.rows)}
+  if not use.fits:
+    return found
+  prefix = abstract.outputs(lowered, compiled)
+  def use_of(columns):
+    tile = shapes._replace(columns=columns)
+    return slices.compile_for(part, lower_tile(*common, tile, prefix),
+                              f'{name} tile, {columns} columns')[1]
+  columns = min(shapes.columns, cap)
+  largest, use = slices.find_largest(use_of, columns, cap, part)
+  return found | {f'{name} tile': describe(
+      use, weights, (), prefix, size=[shapes.rows, columns],
+      largest=[shapes.rows, largest])}
+
+
+def scoring_shapes(model, mesh):
+  """The tile of the config, at the longest caption."""
+  config, prompts, vlm = model.config, model.prompts, model.vlm
+  shards = sharding.batch_shards(mesh)
+  longest = caption(config.plan.longest_caption_tokens).text
+  videos, texts = split_sizes(config)[config.eval.splits[-1]]
+  return abstract.Shapes(
+      rows=math.ceil(config.eval.rows / shards) * shards,
+      columns=config.eval.columns, visual_prefix=len(prompts.vtg_prefix),
+      text_prefix=len(prompts.tvg_prefix(longest)),
+      labels=len(prompts.vtg_suffix(longest)), videos=videos, texts=texts,
+      features=(vlm.clips, vlm.tokens_per_clip, vlm.visual_width))
+
+
+def chip_bytes(tree):
+  """What one chip holds of a tree of placed shapes."""
+  return sum(math.prod(leaf.sharding.shard_shape(leaf.shape))
+             * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def describe(use, weights, state, caches, **sizes):
+  """One program as plan.json has it, GiB per chip."""
+  parts = {'weights': chip_bytes(weights), 'state': chip_bytes(state),
+           'caches': chip_bytes(caches)}
+  if use.arguments:
+    parts['inputs'] = use.arguments - sum(parts.values())
+  parts['temporaries'] = use.total - sum(parts.values())
+  parts['total'] = use.total
+  gib = {name: round(size / slices.GIB, 3) for name, size in parts.items()}
+  return {'gib': {'inputs': 0.0, **gib}, 'fits': use.fits, **sizes}
+
+
+def format_memory(found):
+  """A table of HBM per chip, in GiB, for people."""
+  columns = ('weights', 'state', 'caches', 'inputs', 'temporaries', 'total')
+  rows = [['slice', 'program', 'size', *columns, 'of', 'fits', 'largest']]
+  for part in found:
+    for name, program in part['programs'].items():
+      rows.append([
+          part['slice'], name, _size(program['size']),
+          *(f'{program["gib"][column]:.2f}' for column in columns),
+          f'{part["hbm_gib"]:g}', 'yes' if program['fits'] else 'NO',
+          _size(program.get('largest', ''))])
+  return 'HBM per chip in GiB\n' + _table(rows)
+
+
+def format_job(found, utilization):
+  """A table of FLOPs, hours and costs, for people."""
+  rows = [['slice', 'chips', 'mesh', 'accumulation', 'job', 'minimal FLOPs',
+           'hours', 'dollars']]
+  for part in found:
+    mesh = ' '.join(f'{axis}={size}' for axis, size in part['mesh'].items())
+    for name, job in part['jobs'].items():
+      rows.append([
+          part['slice'], str(part['chips']), mesh,
+          str(part['accumulation_steps']), name, f'{job["flops"]:.2e}',
+          f'{job["hours"]:.2f}',
+          f'{job["dollars"]:.0f}' if job['dollars'] else '-'])
+  return f'At {utilization:.0%} of peak\n' + _table(rows)
+
+
+def _size(size):
+  return ' x '.join(map(str, size)) if isinstance(size, list) else str(size)
+
+
+def _table(rows):
+  widths = [max(map(len, column)) for column in zip(*rows)]
+  rows.insert(1, ['-' * width for width in widths])
+  return '\n'.join('| ' + ' | '.join(
+      cell.ljust(width) for cell, width in zip(row, widths)) + ' |'
+      for row in rows) + '\n'

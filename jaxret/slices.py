@@ -1,0 +1,127 @@
+"""TPU slices that are not at hand, compiled for with libtpu alone."""
+import importlib.util
+import os
+import re
+import time
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from absl import logging
+
+GIB = 2 ** 30
+
+
+class Chip(NamedTuple):
+  """HBM, and the peak in bfloat16, as the vendor states them."""
+  hbm_gib: float
+  peak_flops_per_s: float
+
+
+CHIPS = {'v5e': Chip(16, 197e12), 'v5p': Chip(95, 459e12),
+         'v6e': Chip(32, 918e12)}
+
+
+class Slice(NamedTuple):
+  """A TPU slice to compile for; price: dollars for a chip for an hour."""
+  name: str
+  chip: Chip
+  devices: tuple
+  price: float
+
+
+class Use(NamedTuple):
+  """Bytes per chip. total: of all that lives while the program runs."""
+  arguments: int
+  total: int
+  fits: bool
+
+
+def open_all(config):
+  """The Slices that a `plan` section names."""
+  names = [name for name in config.topology.replace(' ', '').split(',') if name]
+  prices = [price for price in config.chips_per_hour_price.split(',') if price]
+  if not names or len(prices) not in (0, 1, len(names)):
+    raise ValueError(
+        f'plan.topology names {len(names)} slices, plan.chips_per_hour_price '
+        f'{len(prices)} prices: give at least one slice, and one price for all '
+        'or one for each')
+  try:
+    prices = [float(price) for price in prices or [0]]
+  except ValueError:
+    raise ValueError(f'plan.chips_per_hour_price {prices} holds what is no '
+                     'number: write 1.2 or 1.2,4.2') from None
+  if len(prices) == 1:
+    prices *= len(names)
+  return [open_one(name, price) for name, price in zip(names, prices)]
+
+
+def open_one(name, price=0.0):
+  """A Slice by a name such as v5e:4x4."""
+  kind = name.partition(':')[0]
+  if kind not in CHIPS:
+    raise ValueError(f'plan.topology names {name!r}: its kind is one of '
+                     f'{", ".join(CHIPS)}, as in v5e:4x4')
+  if importlib.util.find_spec('libtpu') is None:
+    raise ValueError("task 'plan' needs the TPU compiler, libtpu: install the "
+                     "extra `tpu`, pip install -e '.[tpu]'")
+  # No TPU is looked for: the compiler is all that is wanted.
+  os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
+  from jax.experimental import topologies
+  try:
+    topology = topologies.get_topology_desc(
+        platform='tpu', topology_name=name)
+  except (RuntimeError, ValueError) as error:
+    raise ValueError(f'plan.topology {name!r} is no slice that libtpu knows: '
+                     f'{error}') from None
+  return Slice(name, CHIPS[kind], tuple(topology.devices), price)
+
+
+def compile_for(part, lowered, name):
+  """(compiled or None, Use) of a program on a slice."""
+  start = time.perf_counter()
+  budget = part.chip.hbm_gib * GIB
+  try:
+    compiled = lowered.compile()
+    memory = compiled.memory_analysis()
+    arguments = memory.argument_size_in_bytes
+    total = (arguments + memory.output_size_in_bytes
+             - memory.alias_size_in_bytes + memory.temp_size_in_bytes
+             + memory.generated_code_size_in_bytes)
+    use = Use(arguments, total, total <= budget)
+  except jax.errors.JaxRuntimeError as error:
+    compiled, use = None, Use(0, too_much(error), False)
+  logging.info('%s, %s: %.1f of %g GiB, compiled in %.0f s', part.name, name,
+               use.total / GIB, part.chip.hbm_gib,
+               time.perf_counter() - start)
+  return compiled, use
+
+
+def too_much(error):
+  """The bytes that a program wants that the compiler refuses to fit."""
+  found = re.search(r'Used ([\d.]+)([KMGT]) of [\d.]+[KMGT] hbm', str(error))
+  if not found:
+    raise error
+  return int(float(found[1]) * 1024 ** ('KMGT'.index(found[2]) + 1))
+
+
+def find_largest(use_of, size, cap, part):
+  """(the largest size up to `cap` that fits, the Use of `size`).
+
+  Two compilations give a line, a third confirms where it meets the memory; a
+  fourth is taken where the third does not fit.
+  """
+  uses = {size: use_of(size)}
+  other = min(2 * size, cap) if uses[size].fits else max(size // 2, 1)
+  if other != size:
+    uses[other] = use_of(other)
+    slope = (uses[other].total - uses[size].total) / (other - size)
+    room = 0.97 * part.chip.hbm_gib * GIB - uses[size].total
+    guess = int(np.clip(size + room / max(slope, 1.0), 1, cap))
+    for share in (1.0, 0.85):
+      guess = max(int(share * guess), 1)
+      if guess not in uses:
+        uses[guess] = use_of(guess)
+      if uses[guess].fits:
+        break
+  return max((n for n, use in uses.items() if use.fits), default=0), uses[size]
