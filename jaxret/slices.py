@@ -65,8 +65,10 @@ def open_one(name, price=0.0):
   if importlib.util.find_spec('libtpu') is None:
     raise ValueError("task 'plan' needs the TPU compiler, libtpu: install the "
                      "extra `tpu`, pip install -e '.[tpu]'")
-  # No TPU is looked for: the compiler is all that is wanted.
+  # No TPU is looked for, nor kept from other processes: the compiler is all
+  # that is wanted.
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
+  os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', 'true')
   from jax.experimental import topologies
   try:
     topology = topologies.get_topology_desc(
