@@ -16,6 +16,9 @@ def plan():
       # Slices to compile for, comma-separated; dollars for one chip for an
       # hour, one price for all or one each, empty = no costs.
       'topology': 'v5e:2x2', 'chips_per_hour_price': '',
+      # Compile with less optimization than a run: several times faster, and
+      # what it finds needs more memory rather than less.
+      'quick': True,
       # The share of a chip's peak that is reached, in minimal model FLOPs.
       'utilization': 0.4,
       # Ignored for shapes, which says its sizes in `data`.

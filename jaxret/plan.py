@@ -5,8 +5,12 @@ the tiles of scoring are compiled at full size for each slice of
 `config.plan.topology`: the real programs, for arrays that are not there. The
 compiler says what a chip must hold; FLOPs and hours are counted.
 """
+import concurrent.futures
+import functools
 import json
 import math
+import operator
+import os
 import pathlib
 import re
 from typing import NamedTuple
@@ -41,7 +45,7 @@ def plan(config, workdir):
   parts = slices.open_all(config.plan)
   model = build(config)
   job = count_job(model)
-  found = [rehearse(model, part, job) for part in parts]
+  found = rehearse(model, parts, job)
   result = {'config': config.to_dict(), 'job': job, 'slices': found}
   print(format_memory(found))
   print(format_job(found, config.plan.utilization))
@@ -130,23 +134,33 @@ def count_job(model):
   return count
 
 
-def rehearse(model, part, job):
-  """What plan.json says of one slice."""
-  mesh, accumulation = layout(model.config, part)
-  found = {
+def rehearse(model, parts, job):
+  """What plan.json says of each slice; one compiler per core."""
+  layouts = [layout(model.config, part) for part in parts]
+  works = [rehearse_training, rehearse_captions, rehearse_clips]
+  if model.config.eval.zero_shot:
+    works = [rehearse_captions]
+  cores = len(os.sched_getaffinity(0))
+  with concurrent.futures.ThreadPoolExecutor(cores) as pool:
+    programs = [[pool.submit(work, model, part, *how) for work in works]
+                for part, how in zip(parts, layouts)]
+    programs = [functools.reduce(operator.or_, (p.result() for p in futures))
+                for futures in programs]
+  return [{
       'slice': part.name, 'chips': len(part.devices),
       'hbm_gib': part.chip.hbm_gib, 'mesh': dict(mesh.shape),
-      'accumulation_steps': accumulation, 'programs': {}, 'jobs': {}}
-  if not model.config.eval.zero_shot:
-    found['programs'] |= rehearse_training(model, part, mesh, accumulation)
-  found['programs'] |= rehearse_scoring(model, part, mesh)
-  speed = (len(part.devices) * part.chip.peak_flops_per_s
-           * model.config.plan.utilization)
-  for name, flops in job.items():
-    hours = flops / speed / 3600
-    found['jobs'][name] = {'flops': flops, 'hours': hours,
-                           'dollars': hours * len(part.devices) * part.price}
-  return found
+      'accumulation_steps': accumulation, 'programs': done,
+      'jobs': cost(part, job, model.config.plan.utilization)}
+      for part, (mesh, accumulation), done in zip(parts, layouts, programs)]
+
+
+def cost(part, job, utilization):
+  """{job: its FLOPs, hours and dollars on a slice}."""
+  chips = len(part.devices)
+  speed = chips * part.chip.peak_flops_per_s * utilization
+  return {name: {'flops': flops, 'hours': flops / speed / 3600,
+                 'dollars': flops / speed / 3600 * chips * part.price}
+          for name, flops in job.items()}
 
 
 def layout(config, part):
@@ -217,27 +231,25 @@ def lower_training(model, mesh, accumulation, rows):
   return update.lower(state, frozen, constants, batch)
 
 
-def rehearse_scoring(model, part, mesh):
-  """{program: ...} of the prefixes and the tiles in both directions."""
-  shapes = scoring_shapes(model, mesh)
-  common = (blim.likelihood_model(model.vlm),
-            sharding.abstract(mesh, model.params), mesh)
-  found = rehearse_direction(
-      part, 'caption', abstract.visual_prefix, abstract.text_tile, common,
-      shapes, shapes.texts)
-  if not model.config.eval.zero_shot:
-    found |= rehearse_direction(
-        part, 'clip', abstract.text_prefix, abstract.clip_tile, common,
-        shapes, shapes.videos)
-  return found
+def rehearse_captions(model, part, mesh, _):
+  """{program: ...} of log P(text | video): prefixes and tile."""
+  return rehearse_direction(model, part, mesh, 'caption',
+                            abstract.visual_prefix, abstract.text_tile)
 
 
-def rehearse_direction(part, name, lower_prefix, lower_tile, common, shapes,
-                       cap):
-  """{program: ...}, with the most columns of a tile that fit, up to `cap`."""
+def rehearse_clips(model, part, mesh, _):
+  """{program: ...} of log P(video | text): prefixes and tile."""
+  return rehearse_direction(model, part, mesh, 'clip', abstract.text_prefix,
+                            abstract.clip_tile)
+
+
+def rehearse_direction(model, part, mesh, name, lower_prefix, lower_tile):
+  """{program: ...}, with the most columns of a tile that fit."""
+  shapes, weights = scoring_shapes(model, mesh), sharding.abstract(
+      mesh, model.params)
+  common = blim.likelihood_model(model.vlm), weights, mesh
   lowered = lower_prefix(*common, shapes)
   compiled, use = slices.compile_for(part, lowered, f'{name} prefixes')
-  weights = common[1]
   found = {f'{name} prefixes': describe(use, weights, (), (), size=shapes.rows)}
   if not use.fits:
     return found
@@ -246,6 +258,7 @@ def rehearse_direction(part, name, lower_prefix, lower_tile, common, shapes,
     tile = shapes._replace(columns=columns)
     return slices.compile_for(part, lower_tile(*common, tile, prefix),
                               f'{name} tile, {columns} columns')[1]
+  cap = shapes.texts if name == 'caption' else shapes.videos
   columns = min(shapes.columns, cap)
   largest, use = slices.find_largest(use_of, columns, cap, part)
   return found | {f'{name} tile': describe(

@@ -23,11 +23,16 @@ CHIPS = {'v5e': Chip(16, 197e12), 'v5p': Chip(95, 459e12),
 
 
 class Slice(NamedTuple):
-  """A TPU slice to compile for; price: dollars for a chip for an hour."""
+  """A TPU slice to compile for.
+
+  price: dollars for a chip for an hour. quick: compile at the compiler's lowest
+  level of optimization.
+  """
   name: str
   chip: Chip
   devices: tuple
-  price: float
+  price: float = 0.0
+  quick: bool = True
 
 
 class Use(NamedTuple):
@@ -53,10 +58,11 @@ def open_all(config):
                      'number: write 1.2 or 1.2,4.2') from None
   if len(prices) == 1:
     prices *= len(names)
-  return [open_one(name, price) for name, price in zip(names, prices)]
+  return [open_one(name, price, config.quick)
+          for name, price in zip(names, prices)]
 
 
-def open_one(name, price=0.0):
+def open_one(name, price=0.0, quick=True):
   """A Slice by a name such as v5e:4x4."""
   kind = name.partition(':')[0]
   if kind not in CHIPS:
@@ -76,7 +82,7 @@ def open_one(name, price=0.0):
   except (RuntimeError, ValueError) as error:
     raise ValueError(f'plan.topology {name!r} is no slice that libtpu knows: '
                      f'{error}') from None
-  return Slice(name, CHIPS[kind], tuple(topology.devices), price)
+  return Slice(name, CHIPS[kind], tuple(topology.devices), price, quick)
 
 
 def compile_for(part, lowered, name):
@@ -84,7 +90,8 @@ def compile_for(part, lowered, name):
   start = time.perf_counter()
   budget = part.chip.hbm_gib * GIB
   try:
-    compiled = lowered.compile()
+    compiled = lowered.compile(
+        {'optimization_level': 9} if part.quick else None)  # 9 is O0
     memory = compiled.memory_analysis()
     arguments = memory.argument_size_in_bytes
     total = (arguments + memory.output_size_in_bytes
@@ -110,20 +117,26 @@ def too_much(error):
 def find_largest(use_of, size, cap, part):
   """(the largest size up to `cap` that fits, the Use of `size`).
 
-  Two compilations give a line, a third confirms where it meets the memory; a
-  fourth is taken where the third does not fit.
+  A second size is tried that fits if memory grows in proportion; the two give
+  a line, and a third, where it meets the memory, confirms it. A fourth is
+  taken where the third does not fit.
   """
-  uses = {size: use_of(size)}
-  other = min(2 * size, cap) if uses[size].fits else max(size // 2, 1)
-  if other != size:
-    uses[other] = use_of(other)
-    slope = (uses[other].total - uses[size].total) / (other - size)
-    room = 0.97 * part.chip.hbm_gib * GIB - uses[size].total
-    guess = int(np.clip(size + room / max(slope, 1.0), 1, cap))
-    for share in (1.0, 0.85):
-      guess = max(int(share * guess), 1)
-      if guess not in uses:
-        uses[guess] = use_of(guess)
-      if uses[guess].fits:
-        break
-  return max((n for n, use in uses.items() if use.fits), default=0), uses[size]
+  budget = 0.97 * part.chip.hbm_gib * GIB
+  uses, first = {}, use_of(size)
+  uses[size] = first
+  other = size // 2
+  if first.fits:
+    other = size * (budget - first.arguments) / (first.total - first.arguments)
+  other = int(np.clip(other, 1, cap))
+  if other == size:
+    return (size if first.fits else 0), first
+  uses[other] = use_of(other)
+  slope = (uses[other].total - first.total) / (other - size)
+  guess = size + (budget - first.total) / max(slope, 1.0)
+  for share in (1.0, 0.85):
+    guess = int(np.clip(share * guess, 1, cap))
+    if guess not in uses:
+      uses[guess] = use_of(guess)
+    if uses[guess].fits:
+      break
+  return max((n for n, use in uses.items() if use.fits), default=0), first

@@ -100,11 +100,11 @@ def test_training_flops_are_of_all_captions_and_epochs():
     (20, 1.0, 0.0, 0), (1, 1.0, 0.02, 9)])
 def test_largest_size_is_compiled_and_no_size_beyond_it(
     base, per_row, curve, want):
-  seen, part = [], slices.Slice('v5e:1', slices.CHIPS['v5e'], (), 0.0)
+  seen, part = [], slices.Slice('v5e:1', slices.CHIPS['v5e'], ())
   def use_of(size):
     seen.append(size)
     total = (base + per_row * size + curve * size ** 2) * slices.GIB
-    return slices.Use(0, total, total <= 16 * slices.GIB)
+    return slices.Use(slices.GIB, total, total <= 16 * slices.GIB)
   largest, use = slices.find_largest(use_of, 4, 64, part)
   assert largest == want and len(seen) == len(set(seen)) <= 4
   assert use == use_of(4)
@@ -113,7 +113,7 @@ def test_largest_size_is_compiled_and_no_size_beyond_it(
 
 def test_small_batch_leaves_chips_to_tensor():
   config = blim_config.get_config('msrvtt')
-  part = slices.Slice('', slices.CHIPS['v5e'], tuple(jax.devices()), 0.0)
+  part = slices.Slice('', slices.CHIPS['v5e'], tuple(jax.devices()))
   for size, steps, shape, fewer in (
       (64, 4, {'data': 1, 'fsdp': 8, 'tensor': 1}, 4),
       (16, 4, {'data': 1, 'fsdp': 8, 'tensor': 1}, 2),
