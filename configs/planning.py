@@ -19,6 +19,9 @@ def plan():
       # Compile with less optimization than a run: several times faster, and
       # what it finds needs more memory rather than less.
       'quick': True,
+      # Also look for the largest micro-batch and tile, in two or three more
+      # compilations each.
+      'largest': True,
       # The share of a chip's peak that is reached, in minimal model FLOPs.
       'utilization': 0.4,
       # Ignored for shapes, which says its sizes in `data`.

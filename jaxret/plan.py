@@ -192,10 +192,12 @@ def rehearse_training(model, part, mesh, accumulation):
         part, lower_training(model, mesh, accumulation, rows),
         f'training step, {rows} rows per chip')[1]
   rows = size // accumulation // shards
-  largest, use = slices.find_largest(use_of, rows, size // shards, part)
+  sizes, use = {'size': rows * shards}, use_of(rows)
+  if model.config.plan.largest:
+    sizes['largest'] = shards * slices.find_largest(
+        use_of, rows, use, size // shards, part)
   _, state, frozen = training_state(model, mesh)
-  return {'training step': describe(
-      use, frozen, state, (), size=rows * shards, largest=largest * shards)}
+  return {'training step': describe(use, frozen, state, (), **sizes)}
 
 
 def training_state(model, mesh):
@@ -258,12 +260,13 @@ def rehearse_direction(model, part, mesh, name, lower_prefix, lower_tile):
     tile = shapes._replace(columns=columns)
     return slices.compile_for(part, lower_tile(*common, tile, prefix),
                               f'{name} tile, {columns} columns')[1]
-  cap = shapes.texts if name == 'caption' else shapes.videos
-  columns = min(shapes.columns, cap)
-  largest, use = slices.find_largest(use_of, columns, cap, part)
-  return found | {f'{name} tile': describe(
-      use, weights, (), prefix, size=[shapes.rows, columns],
-      largest=[shapes.rows, largest])}
+  columns = min(shapes.columns, shapes.texts, shapes.videos)
+  sizes, use = {'size': [shapes.rows, columns]}, use_of(columns)
+  # Both tiles have eval.columns; captions, the longer, say how many fit.
+  if name == 'caption' and model.config.plan.largest:
+    sizes['largest'] = [shapes.rows, slices.find_largest(
+        use_of, columns, use, shapes.texts, part)]
+  return found | {f'{name} tile': describe(use, weights, (), prefix, **sizes)}
 
 
 def scoring_shapes(model, mesh):

@@ -114,29 +114,27 @@ def too_much(error):
   return int(float(found[1]) * 1024 ** ('KMGT'.index(found[2]) + 1))
 
 
-def find_largest(use_of, size, cap, part):
-  """(the largest size up to `cap` that fits, the Use of `size`).
+def find_largest(use_of, size, use, cap, part):
+  """The largest size up to `cap` that fits; `use` is that of `size`.
 
   A second size is tried that fits if memory grows in proportion; the two give
   a line, and a third, where it meets the memory, confirms it. A fourth is
   taken where the third does not fit.
   """
   budget = 0.97 * part.chip.hbm_gib * GIB
-  uses, first = {}, use_of(size)
-  uses[size] = first
-  other = size // 2
-  if first.fits:
-    other = size * (budget - first.arguments) / (first.total - first.arguments)
+  uses, other = {size: use}, size // 2
+  if use.fits:
+    other = size * (budget - use.arguments) / (use.total - use.arguments)
   other = int(np.clip(other, 1, cap))
   if other == size:
-    return (size if first.fits else 0), first
+    return size if use.fits else 0
   uses[other] = use_of(other)
-  slope = (uses[other].total - first.total) / (other - size)
-  guess = size + (budget - first.total) / max(slope, 1.0)
+  slope = (uses[other].total - use.total) / (other - size)
+  guess = size + (budget - use.total) / max(slope, 1.0)
   for share in (1.0, 0.85):
     guess = int(np.clip(share * guess, 1, cap))
     if guess not in uses:
       uses[guess] = use_of(guess)
     if uses[guess].fits:
       break
-  return max((n for n, use in uses.items() if use.fits), default=0), first
+  return max((n for n, use in uses.items() if use.fits), default=0)
