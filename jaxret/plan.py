@@ -187,16 +187,17 @@ def layout(config, part):
 def rehearse_training(model, part, mesh, accumulation):
   """{'training step': ...}, with the largest micro-batch that fits."""
   size, shards = model.config.train.batch_size, sharding.batch_shards(mesh)
+  _, state, frozen = training_state(model, mesh)
+  held = frozen, state
   def use_of(rows):
     return slices.compile_for(
         part, lower_training(model, mesh, accumulation, rows),
-        f'training step, {rows} rows per chip')[1]
+        f'training step, {rows} rows per chip', held)[1]
   rows = size // accumulation // shards
   sizes, use = {'size': rows * shards}, use_of(rows)
   if model.config.plan.largest:
     sizes['largest'] = shards * slices.find_largest(
         use_of, rows, use, size // shards, part)
-  _, state, frozen = training_state(model, mesh)
   return {'training step': describe(use, frozen, state, (), **sizes)}
 
 
@@ -251,7 +252,8 @@ def rehearse_direction(model, part, mesh, name, lower_prefix, lower_tile):
       mesh, model.params)
   common = blim.likelihood_model(model.vlm), weights, mesh
   lowered = lower_prefix(*common, shapes)
-  compiled, use = slices.compile_for(part, lowered, f'{name} prefixes')
+  compiled, use = slices.compile_for(
+      part, lowered, f'{name} prefixes', weights)
   found = {f'{name} prefixes': describe(use, weights, (), (), size=shapes.rows)}
   if not use.fits:
     return found
@@ -259,7 +261,8 @@ def rehearse_direction(model, part, mesh, name, lower_prefix, lower_tile):
   def use_of(columns):
     tile = shapes._replace(columns=columns)
     return slices.compile_for(part, lower_tile(*common, tile, prefix),
-                              f'{name} tile, {columns} columns')[1]
+                              f'{name} tile, {columns} columns',
+                              (weights, prefix))[1]
   columns = min(shapes.columns, shapes.texts, shapes.videos)
   sizes, use = {'size': [shapes.rows, columns]}, use_of(columns)
   # Both tiles have eval.columns; captions, the longer, say how many fit.
@@ -283,16 +286,10 @@ def scoring_shapes(model, mesh):
       features=(vlm.clips, vlm.tokens_per_clip, vlm.visual_width))
 
 
-def chip_bytes(tree):
-  """What one chip holds of a tree of placed shapes."""
-  return sum(math.prod(leaf.sharding.shard_shape(leaf.shape))
-             * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
 def describe(use, weights, state, caches, **sizes):
   """One program as plan.json has it, GiB per chip."""
-  parts = {'weights': chip_bytes(weights), 'state': chip_bytes(state),
-           'caches': chip_bytes(caches)}
+  parts = {'weights': slices.chip_bytes(weights), 'state': slices.chip_bytes(state),
+           'caches': slices.chip_bytes(caches)}
   if use.arguments:
     parts['inputs'] = use.arguments - sum(parts.values())
   parts['temporaries'] = use.total - sum(parts.values())

@@ -1,5 +1,6 @@
 """TPU slices that are not at hand, compiled for with libtpu alone."""
 import importlib.util
+import math
 import os
 import re
 import time
@@ -85,15 +86,18 @@ def open_one(name, price=0.0, quick=True):
   return Slice(name, CHIPS[kind], tuple(topology.devices), price, quick)
 
 
-def compile_for(part, lowered, name):
-  """(compiled or None, Use) of a program on a slice."""
+def compile_for(part, lowered, name, held=()):
+  """(compiled or None, Use) of a program on a slice.
+
+  held: placed shapes that lie on the chips meanwhile, used or not.
+  """
   start = time.perf_counter()
   budget = part.chip.hbm_gib * GIB
   try:
     compiled = lowered.compile(
         {'optimization_level': 9} if part.quick else None)  # 9 is O0
     memory = compiled.memory_analysis()
-    arguments = memory.argument_size_in_bytes
+    arguments = max(memory.argument_size_in_bytes, chip_bytes(held))
     total = (arguments + memory.output_size_in_bytes
              - memory.alias_size_in_bytes + memory.temp_size_in_bytes
              + memory.generated_code_size_in_bytes)
@@ -104,6 +108,12 @@ def compile_for(part, lowered, name):
                use.total / GIB, part.chip.hbm_gib,
                time.perf_counter() - start)
   return compiled, use
+
+
+def chip_bytes(tree):
+  """What one chip holds of a tree of placed shapes."""
+  return sum(math.prod(leaf.sharding.shard_shape(leaf.shape))
+             * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def too_much(error):

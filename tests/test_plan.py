@@ -187,7 +187,7 @@ def test_training_step_and_scoring_tile_of_the_7b_fit(name):
   assert use.fits
   first, cache = abstract.outputs(lowered, compiled)
   # Each chip keeps the keys of its own videos, and no other's.
-  assert plan.chip_bytes(cache.key) == (
+  assert slices.chip_bytes(cache.key) == (
       28 * shapes.rows * shapes.visual_prefix * 4 * 128 * 2 / len(part.devices))
   _, use = slices.compile_for(
       part, abstract.text_tile(*common, (first, cache)), 'tile')
