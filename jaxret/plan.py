@@ -288,8 +288,8 @@ def scoring_shapes(model, mesh):
 
 def describe(use, weights, state, caches, **sizes):
   """One program as plan.json has it, GiB per chip."""
-  parts = {'weights': slices.chip_bytes(weights), 'state': slices.chip_bytes(state),
-           'caches': slices.chip_bytes(caches)}
+  trees = {'weights': weights, 'state': state, 'caches': caches}
+  parts = {name: slices.chip_bytes(tree) for name, tree in trees.items()}
   if use.arguments:
     parts['inputs'] = use.arguments - sum(parts.values())
   parts['temporaries'] = use.total - sum(parts.values())
