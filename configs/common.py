@@ -1,6 +1,8 @@
 """Sections that every method's config has, with their defaults."""
 from ml_collections import ConfigDict
 
+from configs import planning
+
 
 def base(method):
   return ConfigDict({
@@ -12,6 +14,7 @@ def base(method):
       'init_from': '',
       'mesh': {'data': -1, 'fsdp': 1, 'tensor': 1},
       'data': data(), 'optim': optim(), 'train': train(),
+      'plan': planning.plan(),
   })
 
 

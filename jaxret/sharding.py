@@ -186,6 +186,14 @@ def shardings(mesh, tree, rules=RULES):
   return jax.tree_util.tree_map_with_path(place, tree)
 
 
+def abstract(mesh, tree, rules=RULES):
+  """The shapes of a tree as ShapeDtypeStructs placed by the rules."""
+  return jax.tree.map(
+      lambda leaf, place: jax.ShapeDtypeStruct(
+          leaf.shape, leaf.dtype, sharding=place),
+      tree, shardings(mesh, tree, rules))
+
+
 def replicated(mesh):
   return NamedSharding(mesh, P())
 
@@ -259,10 +267,16 @@ def constant(mesh, array):
   Its rows are split like a batch where that divides N, else replicated.
   """
   array = np.asarray(array)
-  if array.ndim == 0 or len(array) % batch_shards(mesh):
-    return replicate(mesh, array)
   return jax.make_array_from_callback(
-      array.shape, batch_sharding(mesh), lambda index: array[index])
+      array.shape, constant_sharding(mesh, array.shape),
+      lambda index: array[index])
+
+
+def constant_sharding(mesh, shape):
+  """Where `constant` puts an array of this shape."""
+  if not shape or shape[0] % batch_shards(mesh):
+    return replicated(mesh)
+  return batch_sharding(mesh)
 
 
 def replicate(mesh, array):

@@ -138,7 +138,7 @@ def starting_point(method, seed, mesh, params=None, to_restore=False):
   """
   if params is None and to_restore and method.load is None:
     key = jax.random.key(seed)
-    abstract = _placed(mesh, jax.eval_shape(method.init, key))
+    abstract = sharding.abstract(mesh, jax.eval_shape(method.init, key))
     trainable, frozen = optim.partition(abstract, method.trainable)
     if not frozen:
       return trainable, frozen
@@ -153,14 +153,6 @@ def split_params(method, params, mesh):
   return optim.partition(params, method.trainable)
 
 
-def _placed(mesh, abstract):
-  """Shapes with the shardings that the rules give them."""
-  return jax.tree.map(
-      lambda leaf, place: jax.ShapeDtypeStruct(
-          leaf.shape, leaf.dtype, sharding=place),
-      abstract, sharding.shardings(mesh, abstract))
-
-
 def init_state(optimizer, trainable, mesh):
   """Step 0. The optimizer's moments are sharded like their parameters."""
   init = functools.partial(_state, optimizer)
@@ -170,7 +162,7 @@ def init_state(optimizer, trainable, mesh):
 
 def abstract_state(optimizer, trainable, mesh):
   """`init_state` as shapes; so may be the trainable parameters."""
-  return _placed(mesh, jax.eval_shape(
+  return sharding.abstract(mesh, jax.eval_shape(
       functools.partial(_state, optimizer), trainable))
 
 

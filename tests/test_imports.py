@@ -21,12 +21,12 @@ LEVELS = {
     'data.types': 0, 'gradients': 0, 'host': 0, 'losses': 0, 'metrics': 0,
     'plots': 0, 'sharding': 0,
     'data': 1, 'models': 1, 'scoring': 1, 'optim': 1, 'checkpoint': 1,
-    'report': 1, 'progress': 1,
+    'report': 1, 'progress': 1, 'slices': 1,
     'methods': 2,
     'evaluators': 3,
     'train': 4, 'evaluate': 4, 'extract': 4, 'mine': 4, 'caption': 4,
     'embedding': 4, 'bench': 4,
-    'experiment': 5, 'score': 6,
+    'experiment': 5, 'plan': 5, 'score': 6,
     'main': 6,
 }
 
