@@ -135,7 +135,7 @@ def find_largest(use_of, size, use, cap, part):
   uses, other = {size: use}, size // 2
   if use.fits:
     other = size * (budget - use.arguments) / (use.total - use.arguments)
-  other = int(np.clip(other, 1, cap))
+  other = cap if other > 0.85 * cap else max(int(other), 1)
   if other == size:
     return size if use.fits else 0
   uses[other] = use_of(other)
