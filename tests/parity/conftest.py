@@ -20,3 +20,9 @@ def _folder(config, system):
 def blim_golden(pytestconfig):
   """Path of the golden data of BLiM."""
   return _folder(pytestconfig, 'blim')
+
+
+@pytest.fixture(scope='session')
+def leccr_golden(pytestconfig):
+  """Path of the golden data of LECCR."""
+  return _folder(pytestconfig, 'leccr')
