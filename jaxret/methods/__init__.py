@@ -1,7 +1,7 @@
 """One published system per module, as pure functions."""
 import importlib
 
-NAMES = ('blim', 'dual_encoder')
+NAMES = ('blim', 'dual_encoder', 'leccr')
 
 
 def get(name):
