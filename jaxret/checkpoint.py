@@ -123,6 +123,10 @@ class Checkpoints(contextlib.AbstractContextManager):
     """The step of the latest whole checkpoint, or None."""
     return self._manager.latest_step()
 
+  def steps(self):
+    """The steps of all whole checkpoints, ascending."""
+    return sorted(self._manager.all_steps())
+
   def save(self, step, trees, run):
     """Starts writing a checkpoint and returns when its arrays may change.
 

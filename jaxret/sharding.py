@@ -26,6 +26,8 @@ BATCH_AXES = ('data', 'fsdp')
 _STACK = 'params/(decoder|text)/'
 _IN = 'params/(projector/[^/]+|vision/merger)/in/'
 _OUT = 'params/(projector/[^/]+|vision/merger)/out/'
+_ENCODER = ('params/(vision|clip_text|text_encoder|frames|description_to_slots|'
+            'slots_to_vision|vision_to_slots)/')
 RULES = (
     (_STACK + 'embed/embedding', P('tensor', 'fsdp')),
     (_STACK + r'layers/\w+_norm/(scale|bias)', P()),
@@ -68,6 +70,25 @@ RULES = (
      P('fsdp', 'tensor')),
     ('params/caption_projection/bias', P()),
     ('params/log_temperature', P()),
+    (_ENCODER + r'layers/\w+_norm/(scale|bias)', P()),
+    (_ENCODER + 'layers/attention/[qkv]/kernel', P(None, 'fsdp', 'tensor')),
+    (_ENCODER + 'layers/attention/[qkv]/bias', P(None, 'tensor')),
+    (_ENCODER + 'layers/attention/o/kernel', P(None, 'tensor', 'fsdp')),
+    (_ENCODER + 'layers/attention/o/bias', P()),
+    (_ENCODER + 'layers/mlp/in/kernel', P(None, 'fsdp', 'tensor')),
+    (_ENCODER + 'layers/mlp/in/bias', P(None, 'tensor')),
+    (_ENCODER + 'layers/mlp/out/kernel', P(None, 'tensor', 'fsdp')),
+    (_ENCODER + 'layers/mlp/out/bias', P()),
+    ('params/(clip_text|text_encoder)/embed/tokens', P('tensor', 'fsdp')),
+    ('params/(clip_text|text_encoder)/embed/(positions|types)', P()),
+    ('params/vision/(class_embedding|positions)', P()),
+    (r'params/(vision/pre|vision_head/|clip_text/final|text_encoder/embed)'
+     '_?norm/(scale|bias)', P()),
+    ('params/(vision_head/projection|clip_text_head)/kernel',
+     P('fsdp', 'tensor')),
+    ('params/(logit_scale|temperature|queries)', P()),
+    (r'params/heads/\w+/kernel', P('fsdp', 'tensor')),
+    (r'params/heads/\w+/bias', P('tensor')),
 )
 
 

@@ -84,11 +84,12 @@ def fit(method, examples, config, workdir, mesh, params=None):
   return optim.merge(state.trainable, frozen)
 
 
-def restore_trained(method, config, workdir, mesh, params=None):
-  """The parameters as the last checkpoint of a workdir has them.
+def restore_trained(method, config, workdir, mesh, params=None, step=None):
+  """The parameters as a checkpoint of a workdir has them.
 
-  params: the base the run started from, as for `fit`. Raises ValueError when
-  there is no checkpoint, or when it does not fit the method.
+  params: the base the run started from, as for `fit`. step: of the checkpoint,
+  None = the last. Raises ValueError when there is no such checkpoint, or when
+  it does not fit the method.
   """
   trainable, frozen = starting_point(
       method, config.seed, mesh, params, to_restore=True)
@@ -96,9 +97,13 @@ def restore_trained(method, config, workdir, mesh, params=None):
   if not directory.is_dir():
     raise ValueError(f'no checkpoints in {workdir}: train there first')
   with checkpoint.Checkpoints(directory, read_only=True) as checkpoints:
-    step = checkpoints.latest_step()
-    if step is None:
+    steps = checkpoints.steps()
+    if not steps:
       raise ValueError(f'no whole checkpoint in {directory}: train there first')
+    step = steps[-1] if step is None else step
+    if step not in steps:
+      raise ValueError(f'{directory} holds no step {step}, only {steps}: raise '
+                       'train.keep_checkpoints to keep more')
     found = checkpoints.restore(step, {'trainable': trainable})
   return optim.merge(found['trainable'], frozen)
 

@@ -127,12 +127,13 @@ def rotate(x, angle):
   return turned.astype(x.dtype)
 
 
-def attention(query, key, value, mask):
+def attention(query, key, value, mask, drop=None):
   """Grouped-query attention and its log-sum-exp.
 
   Args:
     query: [B, T, N, H]; key, value: [B, S, K, H], with N a multiple of K.
     mask: bool, broadcastable to [B, T, S]; True = may attend.
+    drop: dropout of the weights, a function of them; None = none.
 
   Returns:
     float32 [B, T, N, H], and the log-sum-exp of the scores, float32
@@ -147,7 +148,8 @@ def attention(query, key, value, mask):
   peak = jax.lax.stop_gradient(jnp.max(score, -1, keepdims=True))
   weight = jnp.exp(score - peak)
   total = jnp.sum(weight, -1, keepdims=True)
-  out = jnp.einsum('BKGTS,BSKH->BTKGH', (weight / total).astype(value.dtype),
+  share = weight / total if drop is None else drop(weight / total)
+  out = jnp.einsum('BKGTS,BSKH->BTKGH', share.astype(value.dtype),
                    value, preferred_element_type=jnp.float32)
   lse = (peak + jnp.log(total))[..., 0]
   return (out.reshape(batch, length, heads, width),
