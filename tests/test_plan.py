@@ -109,6 +109,7 @@ def test_slice_that_does_not_exist_is_refused():
     slices.open_one('v5e:5x7')
 
 
+@pytest.mark.slow
 @needs_libtpu
 def test_plan_of_the_default_config(tmp_path, capsys):
   assert main.main([
