@@ -153,7 +153,8 @@ def test_training_lowers_the_loss_and_evaluation_reads_it(branch, tmp_path):
       module, params, mesh, split, Visuals(branch, 5), encode, batch_size=8)
   assert embedded.texts.shape == (11, 8) and embedded.slots.shape == (5, 2, 8)
   alone = cross_lingual.embed(
-      module, params, sharding.make_mesh(devices=jax.devices()[:1]), split,
+      module, sharding.to_host(params),
+      sharding.make_mesh(devices=jax.devices()[:1]), split,
       Visuals(branch, 5), encode, batch_size=3)
   for got, want in zip(embedded, alone):
     np.testing.assert_allclose(got, want, atol=1e-5)
@@ -166,6 +167,7 @@ def test_training_lowers_the_loss_and_evaluation_reads_it(branch, tmp_path):
       'text_to_visual', 'visual_to_text', 'sum_of_recalls'}
 
 
+@pytest.mark.slow
 def test_crops_are_drawn_in_training_alone():
   method = methods.get('leccr').method(make_config('image'), TOKENIZER)
   batch = batch_of(examples_of(method, 'image'), 4)
@@ -195,6 +197,7 @@ def test_recipes_and_their_parts():
     assert '\n' not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_pretrained_encoders_are_put_in_place(request):
   """From directories as the hub has them, at another resolution."""
   golden = request.config.rootpath / 'tests' / 'golden' / 'leccr'
