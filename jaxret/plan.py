@@ -332,7 +332,7 @@ def format_job(found, utilization):
       rows.append([
           part['slice'], str(part['chips']), mesh,
           str(part['accumulation_steps']), name, f'{job["flops"]:.2e}',
-          f'{job["hours"]:.2f}',
+          f'{job["hours"]:.3g}',
           f'{job["dollars"]:.0f}' if job['dollars'] else '-'])
   return f'At {utilization:.0%} of peak\n' + _table(rows)
 
