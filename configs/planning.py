@@ -16,8 +16,8 @@ def plan():
       # Slices to compile for, comma-separated; dollars for one chip for an
       # hour, one price for all or one each, empty = no costs.
       'topology': 'v5e:2x2', 'chips_per_hour_price': '',
-      # Compile with less optimization than a run: several times faster, and
-      # what it finds needs more memory rather than less.
+      # Compile with less optimization than a run, several times faster; what
+      # fits is found for that, the run's own programs may differ somewhat.
       'quick': True,
       # Also look for the largest micro-batch and tile, in two or three more
       # compilations each.
