@@ -43,8 +43,8 @@ def plan(config, workdir):
   Raises ValueError for a slice that the compiler does not know, a config that
   says too little to be planned, or where libtpu is not installed.
   """
+  model = build(config)  # cheap, and says what is wrong with the config
   parts = slices.open_all(config.plan)
-  model = build(config)
   job = count_job(model)
   found = rehearse(model, parts, job)
   result = {'config': config.to_dict(), 'job': job, 'slices': found}

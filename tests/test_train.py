@@ -118,7 +118,8 @@ def test_eight_devices_give_what_one_gives(undisturbed, tmp_path):
 def test_two_processes_give_what_one_gives(undisturbed, tmp_path):
   workdir, params = undisturbed
   environment = {**os.environ, 'PYTHON': sys.executable,
-                 'JAXRET_MODULE': 'tests.tiny_training', 'XLA_FLAGS': ''}
+                 'JAXRET_MODULE': 'tests.tiny_training',
+                 'XLA_FLAGS': '--xla_backend_optimization_level=0'}
   subprocess.run(
       [ROOT / 'launch' / 'local.sh', '2', tmp_path / 'run',
        tmp_path / 'result.npz'],

@@ -1,7 +1,7 @@
 """Exhaustive likelihood scoring: speed, utilization, and other ways to do it.
 
   python -m jaxret.bench.scoring --preset=small --videos=64 --texts=256
-      [--baseline=torch | --baseline=prefix-torch] [--sweep=FILE.svg]
+      [--baseline=torch | prefix-torch | likelihood-torch] [--sweep=FILE.svg]
 
 Random weights and inputs. One warm-up compiles everything; then all pairs are
 scored in both directions with both priors. Prints one JSON object as the last
@@ -20,7 +20,7 @@ from jaxret.bench import machine, presets
 from jaxret.methods import blim, blim_likelihood
 from jaxret.scoring import cost, likelihood, tiles
 
-BASELINES = ('torch', 'prefix-torch')
+BASELINES = ('torch', 'prefix-torch', 'likelihood-torch')
 SWEEP = (32, 64, 128, 256)
 
 

@@ -2,8 +2,10 @@
 
 `torch` is the authors' protocol: six full passes per pair (each direction
 scores both matrices and its prior again), batches of 16, logits at every
-position of a caption pass. `prefix-torch` encodes each prefix once, keeps its
-keys and values, and scores each quantity once.
+position of a caption pass. `prefix-torch` encodes each prefix once and keeps
+its keys and values; each pair is then four passes of its suffixes, one for each
+likelihood and each prior, as the protocol has them. `likelihood-torch` is the
+same without the priors: two passes per pair, and nothing to normalize with.
 """
 import os
 import time
@@ -24,7 +26,8 @@ def run(name, job, ours, seconds, log):
   'max_abs_difference'}.
   """
   torch.set_num_threads(os.cpu_count())
-  scorer = {'torch': Reference, 'prefix-torch': PrefixCached}[name](job)
+  scorer = {'torch': Reference, 'prefix-torch': PrefixCached,
+            'likelihood-torch': Likelihoods}[name](job)
   log(f'{name}: PyTorch {torch.__version__}, {torch.get_num_threads()} threads')
   with torch.inference_mode():
     scorer.batch(0)  # first calls are slow
@@ -185,7 +188,7 @@ class Reference(Model):
     return torch.stack(values).numpy()
 
 
-class PrefixCached(Model):
+class Likelihoods(Model):
   """Each prefix once, then batches of suffixes on copies of its cache."""
 
   def __init__(self, job):
@@ -206,32 +209,48 @@ class PrefixCached(Model):
 
   def batch(self, number):
     _, kind, index = self.units[number]
-    if kind == 'video':
-      return {'text_given_video': ((index,), self.texts_of(index))}
-    return {'video_given_text': ((index,), self.videos_of(index))}
+    return (self.texts_of if kind == 'video' else self.videos_of)(index)
 
-  def prefix(self, x):
+  def texts_of(self, video):
+    return {'text_given_video': (
+        (video,), self.captions_after(self.visual_prefix(video), None))}
+
+  def videos_of(self, text):
+    tokens = self.prompts.text_prefixes[text]
+    last, cache = self.prefix(self.embedded(tokens, None))
+    return {'video_given_text': (
+        (text,), self.clips_after(self.clip_log_softmax(last, 0), cache,
+                                  len(tokens)))}
+
+  def visual_prefix(self, video):
+    visual = self.project('vtg', self.features[video]).flatten(0, 1)
+    return self.embedded(self.prompts.visual_prefix, visual)
+
+  def prefix(self, x, mask=None):
     """Last hidden state [D] and the cache of one prefix [S, D]."""
     cache = transformers.DynamicCache()
-    out = self.qwen2.model(inputs_embeds=x[None], past_key_values=cache,
-                           use_cache=True)
+    out = self.qwen2.model(
+        inputs_embeds=x[None], past_key_values=cache, use_cache=True,
+        attention_mask=mask, position_ids=torch.arange(len(x))[None])
     return out.last_hidden_state[0, -1], cache
 
-  def suffixes(self, cache, x):
-    """Hidden states [C, T, D] after copies of one cache, which is kept."""
-    size = cache.get_seq_length()
+  def suffixes(self, cache, x, start, mask=None):
+    """Hidden states [C, T, D] from position `start` after copies of a cache.
+
+    mask: int [1, keys of the cache + T], 0 where a key is not seen.
+    """
     copies = transformers.DynamicCache()
     for layer, kept in enumerate(cache.layers):
       copies.update(kept.keys.expand(len(x), -1, -1, -1),
                     kept.values.expand(len(x), -1, -1, -1), layer)
     return self.qwen2.model(
         inputs_embeds=x, past_key_values=copies, use_cache=True,
-        position_ids=size + torch.arange(x.shape[1])[None]).last_hidden_state
+        attention_mask=None if mask is None else mask.expand(len(x), -1),
+        position_ids=start + torch.arange(x.shape[1])[None]).last_hidden_state
 
-  def texts_of(self, video):
-    visual = self.project('vtg', self.features[video]).flatten(0, 1)
-    last, cache = self.prefix(
-        self.embedded(self.prompts.visual_prefix, visual))
+  def captions_after(self, x, seen):
+    """Mean log-likelihood of every caption; seen int [S]: the keys in sight."""
+    last, cache = self.prefix(x, None if seen is None else seen[None])
     first = torch.log_softmax(self.qwen2.lm_head(last), -1)
     values = []
     for start in range(0, len(self.prompts.labels), BATCH):
@@ -239,7 +258,10 @@ class PrefixCached(Model):
                 for label in self.prompts.labels[start:start + BATCH]]
       padded = torch.nn.utils.rnn.pad_sequence(
           labels, batch_first=True, padding_value=-100)
-      hidden = self.suffixes(cache, self.embed(padded[:, :-1].clamp(min=0)))
+      words = self.embed(padded[:, :-1].clamp(min=0))
+      mask = None if seen is None else torch.nn.functional.pad(
+          seen, (0, words.shape[1]), value=1)[None]
+      hidden = self.suffixes(cache, words, len(x), mask)
       rest = torch.nn.functional.cross_entropy(
           self.qwen2.lm_head(hidden).flatten(0, 1), padded[:, 1:].flatten(),
           reduction='none').view(len(labels), -1).sum(1)
@@ -247,17 +269,48 @@ class PrefixCached(Model):
       values.append((first[padded[:, 0]] - rest) / count)
     return torch.cat(values).numpy()
 
-  def videos_of(self, text):
-    last, cache = self.prefix(
-        self.embedded(self.prompts.text_prefixes[text], None))
-    clips = self.video_clips.shape[1]
-    first = self.clip_log_softmax(last, 0)
-    values = []
-    for start in range(0, len(self.features), BATCH):
-      index = torch.arange(start, min(start + BATCH, len(self.features)))
-      hidden = self.suffixes(cache, self.video_clips[index, :-1])
-      total = first[index] + sum(
-          self.clip_log_softmax(hidden[:, k - 1], k).gather(
-              1, index[:, None])[:, 0] for k in range(1, clips))
+  def clips_after(self, first, cache, start):
+    """Mean log-likelihood of the clips of every video, clip 1 from `first`."""
+    values, clips = [], self.video_clips.shape[1]
+    for index in torch.arange(len(self.features)).split(BATCH):
+      hidden = self.suffixes(cache, self.video_clips[index, :-1], start)
+      total = first[index] + self.later_clips(hidden, index)
       values.append(total / clips)
     return torch.cat(values).numpy()
+
+  def later_clips(self, hidden, index):
+    """log P of clips 2 and on of videos `index` [C]; hidden [C, clips - 1, D].
+    """
+    return sum(self.clip_log_softmax(hidden[:, k], k + 1).gather(
+        1, index[:, None])[:, 0] for k in range(hidden.shape[1]))
+
+
+class PrefixCached(Likelihoods):
+  """Both priors as well, pair by pair, by masks as in the protocol."""
+
+  def texts_of(self, video):
+    seen = torch.from_numpy(
+        self.prompts.visual_prefix != self.prompts.visual).long()
+    prior = self.captions_after(self.visual_prefix(video), seen)
+    return {**super().texts_of(video),
+            'text_prior': (np.arange(len(prior)), prior)}
+
+  def videos_of(self, text):
+    tokens = self.prompts.text_prefixes[text]
+    known = self.prompts.prior_length
+    x = self.embedded(tokens, None)
+    _, cache = self.prefix(x[:known])
+    values, clips = [], self.video_clips.shape[1]
+    # The token before clip 1 predicts it, unseen by the clips after it.
+    mask = torch.ones(1, known + clips, dtype=torch.long)
+    mask[0, known] = 0
+    for index in torch.arange(len(self.features)).split(BATCH):
+      suffix = torch.cat([x[-1].expand(len(index), 1, -1),
+                          self.video_clips[index, :-1]], 1)
+      hidden = self.suffixes(cache, suffix, len(tokens) - 1, mask)
+      first = self.clip_log_softmax(hidden[:, 0], 0)
+      total = first.gather(1, index[:, None])[:, 0]
+      total += self.later_clips(hidden[:, 1:], index)
+      values.append(total / clips)
+    return {**super().videos_of(text),
+            'video_prior': ((text,), torch.cat(values).numpy())}

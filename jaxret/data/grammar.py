@@ -14,8 +14,8 @@ LANGUAGES = ('de', 'fr', 'cs')
 # Words in falling frequency; a motion as (finite verb, participle).
 _ENGLISH_SHAPE = {
     'circle': ('circle', 'disc'), 'square': ('square', 'box'),
-    'triangle': ('triangle',), 'star': ('star',), 'ring': ('ring', 'hoop'),
-    'cross': ('cross', 'plus sign'), None: ('shape', 'object')}
+    'triangle': ('triangle',), 'cross': ('cross', 'plus sign'),
+    None: ('shape', 'object')}
 _ENGLISH_COLOUR = {'purple': ('purple', 'violet'),
                    'cyan': ('cyan', 'turquoise')}
 _ENGLISH_SIZE = {'small': ('small', 'little', 'tiny'), 'big': ('big', 'large')}
@@ -26,17 +26,11 @@ _ENGLISH_MOTION = {
     'left': (('moves left', 'moving left'),
              ('goes to the left', 'going to the left'),
              ('slides left', 'sliding left')),
-    'bounces': (('bounces', 'bouncing'),
-                ('jumps up and down', 'jumping up and down')),
-    'circles': (('moves in circles', 'moving in circles'),
-                ('goes round and round', 'going round and round')),
     'up': (('moves up', 'moving up'), ('rises', 'rising')),
     'down': (('moves down', 'moving down'), ('falls', 'falling')),
     'grows': (('grows', 'growing'), ('gets bigger', 'getting bigger')),
     'stays': (('stays still', 'staying still'),
               ('does not move', 'standing still')),
-    'rotates': (('rotates', 'rotating'), ('spins', 'spinning')),
-    'blinks': (('blinks', 'blinking'), ('flashes', 'flashing')),
     'shrinks': (('shrinks', 'shrinking'),
                 ('gets smaller', 'getting smaller'))}
 # (text, whether the participle follows); in falling frequency.
@@ -53,18 +47,17 @@ _AND = {'en': ' and ', 'de': ' und ', 'fr': ' et ', 'cs': ' a '}
 
 _GERMAN_SHAPE = {  # noun, gender
     'circle': ('Kreis', 'm'), 'square': ('Quadrat', 'n'),
-    'triangle': ('Dreieck', 'n'), 'star': ('Stern', 'm'),
-    'ring': ('Ring', 'm'), 'cross': ('Kreuz', 'n'), None: ('Form', 'f')}
+    'triangle': ('Dreieck', 'n'), 'cross': ('Kreuz', 'n'),
+    None: ('Form', 'f')}
 _GERMAN_COLOUR = {
     'red': 'rot', 'blue': 'blau', 'green': 'grün', 'yellow': 'gelb',
     'white': 'weiß', 'orange': 'orangefarben', 'purple': 'violett',
     'cyan': 'türkis', 'pink': 'rosafarben', 'small': 'klein', 'big': 'groß'}
 _GERMAN_MOTION = {
     'right': 'bewegt sich nach rechts', 'left': 'bewegt sich nach links',
-    'bounces': 'hüpft', 'circles': 'bewegt sich im Kreis',
     'up': 'bewegt sich nach oben', 'down': 'bewegt sich nach unten',
-    'grows': 'wird größer', 'stays': 'steht still', 'rotates': 'dreht sich',
-    'blinks': 'blinkt', 'shrinks': 'wird kleiner'}
+    'grows': 'wird größer', 'stays': 'steht still',
+    'shrinks': 'wird kleiner'}
 _GERMAN_GROUND = {'black': 'schwarzem', 'grey': 'grauem', 'brown': 'braunem',
                   'navy': 'dunkelblauem', 'maroon': 'weinrotem',
                   'dark green': 'dunkelgrünem', 'beige': 'beigem',
@@ -72,8 +65,8 @@ _GERMAN_GROUND = {'black': 'schwarzem', 'grey': 'grauem', 'brown': 'braunem',
 
 _FRENCH_SHAPE = {
     'circle': ('cercle', 'm'), 'square': ('carré', 'm'),
-    'triangle': ('triangle', 'm'), 'star': ('étoile', 'f'),
-    'ring': ('anneau', 'm'), 'cross': ('croix', 'f'), None: ('forme', 'f')}
+    'triangle': ('triangle', 'm'), 'cross': ('croix', 'f'),
+    None: ('forme', 'f')}
 _FRENCH_COLOUR = {  # masculine, feminine
     'red': ('rouge', 'rouge'), 'blue': ('bleu', 'bleue'),
     'green': ('vert', 'verte'), 'yellow': ('jaune', 'jaune'),
@@ -83,10 +76,8 @@ _FRENCH_COLOUR = {  # masculine, feminine
     'small': ('petit', 'petite'), 'big': ('grand', 'grande')}
 _FRENCH_MOTION = {
     'right': 'se déplace vers la droite', 'left': 'se déplace vers la gauche',
-    'bounces': 'rebondit', 'circles': 'tourne en rond',
     'up': 'se déplace vers le haut', 'down': 'se déplace vers le bas',
-    'grows': 'grandit', 'stays': 'reste immobile', 'rotates': 'pivote',
-    'blinks': 'clignote', 'shrinks': 'rapetisse'}
+    'grows': 'grandit', 'stays': 'reste immobile', 'shrinks': 'rapetisse'}
 _FRENCH_GROUND = {'black': 'noir', 'grey': 'gris', 'brown': 'marron',
                   'navy': 'bleu marine', 'maroon': 'bordeaux',
                   'dark green': 'vert foncé', 'beige': 'beige',
@@ -95,7 +86,6 @@ _FRENCH_GROUND = {'black': 'noir', 'grey': 'gris', 'brown': 'marron',
 _CZECH_SHAPE = {  # nominative, instrumental, gender
     'circle': ('kruh', 'kruhem', 'm'), 'square': ('čtverec', 'čtvercem', 'm'),
     'triangle': ('trojúhelník', 'trojúhelníkem', 'm'),
-    'star': ('hvězda', 'hvězdou', 'f'), 'ring': ('prstenec', 'prstencem', 'm'),
     'cross': ('kříž', 'křížem', 'm'), None: ('tvar', 'tvarem', 'm')}
 _CZECH_COLOUR = {  # without its ending
     'red': 'červen', 'blue': 'modr', 'green': 'zelen', 'yellow': 'žlut',
@@ -104,10 +94,9 @@ _CZECH_COLOUR = {  # without its ending
 _CZECH_ENDING = {('m', 0): 'ý', ('f', 0): 'á', ('m', 1): 'ým', ('f', 1): 'ou'}
 _CZECH_MOTION = {
     'right': 'se pohybuje doprava', 'left': 'se pohybuje doleva',
-    'bounces': 'poskakuje', 'circles': 'krouží',
     'up': 'se pohybuje nahoru', 'down': 'se pohybuje dolů',
-    'grows': 'se zvětšuje', 'stays': 'se nehýbe', 'rotates': 'se otáčí',
-    'blinks': 'bliká', 'shrinks': 'se zmenšuje'}
+    'grows': 'se zvětšuje', 'stays': 'se nehýbe',
+    'shrinks': 'se zmenšuje'}
 _CZECH_GROUND = {'black': 'černém', 'grey': 'šedém', 'brown': 'hnědém',
                  'navy': 'tmavě modrém', 'maroon': 'vínovém',
                  'dark green': 'tmavě zeleném', 'beige': 'béžovém',
@@ -223,7 +212,7 @@ def english_object(mention, rng, article='a'):
 def english_change(old, new, rng):
   """The change that turns object `old` into `new`, which differ in one word.
 
-  'the same, but the red circle is blue', '... spins', '... is a star'.
+  'the same, but the red circle is blue', '... grows', '... is a cross'.
   """
   subject = english_object(dict(old, size=None), rng, 'the')
   if old['motion'] != new['motion']:

@@ -31,23 +31,6 @@ def _triangle(x, y, r):
   return np.maximum(side, y) - 0.55 * r
 
 
-def _star(x, y, r):
-  # Folded into half of one of five arms: tip at angle 0, notch at 36 degrees.
-  tenth = np.float32(np.pi / 5)
-  angle = np.abs(np.mod(np.arctan2(x, -y) + tenth, 2 * tenth) - tenth)
-  rho = np.hypot(x, y)
-  notch_x, notch_y = 0.45 * np.cos(tenth), 0.45 * np.sin(tenth)
-  length = np.hypot(1 - notch_x, notch_y)
-  along = np.float32(notch_y / length)
-  across = np.float32((1 - notch_x) / length)
-  return ((rho * np.cos(angle) - 1.1 * r) * along
-          + rho * np.sin(angle) * across)
-
-
-def _ring(x, y, r):
-  return np.abs(np.hypot(x, y) - 0.76 * r) - 0.26 * r
-
-
 def _cross(x, y, r):
   x, y = np.abs(x), np.abs(y)
   return np.minimum(np.maximum(x - r, y - 0.33 * r),
@@ -56,21 +39,18 @@ def _cross(x, y, r):
 
 # Signed distance to the outline in pixels, negative inside: (x, y, r) -> d.
 SHAPES = {'circle': _circle, 'square': _square, 'triangle': _triangle,
-          'star': _star, 'ring': _ring, 'cross': _cross}
+          'cross': _cross}
 
 
 def path(thing, n_frames):
   """Where an object is in each frame -> dict of [F] arrays.
 
-  x, y: its centre and r: its radius, in widths of the image; angle in
-  radians; visible: bool.
+  x, y: its centre and r: its radius, in widths of the image.
   """
   t = np.linspace(0, 1, n_frames)
   radius = RADIUS[thing['size']]
   x, y = np.full(n_frames, thing['x']), np.full(n_frames, thing['y'])
-  r, angle = np.full(n_frames, radius), np.zeros(n_frames)
-  visible = np.ones(n_frames, bool)
-  motion, phase = thing['motion'], thing['phase']
+  r, motion = np.full(n_frames, radius), thing['motion']
   way = 0.5 + (t - 0.5) * (1 - 2 * radius) * thing['pace']
   if motion == 'right':
     x = way
@@ -80,21 +60,11 @@ def path(thing, n_frames):
     y = way
   elif motion == 'up':
     y = 1 - way
-  elif motion == 'circles':
-    turn = 2 * np.pi * (2 * thing['pace'] * t + phase)
-    x, y = x + 0.12 * np.cos(turn), y + 0.12 * np.sin(turn)
-  elif motion == 'bounces':
-    hop = np.abs(np.sin(np.pi * (3 * thing['pace'] * t + phase)))
-    y = y + 0.06 - 0.2 * hop
   elif motion == 'grows':
     r = 0.06 + 0.2 * t
   elif motion == 'shrinks':
     r = 0.26 - 0.2 * t
-  elif motion == 'rotates':
-    angle = 1.5 * np.pi * thing['pace'] * t
-  elif motion == 'blinks':
-    visible = np.arange(n_frames) % 8 < 4
-  return {'x': x, 'y': y, 'r': r, 'angle': angle, 'visible': visible}
+  return {'x': x, 'y': y, 'r': r}
 
 
 def draw(scene, image_px):
@@ -123,12 +93,8 @@ def _draw_object(frames, thing, image_px):
   x = (columns + np.float32(0.5) - where['x'][:, None] * image_px)[:, None]
   y = (rows + np.float32(0.5) - where['y'][:, None] * image_px)[:, :, None]
   x, y = x.astype(np.float32), y.astype(np.float32)
-  if where['angle'].any():
-    cos, sin = (f(where['angle'])[:, None, None] for f in (np.cos, np.sin))
-    x, y = cos * x + sin * y, cos * y - sin * x
   r = where['r'][:, None, None] * image_px
   cover = np.clip(0.5 - SHAPES[thing['shape']](x, y, r), 0, 1)
-  cover = cover * where['visible'][:, None, None]
   for f, patch in enumerate(cover):
     left, top = int(x0[f]), int(y0[f])
     box = (slice(max(top, 0), max(top + 2 * reach, 0)),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxret.data import types
+from jaxret.data import entries, types
 
 SPLITS = ('train', 'validation', 'test')
 
@@ -181,7 +181,7 @@ def cache_dir():
 def _read_folder(config, split):
   wanted = ('wanted captions.json, a list of {"video": file, "caption": text}, '
             'and the files beside it or in videos/ or images/')
-  root = _existing_root(config, wanted)
+  root = entries.root_of(_root(config), config.name, wanted)
   if not any(root.iterdir()):
     raise ValueError(f'data.root {root} is empty; {wanted}')
   path = root / 'captions.json'
@@ -203,16 +203,17 @@ def _read_folder(config, split):
 def _labels(path, rows):
   """The split that each entry names, or None."""
   labels, of_video = [], {}
-  for i, (entry, row) in enumerate(zip(_entries(path), rows)):
+  for i, (entry, row) in enumerate(zip(_read(path), rows)):
     label = entry.get('split')
     if label is not None and label not in SPLITS:
-      raise _wrong(path, i, f"field 'split' {label!r}", f'one of {SPLITS}')
+      raise entries.wrong(
+          path, i, f"field 'split' {label!r}", f'one of {SPLITS}')
     if of_video.setdefault(row.id, label) != label:
-      raise _wrong(path, i, f'{row.id!r} in split {label!r}',
-                   f'{of_video[row.id]!r} as in its earlier entry')
+      raise entries.wrong(path, i, f'{row.id!r} in split {label!r}',
+                          f'{of_video[row.id]!r} as in its earlier entry')
     if labels and (label is None) != (labels[0] is None):
-      raise _wrong(path, i, f'split {label!r}',
-                   'a split in all entries or in none')
+      raise entries.wrong(path, i, f'split {label!r}',
+                          'a split in all entries or in none')
     labels.append(label)
   return labels
 
@@ -225,22 +226,18 @@ def _read_benchmark(config, split):
       f'wanted {benchmark.train}, {benchmark.test} and videos/ or features/ '
       f'in it: the json files and features from {_ANNOTATIONS_FROM}, the '
       f'videos from {benchmark.videos_from}')
-  root = _existing_root(config, wanted)
+  root = entries.root_of(_root(config), config.name, wanted)
   path = root / getattr(benchmark, split)
   if not path.is_file():
     raise ValueError(f'data.root {root} has no {path.name}; {wanted}')
   rows = []
-  for i, entry in enumerate(_entries(path)):
-    video = _field(path, i, entry, 'video', str)
-    if benchmark.separator is None:
-      caption = _field(path, i, entry, 'caption', str)
-    else:
-      sentences = _field(path, i, entry, 'caption', list)
-      caption = benchmark.separator.join(sentences)
-    video_id = _benchmark_id(config.name, path, i, video)
-    _require_text(path, i, caption)
-    rows.append(_Row(video_id, 'video', str(root / 'videos' / video),
-                     (caption.strip(),)))
+  for i, entry in enumerate(_read(path)):
+    video = entries.field(path, i, entry, 'video')
+    kind = str if benchmark.separator is None else list
+    rows.append(_Row(
+        _benchmark_id(config.name, path, i, video), 'video',
+        str(root / 'videos' / video),
+        _texts(path, i, entry, kind, benchmark.separator)))
   return rows
 
 
@@ -249,7 +246,7 @@ def _benchmark_id(name, path, i, video):
     return video.split('.')[0]
   parts = video[:-4].split('/')  # clip names hold dots: movie/clip.avi
   if len(parts) < 2:
-    raise _wrong(path, i, f"field 'video' {video!r}", 'movie/clip.ext')
+    raise entries.wrong(path, i, f"field 'video' {video!r}", 'movie/clip.ext')
   return parts[1]
 
 
@@ -258,82 +255,34 @@ def _root(config):
   return pathlib.Path(root).expanduser() if root else None
 
 
-def _existing_root(config, wanted):
-  root = _root(config)
-  if root is None:
-    raise ValueError(
-        f'data.root is not set; give the directory of {config.name}: {wanted}')
-  if not root.is_dir():
-    raise ValueError(f'data.root {root} is not a directory; {wanted}')
-  return root
-
-
 def _rows(root, path):
   """Entries with a video or an image and one caption or several."""
   rows = []
-  for i, entry in enumerate(_entries(path)):
+  for i, entry in enumerate(_read(path)):
     modalities = [key for key in ('video', 'image') if key in entry]
     if len(modalities) != 1:
-      raise _wrong(path, i, f'fields {", ".join(entry) or "none"}',
-                   "'caption' and one of 'video' and 'image'")
-    name = _field(path, i, entry, modalities[0], str)
-    captions = _field(path, i, entry, 'caption', (str, list))
-    captions = [captions] if isinstance(captions, str) else captions
-    for caption in captions or ['']:
-      _require_text(path, i, caption)
-    rows.append(_Row(name, modalities[0], _find(root, name),
-                     tuple(caption.strip() for caption in captions)))
+      raise entries.wrong(path, i, f'fields {", ".join(entry) or "none"}',
+                          "'caption' and one of 'video' and 'image'")
+    name = entries.field(path, i, entry, modalities[0])
+    rows.append(_Row(
+        name, modalities[0],
+        entries.find(root, name, ('', 'videos', 'images')),
+        _texts(path, i, entry, (str, list))))
   return rows
 
 
-def _find(root, name):
-  for folder in (root, root / 'videos', root / 'images'):
-    if (folder / name).is_file():
-      return str(folder / name)
-  return str(root / name)
+def _read(path):
+  return entries.listed(path, entries.read_json(path))
 
 
-def _entries(path):
-  try:
-    entries = json.loads(path.read_text(encoding='utf-8'))
-  except ValueError as error:
-    raise ValueError(f'{path} is not valid JSON: {error}') from None
-  if not isinstance(entries, list) or not entries:
-    raise ValueError(
-        f'{path}: got {"an empty list" if entries == [] else _kind(entries)}, '
-        'wanted a list of {"video": file, "caption": text}')
-  for i, entry in enumerate(entries):
-    if not isinstance(entry, dict):
-      raise _wrong(path, i, _kind(entry), 'an object')
-  return entries
-
-
-def _field(path, i, entry, key, kinds):
-  kinds = kinds if isinstance(kinds, tuple) else (kinds,)
-  wanted = ' or '.join(
-      {str: 'a string', list: 'a list of strings'}[kind] for kind in kinds)
-  if key not in entry:
-    raise _wrong(path, i, f'fields {", ".join(entry) or "none"}',
-                 f'{key!r}, {wanted}')
-  value = entry[key]
-  if not isinstance(value, kinds):
-    raise _wrong(path, i, f'{key!r} {_kind(value)}', wanted)
-  if isinstance(value, list) and not all(isinstance(v, str) for v in value):
-    raise _wrong(path, i, f'{key!r} a list of other things', wanted)
-  if value == '':
-    raise _wrong(path, i, f'{key!r} empty', wanted)
-  return value
-
-
-def _require_text(path, i, caption):
-  if not caption.strip():
-    raise _wrong(path, i, 'an empty caption', 'a text')
-
-
-def _kind(value):
-  return {dict: 'an object', list: 'a list', str: 'a string', bool: 'a boolean',
-          int: 'a number', float: 'a number', type(None): 'null'}[type(value)]
-
-
-def _wrong(path, i, got, wanted):
-  return ValueError(f'{path}, entry {i + 1}: got {got}, wanted {wanted}')
+def _texts(path, i, entry, kinds, separator=None):
+  """The captions of an entry, or what they make when joined; none is blank."""
+  found = entries.field(path, i, entry, 'caption', kinds)
+  found = [found] if isinstance(found, str) else found
+  strings = all(isinstance(caption, str) for caption in found)
+  if strings and separator is not None:
+    found = [separator.join(found)]
+  for caption in found:
+    if not isinstance(caption, str) or not caption.strip():
+      raise entries.wrong(path, i, f'the caption {caption!r}', 'a text')
+  return tuple(caption.strip() for caption in found)

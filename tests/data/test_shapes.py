@@ -28,7 +28,7 @@ def _contents(directory):
 
 def _thing(**changes):
   thing = {'colour': 'red', 'shape': 'circle', 'motion': 'stays',
-           'size': 'big', 'x': 0.5, 'y': 0.5, 'phase': 0.0, 'pace': 1.0}
+           'size': 'big', 'x': 0.5, 'y': 0.5, 'pace': 1.0}
   return dict(thing, **changes)
 
 
@@ -100,31 +100,31 @@ def test_full_captions_name_every_object():
 def test_grammar_of_the_other_languages():
   said = {'detail': 'full', 'background': 'navy', 'generic': 0,
           'motions': False, 'relation': None, 'mentions': [
-              dict(_thing(colour='white', shape='star', motion='grows'),
+              dict(_thing(colour='white', shape='cross', motion='grows'),
                    size='small'),
               dict(_thing(colour='blue', shape='square', motion='left'),
                    size=None)]}
   rng = np.random.default_rng(0)
   assert grammar.translate(said, rng) == {
-      'de': 'ein kleiner weißer Stern wird größer und ein blaues Quadrat '
+      'de': 'ein kleines weißes Kreuz wird größer und ein blaues Quadrat '
             'bewegt sich nach links vor dunkelblauem Hintergrund',
-      'fr': 'une petite étoile blanche grandit et un carré bleu se déplace '
+      'fr': 'une petite croix blanche grandit et un carré bleu se déplace '
             'vers la gauche sur fond bleu marine',
-      'cs': 'malá bílá hvězda se zvětšuje a modrý čtverec se pohybuje doleva '
+      'cs': 'malý bílý kříž se zvětšuje a modrý čtverec se pohybuje doleva '
             'na tmavě modrém pozadí'}
   said.update(relation='behind', background=None)
   said['mentions'] = said['mentions'][::-1]
   assert grammar.translate(said, rng) == {
-      'de': 'ein blaues Quadrat zieht hinter einem kleinen weißen Stern nach '
+      'de': 'ein blaues Quadrat zieht hinter einem kleinen weißen Kreuz nach '
             'links vorbei',
-      'fr': 'un carré bleu passe derrière une petite étoile blanche vers la '
+      'fr': 'un carré bleu passe derrière une petite croix blanche vers la '
             'gauche',
-      'cs': 'modrý čtverec se pohybuje doleva za malou bílou hvězdou'}
+      'cs': 'modrý čtverec se pohybuje doleva za malým bílým křížem'}
 
 
 def test_motions_are_as_they_are_called():
-  def walk(motion, shape='circle'):
-    frames = render.draw(_scene(_thing(motion=motion, shape=shape)), 64)
+  def walk(motion):
+    frames = render.draw(_scene(_thing(motion=motion)), 64)
     return [_centre(frame, 'red') for frame in frames]
 
   for motion, axis, sign in (('right', 0, 1), ('left', 0, -1),
@@ -137,17 +137,7 @@ def test_motions_are_as_they_are_called():
   assert areas[-1] > 5 * areas[0] and (np.diff(areas) >= 0).all()
   areas = [spot[2] for spot in walk('shrinks')]
   assert areas[0] > 5 * areas[-1] and (np.diff(areas) <= 0).all()
-  visible = [spot[2] > 0 for spot in walk('blinks')]
-  assert visible[0] and not all(visible) and np.diff(visible).sum() >= 4
   assert len({spot for spot in walk('stays')}) == 1
-  spots = np.array(walk('circles'))[:, :2]
-  radii = np.hypot(*(spots - 31.5).T)
-  assert radii.std() < 0.5 and np.ptp(spots, axis=0).min() > 12
-  x, y, _ = np.array(walk('bounces')).T
-  assert np.ptp(x) < 1 and np.sum(np.diff(np.sign(np.diff(y))) != 0) >= 4
-  turning = render.draw(_scene(_thing(motion='rotates', shape='cross')), 64)
-  assert all((a != b).any() for a, b in zip(turning, turning[1:]))
-  assert np.ptp([_centre(f, 'red')[0] for f in turning]) < 1
 
 
 def test_shapes_differ_and_fill_what_geometry_says():
@@ -157,13 +147,10 @@ def test_shapes_differ_and_fill_what_geometry_says():
     areas[shape] = _centre(frame, 'red')[2] / (render.RADIUS['big'] * 256) ** 2
   assert areas['circle'] == pytest.approx(np.pi, rel=0.03)
   assert areas['square'] == pytest.approx((2 * 0.86) ** 2, rel=0.03)
-  assert areas['ring'] == pytest.approx(np.pi * (1.02**2 - 0.5**2), rel=0.03)
   assert areas['cross'] == pytest.approx(4 * (2 * 0.33 - 0.33**2), rel=0.03)
-  # Regular triangle of inradius 0.55; star of ten triangles at its centre.
+  # Regular triangle of inradius 0.55.
   assert areas['triangle'] == pytest.approx(3 * 3**0.5 * 0.55**2, rel=0.03)
-  assert areas['star'] == pytest.approx(
-      10 * 0.5 * 1.1 * 0.45 * np.sin(np.pi / 5), rel=0.15)
-  assert len({round(area, 2) for area in areas.values()}) == 6
+  assert len({round(area, 2) for area in areas.values()}) == 4
 
 
 def test_in_front_and_behind():

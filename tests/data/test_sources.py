@@ -190,11 +190,13 @@ def test_empty_folder_and_missing_media(tmp_path):
     ('[{"video": 7, "caption": "x"}]',
      ('entry 1', "got 'video' a number, wanted a string")),
     ('[{"video": "a.mp4", "caption": null}]',
-     ('entry 1', "got 'caption' null, wanted a string or a list of strings")),
+     ('entry 1', "got 'caption' null, wanted a string or a list")),
     ('[{"video": "a.mp4", "caption": ["x", 1]}]',
-     ('entry 1', 'a list of strings')),
-    ('[{"video": "a.mp4", "caption": []}]', ('entry 1', 'an empty caption')),
-    ('[{"video": "a.mp4", "caption": " "}]', ('entry 1', 'an empty caption')),
+     ('entry 1', 'got the caption 1, wanted a text')),
+    ('[{"video": "a.mp4", "caption": []}]', ('entry 1', "'caption' empty")),
+    ('[{"video": "a.mp4", "caption": " "}]', ('entry 1', "'caption' empty")),
+    ('[{"video": "a.mp4", "caption": ["x", " "]}]',
+     ('entry 1', "got the caption ' '")),
     ('[{"video": "", "caption": "x"}]', ('entry 1', "'video' empty")),
     ('["a.mp4"]', ('entry 1', 'got a string, wanted an object')),
     ('{"a.mp4": "x"}', ('got an object, wanted a list',)),
@@ -218,11 +220,11 @@ def test_wrong_fields_name_file_entry_and_field(tmp_path, content, parts):
 
 @pytest.mark.parametrize('name, entry, parts', [
     ('didemo', {'video': 'a.mp4', 'caption': 'x'},
-     ("'caption' a string, wanted a list of strings",)),
+     ("'caption' a string, wanted a list",)),
     ('msrvtt', {'video': 'a.mp4', 'caption': ['x']},
      ("'caption' a list, wanted a string",)),
     ('lsmdc', {'video': 'a.avi', 'caption': 'x'}, ('movie/clip.ext',)),
-    ('activitynet', {'video': 'a.mp4', 'caption': []}, ('an empty caption',)),
+    ('activitynet', {'video': 'a.mp4', 'caption': []}, ("'caption' empty",)),
 ])
 def test_wrong_benchmark_fields(tmp_path, name, entry, parts):
   _benchmark(tmp_path, name, [], [entry])
