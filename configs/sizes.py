@@ -58,3 +58,44 @@ def full_size(config):
       layers=23, heads=16, mlp_width=4096, table_frames=4, table_grid=14,
       dtype='bfloat16', param_dtype='bfloat16')
   config.mesh.update(data=1, fsdp=-1)
+
+
+def tiny_qwen2_vl():
+  """A Qwen2-VL that is trained from scratch on CPU in minutes.
+
+  Videos are two frames, which make one slice of 6 x 6 patches.
+  """
+  token = 28 ** 2
+  return ConfigDict({
+      'model': {
+          'pretrained': '', 'tokenizer': '', 'vocab_size': 640, 'width': 128,
+          'mlp_width': 256, 'layers': 2, 'heads': 4, 'kv_heads': 2,
+          'head_width': 32, 'rope_theta': 1e4, 'rope_sections': (4, 6, 6),
+          'norm_eps': 1e-6, 'tie_embeddings': True,
+          'position_mode': 'sequential', 'dtype': 'float32',
+          'param_dtype': 'float32', 'remat': False, 'trainable': ('.*',),
+          'lora': {'rank': 0, 'alpha': 16, 'dropout': 0.0, 'targets': ()}},
+      'vision': {'width': 96, 'layers': 2, 'heads': 4, 'mlp_width': 288},
+      'media': {
+          'released': False, 'read_image': (token, 9 * token),
+          'read_video': (token, 9 * token), 'processor': (token, 9 * token),
+          'fps': 1.0, 'min_frames': 2, 'max_frames': 2, 'n_frames': 2},
+  })
+
+
+def full_qwen2_vl(config):
+  """Qwen2-VL with LoRA on its decoder, media as UNITE is released."""
+  token = 28 ** 2
+  config.data.max_tokens = 2048
+  config.model.update(
+      vocab_size=0, dtype='bfloat16', param_dtype='bfloat16', remat=True,
+      trainable=('lora/.*',))
+  config.model.lora.update(
+      rank=8, dropout=0.05, targets=(
+          'decoder/layers/attention/[qkvo]', 'decoder/layers/mlp/.*'))
+  config.media.update(
+      released=True, read_image=(4 * token, 16384 * token),
+      read_video=(128 * token, 240 * 320),
+      processor=(256 * token, 1280 * token), min_frames=4, max_frames=12,
+      n_frames=0)
+  config.mesh.update(data=1, fsdp=-1)
