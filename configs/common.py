@@ -78,36 +78,3 @@ def evaluation():
       # Candidates per query in TREC run files, runs/; 0 = none are written.
       'trec_depth': 0,
   })
-
-
-def embedding():
-  """What a method that embeds has besides: its loss and its pairs."""
-  return ConfigDict({
-      # UNITE §3: in-batch contrast; dual adds candidates to queries,
-      # modality_mask is MAMCL; released is as in the authors' code.
-      'loss': {'temperature': 0.03, 'dual': False, 'modality_mask': False,
-               'multi_positive': False, 'released': True},
-      # Sources of pairs, () = all, and their shares, () = by size; whether
-      # each batch is of one source.
-      'pairs': {'sources': (), 'weights': (), 'per_source': False},
-      'data': {
-          # Training files, in data.root, where data.name is 'pairs'.
-          'pairs': (),
-          # Still images of shapes world, and how often each scene is drawn.
-          'images': {'train': 0, 'validation': 0, 'test': 0}, 'renderings': 1,
-          # Tokens of an item; (tokens, rows, patches) that all are padded to,
-          # () = measured from the headers of all media.
-          'max_tokens': 512, 'shape': ()},
-  })
-
-
-def embedding_evaluation():
-  return ConfigDict({
-      # 'shapes', 'folder', or benchmarks by name: files in `root` (empty =
-      # data.root), or for several in <root>/<name>. () = none.
-      'benchmarks': ('shapes',), 'root': '', 'split': 'test',
-      # Of a benchmark, () = all.
-      'tasks': (),
-      # Rows of a batch; tokens of an item, 0 = as in training.
-      'batch_size': 32, 'max_tokens': 0, 'gallery_queries': 4,
-  })

@@ -72,15 +72,17 @@ class Embedder:
   """A model that turns items into unit vectors, all in one space.
 
   config: a Qwen2VlConfig; params: as methods.unite has them; reader: a
-  data.inputs.Reader; mesh: where the work is done.
+  data.inputs.Reader; mesh: where the work is done. shape: a data.inputs.Shape
+  that every item is padded to, in full batches, instead of the smallest
+  bucket: little models compile longer than they run.
   """
 
-  def __init__(self, config, params, reader, mesh=None):
-    self.config, self.reader = config, reader
+  def __init__(self, config, params, reader, mesh=None, shape=None):
+    self.config, self.reader, self.shape = config, reader, shape
     self.mesh = mesh or sharding.make_mesh()
     self.params = jax.device_put(
         params, sharding.shardings(self.mesh, params))
-    self.embed = jax.jit(functools.partial(unite.embed, config))
+    self.embed = _compiled(config)
 
   @property
   def width(self):
@@ -120,7 +122,7 @@ class Embedder:
                    disable=not show_progress) as progress:
       for shape, group in self._groups(items, prompt, batch_size, waiting,
                                        failed):
-        previous, running = running, self._start(shape, group)
+        previous, running = running, self._start(shape, group, batch_size)
         self._finish(previous, out, failed, progress)
       self._finish(running, out, failed, progress)
     return out[0] if alone else out
@@ -150,7 +152,8 @@ class Embedder:
       except ValueError as error:  # media.MediaError is one
         failed(error)
         continue
-      shape = inputs_lib.shape_of(len(inputs.tokens), inputs.grids)
+      shape = self.shape or inputs_lib.shape_of(
+          len(inputs.tokens), inputs.grids)
       waiting[shape].append((index, inputs))
       if len(waiting[shape]) == batch_size:
         yield shape, waiting.pop(shape)
@@ -171,10 +174,11 @@ class Embedder:
       finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
-  def _start(self, shape, group):
+  def _start(self, shape, group, batch_size):
     """Starts embedding a group, its rows padded by repeating the last."""
     shards = sharding.batch_shards(self.mesh)
-    n_rows = -(-2 ** (len(group) - 1).bit_length() // shards) * shards
+    n_rows = batch_size if self.shape else 2 ** (len(group) - 1).bit_length()
+    n_rows = -(-n_rows // shards) * shards
     inputs = [inputs for _, inputs in group]
     batch = inputs_lib.pad(
         inputs + inputs[-1:] * (n_rows - len(inputs)), shape,
@@ -195,6 +199,12 @@ class Embedder:
         failed(ValueError(f'{inputs.id}: its embedding is not finite; the '
                           'weights are damaged, or overflow in this dtype'))
     progress.update(len(group))
+
+
+@functools.lru_cache
+def _compiled(config):
+  """The jitted forward pass; models of one config share what it compiles."""
+  return jax.jit(functools.partial(unite.embed, config))
 
 
 def _reaction(on_error):

@@ -65,6 +65,8 @@ def train_and_evaluate(config, workdir):
   mesh = train_lib.open_workdir(config, workdir)
   evaluated = open_sets(config)  # before hours of training
   found = training_pairs(config)
+  for stage in stages(config, workdir):
+    _sources(stage.config, found)
   tokenizer = extract_lib.open_tokenizer(
       config, workdir, _texts(config, found), **_prompt_tokens())
   reader = unite.reader(
@@ -92,7 +94,7 @@ def evaluate(config, workdir):
       raise ValueError(
           f'{workdir} holds no checkpoints and the config names no weights: '
           'train there first, or set model.pretrained or init_from')
-    plain = ConfigDict({**config, 'before': ()})
+    plain = ConfigDict({**config.to_dict(), 'before': ()})
     method = methods.get(config.method).method(plain, tokenizer)
     models[MAIN_ROW] = plain, embedding.start(
         plain, method, tokenizer, workdir, mesh)
@@ -158,8 +160,9 @@ def make_examples(config, method, reader, found):
 
   With batches of one source each, every source has shapes of its own.
   """
-  chosen = {name: found[name] for name in _sources(config, found)}
-  mixture, names = pairs_lib.Mixture(chosen), config.pairs.sources
+  names = _sources(config, found)
+  chosen = {name: found[name] for name in names}
+  mixture = pairs_lib.Mixture(chosen)
   weights = dict(zip(names, config.pairs.weights)) or None
   order = pairs_lib.MixedOrder(mixture, config.train.batch_size, config.seed,
                                weights, config.pairs.per_source)
@@ -304,14 +307,15 @@ def _evaluate(config, workdir, mesh, tokenizer, models, evaluated):
 
 def _encoder(workdir, config, params, tokenizer, mesh, evaluated):
   """A retrieval.Encoder that reports what it leaves out to skipped.jsonl."""
-  seen = ConfigDict(config)
+  seen = ConfigDict(config.to_dict())
   if evaluated.n_frames:
     seen.media.n_frames = evaluated.n_frames
   if config.eval.max_tokens:
     seen.data.max_tokens = config.eval.max_tokens
   model = embedding.Embedder(
       unite.model_config(config, tokenizer), params,
-      unite.reader(seen, tokenizer), mesh)
+      unite.reader(seen, tokenizer), mesh,
+      config.eval.shape and inputs_lib.Shape(*config.eval.shape))
 
   def encode(items, prompt):
     skipped = []
