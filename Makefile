@@ -1,11 +1,14 @@
 # make run    environment, then the default run; flags: make run ARGS='...'
 # make test   environment with the test tools, then the tests
+# make test-slow  the tests that take longest; .ci/run runs both
 # make lint   the same environment, then ruff
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 ARGS ?=
 PYTEST_ARGS ?=
+# Compiling takes most of the time, one core each.
+WORKERS ?= -n logical --maxprocesses=4 --dist=loadfile
 
 # The stamps say which installation was done last for this setup.cfg.
 INSTALLED := $(VENV)/installed.stamp
@@ -20,13 +23,16 @@ CREATE = $(PYTHON) -m venv $(VENV)
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: run test lint parity tpu clean
+.PHONY: run test test-slow lint parity tpu clean
 
 run: $(INSTALLED)
 	$(RUN) -m jaxret.main --config=configs/blim.py $(ARGS)
 
 test: $(TEST_INSTALLED)
-	$(RUN) -m pytest -q $(PYTEST_ARGS)
+	$(RUN) -m pytest -q $(WORKERS) -m 'not slow' $(PYTEST_ARGS)
+
+test-slow: $(TEST_INSTALLED)
+	$(RUN) -m pytest -q $(WORKERS) -m slow $(PYTEST_ARGS)
 
 lint: $(TEST_INSTALLED)
 	$(RUN) -m ruff check .

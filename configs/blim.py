@@ -1,8 +1,10 @@
 """BLiM: trained and evaluated on shapes world; on a folder; on benchmarks.
 
-Variants: (none), folder, folder_7b, didemo, activitynet, lsmdc, msrvtt.
+Variants: (none), folder, folder_7b, didemo, activitynet, lsmdc, msrvtt. The
+first two run on any machine; the others, the 7B, on a TPU slice v5e:4x4 or
+v5p:2x2x2 at least, which --config.task=plan compiles for.
 """
-from configs import common, sizes
+from configs import common, planning, sizes
 
 # The authors' recipes: rate, epochs, global batch, accumulation, alpha (text
 # to video, video to text), c, and both for zero-shot scoring.
@@ -40,6 +42,7 @@ def get_config(variant=''):
     sizes.full_size(config)
     if variant in RECIPES:
       benchmark(config, variant)
+      planning.benchmark(config, variant)
     else:
       own_clips_7b(config)
   return config

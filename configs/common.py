@@ -1,17 +1,19 @@
 """Sections that every method's config has, with their defaults."""
 from ml_collections import ConfigDict
 
+from configs import planning
+
 
 def base(method):
   return ConfigDict({
       'task': 'train_and_evaluate', 'method': method, 'seed': 0,
       # Sub-configs that are trained first, in this order.
       'before': (),
-      # What to start from: the workdir of an earlier run, whose parameters,
-      # tokenizer and tower are taken.
+      # The workdir of a run whose parameters, tokenizer and tower are taken.
       'init_from': '',
       'mesh': {'data': -1, 'fsdp': 1, 'tensor': 1},
       'data': data(), 'optim': optim(), 'train': train(),
+      'plan': planning.plan(),
   })
 
 
@@ -70,11 +72,9 @@ def evaluation():
       'zero_shot_alpha': (0.0, 0.8), 'zero_shot_c': (1.0, 0.0, 0.8, 0.6),
       # As released: divide by the labels whose loss is not exactly zero.
       'nonzero_denominator': True,
-      # 'shared', or 'canonical': one video prior for texts of all lengths, or
-      # 'reference': full passes for each pair, slow.
+      # See jaxret.scoring.likelihood.Options: shared, canonical or reference.
       'mode': 'shared',
       # Rows and columns of a tile, and the padding of a length bucket.
       'rows': 32, 'columns': 64, 'max_padding': 0.1, 'gallery_queries': 12,
-      # Candidates per query in TREC run files, runs/; 0 = none are written.
-      'trec_depth': 0,
+      'trec_depth': 0,  # candidates per query in runs/*.trec; 0 = no files
   })

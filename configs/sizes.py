@@ -45,9 +45,11 @@ def full_size(config):
   config.before, config.tower = (), ConfigDict()
   config.data.store_videos = False
   config.model.update(
-      pretrained='OpenGVLab/VideoChat-Flash-Qwen2-7B_res448', vocab_size=0,
-      tokens_per_clip=64, visual_width=1024, dtype='bfloat16',
-      param_dtype='bfloat16', remat=True,
+      pretrained='OpenGVLab/VideoChat-Flash-Qwen2-7B_res448',
+      # As in its own config.json, which is read where weights are.
+      vocab_size=152064, width=3584, mlp_width=18944, layers=28, heads=28,
+      kv_heads=4, head_width=128, rope_theta=1e6, tokens_per_clip=64,
+      visual_width=1024, dtype='bfloat16', param_dtype='bfloat16', remat=True,
       trainable=('lora/.*', 'params/visual_head/.*'))
   config.model.lora.update(
       rank=8, alpha=32, dropout=0.05, targets=(
@@ -58,3 +60,4 @@ def full_size(config):
       layers=23, heads=16, mlp_width=4096, table_frames=4, table_grid=14,
       dtype='bfloat16', param_dtype='bfloat16')
   config.mesh.update(data=1, fsdp=-1)
+  config.plan.topology = 'v5e:4x4,v5p:2x2x2'

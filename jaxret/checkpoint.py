@@ -18,7 +18,7 @@ from jaxret import sharding
 # Fields, or whole sections, that may differ between the calls that share a
 # workdir, in sub-configs too: they change what is shown, kept or measured, or
 # where it is computed, not what is trained.
-FREE_FIELDS = ('task', 'mesh', 'eval', 'train.log_every_steps',
+FREE_FIELDS = ('task', 'mesh', 'eval', 'plan', 'train.log_every_steps',
                'train.checkpoint_every_steps', 'train.keep_checkpoints',
                'data.cache_gb', 'data.extract_batch_size')
 # What a config must have made before its workdir refuses another one.
@@ -122,6 +122,10 @@ class Checkpoints(contextlib.AbstractContextManager):
   def latest_step(self):
     """The step of the latest whole checkpoint, or None."""
     return self._manager.latest_step()
+
+  def steps(self):
+    """The steps of all whole checkpoints, ascending."""
+    return sorted(self._manager.all_steps())
 
   def save(self, step, trees, run):
     """Starts writing a checkpoint and returns when its arrays may change.

@@ -28,7 +28,7 @@ from jaxret.models import adapters, lora
 from jaxret.models import qwen2_vl_files as files
 
 FIELDS = ('id', *inputs_lib.MODALITIES)
-READ_AHEAD = 4  # batches whose items are read while the device works
+READ_AHEAD = 2  # batches whose items are read while the device works
 
 
 def load(path, position_mode='sequential', dtype='float32', adapter=None,

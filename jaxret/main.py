@@ -23,6 +23,7 @@ TASKS = {
     'train_and_evaluate': ('jaxret.experiment', 'train_and_evaluate'),
     'evaluate': ('jaxret.experiment', 'evaluate'),
     'extract': ('jaxret.experiment', 'extract'),
+    'plan': ('jaxret.plan', 'plan'),
 }
 # config.method -> the tasks of methods that embed, where they are others.
 METHOD_TASKS = {'unite': {

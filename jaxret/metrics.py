@@ -77,6 +77,14 @@ def recall_at_k(ranks, k):
   return 100.0 * float(np.mean(np.asarray(ranks) <= k))
 
 
+def sum_of_recalls(*ranks):
+  """Sum over directions, given by their ranks, of recall at RECALL_AT (SumR).
+
+  For both directions of retrieval it is at most 600.
+  """
+  return sum(recall_at_k(r, k) for r in ranks for k in RECALL_AT)
+
+
 def median_rank(ranks):
   """Median of the 1-based ranks."""
   return float(np.median(ranks))

@@ -1,4 +1,5 @@
-"""AdamW on the trainable part of the parameters, warm-up and cosine."""
+"""AdamW on the trainable part of the parameters, warm-up and cosine or line."""
+import functools
 import re
 
 import jax
@@ -41,8 +42,13 @@ def schedule(config, epochs, steps_per_epoch):
   `min_learning_rate` at `epochs` (the authors' util/lr_sched.py). They set it
   at the first micro-batch of an update, when the position is
   micro_batch / micro_batches_per_epoch + epoch = step / steps_per_epoch; the
-  first update has rate 0.
+  first update has rate 0. With `schedule` = 'linear' it is `linear`, warmed up
+  over `warmup_fraction` of all updates.
   """
+  if getattr(config, 'schedule', 'cosine') == 'linear':
+    total_steps = round(epochs * steps_per_epoch)
+    return linear(config.learning_rate, total_steps,
+                  int(total_steps * config.warmup_fraction))
   peak, floor = config.learning_rate, config.min_learning_rate
   warmup = config.warmup_epochs
 
@@ -55,6 +61,26 @@ def schedule(config, epochs, steps_per_epoch):
     return jnp.where(position < warmup, rising, falling)
 
   return jax.jit(learning_rate)
+
+
+def linear(peak, total_steps, warmup_steps):
+  """A line up from 0 to `peak`, a line down to 0; step -> float32 scalar."""
+  def learning_rate(step):
+    step = jnp.asarray(step, jnp.float32)
+    rising = step / max(warmup_steps, 1)
+    falling = (total_steps - step) / max(total_steps - warmup_steps, 1)
+    return peak * jnp.where(
+        step < warmup_steps, rising, jnp.maximum(falling, 0.0))
+  return jax.jit(learning_rate)
+
+
+def decay_all_but(patterns, params):
+  """True for the leaves whose whole path none of the regexes matches."""
+  def decayed(path, leaf):
+    del leaf
+    name = sharding.path_name(path)
+    return not any(re.fullmatch(pattern, name) for pattern in patterns)
+  return jax.tree_util.tree_map_with_path(decayed, params)
 
 
 def decay_mask(params):
@@ -73,12 +99,15 @@ def decay_mask(params):
 def make_optimizer(config, learning_rate):
   """AdamW as torch.optim.AdamW has it, as an optax transformation.
 
-  config: betas, eps, weight_decay, gradient_clip_norm (0 = off).
+  config: betas, eps, weight_decay, gradient_clip_norm (0 = off); no_decay,
+    regexes of the paths that decay spares (absent or empty: all but matrices).
   learning_rate: function of the step, see `schedule`.
   """
   b1, b2 = config.betas
+  spared = getattr(config, 'no_decay', ())
+  mask = functools.partial(decay_all_but, spared) if spared else decay_mask
   adamw = optax.adamw(learning_rate, b1=b1, b2=b2, eps=config.eps,
-                      weight_decay=config.weight_decay, mask=decay_mask)
+                      weight_decay=config.weight_decay, mask=mask)
   if config.gradient_clip_norm:
     return optax.chain(
         optax.clip_by_global_norm(config.gradient_clip_norm), adamw)

@@ -26,6 +26,8 @@ BATCH_AXES = ('data', 'fsdp')
 _STACK = 'params/(decoder|text)/'
 _IN = 'params/(projector/[^/]+|vision/merger)/in/'
 _OUT = 'params/(projector/[^/]+|vision/merger)/out/'
+_ENCODER = ('params/(vision|clip_text|text_encoder|frames|description_to_slots|'
+            'slots_to_vision|vision_to_slots)/')
 RULES = (
     (_STACK + 'embed/embedding', P('tensor', 'fsdp')),
     (_STACK + r'layers/\w+_norm/(scale|bias)', P()),
@@ -68,6 +70,25 @@ RULES = (
      P('fsdp', 'tensor')),
     ('params/caption_projection/bias', P()),
     ('params/log_temperature', P()),
+    (_ENCODER + r'layers/\w+_norm/(scale|bias)', P()),
+    (_ENCODER + 'layers/attention/[qkv]/kernel', P(None, 'fsdp', 'tensor')),
+    (_ENCODER + 'layers/attention/[qkv]/bias', P(None, 'tensor')),
+    (_ENCODER + 'layers/attention/o/kernel', P(None, 'tensor', 'fsdp')),
+    (_ENCODER + 'layers/attention/o/bias', P()),
+    (_ENCODER + 'layers/mlp/in/kernel', P(None, 'fsdp', 'tensor')),
+    (_ENCODER + 'layers/mlp/in/bias', P(None, 'tensor')),
+    (_ENCODER + 'layers/mlp/out/kernel', P(None, 'tensor', 'fsdp')),
+    (_ENCODER + 'layers/mlp/out/bias', P()),
+    ('params/(clip_text|text_encoder)/embed/tokens', P('tensor', 'fsdp')),
+    ('params/(clip_text|text_encoder)/embed/(positions|types)', P()),
+    ('params/vision/(class_embedding|positions)', P()),
+    (r'params/(vision/pre|vision_head/|clip_text/final|text_encoder/embed)'
+     '_?norm/(scale|bias)', P()),
+    ('params/(vision_head/projection|clip_text_head)/kernel',
+     P('fsdp', 'tensor')),
+    ('params/(logit_scale|temperature|queries)', P()),
+    (r'params/heads/\w+/kernel', P('fsdp', 'tensor')),
+    (r'params/heads/\w+/bias', P('tensor')),
 )
 
 
@@ -186,6 +207,14 @@ def shardings(mesh, tree, rules=RULES):
   return jax.tree_util.tree_map_with_path(place, tree)
 
 
+def abstract(mesh, tree, rules=RULES):
+  """The shapes of a tree as ShapeDtypeStructs placed by the rules."""
+  return jax.tree.map(
+      lambda leaf, place: jax.ShapeDtypeStruct(
+          leaf.shape, leaf.dtype, sharding=place),
+      tree, shardings(mesh, tree, rules))
+
+
 def replicated(mesh):
   return NamedSharding(mesh, P())
 
@@ -259,10 +288,16 @@ def constant(mesh, array):
   Its rows are split like a batch where that divides N, else replicated.
   """
   array = np.asarray(array)
-  if array.ndim == 0 or len(array) % batch_shards(mesh):
-    return replicate(mesh, array)
   return jax.make_array_from_callback(
-      array.shape, batch_sharding(mesh), lambda index: array[index])
+      array.shape, constant_sharding(mesh, array.shape),
+      lambda index: array[index])
+
+
+def constant_sharding(mesh, shape):
+  """Where `constant` puts an array of this shape."""
+  if not shape or shape[0] % batch_shards(mesh):
+    return replicated(mesh)
+  return batch_sharding(mesh)
 
 
 def replicate(mesh, array):

@@ -94,11 +94,12 @@ def fit(method, examples, config, workdir, mesh, params=None, order=None):
   return optim.merge(state.trainable, frozen)
 
 
-def restore_trained(method, config, workdir, mesh, params=None):
-  """The parameters as the last checkpoint of a workdir has them.
+def restore_trained(method, config, workdir, mesh, params=None, step=None):
+  """The parameters as a checkpoint of a workdir has them.
 
-  params: the base the run started from, as for `fit`. Raises ValueError when
-  there is no checkpoint, or when it does not fit the method.
+  params: the base the run started from, as for `fit`. step: of the checkpoint,
+  None = the last. Raises ValueError when there is no such checkpoint, or when
+  it does not fit the method.
   """
   trainable, frozen = starting_point(
       method, config.seed, mesh, params, to_restore=True)
@@ -106,9 +107,13 @@ def restore_trained(method, config, workdir, mesh, params=None):
   if not directory.is_dir():
     raise ValueError(f'no checkpoints in {workdir}: train there first')
   with checkpoint.Checkpoints(directory, read_only=True) as checkpoints:
-    step = checkpoints.latest_step()
-    if step is None:
+    steps = checkpoints.steps()
+    if not steps:
       raise ValueError(f'no whole checkpoint in {directory}: train there first')
+    step = steps[-1] if step is None else step
+    if step not in steps:
+      raise ValueError(f'{directory} holds no step {step}, only {steps}: raise '
+                       'train.keep_checkpoints to keep more')
     found = checkpoints.restore(step, {'trainable': trainable})
   return optim.merge(found['trainable'], frozen)
 
@@ -148,7 +153,7 @@ def starting_point(method, seed, mesh, params=None, to_restore=False):
   """
   if params is None and to_restore and method.load is None:
     key = jax.random.key(seed)
-    abstract = _placed(mesh, jax.eval_shape(method.init, key))
+    abstract = sharding.abstract(mesh, jax.eval_shape(method.init, key))
     trainable, frozen = optim.partition(abstract, method.trainable)
     if not frozen:
       return trainable, frozen
@@ -163,14 +168,6 @@ def split_params(method, params, mesh):
   return optim.partition(params, method.trainable)
 
 
-def _placed(mesh, abstract):
-  """Shapes with the shardings that the rules give them."""
-  return jax.tree.map(
-      lambda leaf, place: jax.ShapeDtypeStruct(
-          leaf.shape, leaf.dtype, sharding=place),
-      abstract, sharding.shardings(mesh, abstract))
-
-
 def init_state(optimizer, trainable, mesh):
   """Step 0. The optimizer's moments are sharded like their parameters."""
   init = functools.partial(_state, optimizer)
@@ -180,7 +177,7 @@ def init_state(optimizer, trainable, mesh):
 
 def abstract_state(optimizer, trainable, mesh):
   """`init_state` as shapes; so may be the trainable parameters."""
-  return _placed(mesh, jax.eval_shape(
+  return sharding.abstract(mesh, jax.eval_shape(
       functools.partial(_state, optimizer), trainable))
 
 

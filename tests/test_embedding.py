@@ -191,12 +191,14 @@ def test_published_directory_is_loaded(model, tmp_path, monkeypatch):
       for name, value in tiny_unite.make_config().media.items()})
   loaded = jaxret.load(
       tmp_path, resolution=resolution, max_tokens=160, mesh=model.mesh)
+  items = mixture()[:4]
   np.testing.assert_allclose(
-      loaded.encode(mixture(), show_progress=False),
-      model.encode(mixture(), show_progress=False), atol=1e-6)
+      loaded.encode(items, show_progress=False),
+      model.encode(items, show_progress=False), atol=1e-6)
 
 
-@pytest.mark.parametrize('with_lora', [False, True])
+@pytest.mark.parametrize('with_lora', [
+    False, pytest.param(True, marks=pytest.mark.slow)])
 def test_workdir_is_loaded(tmp_path, monkeypatch, with_lora):
   config, tokenizer = tiny_unite.make_config(), tiny_unite.tokenizer()
   if with_lora:
@@ -204,15 +206,18 @@ def test_workdir_is_loaded(tmp_path, monkeypatch, with_lora):
   monkeypatch.setattr(embedding.text, 'load_tokenizer', lambda path: tokenizer)
   method = unite.method(config, tokenizer)
   mesh = sharding.make_mesh(devices=jax.devices()[:2])
-  examples = method.examples(tiny_unite.pairs(16))
+  pairs = [tiny_unite.Pair(tiny_unite.item('text', i),
+                           tiny_unite.item('text', i + 1)) for i in range(16)]
+  examples = method.examples(pairs)
   params = train.fit(method, examples, config, tmp_path, mesh)
   loaded = jaxret.load(tmp_path, mesh=mesh)
   want = embedding.Embedder(
       unite.model_config(config, tokenizer), params,
       unite.reader(config, tokenizer), mesh)
-  got = loaded.encode(mixture(), show_progress=False)
+  items = ['red square', {'image': tiny_unite.pixels(0)}]
   np.testing.assert_allclose(
-      got, want.encode(mixture(), show_progress=False), atol=1e-6)
+      loaded.encode(items, show_progress=False),
+      want.encode(items, show_progress=False), atol=1e-6)
   with pytest.raises(ValueError, match='no checkpoints in'):
     embedding.trained(config, tokenizer, tmp_path / 'none', mesh)
 

@@ -240,3 +240,9 @@ def test_large_matrices_are_quick():
   row = metrics.summary(metrics.ranks(scores, np.arange(n)[:, None]))
   assert time.perf_counter() - start < 3
   assert row['recall_at_10'] == pytest.approx(0.2, abs=0.2)
+
+
+def test_sum_of_recalls_of_hand_numbers():
+  """Ranks 1, 3, 7, 20 and 1, 2: 25 + 50 + 75 and 50 + 100 + 100."""
+  total = metrics.sum_of_recalls(np.array([1, 3, 7, 20]), np.array([1, 2]))
+  assert total == pytest.approx(400)

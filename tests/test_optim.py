@@ -100,7 +100,8 @@ def test_clipping_scales_the_whole_gradient():
 def test_decay_acts_on_logical_matrices_only():
   mask = sharding.flatten(optim.decay_mask(abstract_params()))
   for path, decayed in mask.items():
-    vector = path.endswith(('bias', 'scale', 'log_temperature'))
+    vector = path.endswith(
+        ('bias', 'scale', 'temperature', 'class_embedding'))
     assert decayed != vector, path
 
 
@@ -131,6 +132,30 @@ def test_schedule_of_hand_numbers():
       [0, 0.001, 0.002, 0.00170711, 0.001], atol=1e-8)
   no_warmup = types.SimpleNamespace(**{**vars(CONFIG), 'warmup_epochs': 0.0})
   assert float(optim.schedule(no_warmup, 3, 2)(0)) == pytest.approx(2e-3)
+
+
+def test_linear_schedule_of_hand_numbers():
+  """Ten updates, two of warm-up: up by halves, down by eighths."""
+  config = types.SimpleNamespace(
+      learning_rate=0.8, schedule='linear', warmup_fraction=0.2)
+  rate = optim.schedule(config, 2.5, 4)
+  np.testing.assert_allclose(
+      [float(rate(step)) for step in range(12)],
+      [0, 0.4, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0, 0], atol=1e-7)
+
+
+def test_decay_spares_what_is_named_and_nothing_else():
+  config = types.SimpleNamespace(
+      **{**vars(CONFIG), 'no_decay': ('.*/bias', 'params/visual_head/.*')})
+  params, gradients = params_and_gradients(1)
+  still = {path: np.zeros_like(g) for path, g in gradients[0].items()}
+  # Without gradients only decay changes anything: by rate x decay x value.
+  after = run(config, [0.5], params, [still])
+  for path, value in params.items():
+    spared = path.endswith('bias') or 'visual_head' in path
+    np.testing.assert_allclose(
+        after[path], value if spared else value * 0.5, atol=1e-6,
+        err_msg=path)
 
 
 def test_partition_and_merge_are_inverse():

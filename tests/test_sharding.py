@@ -67,6 +67,39 @@ def parameter_shapes():
       'params/vision/merger/out/bias': (D,),
       'params/video_projection/kernel': (D, D),
       'params/text_projection/kernel': (D, D)}
+  return flat | encoder_shapes()
+
+
+def encoder_shapes():
+  """Those of CLIP, BERT and LECCR."""
+  flat = {'params/temperature': (), 'params/logit_scale': (),
+          'params/queries': (4, D), 'params/vision/positions': (5, D),
+          'params/vision/class_embedding': (D,),
+          'params/clip_text_head/kernel': (D, D),
+          'params/vision_head/projection/kernel': (D, D),
+          'params/text_encoder/embed/types': (2, D)}
+  for model in ('clip_text', 'text_encoder'):
+    flat[f'params/{model}/embed/tokens'] = (V, D)
+    flat[f'params/{model}/embed/positions'] = (9, D)
+  for norm in ('vision/pre_norm', 'vision_head/norm', 'clip_text/final_norm',
+               'text_encoder/embed_norm'):
+    flat |= {f'params/{norm}/scale': (D,), f'params/{norm}/bias': (D,)}
+  for head in ('text', 'vision', 'slot', 'matched_slot'):
+    flat |= {f'params/heads/{head}/kernel': (D, F),
+             f'params/heads/{head}/bias': (F,)}
+  for stack in ('vision', 'clip_text', 'text_encoder', 'frames',
+                'description_to_slots', 'slots_to_vision', 'vision_to_slots'):
+    layers = f'params/{stack}/layers'
+    flat |= {f'{layers}/mlp/in/kernel': (L, D, F),
+             f'{layers}/mlp/in/bias': (L, F),
+             f'{layers}/mlp/out/kernel': (L, F, D),
+             f'{layers}/mlp/out/bias': (L, D)}
+    for name in 'qkvo':
+      flat |= {f'{layers}/attention/{name}/kernel': (L, D, D),
+               f'{layers}/attention/{name}/bias': (L, D)}
+    for norm in ('attention_norm', 'mlp_norm'):
+      flat |= {f'{layers}/{norm}/scale': (L, D),
+               f'{layers}/{norm}/bias': (L, D)}
   return flat
 
 

@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -175,6 +176,26 @@ def test_finished_run_returns_its_parameters(undisturbed):
   mesh = sharding.make_mesh()
   trained = train.restore_trained(make_method(), make_config(), workdir, mesh)
   assert_same_bits(sharding.flatten(sharding.to_host(trained)), params)
+
+
+def test_an_earlier_checkpoint_can_be_restored(undisturbed, tmp_path):
+  workdir, params = undisturbed
+  mesh = sharding.make_mesh()
+  earlier = train.restore_trained(
+      make_method(), make_config(), workdir, mesh, step=8)
+  earlier = sharding.flatten(sharding.to_host(earlier))
+  kernel = 'params/visual_head/kernel'
+  assert not np.array_equal(earlier[kernel], params[kernel])
+  # Going on from there for the four steps that are left gives the last.
+  shutil.copytree(workdir, tmp_path / 'run')
+  shutil.rmtree(tmp_path / 'run' / 'checkpoints' / '12')
+  last = train.restore_trained(
+      make_method(), make_config(), tmp_path / 'run', mesh)
+  assert_same_bits(sharding.flatten(sharding.to_host(last)), earlier)
+  assert_same_bits(fit(tmp_path / 'run'), params)
+  with pytest.raises(ValueError, match=r'holds no step 4, only \[8, 12\]'):
+    train.restore_trained(
+        make_method(), make_config(), workdir, mesh, step=4)
 
 
 def test_loss_that_is_not_finite_names_step_and_examples(tmp_path):

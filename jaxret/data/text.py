@@ -56,6 +56,11 @@ def load_tokenizer(name_or_dir):
   that holds vocab.json and merges.txt, and a hub name, are read with it.
   Errors: ValueError when the directory or the hub name cannot be read.
   """
+  return _open(name_or_dir)[0]
+
+
+def _open(name_or_dir):
+  """(Tokenizer, the tokenizer behind it)."""
   path = pathlib.Path(name_or_dir).expanduser()
   if (path / 'tokenizer.json').is_file():
     return _from_directory(path)
@@ -75,7 +80,33 @@ def load_tokenizer(name_or_dir):
     raise ValueError(
         f'tokenizer {str(name_or_dir)!r} cannot be read ({reason}); give a '
         'directory with tokenizer.json and tokenizer_config.json') from None
-  return _tokenizer(fast, name_or_dir, loaded.pad_token, loaded.eos_token)
+  return _tokenizer(
+      fast, name_or_dir, loaded.pad_token, loaded.eos_token), fast
+
+
+def load_text_encoder_tokenizer(name_or_dir, max_tokens):
+  """Opens a tokenizer for a text encoder that reads its first token.
+
+  `encode` gives the start token, the text and the end token, as the tokenizer
+  itself has them ([CLS] and [SEP], <s> and </s>), or START and END where it has
+  none; a longer text is cut to `max_tokens`, the end token stays.
+  """
+  tokenizer, fast = _open(name_or_dir)
+  if fast.post_processor is None:
+    start, end = fast.token_to_id(START), fast.token_to_id(END)
+    if start is None or end is None:
+      raise ValueError(
+          f'tokenizer {str(name_or_dir)!r} marks no start and end of a text '
+          f'and has no {START} and {END}; use that of a text encoder')
+    def encode(text):
+      return [start, *tokenizer.encode(text), end]
+  else:
+    def encode(text):
+      return fast.encode(text, add_special_tokens=True).ids
+  def cut(text):
+    ids = encode(text)
+    return ids if len(ids) <= max_tokens else [*ids[:max_tokens - 1], ids[-1]]
+  return tokenizer._replace(encode=cut)
 
 
 def _from_directory(path):
@@ -90,7 +121,7 @@ def _from_directory(path):
         f'tokenizer {str(path)!r} cannot be read ({reason}); wanted the files '
         'tokenizer.json and tokenizer_config.json') from None
   pad, end = (_content(config.get(k)) for k in ('pad_token', 'eos_token'))
-  return _tokenizer(fast, path, pad, end)
+  return _tokenizer(fast, path, pad, end), fast
 
 
 def _content(token):

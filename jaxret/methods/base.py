@@ -28,7 +28,7 @@ class Method(NamedTuple):
     the method trains from `init`.
   loss: (params, constants, batch, key) -> (float32 [B], {name: float32 []});
     without a key there is no dropout.
-  examples: (Split, Visuals) -> Examples.
+  examples: (Split, Visuals) -> Examples; of UNITE (training pairs) -> Examples.
   trainable: regexes on '/'-joined parameter paths; all others are frozen.
   train_flops: (batch) -> model FLOPs of forward and backward on one batch.
   tokens: (batch) -> how many tokens the model reads in it.

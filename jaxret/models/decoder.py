@@ -158,7 +158,12 @@ class Decoder(nn.Module):
 
   def embed_tokens(self, tokens):
     """int [...] -> [..., D]; negative tokens (placeholders) embed token 0."""
-    return self.embed(jnp.maximum(tokens, 0))
+    # Lookups are by flat index; whole tiles of a TPU come back unmoved.
+    length = tokens.shape[-1] if tokens.ndim else 0
+    if tokens.ndim < 2 or length % 8 == 0:
+      return self.embed(jnp.maximum(tokens, 0))
+    padding = [(0, 0)] * (tokens.ndim - 1) + [(0, -length % 8)]
+    return self.embed(jnp.maximum(jnp.pad(tokens, padding), 0))[..., :length, :]
 
   def __call__(self, x, positions, mask):
     """x [B, T, D], positions int [B, T] or [3, B, T], mask bool -> like x.

@@ -4,9 +4,11 @@ A weight's `path` is ours, '/'-joined; its `key` is the checkpoint's. '{layer}'
 in a key stacks the layers on a leading axis. Transforms:
   copy       as it is
   transpose  PyTorch's [out, in] to our kernels' [in, out]
-  patch      a convolution [D, 3, 1, y, x] to a kernel [y * x * 3, D], its rows
-             in the order row, column, channel
   flatten    a convolution [D, ...] to a kernel [..., D], flat but for D
+  patch      a convolution [D, 3, 1, y, x] or [D, 3, y, x] to a kernel
+             [y * x * 3, D], its rows in the order row, column, channel
+  query, key, value
+             the first, second, third part of a fused [3 D, in], transposed
 An `optional` weight may be absent: whoever loads fills it. A checkpoint may
 hold `spare_layers` more layers than the model runs.
 """

@@ -177,6 +177,7 @@ class _Source(NamedTuple):
 
 def _fill(out, part):
   """Copies and casts in strips: a large transpose is three times as fast."""
+  out, part = np.atleast_1d(out, part)
   for start in range(0, part.shape[-1], STRIP):
     strip = slice(start, start + STRIP)
     out[..., strip] = part[..., strip]
@@ -189,13 +190,26 @@ class _Transform(NamedTuple):
 
 
 def _read_patch(tensor, index):
-  kernel = tensor[index[1],].transpose(2, 3, 4, 1, 0)
+  kernel = tensor[index[1],]
+  kernel = kernel.transpose(*range(2, kernel.ndim), 1, 0)
   return kernel.reshape(-1, kernel.shape[-1])[index[0]]
 
 
 def _read_flat(tensor, index):
   kernel = tensor[index[1],]
   return kernel.reshape(len(kernel), -1).T[index[0]]
+
+
+def _third(number):
+  """Of a fused [3 D, in] or [3 D] tensor, transposed."""
+  def shape(shape):
+    return (*shape[1:], shape[0] // 3)
+  def read(tensor, index):
+    size = tensor.shape[0] // 3
+    start, stop, _ = index[-1].indices(size)
+    rows = slice(number * size + start, number * size + stop)
+    return tensor[(rows, *index[:-1])].T
+  return _Transform(shape, read)
 
 
 TRANSFORMS = {
@@ -206,6 +220,7 @@ TRANSFORMS = {
                         _read_patch),
     'flatten': _Transform(lambda shape: (math.prod(shape[1:]), shape[0]),
                           _read_flat),
+    'query': _third(0), 'key': _third(1), 'value': _third(2),
 }
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxret import sharding
 from jaxret.models import decoder as decoder_lib
 from jaxret.models import qwen2_vl_vision as vision_lib
 
@@ -72,7 +73,7 @@ class Qwen2Vl(nn.Module):
     if visual is None:
       return x
     placed = jnp.take_along_axis(
-        visual, jnp.maximum(visual_index, 0)[..., None], 1)
+        sharding.split_rows(visual), jnp.maximum(visual_index, 0)[..., None], 1)
     return jnp.where(visual_index[..., None] < 0, x, placed.astype(x.dtype))
 
   def hidden(self, x, keys, positions=None):

@@ -32,6 +32,39 @@ def test_trained_tokenizer_round_trips_any_text(tokenizer):
     assert tokenizer.decode(tokenizer.encode(caption)) == caption
 
 
+def test_text_encoder_tokenizer_marks_start_and_end(tokenizer, tmp_path):
+  text.train_tokenizer(CAPTIONS, 600, tmp_path / 'bpe')
+  found = text.load_text_encoder_tokenizer(tmp_path / 'bpe', 6)
+  start, = tokenizer.encode(text.START)
+  for caption in ('a red square', 'a red square moves left and then up again'):
+    whole = [start, *tokenizer.encode(caption), tokenizer.end_id]
+    wanted = whole if len(whole) <= 6 else whole[:5] + whole[-1:]
+    assert found.encode(caption) == wanted
+  assert found.vocab_size == tokenizer.vocab_size
+
+
+def test_text_encoder_tokenizer_keeps_the_marks_of_bert(tmp_path):
+  import tokenizers
+  vocab = {'[PAD]': 0, '[CLS]': 1, '[SEP]': 2, '[UNK]': 3, 'red': 4, 'blue': 5}
+  fast = tokenizers.Tokenizer(
+      tokenizers.models.WordLevel(vocab, unk_token='[UNK]'))
+  fast.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+  fast.post_processor = tokenizers.processors.TemplateProcessing(
+      single='[CLS] $A [SEP]', special_tokens=[('[CLS]', 1), ('[SEP]', 2)])
+  fast.save(str(tmp_path / 'tokenizer.json'))
+  (tmp_path / 'tokenizer_config.json').write_text(
+      json.dumps({'pad_token': '[PAD]'}))
+  found = text.load_text_encoder_tokenizer(tmp_path, 4)
+  assert found.encode('red blue') == [1, 4, 5, 2]
+  assert found.encode('red blue red green') == [1, 4, 5, 2]
+  assert found.encode('green') == [1, 3, 2]
+  bare = tokenizers.Tokenizer(
+      tokenizers.models.WordLevel(vocab, unk_token='[UNK]'))
+  bare.save(str(tmp_path / 'tokenizer.json'))
+  with pytest.raises(ValueError, match='marks no start and end of a text'):
+    text.load_text_encoder_tokenizer(tmp_path, 4)
+
+
 def test_control_tokens_are_one_token_each(tokenizer):
   for mark in (text.PAD, text.START, text.END):
     assert len(tokenizer.encode(mark)) == 1

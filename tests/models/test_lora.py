@@ -147,3 +147,18 @@ def test_dropout_leaves_the_base_alone(params):
   dropped = jax.jit(functools.partial(
       run, rngs={'dropout': jax.random.key(2)}))()[1]
   np.testing.assert_allclose(dropped, plain, atol=1e-6)
+
+
+def test_dropout_keeps_its_share_without_a_pattern():
+  """Rate, scale, neighbours in both directions, other keys: as if drawn."""
+  x = jnp.ones((400, 300))
+  kept = np.asarray(layers.dropout(jax.random.key(0), x, 0.3))
+  np.testing.assert_allclose(kept[kept > 0], 1 / 0.7, rtol=1e-6)
+  other = np.asarray(layers.dropout(jax.random.key(1), x, 0.3))
+  mask = kept > 0
+  # Six standard deviations of a share of 120,000 draws.
+  for share, wanted in (
+      (mask.mean(), 0.7), ((mask[1:] & mask[:-1]).mean(), 0.49),
+      ((mask[:, 1:] & mask[:, :-1]).mean(), 0.49),
+      ((mask & (other > 0)).mean(), 0.49)):
+    assert abs(share - wanted) < 6 * (wanted * (1 - wanted) / x.size) ** 0.5

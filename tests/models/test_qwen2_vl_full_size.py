@@ -115,6 +115,8 @@ def abstract_batch(mesh, rows, tokens, patches):
   return batch
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('size', ['2B'], indirect=True)
 def test_chunked_training_step_compiles_for_eight_devices(config, params):
   """LoRA training in two chunks; short sequences compile as long ones do."""
   mesh = sharding.make_mesh({'data': 2, 'fsdp': 2, 'tensor': 2})

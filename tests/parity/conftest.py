@@ -26,3 +26,9 @@ def blim_golden(pytestconfig):
 def unite_golden(pytestconfig):
   """Path of the golden data of UNITE."""
   return _folder(pytestconfig, 'unite')
+
+
+@pytest.fixture(scope='session')
+def leccr_golden(pytestconfig):
+  """Path of the golden data of LECCR."""
+  return _folder(pytestconfig, 'leccr')

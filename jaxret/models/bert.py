@@ -1,0 +1,135 @@
+"""BERT and XLM-R: one bidirectional encoder, two ways to count positions.
+
+Source: Devlin et al. 2019 (arXiv 1810.04805), Conneau et al. 2020 (arXiv
+1911.02116); checked against golden data.
+"""
+import dataclasses
+import json
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jaxret.models import encoder, pretrained
+
+# (key of config.json, the value that we implement)
+SUPPORTED = (('hidden_act', 'gelu'), ('position_embedding_type', 'absolute'),
+             ('is_decoder', False), ('add_cross_attention', False))
+MODEL_TYPES = ('bert', 'xlm-roberta')
+# What stands before a name where a checkpoint holds more than the encoder.
+PREFIXES = ('bert.', 'roberta.')
+# Norms of checkpoints that were made from TensorFlow's.
+OLD_NAMES = (('LayerNorm.gamma', 'LayerNorm.weight'),
+             ('LayerNorm.beta', 'LayerNorm.bias'))
+
+
+@dataclasses.dataclass(frozen=True)
+class BertConfig:
+  """Sizes of a text encoder.
+
+  first_position: of the first token; 0 in BERT. XLM-R counts from its padding
+  id on, which is the position of padding: the first token has the next one.
+  """
+  encoder: encoder.EncoderConfig
+  vocab_size: int
+  max_positions: int
+  types: int = 2
+  first_position: int = 0
+
+  @property
+  def max_tokens(self):
+    return self.max_positions - self.first_position
+
+
+class Bert(nn.Module):
+  """Tokens in, one hidden state per token out; the first is the text's."""
+  config: BertConfig
+
+  def setup(self):
+    c = self.config
+    self.embed = encoder.Embed(
+        c.encoder, c.vocab_size, c.max_positions, c.types)
+    self.embed_norm = c.encoder.norm()
+    self.layers = encoder.stack(encoder.PostNormLayer, c.encoder)
+
+  def embeddings(self, tokens, mask, types=None):
+    """What the first layer reads, [B, T, D]; arguments as for the call."""
+    c = self.config
+    if tokens.shape[1] > c.max_tokens:
+      raise ValueError(
+          f'text encoder: got {tokens.shape[1]} tokens, it has positions for '
+          f'{c.max_tokens}: cut the texts')
+    positions = jnp.arange(tokens.shape[1])
+    if c.first_position:
+      positions = jnp.where(
+          mask, jnp.cumsum(mask, 1), 0) + c.first_position - 1
+    x = self.embed_norm(self.embed(tokens, positions, types))
+    return encoder.regularize(self, x, c.encoder.dropout)
+
+  def __call__(self, tokens, mask, types=None):
+    """int [B, T], bool [B, T] (True = a token) -> [B, T, D]."""
+    x = self.embeddings(tokens, mask, types)
+    return self.layers(x, mask[:, None])[0]
+
+
+def open_bert(name, **numerics):
+  """Opens bert-base-multilingual-cased, xlm-roberta-base and their kind.
+
+  Args:
+    name: a directory or hub model.
+    numerics: fields of EncoderConfig; `dropout` is the checkpoint's own where
+      it is not given.
+
+  Returns:
+    (Checkpoint for `encoder_names.BERT`, BertConfig).
+
+  Raises:
+    ValueError: if a size is missing, or the model is of another kind.
+  """
+  path = pretrained.find_model(name) / 'config.json'
+  if not path.exists():
+    raise ValueError(f'{path}: no such file; want the directory of a model')
+  sizes = _sizes(path, json.loads(path.read_text()), numerics)
+  checkpoint = pretrained.open_checkpoint(name)
+  return checkpoint._replace(tensors={
+      plain_key(key): tensor for key, tensor in checkpoint.tensors.items()
+  }), sizes
+
+
+def plain_key(key):
+  """A tensor's name as transformers' bare encoder has it."""
+  for prefix in PREFIXES:
+    key = key.removeprefix(prefix)
+  for old, new in OLD_NAMES:
+    if key.endswith(old):
+      key = key.removesuffix(old) + new
+  return key
+
+
+def _sizes(path, config, numerics):
+  kind = config.get('model_type')
+  if kind not in MODEL_TYPES:
+    raise ValueError(f'{path}: got model_type = {kind!r}, want one of '
+                     f'{", ".join(MODEL_TYPES)}: use another model')
+  for key, want in SUPPORTED:
+    if config.get(key, want) != want:
+      raise ValueError(f'{path}: got {key} = {config[key]!r}, want {want!r}, '
+                       'the only one implemented: use another model')
+  try:
+    fields = {'norm_eps': config['layer_norm_eps'],
+              'dropout': config['hidden_dropout_prob'], **numerics}
+    if config['attention_probs_dropout_prob'] != config['hidden_dropout_prob']:
+      raise ValueError(
+          f'{path}: got attention_probs_dropout_prob = '
+          f'{config["attention_probs_dropout_prob"]}, want that of hidden '
+          f'states, {config["hidden_dropout_prob"]}: make them equal')
+    return BertConfig(
+        encoder.EncoderConfig(
+            config['hidden_size'], config['intermediate_size'],
+            config['num_hidden_layers'], config['num_attention_heads'],
+            config['hidden_act'], **fields),
+        config['vocab_size'], config['max_position_embeddings'],
+        config['type_vocab_size'],
+        config['pad_token_id'] + 1 if kind == 'xlm-roberta' else 0)
+  except KeyError as error:
+    raise ValueError(f'{path}: no field {error}; want the config.json of '
+                     'BERT or XLM-R') from error

@@ -1,0 +1,265 @@
+"""CLIP's two towers (Radford et al. 2021, arXiv 2103.00020).
+
+The vision tower gives the hidden states of the last layer that runs; the norm
+and projection on top are a module of their own. A tower with one layer less
+and no head gives the features of the last but one layer.
+"""
+import dataclasses
+import json
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxret.models import encoder, encoder_names, pretrained
+from jaxret.models import vision as vision_lib
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipVisionConfig:
+  """The image side: layers, pixels of a side, pixels of a patch's side."""
+  encoder: encoder.EncoderConfig
+  image_px: int
+  patch_px: int
+
+  def __post_init__(self):
+    if self.image_px % self.patch_px:
+      raise ValueError(f'CLIP: image_px {self.image_px} is no multiple of '
+                       f'patch_px {self.patch_px}: change image_px')
+
+  @property
+  def grid(self):
+    return self.image_px // self.patch_px
+
+  @property
+  def n_tokens(self):
+    return self.grid ** 2 + 1
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipTextConfig:
+  encoder: encoder.EncoderConfig
+  vocab_size: int
+  max_tokens: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipConfig:
+  """Both towers and the width E of the space where they meet."""
+  vision: ClipVisionConfig
+  text: ClipTextConfig
+  embedding_width: int
+
+
+def pixel_values(images):
+  """uint8 [..., H, W, 3] -> float32, normalised by CLIP's statistics."""
+  scaled = images.astype(jnp.float32) / 255
+  return (scaled - jnp.array(MEAN)) / jnp.array(STD)
+
+
+class ClipVision(nn.Module):
+  """Pixels in, the hidden state of the class token and each patch out."""
+  config: ClipVisionConfig
+
+  @nn.compact
+  def __call__(self, pixels):
+    """float [B, H, W, 3], normalised -> [B, 1 + P, D], the class token first.
+
+    Raises:
+      ValueError: if the pixels are not `image_px` square.
+    """
+    c, e = self.config, self.config.encoder
+    if pixels.shape[1:] != (c.image_px, c.image_px, 3):
+      raise ValueError(
+          f'CLIP: got pixels {pixels.shape}, want [images, {c.image_px}, '
+          f'{c.image_px}, 3]: resize the images or set image_px')
+    x = vision_lib.patches(pixels[:, None].astype(e.dtype), c.patch_px)
+    x = e.dense(e.width, use_bias=False, name='patch')(x)
+    init = nn.initializers.normal(e.width ** -0.5)
+    first = self.param('class_embedding', init, (e.width,), e.param_dtype)
+    table = self.param(
+        'positions', init, (c.n_tokens, e.width), e.param_dtype)
+    first = jnp.broadcast_to(first.astype(x.dtype), (len(x), 1, e.width))
+    x = jnp.concatenate([first, x], 1) + table.astype(x.dtype)
+    x = e.norm('pre_norm')(x)
+    everything = jnp.ones((1, 1, 1), bool)
+    x, _ = encoder.stack(encoder.PreNormLayer, e, 'layers')(x, everything)
+    return x
+
+
+class ClipVisionHead(nn.Module):
+  """Norm and projection to E, of the class token or, in LECCR, of all."""
+  config: encoder.EncoderConfig
+  embedding_width: int
+
+  @nn.compact
+  def __call__(self, x):
+    c = self.config
+    x = c.norm('norm')(x)
+    return c.dense(self.embedding_width, use_bias=False, name='projection')(x)
+
+
+class ClipText(nn.Module):
+  """Tokens in, hidden states out; a token sees those before it."""
+  config: ClipTextConfig
+
+  @nn.compact
+  def __call__(self, tokens, mask):
+    """int [B, T], bool [B, T] -> [B, T, D] after the last norm."""
+    c, e = self.config, self.config.encoder
+    x = encoder.Embed(e, c.vocab_size, c.max_tokens, name='embed')(
+        tokens, jnp.arange(tokens.shape[1]))
+    causal = jnp.tril(jnp.ones((tokens.shape[1],) * 2, bool))
+    x, _ = encoder.stack(encoder.PreNormLayer, e, 'layers')(
+        x, causal & mask[:, None])
+    return e.norm('final_norm')(x)
+
+
+class Clip(nn.Module):
+  """Both towers; embeddings are not normalised."""
+  config: ClipConfig
+
+  def setup(self):
+    c = self.config
+    self.vision = ClipVision(c.vision)
+    self.vision_head = ClipVisionHead(c.vision.encoder, c.embedding_width)
+    self.clip_text = ClipText(c.text)
+    self.clip_text_head = c.text.encoder.dense(
+        c.embedding_width, use_bias=False)
+    self.logit_scale = self.param(
+        'logit_scale', nn.initializers.constant(np.log(1 / 0.07)), ())
+
+  def image_tokens(self, pixels):
+    """[B, H, W, 3] -> [B, 1 + P, E]."""
+    return self.vision_head(self.vision(pixels))
+
+  def text_tokens(self, tokens, mask):
+    """int [B, T], bool [B, T] -> [B, T, E]."""
+    return self.clip_text_head(self.clip_text(tokens, mask))
+
+  def __call__(self, pixels, tokens, lengths):
+    """(images [B, E], texts [B, E], scale of their cosine similarities).
+
+    A text is read at its end token, the last of `lengths` int [B].
+    """
+    mask = jnp.arange(tokens.shape[1]) < lengths[:, None]
+    texts = jnp.take_along_axis(
+        self.text_tokens(tokens, mask), (lengths - 1)[:, None, None], 1)
+    return (self.image_tokens(pixels)[:, 0], texts[:, 0],
+            jnp.exp(self.logit_scale))
+
+
+def resize_positions(table, grid):
+  """The position table [1 + P, D] for a grid of another size, float32.
+
+  PyTorch's bicubic interpolation of the patches' rows; the class token's row
+  stays. `jax.image.resize` has another kernel and would differ.
+  """
+  table = np.asarray(table, np.float64)
+  old = round((len(table) - 1) ** 0.5)
+  if old != grid:
+    resize = vision_lib.bicubic_matrix(old, grid)
+    patches = np.einsum('yi,xj,ijD->yxD', resize, resize,
+                        table[1:].reshape(old, old, -1))
+    table = np.concatenate([table[:1], patches.reshape(grid * grid, -1)])
+  return table.astype(np.float32)
+
+
+def open_clip(name, image_px=None, **numerics):
+  """Opens a CLIP model in transformers' or OpenAI's format.
+
+  Args:
+    name: a directory, a hub model, or a safetensors file in OpenAI's format.
+    image_px: to run at; None = as the model was trained.
+    numerics: fields of EncoderConfig, for both towers.
+
+  Returns:
+    (Checkpoint, table of names, ClipConfig).
+
+  Raises:
+    ValueError: if a size is missing, or the model is of another kind.
+  """
+  checkpoint = pretrained.open_checkpoint(name)
+  if 'visual.conv1.weight' in checkpoint.tensors:
+    table, config = encoder_names.OPENAI_CLIP, _openai_sizes(
+        checkpoint.tensors, numerics)
+  else:
+    path = pretrained.find_model(name) / 'config.json'
+    table, config = encoder_names.CLIP, _sizes(path, numerics)
+  if image_px:
+    config = dataclasses.replace(
+        config, vision=dataclasses.replace(config.vision, image_px=image_px))
+  return checkpoint, table, config
+
+
+def _sizes(path, numerics):
+  if not path.exists():
+    raise ValueError(f'{path}: no such file; want the directory of a model')
+  config = json.loads(path.read_text())
+  if config.get('model_type') != 'clip':
+    raise ValueError(f'{path}: got model_type = {config.get("model_type")!r}, '
+                     "want 'clip': use another model")
+  try:
+    vision, text = config['vision_config'], config['text_config']
+    return ClipConfig(
+        ClipVisionConfig(_encoder_sizes(vision, numerics),
+                         vision['image_size'], vision['patch_size']),
+        ClipTextConfig(_encoder_sizes(text, numerics), text['vocab_size'],
+                       text['max_position_embeddings']),
+        config['projection_dim'])
+  except KeyError as error:
+    raise ValueError(f'{path}: no field {error}; want the config.json of a '
+                     'CLIP model') from error
+
+
+def _encoder_sizes(section, numerics):
+  return encoder.EncoderConfig(
+      section['hidden_size'], section['intermediate_size'],
+      section['num_hidden_layers'], section['num_attention_heads'],
+      section.get('hidden_act', 'quick_gelu'),
+      section.get('layer_norm_eps', 1e-5), **numerics)
+
+
+def _openai_sizes(tensors, numerics):
+  """OpenAI's files hold no sizes but the tensors' own; heads are 64 wide."""
+  def sizes(prefix):
+    key = prefix + 'transformer.resblocks.{}.mlp.c_fc.weight'
+    mlp_width, width = tensors[key.format(0)].shape
+    n_layers = sum(key.format(i) in tensors for i in range(len(tensors)))
+    return encoder.EncoderConfig(
+        width, mlp_width, n_layers, width // 64, 'quick_gelu', **numerics)
+  patch_px = tensors['visual.conv1.weight'].shape[-1]
+  grid = round((tensors['visual.positional_embedding'].shape[0] - 1) ** 0.5)
+  vocab_size = tensors['token_embedding.weight'].shape[0]
+  max_tokens = tensors['positional_embedding'].shape[0]
+  return ClipConfig(
+      ClipVisionConfig(sizes('visual.'), grid * patch_px, patch_px),
+      ClipTextConfig(sizes(''), vocab_size, max_tokens),
+      tensors['visual.proj'].shape[1])
+
+
+def load(checkpoint, table, abstract, shardings=None):
+  """`pretrained.load`, with the positions resized to the grid that will run.
+
+  abstract: {'vision': ...} and what else is wanted of a Clip's parameters, or
+  of another model's that `table` covers.
+  """
+  weight = next(w for w in table if w.path == 'vision/positions')
+  wanted = abstract['vision']['positions']
+  stored = checkpoint.tensors[weight.key].shape
+  as_stored = {**abstract, 'vision': {
+      **abstract['vision'],
+      'positions': jax.ShapeDtypeStruct(stored, wanted.dtype)}}
+  params, missing = pretrained.load(checkpoint, table, as_stored, shardings)
+  if stored != wanted.shape:
+    old = params['vision']['positions']
+    grid = round((wanted.shape[0] - 1) ** 0.5)
+    params['vision']['positions'] = jax.make_array_from_callback(
+        wanted.shape, old.sharding,
+        lambda index: resize_positions(
+            checkpoint.tensors[weight.key][:], grid)[index].astype(old.dtype))
+  return params, missing
