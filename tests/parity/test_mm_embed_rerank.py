@@ -2,11 +2,13 @@
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 
+from jaxret import sharding
 from jaxret.data import llava_images, rerank_inputs, rerank_prompts, types
 from jaxret.data import text as text_lib
 from jaxret.evaluators import rerank as evaluator
-from jaxret.models import clip, llava_next
+from jaxret.models import clip, llava_next, llava_next_files, pretrained
 from jaxret.scoring import rerank
 from tests.parity import mm_embed_reference as reference
 from tests.parity.mm_embed_reference import HIDDEN, LOGITS
@@ -286,6 +288,27 @@ def test_mm_embed_rerank_shared_prefixes_change_nothing(
       np.testing.assert_allclose(
           got[:, 0], arrays[f'p_true_{kind}'][list(numbers)],
           atol=PROBABILITY, err_msg=name)
+
+
+def test_mm_embed_rerank_weights_of_newer_names_are_the_same(
+    mm_embed_golden, model, tmp_path):
+  """As newer versions of transformers write them."""
+  source = mm_embed_golden / 'rerank'
+  tensors = pretrained.load_flat(source / 'model.safetensors')
+  def renamed(key):
+    if key.startswith('language_model.lm_head.'):
+      return key.removeprefix('language_model.')
+    return 'model.' + key.replace('language_model.model.', 'language_model.')
+  safetensors.numpy.save_file(
+      {renamed(key): tensor for key, tensor in tensors.items()},
+      tmp_path / 'model.safetensors')
+  mesh = sharding.make_mesh(devices=jax.devices()[:1])
+  params = llava_next_files.load(tmp_path, model.config, mesh)
+  jax.tree.map(np.testing.assert_array_equal, params, model.params)
+  tensors['lm_head.weight'] = tensors['language_model.lm_head.weight']
+  safetensors.numpy.save_file(tensors, tmp_path / 'model.safetensors')
+  with pytest.raises(ValueError, match='some tensors are there twice'):
+    llava_next_files.load(tmp_path, model.config, mesh)
 
 
 def test_mm_embed_rerank_orders(mm_embed_golden):
