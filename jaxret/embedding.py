@@ -72,15 +72,17 @@ class Embedder:
   """A model that turns items into unit vectors, all in one space.
 
   config: a Qwen2VlConfig; params: as methods.unite has them; reader: a
-  data.inputs.Reader; mesh: where the work is done.
+  data.inputs.Reader; mesh: where the work is done. shape: a data.inputs.Shape
+  that every item is padded to, in full batches, instead of the smallest
+  bucket: little models compile longer than they run.
   """
 
-  def __init__(self, config, params, reader, mesh=None):
-    self.config, self.reader = config, reader
+  def __init__(self, config, params, reader, mesh=None, shape=None):
+    self.config, self.reader, self.shape = config, reader, shape
     self.mesh = mesh or sharding.make_mesh()
     self.params = jax.device_put(
         params, sharding.shardings(self.mesh, params))
-    self.embed = jax.jit(functools.partial(unite.embed, config))
+    self.embed = _compiled(config)
 
   @property
   def width(self):
@@ -105,7 +107,7 @@ class Embedder:
       prompt: put in front of every text, an instruction for instance.
       batch_size: rows of a batch, over all devices.
       on_error: 'raise', or 'skip': an item that cannot be used is reported,
-        and its row is NaN.
+        and its row is NaN. Or a function that is called with the error then.
       show_progress: a bar on standard error.
 
     Raises:
@@ -120,7 +122,7 @@ class Embedder:
                    disable=not show_progress) as progress:
       for shape, group in self._groups(items, prompt, batch_size, waiting,
                                        failed):
-        previous, running = running, self._start(shape, group)
+        previous, running = running, self._start(shape, group, batch_size)
         self._finish(previous, out, failed, progress)
       self._finish(running, out, failed, progress)
     return out[0] if alone else out
@@ -150,7 +152,8 @@ class Embedder:
       except ValueError as error:  # media.MediaError is one
         failed(error)
         continue
-      shape = inputs_lib.shape_of(len(inputs.tokens), inputs.grids)
+      shape = self.shape or inputs_lib.shape_of(
+          len(inputs.tokens), inputs.grids)
       waiting[shape].append((index, inputs))
       if len(waiting[shape]) == batch_size:
         yield shape, waiting.pop(shape)
@@ -171,10 +174,11 @@ class Embedder:
       finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
-  def _start(self, shape, group):
+  def _start(self, shape, group, batch_size):
     """Starts embedding a group, its rows padded by repeating the last."""
     shards = sharding.batch_shards(self.mesh)
-    n_rows = -(-2 ** (len(group) - 1).bit_length() // shards) * shards
+    n_rows = batch_size if self.shape else 2 ** (len(group) - 1).bit_length()
+    n_rows = -(-n_rows // shards) * shards
     inputs = [inputs for _, inputs in group]
     batch = inputs_lib.pad(
         inputs + inputs[-1:] * (n_rows - len(inputs)), shape,
@@ -197,8 +201,16 @@ class Embedder:
     progress.update(len(group))
 
 
+@functools.lru_cache
+def _compiled(config):
+  """The jitted forward pass; models of one config share what it compiles."""
+  return jax.jit(functools.partial(unite.embed, config))
+
+
 def _reaction(on_error):
   """What is done with the error of an item."""
+  if callable(on_error):
+    return on_error
   if on_error not in ('raise', 'skip'):
     raise ValueError(f"on_error is {on_error!r}; want 'raise' or 'skip'")
   def failed(error):
@@ -250,18 +262,29 @@ def _load_workdir(workdir, trim_text, mesh):
     raise ValueError(f'{workdir} was made by the method {config.method!r}, '
                      "which gives no embeddings; want one made by 'unite'")
   name = config.model.tokenizer or config.model.pretrained
-  tokenizer = text.load_tokenizer(
-      name or pathlib.Path(config.init_from or workdir) / 'tokenizer')
+  own = pathlib.Path(config.init_from or workdir) / 'tokenizer'
+  if not own.is_dir():  # the first stage of a run shares the run's
+    own = workdir.parent / 'tokenizer'
+  tokenizer = text.load_tokenizer(name or own)
   reader = inputs_lib.Reader(
       tokenizer, unite.resolution(config), config.data.max_tokens, trim_text)
   return Embedder(unite.model_config(config, tokenizer),
                   trained(config, tokenizer, workdir, mesh), reader, mesh)
 
 
+def earlier_run(config, workdir):
+  """The workdir whose result a run goes on from, or None."""
+  if config.init_from:
+    return pathlib.Path(config.init_from)
+  if 'stage1' in config.get('before', ()):
+    return pathlib.Path(workdir) / 'stage1'
+  return None
+
+
 def trained(config, tokenizer, workdir, mesh):
   """The parameters that the last checkpoint of a workdir completes.
 
-  What was frozen comes from where the run started, see `_start`. Raises
+  What was frozen comes from where the run started, see `start`. Raises
   ValueError without a checkpoint.
   """
   method = methods.get(config.method).method(config, tokenizer)
@@ -276,8 +299,9 @@ def trained(config, tokenizer, workdir, mesh):
           leaf.shape, leaf.dtype, sharding=place), abstract, places),
       method.trainable)
   if frozen:
-    start = sharding.flatten(_start(config, method, tokenizer, mesh, key))
-    frozen = {path: start[path] for path in sharding.flatten(frozen)}
+    before = sharding.flatten(
+        start(config, method, tokenizer, workdir, mesh, key))
+    frozen = {path: before[path] for path in sharding.flatten(frozen)}
     frozen = sharding.unflatten(frozen)
   with checkpoint.Checkpoints(directory, read_only=True) as checkpoints:
     step = checkpoints.latest_step()
@@ -287,12 +311,23 @@ def trained(config, tokenizer, workdir, mesh):
   return optim.merge(found['trainable'], frozen)
 
 
-def _start(config, method, tokenizer, mesh, key):
-  """What a run began with: another run's result, merged, or its own weights."""
-  if config.init_from:
-    first = _read_config(pathlib.Path(config.init_from))
-    return unite.merged(
-        first, trained(first, tokenizer, config.init_from, mesh))
+def start(config, method, tokenizer, workdir, mesh, key=None):
+  """What a run begins with: another run's result, merged, or its own weights.
+
+  LoRA factors are no part of another run's result: fresh ones are made.
+  """
+  if key is None:
+    key = jax.random.split(jax.random.key(config.seed))[0]
+  earlier = earlier_run(config, workdir)
+  if earlier is not None:
+    first = _read_config(earlier)
+    params = unite.merged(first, trained(first, tokenizer, earlier, mesh))
+    abstract = jax.eval_shape(method.init, key)
+    if 'lora' in abstract:
+      params['lora'] = jax.jit(
+          lambda key: method.init(key)['lora'],
+          out_shardings=sharding.shardings(mesh, abstract)['lora'])(key)
+    return params
   if method.load is not None:
     return method.load(key, mesh)
   places = sharding.shardings(mesh, jax.eval_shape(method.init, key))

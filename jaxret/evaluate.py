@@ -77,18 +77,24 @@ def _write(config, workdir, found, ready):
       'dataset': data.split.dataset, 'split': data.split.name,
       'sizes': {'videos': len(data.split.videos),
                 'texts': len(data.split.texts)},
-      'left_out': _left_out(workdir), **summaries,
+      'left_out': left_out(workdir), **summaries,
       'weights': _weights(summaries, chosen_on, chosen, others)}
   if _trained_on(config, data.split):
     results['note'] = (
         'trained and evaluated on the same clips: this checks the pipeline, '
         'it is no result')
-  report.write(
-      workdir, results, _facts(config, workdir, results),
-      _sweeps(found, ready, name, chosen, paper), _hubness(matrices),
-      _gallery(config, data, matrices))
   if config.eval.trec_depth:
     _write_trec(config, workdir, data.split, matrices)
+  publish(config, workdir, results,
+          _sweeps(found, ready, name, chosen, paper), _hubness(matrices),
+          _gallery(config, data, matrices))
+  return results
+
+
+def publish(config, workdir, results, sweeps=(), hubness=(), gallery=()):
+  """Writes results.json, report.html, results.txt, and prints the table."""
+  report.write(workdir, results, _facts(config, results), sweeps, hubness,
+               gallery)
   table = report.format_table(results)
   (pathlib.Path(workdir) / 'results.txt').write_text(table)
   print(table)
@@ -97,7 +103,6 @@ def _write(config, workdir, found, ready):
   if 'note' in results:
     logging.warning('%s', results['note'])
   logging.info('report: %s', pathlib.Path(workdir) / 'report.html')
-  return results
 
 
 def _write_trec(config, workdir, split, matrices):
@@ -123,7 +128,7 @@ def _trained_on(config, split):
               & {video.id for video in split.videos})
 
 
-def _left_out(workdir):
+def left_out(workdir):
   """How many items cannot be used, each counted once."""
   path = pathlib.Path(workdir) / 'skipped.jsonl'
   lines = path.read_text().splitlines() if path.exists() else []
@@ -221,7 +226,7 @@ def _gallery_query(data, direction, query, rows, ranks):
       {row: answer(row) for row in rows})
 
 
-def _facts(config, workdir, results):
+def _facts(config, results):
   facts = {'method': config.method, 'device': jax.devices()[0].device_kind,
            'devices': jax.device_count()}
   if 'note' in results:

@@ -1,18 +1,15 @@
 """A whole run, from a config to a report; what `config.task` names."""
-import functools
 import pathlib
-import shutil
 from typing import Any, NamedTuple
 
 import jax
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxret import checkpoint, methods, sharding
 from jaxret import evaluate as evaluate_lib
 from jaxret import extract as extract_lib
+from jaxret import methods, sharding
 from jaxret import train as train_lib
-from jaxret.data import text
 from jaxret.methods import dual_encoder
 from jaxret.models import adapters
 from jaxret.scoring import likelihood
@@ -80,10 +77,7 @@ def start(config, workdir, names):
   anything is trained or extracted.
   """
   check_config(config)
-  checkpoint.claim_workdir(workdir, config)
-  mesh = sharding.make_mesh(config.mesh)
-  logging.info('%d %s, mesh %s, workdir %s', jax.device_count(),
-               jax.devices()[0].device_kind, dict(mesh.shape), workdir)
+  mesh = train_lib.open_workdir(config, workdir)
   splits, frames, features = {}, {}, {}
   for name in dict.fromkeys(names):
     if extract_lib.has_stored_features(config):
@@ -92,7 +86,9 @@ def start(config, workdir, names):
     else:
       splits[name], frames[name] = extract_lib.load_split(
           config, name, workdir)
-  tokenizer = load_tokenizer(config, workdir, splits)
+  tokenizer = extract_lib.open_tokenizer(config, workdir, [
+      item.text for item in splits['train'].texts]
+                                         if 'train' in splits else None)
   method = methods.get(config.method).method(config, tokenizer)
   for split in splits.values():
     method.check(split.texts, extract_lib.feature_shape(config))
@@ -107,7 +103,7 @@ def check_config(config):
                      'trained before the method')
   if not config.eval.splits:
     raise ValueError("eval.splits is empty: name one at least, as ('test',)")
-  if config.method in ('dual_encoder', 'leccr', 'unite'):
+  if config.method in ('dual_encoder', 'leccr'):
     raise ValueError(f'method {config.method!r} has no evaluation here: only '
                      "'blim' gives the likelihoods that a run reports")
   if config.eval.mode not in likelihood.MODES:
@@ -173,32 +169,6 @@ def see(config, workdir, mesh, data):
       config, workdir, data.splits[name], data.frames[name], tower)
       for name in data.frames}
   return features, first_stage
-
-
-def load_tokenizer(config, workdir, splits):
-  """The tokenizer of the model, or a small one trained on the captions.
-
-  A run that starts from another one's parameters reads its tokenizer too.
-  """
-  name = config.model.tokenizer or config.model.pretrained
-  if name:
-    return text.load_tokenizer(name)
-  directory = pathlib.Path(config.init_from or workdir) / 'tokenizer'
-  if 'train' in splits and not config.init_from:
-    return extract_lib.one_then_all(functools.partial(
-        _train_tokenizer, config, workdir, directory, splits['train']))
-  if not directory.is_dir():
-    raise ValueError(f'{directory.parent} holds no tokenizer: train there '
-                     'first, or set model.tokenizer')
-  return text.load_tokenizer(directory)
-
-
-def _train_tokenizer(config, workdir, directory, split):
-  if extract_lib.first() and not checkpoint.has_results(workdir):
-    # Left by a start that failed, whose captions may since have been mended.
-    shutil.rmtree(directory, ignore_errors=True)
-  return text.train_tokenizer(
-      [item.text for item in split.texts], config.model.vocab_size, directory)
 
 
 def train_tower(config, workdir, mesh, data):

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import json
 import pathlib
+import shutil
 from concurrent import futures
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from jaxret import checkpoint, sharding
 from jaxret.data import features as features_lib
-from jaxret.data import media, records, sources
+from jaxret.data import media, records, sources, text
 from jaxret.models import names, pretrained
 from jaxret.models import vision as vision_lib
 from jaxret.models.vision import vision_config
@@ -61,7 +62,7 @@ def open_features(config, name, workdir):
   split = sources.load(config.data, name)
   missing = features_lib.missing_ids(config.data.features, split.videos)
   if missing and name == 'train':
-    _list_skipped(workdir, name, [
+    list_skipped(workdir, name, [
         {'id': video, 'reason': 'no stored features'} for video in missing])
     if len(missing) == len(split.videos):
       raise ValueError(
@@ -129,10 +130,11 @@ def load_split(config, name, workdir):
     split = split.without([record['id'] for record in skipped])
     videos = features_lib.VideoStore(stored, split.videos)
   frames = frames_of(config, videos)
-  bad = _unreadable(split, frames, workdir / 'media' / f'{name}.json')
+  bad = unreadable([video.id for video in split.videos], frames,
+                   workdir / 'media' / f'{name}.json')
   skipped += [{'id': video, 'reason': reason} for video, reason in bad.items()]
   if skipped:
-    _list_skipped(workdir, name, skipped)
+    list_skipped(workdir, name, skipped)
   if len(bad) == len(split.videos):
     raise ValueError(
         f'none of the {len(skipped)} files of {split.dataset} {name} can be '
@@ -143,13 +145,13 @@ def load_split(config, name, workdir):
   return split.without(bad), _Chosen(frames, rows)
 
 
-def _unreadable(split, frames, record):
+def unreadable(ids, frames, record):
   """{id: why it cannot be used} of the files that do not decode.
 
+  frames: anything of as many media as `ids` with a `scan` like media.Frames.
   Each process decodes its share. What is found is kept in the file `record`:
   a rerun goes on with the same videos and does not decode them all again.
   """
-  ids = [video.id for video in split.videos]
   digest = hashlib.sha256(json.dumps(ids).encode()).hexdigest()
   known = json.loads(record.read_text()) if record.is_file() else {}
   if _agreed(known.get('ids') == digest):
@@ -192,11 +194,38 @@ def frames_of(config, videos):
       config.data.limit_s or None, int(config.data.cache_gb * 2 ** 30))
 
 
-def _list_skipped(workdir, name, skipped):
+def open_tokenizer(config, workdir, captions=None, **options):
+  """The tokenizer of the model, or a small one trained on the captions.
+
+  A run that starts from another one's parameters reads its tokenizer too.
+  captions: None = it was trained before. options: of text.train_tokenizer.
+  """
+  name = config.model.tokenizer or config.model.pretrained
+  if name:
+    return text.load_tokenizer(name)
+  directory = pathlib.Path(config.init_from or workdir) / 'tokenizer'
+  if captions is not None and not config.init_from:
+    return one_then_all(functools.partial(
+        _train_tokenizer, config, workdir, directory, captions, options))
+  if not directory.is_dir():
+    raise ValueError(f'{directory.parent} holds no tokenizer: train there '
+                     'first, or set model.tokenizer')
+  return text.load_tokenizer(directory)
+
+
+def _train_tokenizer(config, workdir, directory, captions, options):
+  if first() and not checkpoint.has_results(workdir):
+    # Left by a start that failed, whose captions may since have been mended.
+    shutil.rmtree(directory, ignore_errors=True)
+  return text.train_tokenizer(
+      captions, config.model.vocab_size, directory, **options)
+
+
+def list_skipped(workdir, name, skipped):
   """Adds what is new to skipped.jsonl."""
   if not first():
     return
-  logging.warning('%d videos of split %s cannot be used and are left out, see '
+  logging.warning('%d items of split %s cannot be used and are left out, see '
                   'skipped.jsonl', len(skipped), name)
   path = pathlib.Path(workdir) / 'skipped.jsonl'
   known = set(path.read_text().splitlines()) if path.exists() else set()

@@ -25,6 +25,11 @@ TASKS = {
     'extract': ('jaxret.experiment', 'extract'),
     'plan': ('jaxret.plan', 'plan'),
 }
+# config.method -> the tasks of methods that embed, where they are others.
+METHOD_TASKS = {'unite': {
+    'train_and_evaluate': ('jaxret.embedding_run', 'train_and_evaluate'),
+    'evaluate': ('jaxret.embedding_run', 'evaluate'),
+}}
 
 
 def main(argv=None):
@@ -185,11 +190,12 @@ def suggest(name, known, otherwise=()):
 def find_task(config):
   """The function of `config.task`; its module is imported by the call."""
   name = config.get('task', 'train_and_evaluate')
-  if name not in TASKS:
+  tasks = METHOD_TASKS.get(config.get('method'), TASKS)
+  if name not in tasks:
     raise ValueError(
-        f'unknown task {name!r}{suggest(name, list(TASKS), TASKS)}')
+        f'unknown task {name!r}{suggest(name, list(tasks), tasks)}')
   def task(config, workdir):
-    module, function = TASKS[name]
+    module, function = tasks[name]
     if importlib.util.find_spec(module) is None:
       raise ValueError(f'task {name!r} is not part of this version')
     return getattr(importlib.import_module(module), function)(config, workdir)

@@ -28,6 +28,7 @@ ROW_WORDS = {
     'blim_paper': "BLiM, the paper's weights",
     'blim_oracle': 'BLiM, best weights on test',
     'ensemble': 'BLiM with the first stage',
+    'stage1': 'after stage 1', 'plain': 'plain loss', 'unite': 'UNITE: MAMCL',
 }
 MAIN_ROW = 'blim'
 TILE_PX = 160  # longer side of the frames of one gallery tile

@@ -54,7 +54,7 @@ def score_matrix(videos, texts, model, *, first_stage=None, topk=0,
   videos, features = _videos(videos)
   texts = _texts(texts)
   _check_first_stage(first_stage, topk, (len(texts), len(videos)))
-  tokenizer = experiment.load_tokenizer(config, trained, {})
+  tokenizer = extract_lib.open_tokenizer(config, trained)
   if features is None:
     features = _extract(config, trained, mesh, tokenizer, videos)
   vlm, params = _model(config, trained, mesh, tokenizer, texts, features)

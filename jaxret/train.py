@@ -41,12 +41,22 @@ class Plan(NamedTuple):
     return self.total_steps / self.steps_per_epoch
 
 
-def fit(method, examples, config, workdir, mesh, params=None):
+def open_workdir(config, workdir):
+  """Makes the workdir this config's own and gives the mesh of the run."""
+  checkpoint.claim_workdir(workdir, config)
+  mesh = sharding.make_mesh(config.mesh)
+  logging.info('%d %s, mesh %s, workdir %s', jax.device_count(),
+               jax.devices()[0].device_kind, dict(mesh.shape), workdir)
+  return mesh
+
+
+def fit(method, examples, config, workdir, mesh, params=None, order=None):
   """Trains a method and returns its parameters, sharded by the rules.
 
   examples: what `method.examples` gives. params: where to start from, consumed
   (their buffers are donated); None = `method.load`, else `method.init`.
-  config: seed, train, optim; see `make_plan` and `optim`. A rerun with the same
+  config: seed, train, optim; see `make_plan` and `optim`. order: in which to
+  draw examples, see loader.train_batches. A rerun with the same
   workdir goes on from the last checkpoint, bit for bit on CPU.
   Writes config.json, metrics.jsonl and checkpoints/ in `workdir`. A line of
   metrics holds means over the steps since the line before.
@@ -78,7 +88,7 @@ def fit(method, examples, config, workdir, mesh, params=None):
       with Progress(workdir, int(state.step), plan.total_steps) as progress:
         state = _loop(
             plan, config, state, _batches(method, examples, config, mesh,
-                                          int(state.step)),
+                                          int(state.step), order),
             lambda state, batch: update(state, frozen, constants, batch),
             _Watch(examples.ids), learning_rate, checkpoints, progress)
   return optim.merge(state.trainable, frozen)
@@ -257,7 +267,7 @@ def _resume(checkpoints, step, n_examples, state):
   return State(**found)
 
 
-def _batches(method, examples, config, mesh, start_step):
+def _batches(method, examples, config, mesh, start_step, order):
   """Yields (batch on the mesh, this process's example indices, amounts).
 
   amounts: what the whole batch counts for in the rates. Where processes load
@@ -266,7 +276,7 @@ def _batches(method, examples, config, mesh, start_step):
   index, count = sharding.process_rows(mesh)
   batches = loader.train_batches(
       examples, config.train.batch_size, config.seed, start_step, index, count,
-      with_index=True)
+      with_index=True, order=order)
   for batch in batches:
     chosen = batch.pop('index')
     amounts = {'examples': count * len(chosen),

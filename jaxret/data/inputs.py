@@ -4,8 +4,10 @@
 at one `Shape`. Shapes come in buckets, so that a model compiles for a few of
 them however many sizes there are.
 """
+import concurrent.futures
 import math
 import os
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -71,12 +73,16 @@ class Reader:
   trim_text: what is done with a longer one. True cuts the end of its text and
     says so; False refuses it. Visual tokens are never cut (the authors cut
     the front of the sequence, which are the system prompt and then these).
+  cache_bytes: patches of files that are kept in memory, for training.
   Every method names the item in its errors: MediaError for a medium that
   cannot be read, else ValueError.
   """
 
-  def __init__(self, tokenizer, resolution, max_tokens=2048, trim_text=True):
+  def __init__(self, tokenizer, resolution, max_tokens=2048, trim_text=True,
+               cache_bytes=0):
     self.resolution, self.max_tokens = resolution, max_tokens
+    self._cache, self._free_bytes = {}, cache_bytes
+    self._lock = threading.Lock()
     self.trim_text = trim_text
     self._encode = tokenizer.encode
     self.special = {kind: self._one_token(unite_prompts.PADS[kind])
@@ -96,8 +102,7 @@ class Reader:
     kinds, sources = _media(item)
     grids, patches = [], []
     for kind, source in zip(kinds, sources):
-      pixels, grid = qwen2_vl.patchify(
-          _frames(item.id, kind, source, self.resolution))
+      pixels, grid = self._see(item.id, kind, source)
       patches.append(pixels)
       grids.append(grid)
     return Inputs(item.id, self.tokens(item, kinds, grids), kinds,
@@ -106,9 +111,24 @@ class Reader:
   def shape(self, item):
     """The bucket of an item, from the headers of its media alone."""
     kinds, sources = _media(item)
-    grids = [_grid(item.id, kind, source, self.resolution)
+    grids = [self._cache[kind, source][1] if self._is_kept(kind, source)
+             else _grid(item.id, kind, source, self.resolution)
              for kind, source in zip(kinds, sources)]
     return shape_of(len(self.tokens(item, kinds, grids)), grids)
+
+  def _is_kept(self, kind, source):
+    return isinstance(source, str) and (kind, source) in self._cache
+
+  def _see(self, name, kind, source):
+    """(patches, grid) of a medium; read once as far as the cache reaches."""
+    if self._is_kept(kind, source):
+      return self._cache[kind, source]
+    seen = qwen2_vl.patchify(_frames(name, kind, source, self.resolution))
+    with self._lock:
+      if isinstance(source, str) and seen[0].nbytes <= self._free_bytes:
+        self._free_bytes -= seen[0].nbytes
+        self._cache[kind, source] = seen
+    return seen
 
   def tokens(self, item, kinds, grids):
     """The prompt of an item whose media have these grids, int32 [T]."""
@@ -292,3 +312,32 @@ def _header(kind, source, resolution):
     chosen = qwen2_vl.choose_frames(info.n_frames, info.fps, resolution)
     return len(chosen), (info.height, info.width)
   return 1, media.read_image(source, size_only=True)
+
+
+class Scan:
+  """Media of items, read once to see which cannot be: as media.Frames has it.
+
+  Fills the cache of the reader as far as it reaches.
+  """
+
+  def __init__(self, reader, items):
+    self._reader, self._items = reader, items
+
+  def __len__(self):
+    return len(self._items)
+
+  def scan(self, indices, progress=True):
+    """{index: why it cannot be used} of the bad ones among `indices`."""
+    from tqdm import tqdm
+
+    def reason(index):
+      try:
+        self._reader(self._items[int(index)])
+      except ValueError as error:  # media.MediaError is one
+        return str(error)
+      return None
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+      reasons = list(tqdm(pool.map(reason, indices), 'decoding', len(indices),
+                          unit='item', disable=not progress))
+    return {int(i): r for i, r in zip(indices, reasons) if r is not None}

@@ -4,6 +4,7 @@ import concurrent.futures
 import numpy as np
 
 from jaxret.data import inputs as inputs_lib
+from jaxret.data import pairs as pairs_lib
 from jaxret.data import unite_prompts
 
 SIDES = ('query', 'candidate', 'negative')
@@ -70,6 +71,19 @@ class PairExamples:
                      disable=not progress)
         shapes[side] = inputs_lib.common_shape(set(found))
     return shapes
+
+
+class JoinedExamples(pairs_lib.Mixture):
+  """PairExamples of several sources as one, each with shapes of its own.
+
+  Rows of one batch must then be of one source: MixedOrder(per_source=True).
+  parts: {source: PairExamples}.
+  """
+
+  def __init__(self, parts):
+    super().__init__(parts)
+    self.ids = [name for part in parts.values() for name in part.ids]
+    self.constants = {}
 
 
 def _modality(pair):

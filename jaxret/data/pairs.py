@@ -101,6 +101,17 @@ class PairFile:
     return types.Item(name, **parts, order=tuple(content))
 
 
+def of_split(split):
+  """{source: pairs} of a Split: texts to their media, and back."""
+  both = [(text, split.videos[i])
+          for text, i in zip(split.texts, split.text_video)]
+  return {
+      'text_to_medium': [
+          Pair(text, medium, 'image' if medium.video is None else 'video')
+          for text, medium in both],
+      'medium_to_text': [Pair(medium, text, 'text') for text, medium in both]}
+
+
 def _paths(key, value):
   """The paths of a medium in any of the three forms; () if it is none."""
   if isinstance(value, dict):

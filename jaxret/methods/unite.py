@@ -52,10 +52,11 @@ def resolution(config):
       for name, value in config.media.items()})
 
 
-def reader(config, tokenizer):
+def reader(config, tokenizer, cache_bytes=0):
   """What turns Items into tokens and patches, as `config` has them."""
   return inputs_lib.Reader(
-      tokenizer, resolution(config), config.data.max_tokens)
+      tokenizer, resolution(config), config.data.max_tokens,
+      cache_bytes=cache_bytes)
 
 
 def method(config, tokenizer):
@@ -95,13 +96,15 @@ def merged(config, params):
           params['params'], params['lora'])}
 
 
-def examples(config, model, tokenizer, pairs, shapes=None):
+def examples(config, model, tokenizer, pairs, shapes=None, its_reader=None):
   """pair_examples.PairExamples of training pairs.
 
   pairs: sequence of things with query, candidate, target_modality, negative.
+  its_reader: a `reader` whose cache several examples share.
   """
   return pair_examples.PairExamples(
-      reader(config, tokenizer), pairs, model.position_mode == 'mrope', shapes)
+      its_reader or reader(config, tokenizer), pairs,
+      model.position_mode == 'mrope', shapes)
 
 
 def embed(model, params, batch, key=None):

@@ -1,0 +1,43 @@
+"""Whole runs of UNITE through the command line, small enough for a test."""
+from jaxret import main
+from tests import tiny_runs
+
+CONFIG = tiny_runs.ROOT / 'configs' / 'unite.py'
+# Of the default config: one layer everywhere, one shape for all items.
+MODEL = {
+    'model.width': 16, 'model.mlp_width': 32, 'model.layers': 1,
+    'model.heads': 2, 'model.kv_heads': 1, 'model.head_width': 8,
+    'model.rope_sections': (1, 1, 2), 'model.vocab_size': 400,
+    'vision.width': 16, 'vision.layers': 1, 'vision.heads': 2,
+    'vision.mlp_width': 32, 'train.batch_size': 8, 'train.steps': 2,
+    'data.shape': (120, 1, 16), 'eval.shape': (120, 1, 16),
+    'eval.gallery_queries': 2}
+# The plain loss and stage 1 alike: one program less to compile.
+STAGES = {'stage1.train.steps': 2, 'stage1.loss.dual': False}
+SIZES = {'data.sizes.train': 40, 'data.sizes.validation': 2,
+         'data.sizes.test': 40, 'data.images.train': 20,
+         'data.images.validation': 2, 'data.images.test': 24,
+         'data.renderings': 1, 'pairs.sources': ('text_to_video',
+                                                 'image_text_to_image'),
+         'pairs.weights': (1.0, 1.0)}
+
+
+def shapes_flags(root, **fields):
+  """Flags for the default config on a rendered corpus in `root`."""
+  return flags({'data.root': root, **MODEL, **STAGES, **SIZES, **fields})
+
+
+def folder_flags(root, **fields):
+  """Flags for the variant `folder` on the folder `root`."""
+  return flags({'data.root': root, **MODEL, **fields})
+
+
+def flags(fields):
+  return [f'--config.{name}={value}' for name, value in fields.items()]
+
+
+def run(variant, workdir, *flags):
+  """Runs configs/unite.py[:variant] in this process; returns the exit code."""
+  config = f'{CONFIG}:{variant}' if variant else CONFIG
+  return main.main(['jaxret', f'--config={config}',
+                    f'--workdir={workdir}', *flags])
