@@ -25,10 +25,14 @@ TASKS = {
     'extract': ('jaxret.experiment', 'extract'),
     'plan': ('jaxret.plan', 'plan'),
 }
-# config.method -> the tasks of methods that embed, where they are others.
+# config.method -> its tasks, where they are others.
 METHOD_TASKS = {'unite': {
     'train_and_evaluate': ('jaxret.embedding_run', 'train_and_evaluate'),
     'evaluate': ('jaxret.embedding_run', 'evaluate'),
+}, 'leccr': {
+    'train_and_evaluate': ('jaxret.cross_lingual_run', 'train_and_evaluate'),
+    'evaluate': ('jaxret.cross_lingual_run', 'evaluate'),
+    'caption': ('jaxret.cross_lingual_run', 'caption'),
 }}
 
 
