@@ -51,7 +51,7 @@ def model():
   return ConfigDict({
       # Directories or hub models; '' = from scratch, by the sizes below.
       'text_pretrained': '', 'vision_pretrained': '', 'tokenizer': '',
-      'vocab_size': 1400,  # of the tokenizer that is trained then
+      'vocab_size': 1200,  # of the tokenizer that is trained then
       'text': {'width': 96, 'mlp_width': 192, 'layers': 2, 'heads': 4,
                'max_tokens': 48},
       'vision': {'width': 96, 'mlp_width': 192, 'layers': 2, 'heads': 4,

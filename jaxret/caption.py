@@ -64,7 +64,8 @@ def qwen2_vl(config, tokenizer, mesh, params=None):
   reader = captioner.reader(config, tokenizer)
   return Describer(
       model.module(), params, reader,
-      lambda seen: inputs_lib.shape_of(len(seen.tokens), seen.grids),
+      lambda seen: captioner.shape(config) or inputs_lib.shape_of(
+          len(seen.tokens), seen.grids),
       lambda seen, shape: inputs_lib.pad(seen, shape, reader.special, True),
       lambda params, arrays: arrays, tokenizer.decode, _ends(tokenizer),
       _settings(config, params, media=str(reader.resolution),

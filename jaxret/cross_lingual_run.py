@@ -261,7 +261,8 @@ def open_describer(config, workdir, mesh, data):
   tokenizer = _trained_tokenizer(
       directory, stage.model.vocab_size, [one.text for one in split.texts],
       control_tokens=caption_examples.CONTROL_TOKENS,
-      prompts=list(stage.questions.values()))
+      prompts=[caption_examples.prompt((kind,), question)
+               for kind, question in stage.questions.items()])
   method = methods.get(stage.method).method(stage, tokenizer)
   examples = method.examples(split, int(config.data.cache_gb * 2 ** 30))
   logging.info('training a captioner on %d captions', len(examples))

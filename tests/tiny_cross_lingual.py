@@ -18,7 +18,7 @@ CAPTIONER = {
     'model.rope_sections': (1, 1, 2), 'model.vocab_size': 400,
     'vision.width': 16, 'vision.layers': 1, 'vision.heads': 2,
     'vision.mlp_width': 32, 'train.batch_size': 8, 'train.steps': 2,
-    'max_new_tokens': 5, 'batch_size': 8}
+    'max_new_tokens': 5, 'batch_size': 8, 'shape': (120, 1, 16)}
 SIZES = {'data.images.train': 12, 'data.images.validation': 8,
          'data.images.test': 10, 'data.renderings': 1}
 
@@ -31,7 +31,8 @@ def shapes_flags(root, **fields):
   """Flags for the default config on a rendered corpus in `root`."""
   captioner = {f'captioner.{name}': value for name, value in CAPTIONER.items()}
   return flags({'data.root': root, 'data.languages': ('de', 'zh'), **SIZES,
-                **MODEL, **captioner, **fields})
+                'compare': ('without_softened_matching',), **MODEL, **captioner,
+                **fields})
 
 
 def run(variant, workdir, *flags):

@@ -51,11 +51,12 @@ class CaptionReader(inputs_lib.Reader):
 class CaptionExamples:
   """One example per caption of a split: arrays as inputs.pad gives them.
 
-  prompt_length: int32, how many tokens come before the answer. Errors:
-  ValueError naming the caption for what cannot be used.
+  prompt_length: int32, how many tokens come before the answer. shape: an
+  inputs.Shape to pad to; default: measured, from the headers of all media.
+  Errors: ValueError naming the caption for what cannot be used.
   """
 
-  def __init__(self, reader, split):
+  def __init__(self, reader, split, shape=None):
     self.constants = {}
     self.ids = [caption.id for caption in split.texts]
     self._reader = reader
@@ -63,7 +64,7 @@ class CaptionExamples:
         types.Item(caption.id, caption.text, split.videos[owner].image,
                    split.videos[owner].video)
         for caption, owner in zip(split.texts, split.text_video)]
-    self.shape = inputs_lib.common_shape(
+    self.shape = shape or inputs_lib.common_shape(
         {reader.shape(item) for item in self._items})
 
   def __len__(self):

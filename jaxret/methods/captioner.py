@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxret import losses
 from jaxret.data import caption_examples, qwen2_vl
+from jaxret.data import inputs as inputs_lib
 from jaxret.methods import base
 from jaxret.models import decoder as decoder_lib
 from jaxret.models import qwen2_vl as model_lib
@@ -44,6 +45,11 @@ def reader(config, tokenizer, cache_bytes=0):
       tokenizer, resolution, config.questions, config.max_tokens, cache_bytes)
 
 
+def shape(config):
+  """The inputs.Shape that all media and texts are padded to, or None."""
+  return inputs_lib.Shape(*config.shape) if config.shape else None
+
+
 def method(config, tokenizer):
   """The Method of `config`; `tokenizer` as data.text.load_tokenizer returns."""
   model = model_config(config, tokenizer)
@@ -51,7 +57,7 @@ def method(config, tokenizer):
       name='captioner', init=functools.partial(model_lib.init, model),
       load=None, loss=functools.partial(loss, model.module()),
       examples=lambda split, cache_bytes=0: caption_examples.CaptionExamples(
-          reader(config, tokenizer, cache_bytes), split),
+          reader(config, tokenizer, cache_bytes), split, shape(config)),
       trainable=('.*',), train_flops=functools.partial(train_flops, model),
       tokens=lambda batch: int(batch['length'].sum()))
 

@@ -62,8 +62,7 @@ def greedy(module, max_tokens, ends, params, batch):
         tokens, token[:, None], number, 1)
     count = jnp.where(ended, count, number + 1)
     ended = ended | jnp.isin(token, jnp.array(ends, jnp.int32))
-    hidden, own = apply(
-        state.cache, token, position + number, method='step')
+    hidden, own = apply(state.cache, token, position + number, method='step')
     return _State(
         number + 1, hidden, _extended(state.cache, own, prompt_length + number),
         Written(tokens, count, ended))
