@@ -61,8 +61,10 @@ def train_and_evaluate(config, workdir):
       train_lib.make_plan(config.train, len(split.texts), mesh)
   data = described(config, workdir, mesh, data)
   tokenizer = open_tokenizer(config, workdir, data)
+  known, programs = {}, {}
   for stage in stages(config, workdir):
-    train(stage, data, tokenizer, mesh)
+    method = shared_method(stage, tokenizer, known)
+    train(stage, method, data, mesh, programs)
   return _evaluate(config, workdir, mesh, data, tokenizer)
 
 
@@ -300,27 +302,45 @@ def open_tokenizer(config, workdir, data=None):
   return text.load_text_encoder_tokenizer(name, m.text.max_tokens)
 
 
-def train(stage, data, tokenizer, mesh):
+def shared_method(stage, tokenizer, known):
+  """The Method of a stage, made once for those that differ in data alone.
+
+  Their languages and the weights of their losses are inputs of a step, so that
+  it is compiled once for all of them. known: {fingerprint: Method}, added to.
+  """
+  plain = ConfigDict(stage.config.to_dict())
+  plain.data.languages = ()
+  plain.loss.update(dict.fromkeys(leccr.loss_weights(plain.loss), 0.0))
+  key = checkpoint.fingerprint(plain)
+  if key not in known:
+    known[key] = methods.get(stage.config.method).method(
+        stage.config, tokenizer)
+  return known[key]
+
+
+def train(stage, method, data, mesh, programs):
   """Trains one model; its checkpoints are in the stage's directory."""
   config = stage.config
-  method = methods.get(config.method).method(config, tokenizer)
   split = data.splits[stage.language, 'train']
   if not config.model.slots:
     split = dataclasses.replace(split, descriptions=())
   examples = method.examples(split, data.visuals[stage.language, 'train'])
+  examples.constants = leccr.loss_weights(config.loss)
   logging.info('training %s for %s on %d captions', stage.row, stage.language,
                len(examples))
-  train_lib.fit(method, examples, config, stage.directory, mesh)
+  train_lib.fit(method, examples, config, stage.directory, mesh,
+                programs=programs)
 
 
 def _evaluate(config, workdir, mesh, data, tokenizer):
   """Writes the results of every model, each at its best checkpoint."""
   select_on, name = leccr.recipe(config).select_on, config.eval.split
-  scores, chosen = {}, {}
+  scores, chosen, known = {}, {}, {}
   for stage in stages(config, workdir):
     logging.info('evaluating %s for %s', stage.row, stage.language)
     found, language = {}, stage.language
-    for step, params in _checkpoints(stage, tokenizer, mesh):
+    method = shared_method(stage, tokenizer, known)
+    for step, params in _checkpoints(stage, method, mesh):
       score = functools.partial(_score, stage, params, mesh, data, tokenizer)
       found[step] = {select_on: cross_lingual.summarize(
           score(select_on), data.splits[language, select_on])[
@@ -343,9 +363,8 @@ def _evaluate(config, workdir, mesh, data, tokenizer):
   return results
 
 
-def _checkpoints(stage, tokenizer, mesh):
+def _checkpoints(stage, method, mesh):
   """Yields (step, parameters) of all that a training kept."""
-  method = methods.get(stage.config.method).method(stage.config, tokenizer)
   shapes = sharding.abstract(
       mesh, jax.eval_shape(method.init, jax.random.key(0)))
   with checkpoint.Checkpoints(
