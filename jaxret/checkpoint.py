@@ -22,7 +22,8 @@ FREE_FIELDS = ('task', 'mesh', 'eval', 'plan', 'train.log_every_steps',
                'train.checkpoint_every_steps', 'train.keep_checkpoints',
                'data.cache_gb', 'data.extract_batch_size')
 # What a config must have made before its workdir refuses another one.
-RESULTS = ('checkpoints', 'features', 'scores', 'tower', 'stage1')
+RESULTS = ('checkpoints', 'features', 'scores', 'tower', 'stage1',
+           'captioner', 'descriptions')
 
 
 def plain_config(config):

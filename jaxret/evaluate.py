@@ -219,8 +219,9 @@ def _gallery_query(data, direction, query, rows, ranks):
 def _facts(config, results):
   facts = {'method': config.method, 'device': jax.devices()[0].device_kind,
            'devices': jax.device_count()}
-  if 'note' in results:
-    facts['note'] = results['note']
+  for name in ('selected_on', 'note'):
+    if name in results:
+      facts[name.replace('_', ' ')] = results[name]
   return facts
 
 

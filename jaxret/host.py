@@ -20,3 +20,15 @@ def keep_freed_memory():
     return
   mallopt(_M_MMAP_MAX, 0)
   mallopt(_M_TRIM_THRESHOLD, 2 ** 31 - 1)
+
+
+def keep_compiled(directory):
+  """Keeps compiled programs in a directory, where they are found again.
+
+  For runs that train several models of one shape, and for reruns. Where the
+  user has named a directory (JAX_COMPILATION_CACHE_DIR), that one is used.
+  To be called before anything is compiled.
+  """
+  import jax  # slow to import
+  if not jax.config.jax_compilation_cache_dir:
+    jax.config.update('jax_compilation_cache_dir', str(directory))

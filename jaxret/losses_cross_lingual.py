@@ -230,8 +230,12 @@ def terms(found, recipe, labels, mask=None, alpha=0.8, gpus=1):
 
 
 def total(parts, weights):
-  """The weighted sum, float32 [B]; weights: the config's `loss` section."""
-  share = weights.softened_weight
+  """The weighted sum, float32 [B].
+
+  weights: softened_weight, slot_weight, regularization_weight and
+  description_weight, by name.
+  """
+  share = weights['softened_weight']
   value = (parts['source'] + parts['languages']
            + (1 - share) * parts['target'] + share * parts['softened'])
   for name in ('slot', 'regularization', 'description'):

@@ -30,7 +30,11 @@ EMBEDDING_TASKS = {
     'evaluate': ('jaxret.embedding_run', 'evaluate'),
 }
 # config.method -> its tasks, where they are others than TASKS.
-METHOD_TASKS = {'unite': EMBEDDING_TASKS}
+METHOD_TASKS = {'unite': EMBEDDING_TASKS, 'leccr': {
+    'train_and_evaluate': ('jaxret.cross_lingual_run', 'train_and_evaluate'),
+    'evaluate': ('jaxret.cross_lingual_run', 'evaluate'),
+    'caption': ('jaxret.cross_lingual_run', 'caption'),
+}}
 
 
 def main(argv=None):

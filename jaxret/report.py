@@ -29,6 +29,7 @@ ROW_WORDS = {
     'blim_oracle': 'BLiM, best weights on test',
     'ensemble': 'BLiM with the first stage',
     'stage1': 'after stage 1', 'plain': 'plain loss', 'unite': 'UNITE: MAMCL',
+    'leccr': 'LECCR',
 }
 # What a reader of the tables must know of a row.
 ROW_EXPLAINED = {
@@ -140,7 +141,8 @@ def write(workdir, results, run=None, sweeps=(), hubness=(), gallery=()):
     'validation', 'paper' or 'test', 'alpha': 0.3, ...}}}.
     A list of tasks (evaluators.retrieval) has 'tasks': {name: {'queries',
     'candidates', 'chance'}} in place of the two directions, perhaps 'means':
-    {row: {group: {'mean', 'tasks', 'of'}}}, and 'main_row'.
+    {row: {group: {'mean', 'tasks', 'of'}}} and 'sum_of_recalls': {language:
+    {row: SumR}}, and 'main_row'.
   run: facts for the header, {label: text or number}, in the order to show.
   sweeps, hubness, gallery: sequences of Sweep, Hubness and GalleryQuery.
 
@@ -160,7 +162,7 @@ def format_table(results):
   if 'tasks' not in results:
     head += f'; chance R@1 {chance(results):.2g} %'
   lines = [head]
-  for table in (overview(results), means_table(results)):
+  for table in (overview(results), means_table(results), sums_table(results)):
     lines += _aligned(table, left_last=False) if table else []
   for direction in _directions(results):
     depths = recall_depths(results, direction)
@@ -225,6 +227,17 @@ def means_table(results):
     table.append((group, f'{first["tasks"]} of {first["of"]}', *(
         number('%.1f', groups[group]['mean']) for groups in means.values())))
   return table
+
+
+def sums_table(results):
+  """SumR of every language, as rows of text; None where there is none."""
+  sums = results.get('sum_of_recalls')
+  if not sums:
+    return None
+  rows = next(iter(sums.values()))
+  return [('sum of recalls', *map(_row_words, rows)), *(
+      (language, *(f'{of_row[row]:.1f}' for row in rows))
+      for language, of_row in sums.items())]
 
 
 def recall_depths(results, direction):
@@ -317,6 +330,7 @@ def _render(workdir, results, run, sweeps, hubness, gallery):
       directions=_directions(results), row_words=ROW_WORDS,
       main_row=results.get('main_row', MAIN_ROW), overview=overview(results),
       explained=_explained(results), means=means_table(results),
+      sums=sums_table(results),
       depths=functools.partial(recall_depths, results),
       sizes=_sizes(results), skipped=skipped[:MAX_SKIPPED],
       n_skipped=len(skipped), weights=functools.partial(_weights, results),

@@ -50,13 +50,15 @@ def open_workdir(config, workdir):
   return mesh
 
 
-def fit(method, examples, config, workdir, mesh, params=None, order=None):
+def fit(method, examples, config, workdir, mesh, params=None, order=None,
+        programs=None):
   """Trains a method and returns its parameters, sharded by the rules.
 
   examples: what `method.examples` gives. params: where to start from, consumed
   (their buffers are donated); None = `method.load`, else `method.init`.
   config: seed, train, optim; see `make_plan` and `optim`. order: in which to
-  draw examples, see loader.train_batches. A rerun with the same
+  draw examples, see loader.train_batches. programs: a dict that trainings of
+  one Method share: the next one compiles nothing. A rerun with the same
   workdir goes on from the last checkpoint, bit for bit on CPU.
   Writes config.json, metrics.jsonl and checkpoints/ in `workdir`. A line of
   metrics holds means over the steps since the line before.
@@ -66,9 +68,8 @@ def fit(method, examples, config, workdir, mesh, params=None, order=None):
   """
   plan = make_plan(config.train, len(examples), mesh)
   checkpoint.claim_workdir(workdir, config)
-  learning_rate = optim.schedule(
-      config.optim, plan.epochs, plan.steps_per_epoch)
-  optimizer = optim.make_optimizer(config.optim, learning_rate)
+  learning_rate, optimizer, update = _program(
+      method, config, plan, mesh, {} if programs is None else programs)
   directory = pathlib.Path(workdir) / 'checkpoints'
   with checkpoint.Checkpoints(
       directory, config.train.keep_checkpoints) as checkpoints:
@@ -81,8 +82,6 @@ def fit(method, examples, config, workdir, mesh, params=None, order=None):
       state = _resume(checkpoints, step, len(examples),
                       abstract_state(optimizer, trainable, mesh))
     if int(state.step) < plan.total_steps:
-      update = make_update(method, optimizer, mesh, config.seed,
-                           plan.accumulation_steps)
       constants = {name: sharding.constant(mesh, array)
                    for name, array in examples.constants.items()}
       with Progress(workdir, int(state.step), plan.total_steps) as progress:
@@ -92,6 +91,18 @@ def fit(method, examples, config, workdir, mesh, params=None, order=None):
             lambda state, batch: update(state, frozen, constants, batch),
             _Watch(examples.ids), learning_rate, checkpoints, progress)
   return optim.merge(state.trainable, frozen)
+
+
+def _program(method, config, plan, mesh, programs):
+  """(learning rate, optimizer, jitted step), made once for equal trainings."""
+  key = method, plan, str(config.optim), config.seed, mesh
+  if key not in programs:
+    learning_rate = optim.schedule(
+        config.optim, plan.epochs, plan.steps_per_epoch)
+    optimizer = optim.make_optimizer(config.optim, learning_rate)
+    programs[key] = learning_rate, optimizer, make_update(
+        method, optimizer, mesh, config.seed, plan.accumulation_steps)
+  return programs[key]
 
 
 def restore_trained(method, config, workdir, mesh, params=None, step=None):

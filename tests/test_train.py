@@ -179,6 +179,26 @@ def test_finished_run_returns_its_parameters(undisturbed):
   assert_same_bits(sharding.flatten(sharding.to_host(trained)), params)
 
 
+def test_trainings_of_one_method_share_their_step(undisturbed, tmp_path):
+  """Traced once for all that differ in data alone, with the same result."""
+  traced, programs = [], {}
+  def counted(*args):
+    traced.append(1)
+    return loss(*args)
+  method = make_method()._replace(loss=counted)
+  mesh = sharding.make_mesh(devices=jax.devices()[:1])
+  counts = []
+  for number, config in enumerate((
+      make_config(), make_config(), make_config(epochs=2.0))):
+    params = train.fit(method, Examples(), config, tmp_path / str(number),
+                       mesh, programs=programs)
+    counts.append(len(traced))
+    if number < 2:
+      assert_same_bits(sharding.flatten(sharding.to_host(params)),
+                       undisturbed[1])
+  assert counts[0] == counts[1] < counts[2]
+
+
 def test_an_earlier_checkpoint_can_be_restored(undisturbed, tmp_path):
   workdir, params = undisturbed
   mesh = sharding.make_mesh()

@@ -47,9 +47,12 @@ class ParallelExamples:
   [i] -> 'visual', with 'n_frames' for features; 'source', 'target' and
   'description', int32 [T], each with its '_length'; 'visual_index', which
   captions of one visual share.
+
+  tokens: {'caption': T, 'description': T} to pad texts to instead, so that
+  several splits have one shape. constants: see methods.base.Examples.
   """
 
-  def __init__(self, encode, split, visuals):
+  def __init__(self, encode, split, visuals, tokens=None, constants=None):
     if len(split.translations) != len(split.texts):
       raise ValueError(
           f'{split.dataset} {split.name}: got {len(split.translations)} '
@@ -60,16 +63,18 @@ class ParallelExamples:
           f'{split.dataset} {split.name}: got {len(split.descriptions)} '
           f'descriptions of {len(split.videos)} visuals; describe all of them')
     self.ids = [text.id for text in split.texts]
-    self.constants = {}
+    self.constants, tokens = constants or {}, tokens or {}
     self._visuals, self._visual_index = visuals, split.text_video
     captions = {'source': [text.text for text in split.texts],
                 'target': [text.text for text in split.translations]}
     rows = {name: list(map(encode, texts)) for name, texts in captions.items()}
     # Both languages go through the encoder in one batch.
-    size = max(len(row) for name in rows for row in rows[name])
+    size = tokens.get('caption') or max(
+        len(row) for name in rows for row in rows[name])
     self._captions = {name: PaddedRows(found, size)
                       for name, found in rows.items()}
-    self._descriptions = PaddedRows(list(map(encode, split.descriptions)))
+    self._descriptions = PaddedRows(
+        list(map(encode, split.descriptions)), tokens.get('description'))
 
   def __len__(self):
     return len(self.ids)
@@ -87,10 +92,14 @@ class ParallelExamples:
 
 
 class PaddedRows:
-  """Token rows of one length, [i] -> (int32 [size], length int32 [])."""
+  """Token rows of one length, [i] -> (int32 [size], length int32 []).
+
+  Rows longer than `size` are cut; their last token, the end, stays.
+  """
 
   def __init__(self, rows, size=None):
-    self._rows = rows
+    self._rows = [row if not size or len(row) <= size
+                  else [*row[:size - 1], row[-1]] for row in rows]
     self.size = size or max(map(len, rows), default=0)
 
   def __len__(self):

@@ -49,7 +49,7 @@ _GERMAN_SHAPE = {  # noun, gender
     'circle': ('Kreis', 'm'), 'square': ('Quadrat', 'n'),
     'triangle': ('Dreieck', 'n'), 'cross': ('Kreuz', 'n'),
     None: ('Form', 'f')}
-_GERMAN_COLOUR = {
+GERMAN_COLOUR = {
     'red': 'rot', 'blue': 'blau', 'green': 'grün', 'yellow': 'gelb',
     'white': 'weiß', 'orange': 'orangefarben', 'purple': 'violett',
     'cyan': 'türkis', 'pink': 'rosafarben', 'small': 'klein', 'big': 'groß'}
@@ -67,7 +67,7 @@ _FRENCH_SHAPE = {
     'circle': ('cercle', 'm'), 'square': ('carré', 'm'),
     'triangle': ('triangle', 'm'), 'cross': ('croix', 'f'),
     None: ('forme', 'f')}
-_FRENCH_COLOUR = {  # masculine, feminine
+FRENCH_COLOUR = {  # masculine, feminine
     'red': ('rouge', 'rouge'), 'blue': ('bleu', 'bleue'),
     'green': ('vert', 'verte'), 'yellow': ('jaune', 'jaune'),
     'white': ('blanc', 'blanche'), 'orange': ('orange', 'orange'),
@@ -87,7 +87,7 @@ _CZECH_SHAPE = {  # nominative, instrumental, gender
     'circle': ('kruh', 'kruhem', 'm'), 'square': ('čtverec', 'čtvercem', 'm'),
     'triangle': ('trojúhelník', 'trojúhelníkem', 'm'),
     'cross': ('kříž', 'křížem', 'm'), None: ('tvar', 'tvarem', 'm')}
-_CZECH_COLOUR = {  # without its ending
+CZECH_COLOUR = {  # without its ending
     'red': 'červen', 'blue': 'modr', 'green': 'zelen', 'yellow': 'žlut',
     'white': 'bíl', 'orange': 'oranžov', 'purple': 'fialov',
     'cyan': 'tyrkysov', 'pink': 'růžov', 'small': 'mal', 'big': 'velk'}
@@ -258,7 +258,7 @@ def _german_object(mention, dative=False):
   else:
     article = 'eine' if gender == 'f' else 'ein'
     ending = {'m': 'er', 'n': 'es', 'f': 'e'}[gender]
-  adjectives = [_GERMAN_COLOUR[mention[k]] + ending
+  adjectives = [GERMAN_COLOUR[mention[k]] + ending
                 for k in ('size', 'colour') if mention[k]]
   return ' '.join([article, *adjectives, noun])
 
@@ -273,7 +273,7 @@ def _german_relation(front, other, relation):
 def _french_object(mention):
   noun, gender = _FRENCH_SHAPE[mention['shape']]
   feminine = int(gender == 'f')
-  size, colour = (mention[k] and _FRENCH_COLOUR[mention[k]][feminine]
+  size, colour = (mention[k] and FRENCH_COLOUR[mention[k]][feminine]
                   for k in ('size', 'colour'))
   return ' '.join(filter(None, [('un', 'une')[feminine], size, noun, colour]))
 
@@ -288,7 +288,7 @@ def _french_relation(front, other, relation):
 def _czech_object(mention, instrumental=False):
   *nouns, gender = _CZECH_SHAPE[mention['shape']]
   case = int(instrumental)
-  adjectives = [_CZECH_COLOUR[mention[k]] + _CZECH_ENDING[gender, case]
+  adjectives = [CZECH_COLOUR[mention[k]] + _CZECH_ENDING[gender, case]
                 for k in ('size', 'colour') if mention[k]]
   return ' '.join([*adjectives, nouns[case]])
 

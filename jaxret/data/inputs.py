@@ -157,9 +157,12 @@ class Reader:
     return self._trimmed(item.id, content, kinds, grids, len(ids))
 
   def _expanded(self, content, kinds, grids):
+    return self.expanded(
+        unite_prompts.prompt(content, released=False), kinds, grids)
+
+  def expanded(self, prompt, kinds, grids):
     """Tokens of a prompt with as many placeholders as visual tokens."""
-    ids = np.array(self._encode(unite_prompts.prompt(
-        content, released=False)), np.int32)
+    ids = np.array(self._encode(prompt), np.int32)
     counts = np.ones(len(ids), np.int64)
     for kind in KINDS:
       counts[ids == self.special[kind]] = [

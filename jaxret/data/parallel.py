@@ -227,13 +227,15 @@ def read_descriptions(directory, ids, names=None):
   return require_descriptions(found, ids, directory)
 
 
-def require_descriptions(found, ids, source):
+def require_descriptions(found, ids, source, empty_ok=False):
   """`found`, {id: text}, if it has a text for each of `ids`.
 
-  ids: {id: 'file, line n' that asks for it}; source: where they came from.
+  ids: {id: 'file, line n' that asks for it}; source: where they came from;
+  empty_ok: an MLLM may have nothing to say.
   Errors: ValueError naming the first line whose description is missing.
   """
-  missing = [visual for visual in ids if not found.get(visual, '').strip()]
+  missing = [visual for visual in ids if visual not in found or not (
+      empty_ok or found[visual].strip())]
   if missing:
     raise ValueError(
         f'{ids[missing[0]]}: {missing[0]!r} has no description in {source} '

@@ -9,11 +9,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxret import metrics, sharding
+from jaxret import metrics, report, sharding
 from jaxret.data import examples as examples_lib
+from jaxret.evaluators import retrieval
 from jaxret.methods import leccr
 from jaxret.scoring import double_similarity
 
+MAIN_ROW = 'leccr'
 DIRECTIONS = ('text_to_visual', 'visual_to_text')
 
 
@@ -24,12 +26,14 @@ class Embedded(NamedTuple):
   slots: np.ndarray | None
 
 
-def embed(module, params, mesh, split, visuals, encode, batch_size=64):
+def embed(module, params, mesh, split, visuals, encode, batch_size=64,
+          tokens=None):
   """Embedded texts and visuals of a data.parallel.ParallelSplit.
 
-  visuals: as for ParallelExamples; encode: text -> token ids. Every process
-  computes the same. Raises ValueError where descriptions are missing.
+  visuals, tokens: as for ParallelExamples; encode: text -> token ids. Every
+  process computes the same. Raises ValueError where descriptions are missing.
   """
+  tokens = tokens or {}
   slots = bool(module.config.slots)
   if slots and len(split.descriptions) != len(split.videos):
     raise ValueError(
@@ -38,8 +42,9 @@ def embed(module, params, mesh, split, visuals, encode, batch_size=64):
   batch_size = -(-batch_size // sharding.batch_shards(mesh)) * (
       sharding.batch_shards(mesh))
   texts = examples_lib.PaddedRows(
-      [encode(text.text) for text in split.texts])
-  described = examples_lib.PaddedRows(list(map(encode, split.descriptions)))
+      [encode(text.text) for text in split.texts], tokens.get('caption'))
+  described = examples_lib.PaddedRows(
+      list(map(encode, split.descriptions)), tokens.get('description'))
 
   def text_example(index):
     tokens, length = texts[index]
@@ -52,12 +57,18 @@ def embed(module, params, mesh, split, visuals, encode, batch_size=64):
     return example
 
   def run(function, example, count):
-    jitted = jax.jit(functools.partial(function, module))
-    return _in_batches(jitted, params, mesh, example, count, batch_size)
+    return _in_batches(_compiled(function, module), params, mesh, example,
+                       count, batch_size)
 
   found = run(leccr.embed_texts, text_example, len(split.texts))
   gallery = run(leccr.embed_gallery, visual_example, len(split.videos))
   return Embedded(found, *gallery)
+
+
+@functools.lru_cache
+def _compiled(function, module):
+  """Jitted; models of one config share what it compiles."""
+  return jax.jit(functools.partial(function, module))
 
 
 def _in_batches(function, params, mesh, example, count, batch_size):
@@ -121,3 +132,86 @@ def select(found, select_on='validation'):
   named = {'validation': 'validation', 'test': 'test (released)'}[select_on]
   return {'step': step, 'selected_on': named,
           'sum_of_recalls': found[step][select_on]}
+
+
+def tasks(split, language):
+  """{name in the results: (Task, whether its scores are turned)}."""
+  kind = 'image' if split.videos[0].image is not None else 'video'
+  return {f'text_to_{kind}_{language}': (split.text_to_video(), False),
+          f'{kind}_to_text_{language}': (split.video_to_text(), True)}
+
+
+def results(splits, scores, chosen):
+  """Results as report.write takes them.
+
+  splits: {language: ParallelSplit}; scores: {language: {row: [T, V]}}; chosen:
+  {language: {row: what `select` gives}}. Besides the tasks there is
+  'sum_of_recalls': {language: {row: SumR}}.
+  """
+  facts, found, groups, sums = {}, {}, {}, {}
+  for language, split in splits.items():
+    sums[language] = dict.fromkeys(scores[language], 0.0)
+    for name, (task, turned) in tasks(split, language).items():
+      facts[name] = {'queries': len(task.queries),
+                     'candidates': len(task.candidates),
+                     'chance': retrieval.chance(task), 'left_out': 0}
+      group = name.rpartition('_')[0].replace('_', ' ')
+      groups.setdefault(group, []).append(name)
+      found[name] = {}
+      for row, values in scores[language].items():
+        ranks = metrics.ranks(values.T if turned else values, task.relevant)
+        found[name][row] = metrics.summary(ranks)
+        sums[language][row] += metrics.sum_of_recalls(ranks)
+  first = next(iter(splits.values()))
+  selected_on = next(iter(chosen[next(iter(splits))].values()))['selected_on']
+  made = {'dataset': first.dataset, 'split': first.name,
+          'sizes': {'languages': len(splits), 'tasks': len(facts), **{
+              side: sum(task[side] for task in facts.values())
+              for side in ('queries', 'candidates')}},
+          'main_row': MAIN_ROW, 'tasks': facts, **found,
+          'sum_of_recalls': sums, 'selected_on': selected_on,
+          'selection': chosen}
+  made['means'] = retrieval.group_means(made, groups)
+  if selected_on.startswith('test') and first.name == 'test':
+    made['note'] = ('checkpoints were selected on test, as the authors do: '
+                    'the numbers are better than new data would give')
+  return made
+
+
+def gallery(split, visuals, language, scores, n_shown):
+  """Queries of both directions with the first five answers of every row.
+
+  visuals: of the split, None = they are shown by their descriptions. scores:
+  {row: [T, V]}. n_shown: at most so many misses and so many hits of a task.
+  """
+  def show(item, index):
+    if item.text is not None:
+      return report.Shown(item.id, item.text)
+    said = split.descriptions[index] if split.descriptions else item.id
+    if visuals is None:
+      return report.Shown(item.id, said)
+    return report.Shown(item.id, said, visuals[index])
+
+  shown = []
+  for name, (task, turned) in tasks(split, language).items():
+    tables = {row: values.T if turned else values
+              for row, values in scores.items()}
+    ranks = {row: metrics.ranks(values, task.relevant)
+             for row, values in tables.items()}
+    for query in report.choose_queries(ranks, n_shown, n_shown, MAIN_ROW):
+      shown.append(_shown(name, task, query, tables, ranks, show))
+  return shown
+
+
+def _shown(name, task, query, tables, ranks, show):
+  relevant, rows = task.relevant[query], {}
+  for row, values in tables.items():
+    best = metrics.top(values[query], relevant, 5)
+    rows[row] = report.Ranked(
+        int(ranks[row][query]),
+        tuple(show(task.candidates[int(i)], int(i)) for i in best),
+        tuple(bool(np.isin(i, relevant)) for i in best))
+  truth = int(relevant[0])
+  return report.GalleryQuery(
+      name, show(task.queries[query], query),
+      show(task.candidates[truth], truth), rows)

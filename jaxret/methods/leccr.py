@@ -8,6 +8,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxret import losses_cross_lingual as losses
 from jaxret import sharding
@@ -96,7 +97,9 @@ def method(config, tokenizer):
           loss, module, recipe(config), config.loss, config.recipe.gpus,
           config.data.augment),
       examples=functools.partial(
-          examples_lib.ParallelExamples, tokenizer.encode),
+          examples_lib.ParallelExamples, tokenizer.encode,
+          tokens=dict(config.data.get('tokens', {})),
+          constants=loss_weights(config.loss)),
       trainable=('.*',),
       train_flops=functools.partial(leccr_lib.train_flops, sizes),
       tokens=lambda batch: sum(
@@ -114,6 +117,12 @@ def init(module, key):
   tokens, seen = jnp.zeros((2, 1), jnp.int32), jnp.ones((2, 1), bool)
   params = module.init(key, visual, mask, tokens, seen, tokens[:1], seen[:1])
   return {'params': leccr_lib.share_first_layers(params['params'])}
+
+
+def loss_weights(section):
+  """Weights as inputs of a step: what differs in them is compiled once."""
+  return {name: np.float32(value) for name, value in section.items()
+          if name.endswith('_weight')}
 
 
 def inputs(batch):
@@ -142,7 +151,6 @@ def frame_mask(batch):
 def loss(module, recipe, weights, gpus, augmented, params, constants, batch,
          key):
   """The weighted sum of all terms (spec §4); see base.Method."""
-  del constants
   rngs = None
   if key is not None:
     rngs = {'dropout': jax.random.fold_in(key, 0)}
@@ -152,7 +160,7 @@ def loss(module, recipe, weights, gpus, augmented, params, constants, batch,
   found = module.apply(params, *inputs(batch), rngs=rngs)
   parts = losses.terms(found, recipe, batch['visual_index'],
                        frame_mask(batch), weights.softened_alpha, gpus)
-  return losses.total(parts, weights), {
+  return losses.total(parts, {**weights, **constants}), {
       **{f'{name}_loss': jnp.mean(value) for name, value in parts.items()},
       'temperature': found.temperature}
 

@@ -199,6 +199,19 @@ class Decoder(nn.Module):
         (cache.key, cache.value), cache.mask, chains)
     return self.final_norm(x)
 
+  def step(self, cache, x, positions):
+    """Continues each of P rows by one token, x [P, 1, D].
+
+    Returns its hidden state [P, 1, D], and its keys and values
+    [L, P, 1, K, H], which are not in the cache yet.
+    """
+    alone = Chains(jnp.zeros((1, 1), jnp.int32), jnp.zeros(1, jnp.int32),
+                   jnp.ones((1, 1), bool))
+    x, own = self.layers.caching(
+        x.astype(self.config.dtype), positions, None,
+        (cache.key, cache.value), cache.mask, alone)
+    return self.final_norm(x), own
+
   def vocabulary_terms(self, hidden):
     """[(left [..., D'], right [D', V])]: their products sum to the logits."""
     if self.config.tie_embeddings:

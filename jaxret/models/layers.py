@@ -160,8 +160,10 @@ def attention_to_prefix(query, key, value, keys):
   """As `attention`, for many queries that see the same keys [B, S].
 
   On CPU one head at a time: its scores stay in the cache, which is several
-  times as fast. Accelerators take all at once.
+  times as fast. Accelerators take all at once, and so does a single query.
   """
+  if query.shape[1] == 1:
+    return attention(query, key, value, keys[:, None])
   return jax.lax.platform_dependent(
       query, key, value, keys, cpu=_attention_by_head,
       default=lambda *x: attention(*x[:3], x[3][:, None]))

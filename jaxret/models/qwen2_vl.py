@@ -96,6 +96,39 @@ class Qwen2Vl(nn.Module):
     return self.decoder(
         x, positions, decoder_lib.causal(length) & keys[:, None])
 
+  def start(self, batch):
+    """Reads prompts that are to be continued; see models.generation.
+
+    batch: as for the call. Returns (last hidden [B, D], Cache, the position
+    int [B] of the next token).
+    """
+    tokens, length = batch['tokens'], batch['length']
+    visual = None
+    if 'patches' in batch:
+      visual = self.visual_tokens(
+          batch['patches'], batch['segments'], batch['coordinates'])
+    x = self.embed(tokens, visual, batch.get('visual_index'))
+    keys = decoder_lib.length_mask(length, x.shape[1])
+    positions = jnp.broadcast_to(jnp.arange(x.shape[1]), tokens.shape)
+    next_position = length
+    if self.config.position_mode == 'mrope':
+      positions = jnp.swapaxes(batch['positions'], 0, 1)
+      # A prompt ends in text, whose positions are the same on all axes.
+      next_position = 1 + jnp.take_along_axis(
+          positions[0], (length - 1)[:, None], 1)[:, 0]
+    hidden, cache = self.decoder.prefix(
+        x, positions, decoder_lib.causal(x.shape[1]) & keys[:, None], keys)
+    return last(hidden, keys), cache, next_position
+
+  def step(self, cache, tokens, positions):
+    """One more token int [B] at its position int [B]; see Decoder.step."""
+    places = positions[:, None]
+    if self.config.position_mode == 'mrope':
+      places = jnp.broadcast_to(places, (3, *places.shape))
+    hidden, own = self.decoder.step(
+        cache, self.decoder.embed_tokens(tokens[:, None]), places)
+    return hidden[:, 0], own
+
   def vocabulary_terms(self, hidden):
     return self.decoder.vocabulary_terms(hidden)
 

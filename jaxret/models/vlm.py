@@ -101,6 +101,24 @@ class Vlm(nn.Module):
   def suffix(self, cache, x, positions, chains):
     return self.decoder.suffix(cache, x, positions, decoder_lib.Chains(*chains))
 
+  def start(self, batch):
+    """Reads prompts that are to be continued; see models.generation.
+
+    batch: tokens int [B, T], right-padded, length int [B], features
+    [B, clips, tokens, Dv]. Returns (last hidden [B, D], Cache, the position
+    int [B] of the next token).
+    """
+    tokens, length = batch['tokens'], batch['length']
+    x = self.embed(tokens, self.visual_tokens(batch['features']))
+    positions = jnp.broadcast_to(jnp.arange(x.shape[1]), tokens.shape)
+    return *self.prefix(x, positions, length), length
+
+  def step(self, cache, tokens, positions):
+    """One more token int [B] at its position int [B]; see Decoder.step."""
+    hidden, own = self.decoder.step(
+        cache, self.decoder.embed_tokens(tokens[:, None]), positions[:, None])
+    return hidden[:, 0], own
+
   def vocabulary_terms(self, hidden):
     return self.decoder.vocabulary_terms(hidden)
 

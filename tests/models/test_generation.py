@@ -1,0 +1,194 @@
+"""Greedy generation against whole passes, transformers, and eight devices."""
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxret import sharding
+from jaxret.data import inputs, qwen2_vl, visual_tokens
+from jaxret.models import decoder, generation, vlm
+from jaxret.models import qwen2_vl as model_lib
+from jaxret.models import qwen2_vl_files as files
+from jaxret.models import qwen2_vl_vision as vision
+
+SPECIAL = {'image': 1, 'video': 2, 'vision_start': 3, 'vision_end': 4}
+NEW_TOKENS = 6
+TEXT = decoder.DecoderConfig(
+    64, 16, 32, 2, 4, 2, 8, tie_embeddings=True, rope_sections=(1, 1, 2))
+
+
+def qwen2_vl_config():
+  tower = vision.VisionConfig(16, width=16, layers=1, heads=2, mlp_width=32)
+  return model_lib.Qwen2VlConfig(TEXT, tower, 'mrope')
+
+
+def spread(params, seed=0):
+  """The same shapes with larger values, so that answers are not all alike."""
+  rng = np.random.default_rng(seed)
+  return jax.tree.map(lambda leaf: np.asarray(leaf) + np.float32(0.3) * (
+      rng.normal(size=leaf.shape).astype(np.float32)), params)
+
+
+def shown(seed, kind, frames, height, width, words):
+  """inputs.Inputs of one medium of noise, some words around it."""
+  rng = np.random.default_rng(seed)
+  patches, grid = qwen2_vl.patchify(
+      rng.integers(0, 256, (frames, height, width, 3), np.uint8))
+  tokens = [*rng.integers(5, 64, words), SPECIAL['vision_start'],
+            *[SPECIAL[kind]] * visual_tokens.n_tokens(grid),
+            SPECIAL['vision_end'], *rng.integers(5, 64, 3)]
+  return inputs.Inputs(f'item {seed}', np.array(tokens, np.int32), (kind,),
+                       (grid,), (patches,))
+
+
+def mixture():
+  """Prompts of unlike lengths, padded to one shape; eight of them."""
+  sizes = (('image', 1, 56, 56), ('video', 4, 56, 56), ('image', 1, 28, 56))
+  items = [shown(i, *sizes[i % 3], words=2 + i % 4) for i in range(8)]
+  shape = inputs.common_shape(
+      {inputs.shape_of(len(one.tokens), one.grids) for one in items})
+  return items, inputs.pad(items, shape, SPECIAL, mrope=True)
+
+
+@pytest.fixture(scope='module')
+def model():
+  """(module, params, items, batch, what greedy writes without an end)."""
+  config = qwen2_vl_config()
+  params = spread(jax.jit(functools.partial(model_lib.init, config))(
+      jax.random.key(0)))
+  items, batch = mixture()
+  written = generation.greedy(config.module(), NEW_TOKENS, (), params, batch)
+  return config.module(), params, items, batch, jax.device_get(written)
+
+
+def test_tokens_equal_those_of_whole_passes(model):
+  """Without a cache: the prompt and all that was written, read anew."""
+  module, params, items, batch, written = model
+  room = batch['tokens'].shape[1] + NEW_TOKENS
+
+  @jax.jit
+  def logits(arrays):
+    visual = module.apply(params, arrays['patches'], arrays['segments'],
+                          arrays['coordinates'], method='visual_tokens')
+    x = module.apply(params, arrays['tokens'], visual, arrays['visual_index'],
+                     method='embed')
+    keys = decoder.length_mask(arrays['length'], room)
+    hidden = module.apply(params, x, keys, arrays['positions'],
+                          method='hidden')
+    return model_lib.last(hidden, keys) @ (
+        params['params']['decoder']['embed']['embedding'].T)
+
+  whole = {name: array.copy() for name, array in batch.items()}
+  for name, filler in (('tokens', 0), ('visual_index', -1), ('positions', 0)):
+    pad = [(0, 0)] * (whole[name].ndim - 1) + [(0, NEW_TOKENS)]
+    whole[name] = np.pad(whole[name], pad, constant_values=filler)
+  for step in range(NEW_TOKENS):
+    wanted = np.argmax(logits(whole), 1)
+    np.testing.assert_array_equal(written.tokens[:, step], wanted)
+    for row in range(len(items)):
+      end = whole['length'][row]
+      whole['tokens'][row, end] = wanted[row]
+      whole['positions'][row, :, end] = whole['positions'][row, :, end - 1] + 1
+    whole['length'] += 1
+  assert len(np.unique(written.tokens)) > 4
+  assert written.count.tolist() == [NEW_TOKENS] * 8
+  assert not written.ended.any()
+
+
+def test_rows_end_at_their_first_end_token(model):
+  module, params, _, batch, free = model
+  end = int(free.tokens[0, 2])
+  written = jax.device_get(generation.greedy(
+      module, NEW_TOKENS, (end, 0), params, batch))
+  for row in range(8):
+    places = np.flatnonzero(np.isin(free.tokens[row], (end, 0)))
+    count = places[0] + 1 if len(places) else NEW_TOKENS
+    assert written.count[row] == count
+    assert written.ended[row] == bool(len(places))
+    np.testing.assert_array_equal(
+        written.tokens[row, :count], free.tokens[row, :count])
+    assert (written.tokens[row, count:] == end).all()
+  assert written.ended.any()
+
+
+def test_eight_devices_write_what_one_does(model):
+  module, params, _, batch, one = model
+  mesh = sharding.make_mesh({'data': 4, 'tensor': 2})
+  placed = jax.device_put(params, sharding.shardings(mesh, params))
+  with jax.set_mesh(mesh):
+    many = sharding.to_host(generation.greedy(
+        module, NEW_TOKENS, (), placed, sharding.global_batch(mesh, batch)))
+  np.testing.assert_array_equal(many.tokens, one.tokens)
+
+
+def test_videochat_flash_continues_its_prompt():
+  """Against whole passes; rows of two lengths."""
+  module = vlm.Vlm(TEXT, 6)
+  rng = np.random.default_rng(0)
+  features = rng.normal(size=(2, 2, 3, 6)).astype(np.float32)
+  tokens = rng.integers(5, 64, (2, 12)).astype(np.int32)
+  tokens[:, 2:8] = vlm.VISUAL
+  lengths = np.array([12, 10], np.int32)
+  params = spread(jax.jit(module.init)(jax.random.key(0), features, tokens))
+  batch = {'tokens': tokens, 'length': lengths, 'features': features}
+  written = jax.device_get(generation.greedy(module, 4, (), params, batch))
+
+  @jax.jit
+  def logits(tokens, lengths):
+    x = module.apply(params, tokens, module.apply(
+        params, features, method='visual_tokens'), method='embed')
+    hidden = module.apply(params, x, lengths, method='hidden')
+    hidden = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], 1)[:, 0]
+    return hidden @ params['params']['decoder']['embed']['embedding'].T
+
+  tokens = np.pad(tokens, ((0, 0), (0, 4)))
+  for step in range(4):
+    wanted = np.argmax(logits(tokens, lengths), 1)
+    np.testing.assert_array_equal(written.tokens[:, step], wanted)
+    tokens[np.arange(2), lengths] = wanted
+    lengths = lengths + 1
+
+
+def test_tokens_equal_those_of_transformers(tmp_path):
+  """Of a tiny random checkpoint as transformers saves it, one row at a time."""
+  torch = pytest.importorskip('torch')
+  transformers = pytest.importorskip('transformers')
+  torch.manual_seed(0)
+  config = transformers.Qwen2VLConfig(
+      text_config={
+          'vocab_size': 64, 'hidden_size': 16, 'intermediate_size': 32,
+          'num_hidden_layers': 2, 'num_attention_heads': 4,
+          'num_key_value_heads': 2, 'initializer_range': 0.5,
+          'rope_theta': 1e4, 'max_position_embeddings': 512,
+          'rope_scaling': {'type': 'mrope', 'mrope_section': [1, 0, 1]}},
+      vision_config={
+          'embed_dim': 16, 'hidden_size': 16, 'depth': 1, 'num_heads': 2,
+          'mlp_ratio': 2, 'initializer_range': 0.5},
+      **{f'{kind}_token_id': token for kind, token in SPECIAL.items()})
+  theirs = transformers.Qwen2VLForConditionalGeneration(config).eval()
+  theirs.generation_config.eos_token_id = None
+  theirs.save_pretrained(tmp_path)
+  (tmp_path / 'config.json').write_text(json.dumps(config.to_dict()))
+  mesh = sharding.make_mesh(devices=jax.devices()[:1])
+  ours = files.read_config(tmp_path, 'mrope').config
+  params = files.load(tmp_path, ours, mesh)
+  items, batch = mixture()
+  written = jax.device_get(generation.greedy(
+      ours.module(), NEW_TOKENS, (), params, batch))
+  for row, one in enumerate(items):
+    kind, ids = one.kinds[0], torch.from_numpy(one.tokens[None]).long()
+    pixels = torch.from_numpy(np.array(vision.pixel_values(one.patches[0])))
+    names = {'image': ('pixel_values', 'image_grid_thw'),
+             'video': ('pixel_values_videos', 'video_grid_thw')}[kind]
+    with torch.inference_mode():
+      out = theirs.generate(
+          input_ids=ids, attention_mask=torch.ones_like(ids),
+          mm_token_type_ids=((ids == SPECIAL['image']).int()
+                             + 2 * (ids == SPECIAL['video']).int()),
+          do_sample=False, max_new_tokens=NEW_TOKENS, pad_token_id=0,
+          **dict(zip(names, (pixels, torch.tensor([one.grids[0]])))))
+    np.testing.assert_array_equal(
+        written.tokens[row], out[0, ids.shape[1]:].numpy(), err_msg=one.id)
