@@ -12,8 +12,8 @@ NOISE = 0.12  # share of the words that go wrong in machine translation
 
 _CHINESE_SHAPE = {  # noun, measure word
     'circle': ('圆形', '个'), 'square': ('正方形', '个'),
-    'triangle': ('三角形', '个'), 'star': ('星星', '颗'),
-    'ring': ('圆环', '个'), 'cross': ('十字', '个'), None: ('形状', '个')}
+    'triangle': ('三角形', '个'), 'cross': ('十字', '个'),
+    None: ('形状', '个')}
 _CHINESE_WORD = {
     'red': '红色', 'blue': '蓝色', 'green': '绿色', 'yellow': '黄色',
     'white': '白色', 'orange': '橙色', 'purple': '紫色', 'cyan': '青色',
@@ -26,16 +26,13 @@ _CHINESE_GROUND = {
 # Words that a dictionary gives for another sense of the English one.
 _WRONG_SENSE = {
     'de': {'Kreis': 'Landkreis', 'Quadrat': 'Platz', 'Kreuz': 'Überquerung',
-           'Hintergrund': 'Herkunft', 'Stern': 'Filmstar',
-           'Ring': 'Klingeln', 'Form': 'Formular', 'und': 'sowie'},
+           'Hintergrund': 'Herkunft', 'Form': 'Formular', 'und': 'sowie'},
     'fr': {'cercle': 'entourage', 'carré': 'place', 'croix': 'traverser',
-           'fond': 'contexte', 'étoile': 'vedette', 'anneau': 'sonnerie',
-           'forme': 'formulaire', 'et': 'puis'},
+           'fond': 'contexte', 'forme': 'formulaire', 'et': 'puis'},
     'cs': {'kruh': 'okruh', 'čtverec': 'náměstí', 'kříž': 'přejít',
-           'pozadí': 'původ', 'hvězda': 'celebrita', 'prstenec': 'zvonění',
-           'tvar': 'podoba', 'a': 'i'},
+           'pozadí': 'původ', 'tvar': 'podoba', 'a': 'i'},
     'zh': {'圆形': '圈子', '正方形': '广场', '十字': '穿过', '背景': '出身',
-           '星星': '明星', '圆环': '铃声', '形状': '体型', '和': '与'}}
+           '形状': '体型', '和': '与'}}
 _ENGLISH = {
     'de': {v: k for k, v in grammar.GERMAN_COLOUR.items()},
     'fr': {form: k for k, forms in grammar.FRENCH_COLOUR.items()
