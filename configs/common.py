@@ -7,7 +7,7 @@ from configs import planning
 def base(method):
   return ConfigDict({
       'task': 'train_and_evaluate', 'method': method, 'seed': 0,
-      # Sub-configs that are trained first, in this order.
+      # Sections that are trained first, in this order.
       'before': (),
       # The workdir of a run whose parameters, tokenizer and tower are taken.
       'init_from': '',

@@ -8,7 +8,8 @@ def base(method):
   """Of a method that embeds: its loss, its pairs, what it is evaluated on."""
   config = common.base(method)
   config.update({
-      'compare': (),  # sub-configs that are trained beside it, to compare
+      # The stage it goes on from; what is trained beside it, to compare.
+      'starts_from': '', 'compare': (),
       # In-batch contrast (UNITE §3); dual adds candidates to queries,
       # modality_mask is MAMCL; released is as in the authors' code.
       'loss': {'temperature': 0.03, 'dual': False, 'modality_mask': False,

@@ -1,7 +1,7 @@
 """UNITE: trained in two stages and evaluated on shapes world; on benchmarks.
 
-Variants: (none), folder, folder_2b; stage1, stage2, stage1_7b, stage2_7b: the
-published recipes; the name of a benchmark: the published weights on it.
+Variants: (none), folder, folder_2b; stage1, stage2, stage1_7b, stage2_7b, as
+published; the name of a benchmark: the published weights on it.
 """
 from ml_collections import ConfigDict
 
@@ -19,8 +19,8 @@ WEIGHTS = {'webvid_covr': INSTRUCT, 'mmeb': INSTRUCT} | dict.fromkeys((
 def get_config(variant=''):
   known = '', 'folder', *RECIPES, *WEIGHTS
   if variant not in known:
-    raise ValueError(f'configs/unite.py has no variant {variant!r}: use one of '
-                     f'{", ".join(known[1:])}, or none')
+    raise ValueError(f'configs/unite.py has no variant {variant!r}; there is '
+                     f'{", ".join(known[1:])}, and none')
   config = embedding.base('unite')
   config.update(embedding.tiny_qwen2_vl())
   if variant in RECIPES:
@@ -42,19 +42,20 @@ def shapes_world(config):
       renderings=3, images={'train': 400, 'validation': 70, 'test': 80})
   # One shape for all: the model compiles longer than padding costs.
   config.data.shape = config.eval.shape = (64, 1, 16)
-  config.before, config.compare = ('stage1',), ('plain',)
+  config.update(before=('stage1',), compare=('plain',), starts_from='stage1')
   config.train.update(batch_size=64, steps=220)
+  config.loss.modality_mask = True
+  config.plain = ConfigDict({'loss': {'modality_mask': False}})
   config.stage1 = ConfigDict({
       'loss': {'dual': True, 'modality_mask': False}, 'train': {'steps': 420},
       'pairs': {'sources': ('text_to_video', 'text_to_image', 'text_to_text'),
                 'weights': (3.0, 1.0, 0.5), 'per_source': True}})
-  config.loss.modality_mask = True
-  config.plain = ConfigDict({'loss': {'modality_mask': False}})
   config.pairs.update(
       sources=('text_to_video', 'video_to_text', 'text_to_image',
                'image_to_text', 'text_to_text', 'image_text_to_image',
                'video_text_to_video'),
       weights=(2.0, 2.0, 1.0, 1.0, 0.5, 2.0, 3.0))
+
 
 def published(config, name):
   """Published weights as they are, on a benchmark or on own media."""

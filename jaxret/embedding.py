@@ -23,7 +23,6 @@ from absl import logging
 from jaxret import checkpoint, methods, optim, sharding
 from jaxret.data import inputs as inputs_lib
 from jaxret.data import qwen2_vl, text, types
-from jaxret.methods import unite
 from jaxret.models import adapters, lora
 from jaxret.models import qwen2_vl_files as files
 
@@ -64,17 +63,18 @@ def load(path, position_mode='sequential', dtype='float32', adapter=None,
     params = {'params': jax.jit(functools.partial(
         lora.merge, scale=found.scale))(params['params'], found.lora)}
   reader = inputs_lib.Reader(
-      tokenizer, resolution or qwen2_vl.Resolution(), max_tokens, trim_text)
+      tokenizer, resolution or qwen2_vl.Resolution(), max_tokens, trim_text,
+      mrope=position_mode == 'mrope')
   return Embedder(config, params, reader, mesh)
 
 
 class Embedder:
   """A model that turns items into unit vectors, all in one space.
 
-  config: a Qwen2VlConfig; params: as methods.unite has them; reader: a
-  data.inputs.Reader; mesh: where the work is done. shape: a data.inputs.Shape
-  that every item is padded to, in full batches, instead of the smallest
-  bucket: little models compile longer than they run.
+  config: the model's sizes, and reader: as a method that embeds gives them,
+  see methods.base.Embeds; params: of that method; mesh: where the work is
+  done. shape: a bucket that every item is padded to, in full batches, instead
+  of the smallest: little models compile longer than they run.
   """
 
   def __init__(self, config, params, reader, mesh=None, shape=None):
@@ -87,7 +87,7 @@ class Embedder:
   @property
   def width(self):
     """How many numbers an embedding has, D."""
-    return self.config.decoder.width
+    return self.config.width
 
   def encode(self, items, prompt=None, batch_size=32, on_error='raise',
              show_progress=True):
@@ -104,7 +104,7 @@ class Embedder:
         several. A text may mark where its media stand by <|IMAGE|> and
         <|VIDEO|>; without marks they come first. The order of the keys is
         that in which the prompt names the modalities.
-      prompt: put in front of every text, an instruction for instance.
+      prompt: an instruction, which UNITE puts in front of every text.
       batch_size: rows of a batch, over all devices.
       on_error: 'raise', or 'skip': an item that cannot be used is reported,
         and its row is NaN. Or a function that is called with the error then.
@@ -152,8 +152,7 @@ class Embedder:
       except ValueError as error:  # media.MediaError is one
         failed(error)
         continue
-      shape = self.shape or inputs_lib.shape_of(
-          len(inputs.tokens), inputs.grids)
+      shape = self.shape or self.reader.bucket(inputs)
       waiting[shape].append((index, inputs))
       if len(waiting[shape]) == batch_size:
         yield shape, waiting.pop(shape)
@@ -162,7 +161,7 @@ class Embedder:
   def _read(self, items, prompt, batch_size):
     """Yields (index, function that gives its Inputs or raises), in order."""
     def read(index):
-      return self.reader(as_item(items[index], index, prompt))
+      return self.reader(as_item(items[index], index), prompt)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
       ahead = collections.deque()
       try:
@@ -180,9 +179,8 @@ class Embedder:
     n_rows = batch_size if self.shape else 2 ** (len(group) - 1).bit_length()
     n_rows = -(-n_rows // shards) * shards
     inputs = [inputs for _, inputs in group]
-    batch = inputs_lib.pad(
-        inputs + inputs[-1:] * (n_rows - len(inputs)), shape,
-        self.reader.special, self.config.position_mode == 'mrope')
+    batch = self.reader.pad(
+        inputs + inputs[-1:] * (n_rows - len(inputs)), shape)
     with jax.set_mesh(self.mesh):
       return group, self.embed(
           self.params, sharding.global_batch(self.mesh, batch))
@@ -204,7 +202,7 @@ class Embedder:
 @functools.lru_cache
 def _compiled(config):
   """The jitted forward pass; models of one config share what it compiles."""
-  return jax.jit(functools.partial(unite.embed, config))
+  return jax.jit(config.module().apply)
 
 
 def _reaction(on_error):
@@ -220,30 +218,23 @@ def _reaction(on_error):
   return failed
 
 
-def as_item(given, index, prompt=None):
+def as_item(given, index):
   """The Item of one entry of what `encode` is given; errors name it."""
   if isinstance(given, types.Item):
-    item = given
-  else:
-    if isinstance(given, str):
-      given = {'text': given}
-    if not isinstance(given, dict):
-      raise ValueError(f'item {index}: got {type(given).__name__}; want a text '
-                       'or a dict with text, image or video')
-    name = str(given.get('id', f'item {index}'))
-    unknown = sorted(set(given) - set(FIELDS), key=str)
-    if unknown:
-      raise ValueError(f'{name}: unknown key {unknown[0]!r}; want '
-                       f'{", ".join(FIELDS)}')
-    fields = {key: tuple(value) if isinstance(value, list) else value
-              for key, value in given.items() if key != 'id'}
-    item = types.Item(name, order=tuple(fields), **fields)
-  if prompt is None:
-    return item
-  order = item.order if item.text is not None else ('text', *(
-      name for name in item.order if name != 'text'))
-  return types.Item(item.id, prompt + (item.text or ''), item.image, item.video,
-                    order)
+    return given
+  if isinstance(given, str):
+    given = {'text': given}
+  if not isinstance(given, dict):
+    raise ValueError(f'item {index}: got {type(given).__name__}; want a text '
+                     'or a dict with text, image or video')
+  name = str(given.get('id', f'item {index}'))
+  unknown = sorted(set(given) - set(FIELDS), key=str)
+  if unknown:
+    raise ValueError(f'{name}: unknown key {unknown[0]!r}; want '
+                     f'{", ".join(FIELDS)}')
+  fields = {key: tuple(value) if isinstance(value, list) else value
+            for key, value in given.items() if key != 'id'}
+  return types.Item(name, order=tuple(fields), **fields)
 
 
 def _is_workdir(path):
@@ -258,27 +249,30 @@ def _read_config(workdir):
 
 def _load_workdir(workdir, trim_text, mesh):
   config = _read_config(workdir)
-  if config.method != 'unite':
+  embeds = methods.embeds(config.method)
+  if embeds is None:
     raise ValueError(f'{workdir} was made by the method {config.method!r}, '
-                     "which gives no embeddings; want one made by 'unite'")
+                     "which gives no embeddings; want one made by 'unite', say")
   name = config.model.tokenizer or config.model.pretrained
   own = pathlib.Path(config.init_from or workdir) / 'tokenizer'
-  if not own.is_dir():  # the first stage of a run shares the run's
+  if not own.is_dir():  # the stages of a run share the run's
     own = workdir.parent / 'tokenizer'
   tokenizer = text.load_tokenizer(name or own)
-  reader = inputs_lib.Reader(
-      tokenizer, unite.resolution(config), config.data.max_tokens, trim_text)
-  return Embedder(unite.model_config(config, tokenizer),
+  reader = embeds.reader(config, tokenizer)
+  reader.trim_text = trim_text
+  return Embedder(embeds.model(config, tokenizer),
                   trained(config, tokenizer, workdir, mesh), reader, mesh)
 
 
 def earlier_run(config, workdir):
-  """The workdir whose result a run goes on from, or None."""
-  if config.init_from:
-    return pathlib.Path(config.init_from)
-  if 'stage1' in config.get('before', ()):
-    return pathlib.Path(workdir) / 'stage1'
-  return None
+  """The workdir whose result a run goes on from, or None.
+
+  A stage `starts_from` another of its run: they lie in the run's workdir.
+  """
+  stage, workdir = config.get('starts_from'), pathlib.Path(workdir)
+  if stage:
+    return (workdir if stage in config.before else workdir.parent) / stage
+  return pathlib.Path(config.init_from) if config.init_from else None
 
 
 def trained(config, tokenizer, workdir, mesh):
@@ -321,7 +315,8 @@ def start(config, method, tokenizer, workdir, mesh, key=None):
   earlier = earlier_run(config, workdir)
   if earlier is not None:
     first = _read_config(earlier)
-    params = unite.merged(first, trained(first, tokenizer, earlier, mesh))
+    params = methods.embeds(first.method).merged(
+        first, trained(first, tokenizer, earlier, mesh))
     abstract = jax.eval_shape(method.init, key)
     if 'lora' in abstract:
       params['lora'] = jax.jit(

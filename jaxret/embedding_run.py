@@ -1,8 +1,10 @@
 """A whole run of a method that embeds: stages of training, then any tasks.
 
-`config.before` names a stage that is trained first, `config.compare` runs that
-are trained beside the method from the same start. What is trained where:
-stage1/ and plain/ in the workdir, and the method in the workdir itself.
+`config.before` names stages that are trained first, `config.compare` runs that
+are trained beside the method from the same start; each is a section of the
+config with what it changes, and `starts_from` says which stage it goes on
+from. What is trained where: <stage>/ in the workdir, and the method in the
+workdir itself. What else such a method must offer: methods.base.Embeds.
 """
 import functools
 import pathlib
@@ -16,27 +18,24 @@ from jaxret import embedding, methods, sharding
 from jaxret import evaluate as evaluate_lib
 from jaxret import extract as extract_lib
 from jaxret import train as train_lib
-from jaxret.data import (
-  benchmarks,
-  pair_examples,
-  shapes_tasks,
-  sources,
-  unite_prompts,
-)
 from jaxret.data import inputs as inputs_lib
+from jaxret.data import pair_examples
 from jaxret.data import pairs as pairs_lib
 from jaxret.evaluators import retrieval
-from jaxret.methods import unite
 from jaxret.models import adapters
 
-STAGES, COMPARED = ('stage1',), ('plain',)
-MAIN_ROW = 'unite'
-# Means over tasks of shapes world.
-SHAPES_GROUPS = {
-    'text and video': ('text_to_video', 'video_to_text'),
-    'text and image': ('text_to_image', 'image_to_text'),
-    'text alone': ('text_to_text',),
-    'composed': ('image_text_to_image', 'video_text_to_video')}
+
+class Run(NamedTuple):
+  """What all parts of a run share.
+
+  embeds: methods.base.Embeds. trained: {row: (config, params)}, which grows.
+  """
+  config: ConfigDict
+  workdir: pathlib.Path
+  mesh: Any
+  embeds: Any
+  tokenizer: Any
+  trained: dict
 
 
 class Stage(NamedTuple):
@@ -46,64 +45,57 @@ class Stage(NamedTuple):
   directory: pathlib.Path
 
 
-class Set(NamedTuple):
-  """What is evaluated: tasks, and how videos are looked at for them.
+def train_and_evaluate(config, workdir, prepare=None, finish=None):
+  """Trains the stages that `config.before` names, the method, and evaluates.
 
-  n_frames: of a video, 0 = as the config says. groups: as in
-  benchmarks.Benchmark.
+  prepare: (Run, Stage, {source: pairs}) -> {source: pairs} that the stage is
+  trained on, with negatives that an earlier stage finds, say; called before
+  each stage. finish: see `evaluate_all`.
   """
-  name: str
-  tasks: tuple
-  recall_at: tuple[int, ...] = (1, 5, 10)
-  groups: Any = None
-  n_frames: int = 0
-
-
-def train_and_evaluate(config, workdir):
-  """Trains the stages that `config.before` names, the method, and evaluates."""
-  check_config(config)
+  embeds = check_config(config)
   mesh = train_lib.open_workdir(config, workdir)
-  evaluated = open_sets(config)  # before hours of training
-  found = training_pairs(config)
+  evaluated = embeds.evaluated(config)  # before hours of training
+  found = embeds.training_pairs(config)
   for stage in stages(config, workdir):
     _sources(stage.config, found)
   tokenizer = extract_lib.open_tokenizer(
-      config, workdir, _texts(config, found), **_prompt_tokens())
-  reader = unite.reader(
-      config, tokenizer, int(config.data.cache_gb * 2 ** 30))
-  found = readable(config, workdir, reader, found)
-  models = {}
+      config, workdir, _texts(config, found), **embeds.tokenizer_options())
+  reader = embeds.reader(config, tokenizer, int(config.data.cache_gb * 2 ** 30))
+  found = readable(workdir, reader, found)
+  run = Run(config, pathlib.Path(workdir), mesh, embeds, tokenizer, {})
   for stage in stages(config, workdir):
-    params = train(stage, found, reader, tokenizer, mesh)
-    models[stage.row] = stage.config, params
-  return _evaluate(config, workdir, mesh, tokenizer, models, evaluated)
+    pairs = prepare(run, stage, found) if prepare else found
+    run.trained[stage.row] = stage.config, train(run, stage, pairs, reader)
+  return evaluate_all(run, evaluated, finish)
 
 
-def evaluate(config, workdir):
+def evaluate(config, workdir, finish=None):
   """Evaluates what was trained in this workdir, or the weights it names."""
-  check_config(config)
+  embeds = check_config(config)
   mesh = train_lib.open_workdir(config, workdir)
-  evaluated = open_sets(config)
+  evaluated = embeds.evaluated(config)
   tokenizer = extract_lib.open_tokenizer(config, workdir)
-  trained = [stage for stage in stages(config, workdir)
-             if (stage.directory / 'checkpoints').is_dir()]
   models = {stage.row: (stage.config, embedding.trained(
-      stage.config, tokenizer, stage.directory, mesh)) for stage in trained}
-  if MAIN_ROW not in models:
+      stage.config, tokenizer, stage.directory, mesh))
+            for stage in stages(config, workdir)
+            if (stage.directory / 'checkpoints').is_dir()}
+  if config.method not in models:
     if not config.init_from and not config.model.pretrained:
       raise ValueError(
           f'{workdir} holds no checkpoints and the config names no weights: '
           'train there first, or set model.pretrained or init_from')
-    plain = ConfigDict({**config.to_dict(), 'before': ()})
+    plain = ConfigDict({**config.to_dict(), 'before': (), 'starts_from': ''})
     method = methods.get(config.method).method(plain, tokenizer)
-    models[MAIN_ROW] = plain, embedding.start(
+    models[config.method] = plain, embedding.start(
         plain, method, tokenizer, workdir, mesh)
-  return _evaluate(config, workdir, mesh, tokenizer, models, evaluated)
+  run = Run(config, pathlib.Path(workdir), mesh, embeds, tokenizer, models)
+  return evaluate_all(run, evaluated, finish)
 
 
 def check_config(config):
-  """Raises ValueError for fields that do not go together."""
-  for field, known in (('before', STAGES), ('compare', COMPARED)):
+  """The Embeds of the config's method; ValueError for what does not fit."""
+  embeds = methods.embeds(config.method)
+  for field, known in (('before', embeds.stages), ('compare', embeds.compared)):
     unknown = sorted(set(config[field]) - set(known))
     if unknown:
       raise ValueError(f'{field} names {unknown[0]!r}: it can name '
@@ -111,44 +103,46 @@ def check_config(config):
   if config.task == 'evaluate' and not config.eval.benchmarks:
     raise ValueError('eval.benchmarks is empty: name one at least, as '
                      "('shapes',)")
-  per_source = [part.pairs.per_source for part in (
-      config, *(config[name] for name in config.before))]
-  if config.loss.modality_mask and per_source[0]:
-    raise ValueError(
-        'loss.modality_mask has nothing to mask in batches of one source '
-        'each: set pairs.per_source=False')
+  earlier = []
+  for stage in stages(config, ''):
+    start = stage.config.starts_from
+    if start and start not in earlier:
+      raise ValueError(
+          f'{stage.row} starts_from {start!r}, which is not trained before it '
+          f'(before names {", ".join(config.before) or "nothing"}): set '
+          'starts_from to one that is, or to nothing')
+    earlier += [stage.row] if stage.row in config.before else []
+    embeds.check(stage.config)
+  return embeds
 
 
 def stages(config, workdir):
   """The trainings of a run in their order, the method's own last."""
-  workdir, found = pathlib.Path(workdir), []
-  def variant(name, **changes):
-    changed = ConfigDict({
-        **{key: value for key, value in config.to_dict().items()
-           if key not in (*STAGES, *COMPARED)},
-        'before': (), 'compare': (), **changes})
+  embeds, found = methods.embeds(config.method), []
+  sections = (*embeds.stages, *embeds.compared)
+  whole = {key: value for key, value in config.to_dict().items()
+           if key not in sections}
+  for name in (*config.before, *config.compare):
+    changed = ConfigDict({**whole, 'before': (), 'compare': ()})
+    if name in config.before:
+      changed.starts_from = ''
     changed.update(config[name])
-    return Stage(name, changed, workdir / name)
-  for name in config.before:
-    found.append(variant(name))
-  for name in config.compare:
-    start = str((workdir / config.before[-1]).resolve()
-                ) if config.before else config.init_from
-    found.append(variant(name, init_from=start))
-  return [*found, Stage(MAIN_ROW, config, workdir)]
+    found.append(Stage(name, changed, pathlib.Path(workdir) / name))
+  return [*found, Stage(config.method, config, pathlib.Path(workdir))]
 
 
-def train(stage, found, reader, tokenizer, mesh):
+def train(run, stage, found, reader):
   """Trains one stage from where it starts; returns its parameters."""
   config = stage.config
-  method = methods.get(config.method).method(config, tokenizer)
+  method = methods.get(config.method).method(config, run.tokenizer)
   examples, order = make_examples(config, method, reader, found)
   logging.info('training %s on %d pairs of %s', stage.row, len(examples),
                ', '.join(_sources(config, found)))
   params = None
   if embedding.earlier_run(config, stage.directory) is not None:
-    params = embedding.start(config, method, tokenizer, stage.directory, mesh)
-  params = train_lib.fit(method, examples, config, stage.directory, mesh,
+    params = embedding.start(
+        config, method, run.tokenizer, stage.directory, run.mesh)
+  params = train_lib.fit(method, examples, config, stage.directory, run.mesh,
                          params, order)
   if 'lora' in params:
     _export_adapter(config, stage.directory, params)
@@ -175,11 +169,10 @@ def make_examples(config, method, reader, found):
 
 
 def _shapes(config):
-  """{side: Shape} of data.shape; None = measured from all media."""
+  """{side: data.shape}; None = measured from all media."""
   if not config.data.shape:
     return None
-  shape = inputs_lib.Shape(*config.data.shape)
-  return dict.fromkeys(pair_examples.SIDES, shape)
+  return dict.fromkeys(pair_examples.SIDES, tuple(config.data.shape))
 
 
 def _sources(config, found):
@@ -192,20 +185,6 @@ def _sources(config, found):
     raise ValueError(f'pairs.weights has {len(config.pairs.weights)} numbers '
                      f'for {len(names)} sources; want one for each')
   return names
-
-
-def training_pairs(config):
-  """{source: pairs} of the config's data set."""
-  if config.data.name == 'shapes':
-    return shapes_tasks.training_pairs(sources.shapes_root(config.data))
-  if config.data.name == 'pairs':
-    if not config.data.pairs:
-      raise ValueError('data.pairs names no file: give training files of '
-                       "UNITE in data.root, as ('train.json',)")
-    root = pathlib.Path(config.data.root).expanduser()
-    return {name: pairs_lib.PairFile(root / name, root)
-            for name in config.data.pairs}
-  return pairs_lib.of_split(sources.load(config.data, 'train'))
 
 
 def _texts(config, found):
@@ -221,15 +200,7 @@ def _texts(config, found):
   return list(dict.fromkeys(text for text in texts if text))
 
 
-def _prompt_tokens():
-  """What a tokenizer must know besides captions."""
-  names = tuple(unite_prompts.CODES)
-  orders = [(name,) for name in names] + [('image', 'text'), ('video', 'text')]
-  return {'control_tokens': unite_prompts.CONTROL_TOKENS, 'prompts': [
-      unite_prompts.summary_prompt('', order) for order in orders]}
-
-
-def readable(config, workdir, reader, found):
+def readable(workdir, reader, found):
   """The pairs whose media can be read; the others go to skipped.jsonl."""
   media = {}
   for pairs in found.values():
@@ -257,65 +228,48 @@ def readable(config, workdir, reader, found):
   return {name: pairs for name, pairs in kept.items() if pairs}
 
 
-def open_sets(config):
-  """[Set] that config.eval.benchmarks names, their files found.
+def evaluate_all(run, evaluated, finish=None):
+  """Evaluates what was trained on every Evaluated.
 
-  Their files lie in eval.root, of several each in a directory of its name.
+  Of several each gets a directory of its own. finish: (Run, Evaluated,
+  results, answers) -> (results, answers), called on process 0 before they are
+  written, see retrieval.evaluate; it may add rows, of a reranker say.
+  Returns the results of the last, None on other processes.
   """
-  names, found = config.eval.benchmarks, []
-  for name in names:
-    if name == 'shapes':
-      tasks = shapes_tasks.tasks(
-          sources.shapes_root(config.data), config.eval.split)
-      found.append(Set(name, tasks, groups=SHAPES_GROUPS))
-    elif name == 'folder':
-      split = sources.load(config.data, config.eval.split)
-      found.append(Set(name, (split.text_to_video(), split.video_to_text())))
-    else:
-      root = config.eval.root or config.data.root
-      if len(names) > 1 and root:
-        root = str(pathlib.Path(root) / name)
-      tasks = benchmarks.load(name, root, config.eval.tasks or None)
-      known = benchmarks.BENCHMARKS[name]
-      found.append(Set(name, tasks, known.recall_at, known.groups,
-                       known.n_frames or 0))
-  return found
-
-
-def _evaluate(config, workdir, mesh, tokenizer, models, evaluated):
-  """Evaluates on every Set; of several each gets a directory of its own."""
-  workdir, results = pathlib.Path(workdir), None
+  results = None
   for one in evaluated:
-    encoders = {row: _encoder(workdir, its, params, tokenizer, mesh, one)
-                for row, (its, params) in models.items()}
-    where = workdir / one.name if len(evaluated) > 1 else workdir
-    logging.info('evaluating %s on %d tasks of %s', ', '.join(models),
+    encoders = {row: encoder(run, row, one.n_frames) for row in run.trained}
+    where = run.workdir / one.name if len(evaluated) > 1 else run.workdir
+    logging.info('evaluating %s on %d tasks of %s', ', '.join(encoders),
                  len(one.tasks), one.name)
     results, answers = retrieval.evaluate(
-        one.tasks, encoders, where, one.name, config.eval.split,
+        one.tasks, encoders, where, one.name, run.config.eval.split,
         one.recall_at, sharding.make_mesh({'data': -1}, jax.local_devices()))
     if results is not None:
+      if finish is not None:
+        results, answers = finish(run, one, results, answers)
       if one.groups:
         results['means'] = retrieval.group_means(results, one.groups)
-      results['left_out'] = evaluate_lib.left_out(workdir)
-      shown = config.eval.gallery_queries // 2
+      results['left_out'] = evaluate_lib.left_out(run.workdir)
+      shown = run.config.eval.gallery_queries // 2
       evaluate_lib.publish(
-          config, where, results,
+          run.config, where, results,
           gallery=retrieval.gallery(answers, shown, shown))
   return results
 
 
-def _encoder(workdir, config, params, tokenizer, mesh, evaluated):
-  """A retrieval.Encoder that reports what it leaves out to skipped.jsonl."""
+def encoder(run, row, n_frames=0):
+  """A retrieval.Encoder of a row; what it leaves out goes to skipped.jsonl."""
+  config, params = run.trained[row]
   seen = ConfigDict(config.to_dict())
-  if evaluated.n_frames:
-    seen.media.n_frames = evaluated.n_frames
+  if n_frames:
+    seen.media.n_frames = n_frames
   if config.eval.max_tokens:
     seen.data.max_tokens = config.eval.max_tokens
   model = embedding.Embedder(
-      unite.model_config(config, tokenizer), params,
-      unite.reader(seen, tokenizer), mesh,
-      config.eval.shape and inputs_lib.Shape(*config.eval.shape))
+      run.embeds.model(config, run.tokenizer), params,
+      run.embeds.reader(seen, run.tokenizer), run.mesh,
+      tuple(config.eval.shape) or None)
 
   def encode(items, prompt):
     skipped = []
@@ -325,13 +279,11 @@ def _encoder(workdir, config, params, tokenizer, mesh, evaluated):
     vectors = model.encode(items, prompt, config.eval.batch_size, failed,
                            show_progress=extract_lib.first())
     if skipped:
-      extract_lib.list_skipped(workdir, config.eval.split, skipped)
+      extract_lib.list_skipped(run.workdir, config.eval.split, skipped)
     return vectors
 
   return retrieval.Encoder(encode, {
-      'weights': sharding.checksum(params), 'max_tokens': seen.data.max_tokens,
-      'position_mode': config.model.position_mode,
-      'media': str(unite.resolution(seen))})
+      'weights': sharding.checksum(params), **run.embeds.fingerprint(seen)})
 
 
 def _export_adapter(config, directory, params):

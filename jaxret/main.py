@@ -25,11 +25,12 @@ TASKS = {
     'extract': ('jaxret.experiment', 'extract'),
     'plan': ('jaxret.plan', 'plan'),
 }
-# config.method -> the tasks of methods that embed, where they are others.
-METHOD_TASKS = {'unite': {
+EMBEDDING_TASKS = {
     'train_and_evaluate': ('jaxret.embedding_run', 'train_and_evaluate'),
     'evaluate': ('jaxret.embedding_run', 'evaluate'),
-}}
+}
+# config.method -> its tasks, where they are others than TASKS.
+METHOD_TASKS = {'unite': EMBEDDING_TASKS}
 
 
 def main(argv=None):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from jaxret.data import media, qwen2_vl, unite_prompts, visual_tokens
+from jaxret.data import media, qwen2_vl, types, unite_prompts, visual_tokens
 
 MODALITIES = ('text', 'image', 'video')
 KINDS = ('image', 'video')
@@ -74,13 +74,15 @@ class Reader:
     says so; False refuses it. Visual tokens are never cut (the authors cut
     the front of the sequence, which are the system prompt and then these).
   cache_bytes: patches of files that are kept in memory, for training.
+  mrope: whether `pad` adds positions.
   Every method names the item in its errors: MediaError for a medium that
   cannot be read, else ValueError.
   """
 
   def __init__(self, tokenizer, resolution, max_tokens=2048, trim_text=True,
-               cache_bytes=0):
+               cache_bytes=0, mrope=False):
     self.resolution, self.max_tokens = resolution, max_tokens
+    self.mrope = mrope
     self._cache, self._free_bytes = {}, cache_bytes
     self._lock = threading.Lock()
     self.trim_text = trim_text
@@ -97,8 +99,9 @@ class Reader:
                        'of Qwen2-VL, or train one with it')
     return ids[0]
 
-  def __call__(self, item):
-    """Inputs of an item."""
+  def __call__(self, item, prompt=None):
+    """Inputs of an item; the prompt is put in front of its text."""
+    item = item if prompt is None else _with_prompt(item, prompt)
     kinds, sources = _media(item)
     grids, patches = [], []
     for kind, source in zip(kinds, sources):
@@ -107,6 +110,14 @@ class Reader:
       grids.append(grid)
     return Inputs(item.id, self.tokens(item, kinds, grids), kinds,
                   tuple(grids), tuple(patches))
+
+  def bucket(self, inputs):
+    """The Shape that holds Inputs, with little room to spare."""
+    return shape_of(len(inputs.tokens), inputs.grids)
+
+  def pad(self, inputs, shape):
+    """Arrays of several Inputs, see the function `pad`."""
+    return pad(inputs, Shape(*shape), self.special, self.mrope)
 
   def shape(self, item):
     """The bucket of an item, from the headers of its media alone."""
@@ -215,6 +226,13 @@ def _padded(inputs, shape, special, mrope):
   return {**out, 'visual_index': index,
           'patches': patches.reshape(shape.rows, shape.patches, -1),
           'segments': rows.segments, 'coordinates': rows.coordinates}
+
+
+def _with_prompt(item, prompt):
+  order = item.order if item.text is not None else ('text', *(
+      name for name in item.order if name != 'text'))
+  return types.Item(item.id, prompt + (item.text or ''), item.image, item.video,
+                    order)
 
 
 def _media(item):

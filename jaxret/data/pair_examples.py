@@ -23,10 +23,10 @@ class PairExamples:
   Errors: ValueError naming the pair's query for what cannot be used.
   """
 
-  def __init__(self, reader, pairs, mrope=False, shapes=None, progress=True):
+  def __init__(self, reader, pairs, shapes=None, progress=True):
     self.pairs, self.constants = pairs, {}
     self.ids = [pair.query.id for pair in pairs]
-    self._reader, self._mrope = reader, mrope
+    self._reader = reader
     self.sides = tuple(side for side in SIDES
                        if getattr(pairs[0], side) is not None)
     self._modality = [_modality(pair) for pair in pairs]
@@ -45,9 +45,8 @@ class PairExamples:
     example = {'modality': np.int32(self._modality[index]),
                'positive': np.int32(self._positive[index])}
     for side in self.sides:
-      arrays = inputs_lib.pad(
-          [self._reader(getattr(pair, side))], self.shapes[side],
-          self._reader.special, self._mrope)
+      arrays = self._reader.pad(
+          [self._reader(getattr(pair, side))], self.shapes[side])
       example |= {f'{side}_{name}': array[0] for name, array in arrays.items()}
     return example
 

@@ -13,3 +13,8 @@ def get(name):
     raise ValueError(
         f'unknown method {name!r}: config.method is one of {", ".join(NAMES)}')
   return importlib.import_module(f'jaxret.methods.{name}')
+
+
+def embeds(name):
+  """The base.Embeds of a method, or None where it gives no embeddings."""
+  return getattr(get(name), 'EMBEDS', None)

@@ -19,6 +19,60 @@ class Examples(Protocol):
   def __getitem__(self, index: int) -> dict[str, np.ndarray]: ...
 
 
+class Reader(Protocol):
+  """Turns items into what the model of a method that embeds is given.
+
+  Calling it reads one item, its media decoded, a prompt put where the method
+  wants it; raises ValueError naming the item for what it cannot read. What it
+  returns has the item's `id`. bucket: the static sizes that hold it, a tuple
+  of ints; few of them, since the model is compiled for each. pad: arrays
+  [B, ...] of several at one such size, rows in order; ValueError naming the
+  item that does not fit.
+  """
+
+  def __call__(self, item, prompt: str | None = None): ...
+
+  def bucket(self, inputs) -> tuple[int, ...]: ...
+
+  def pad(self, inputs: list, shape) -> dict[str, np.ndarray]: ...
+
+
+class Embeds(NamedTuple):
+  """What a run needs of a method that embeds besides its Method.
+
+  Such a method's module has it as EMBEDS; see methods.embeds.
+
+  stages, compared: sections of the config that `before` and `compare` may
+    name: what is trained first, and beside the method.
+  model: (config, tokenizer) -> hashable sizes with `width`, of an embedding,
+    and `module()`, whose call on a batch of a Reader gives unit vectors
+    float32 [B, D].
+  reader: (config, tokenizer, cache_bytes=0) -> Reader.
+  merged: (config, params) -> {'params': ...} with what LoRA trained folded
+    in: what a later stage starts from.
+  fingerprint: (config) -> flat dict of what an embedding depends on besides
+    the weights, the item and its prompt.
+  tokenizer_options: () -> options of data.text.train_tokenizer: what a
+    tokenizer must know besides the texts of the pairs.
+  training_pairs: (config) -> {source: pairs}, things with `query`,
+    `candidate` and `negative` (Items, the latter maybe None).
+  evaluated: (config) -> [data.embedding_sets.Evaluated], all files found.
+  check: (config) raises ValueError for fields that do not go together.
+  `examples` of its Method takes (pairs, its_reader=, shapes=): a Reader that
+  several examples share, and {side: bucket} or None to measure it.
+  """
+  stages: tuple[str, ...]
+  compared: tuple[str, ...]
+  model: Callable
+  reader: Callable
+  merged: Callable
+  fingerprint: Callable
+  tokenizer_options: Callable
+  training_pairs: Callable
+  evaluated: Callable
+  check: Callable = lambda config: None
+
+
 class Method(NamedTuple):
   """A retrieval method as pure functions of its parameters.
 

@@ -7,11 +7,10 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxret import losses, sharding
+from jaxret.data import embedding_sets, pair_examples, qwen2_vl, unite_prompts
 from jaxret.data import inputs as inputs_lib
-from jaxret.data import pair_examples, qwen2_vl
 from jaxret.methods import base
 from jaxret.models import decoder as decoder_lib
 from jaxret.models import lora as lora_lib
@@ -56,7 +55,7 @@ def reader(config, tokenizer, cache_bytes=0):
   """What turns Items into tokens and patches, as `config` has them."""
   return inputs_lib.Reader(
       tokenizer, resolution(config), config.data.max_tokens,
-      cache_bytes=cache_bytes)
+      cache_bytes=cache_bytes, mrope=config.model.position_mode == 'mrope')
 
 
 def method(config, tokenizer):
@@ -70,10 +69,13 @@ def method(config, tokenizer):
   return base.Method(
       name='unite', init=init_all, load=load,
       loss=functools.partial(loss, model, contrast),
-      examples=functools.partial(examples, config, model, tokenizer),
+      examples=functools.partial(examples, config, tokenizer),
       trainable=tuple(config.model.trainable),
-      train_flops=functools.partial(train_flops, model, bool(lora.rank)),
-      tokens=tokens, embed=functools.partial(embed_pairs, model),
+      train_flops=lambda batch: model_lib.train_flops(
+          model, bool(lora.rank), _sides(batch).values()),
+      tokens=lambda batch: int(sum(
+          rows['length'].sum() for rows in _sides(batch).values())),
+      embed=functools.partial(embed_pairs, model),
       embedding_loss=contrast)
 
 
@@ -96,15 +98,14 @@ def merged(config, params):
           params['params'], params['lora'])}
 
 
-def examples(config, model, tokenizer, pairs, shapes=None, its_reader=None):
+def examples(config, tokenizer, pairs, shapes=None, its_reader=None):
   """pair_examples.PairExamples of training pairs.
 
   pairs: sequence of things with query, candidate, target_modality, negative.
   its_reader: a `reader` whose cache several examples share.
   """
   return pair_examples.PairExamples(
-      its_reader or reader(config, tokenizer), pairs,
-      model.position_mode == 'mrope', shapes)
+      its_reader or reader(config, tokenizer), pairs, shapes)
 
 
 def embed(model, params, batch, key=None):
@@ -120,11 +121,9 @@ def embed_pairs(model, params, constants, batch, key):
   """{'query', 'candidate'[, 'negative']: [B, D]}; see base.Method."""
   del constants
   embeddings = {}
-  for number, side in enumerate(pair_examples.SIDES):
-    rows = _side(batch, side)
-    if rows:
-      own = None if key is None else jax.random.fold_in(key, number)
-      embeddings[side] = embed(model, params, rows, own)
+  for number, (side, rows) in enumerate(_sides(batch).items()):
+    own = None if key is None else jax.random.fold_in(key, number)
+    embeddings[side] = embed(model, params, rows, own)
   return embeddings
 
 
@@ -151,33 +150,13 @@ def loss(model, contrast, params, constants, batch, key):
   return contrast(embed_pairs(model, params, constants, batch, key), batch)
 
 
-def _side(batch, side):
-  return {name.removeprefix(f'{side}_'): array for name, array in batch.items()
-          if name.startswith(f'{side}_')}
-
-
-def tokens(batch):
-  """Tokens that the decoder reads in one batch, padding aside."""
-  return int(sum(batch[f'{side}_length'].sum()
-                 for side in pair_examples.SIDES if f'{side}_length' in batch))
-
-
-def train_flops(model, frozen_base, batch):
-  """Minimal model FLOPs of a step; padding does not count.
-
-  A frozen base needs no weight gradients, and its tower no backward pass.
-  """
-  seen, read = 0.0, 0.0
-  for side in pair_examples.SIDES:
-    rows = _side(batch, side)
-    for length in rows.get('length', ()):
-      read += (length * decoder_lib.flops_per_token(model.decoder)
-               + decoder_lib.attention_flops(model.decoder, int(length)))
-    for segments in rows.get('segments', ()):
-      sizes = np.bincount(segments.ravel())[1:]
-      seen += sum(n * vision_lib.flops_per_patch(model.vision, n)
-                  for n in sizes)
-  return seen + 2 * read if frozen_base else 3 * (seen + read)
+def _sides(batch):
+  """{side: its arrays} of a batch of pairs."""
+  sides = {side: {name.removeprefix(f'{side}_'): array
+                  for name, array in batch.items()
+                  if name.startswith(f'{side}_')}
+           for side in pair_examples.SIDES}
+  return {side: rows for side, rows in sides.items() if rows}
 
 
 def _load(init_all, model, directory, key, mesh):
@@ -189,3 +168,32 @@ def _load(init_all, model, directory, key, mesh):
     params['lora'] = jax.jit(
         lambda key: init_all(key)['lora'], out_shardings=places)(key)
   return params
+
+
+def fingerprint(config):
+  """What embeddings depend on besides weights, items and prompts."""
+  return {'max_tokens': config.data.max_tokens,
+          'position_mode': config.model.position_mode,
+          'media': str(resolution(config))}
+
+
+def tokenizer_options():
+  """What a tokenizer must know besides captions."""
+  names = tuple(unite_prompts.CODES)
+  orders = [(name,) for name in names] + [('image', 'text'), ('video', 'text')]
+  return {'control_tokens': unite_prompts.CONTROL_TOKENS, 'prompts': [
+      unite_prompts.summary_prompt('', order) for order in orders]}
+
+
+def check(config):
+  """Raises ValueError for fields of the loss that have no effect."""
+  if config.loss.modality_mask and config.pairs.per_source:
+    raise ValueError(
+        'loss.modality_mask has nothing to mask in batches of one source '
+        'each: set pairs.per_source=False')
+
+
+EMBEDS = base.Embeds(
+    ('stage1',), ('plain',), model_config, reader, merged, fingerprint,
+    tokenizer_options, embedding_sets.training_pairs, embedding_sets.evaluated,
+    check)

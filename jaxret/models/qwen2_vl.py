@@ -8,6 +8,7 @@ import dataclasses
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 
 from jaxret import sharding
 from jaxret.models import decoder as decoder_lib
@@ -41,6 +42,11 @@ class Qwen2VlConfig:
       raise ValueError(
           f'the tower gives tokens of width {self.vision.out_width}, the '
           f'decoder wants {self.decoder.width}: make them equal')
+
+  @property
+  def width(self):
+    """How many numbers an embedding has, D."""
+    return self.decoder.width
 
   def module(self):
     return Qwen2Vl(self)
@@ -143,6 +149,23 @@ def init(config, key):
     x = jnp.zeros((1, 1, config.decoder.width), config.decoder.dtype)
     return module.vocabulary_terms(x)
   return config.module().init(key, init_batch(config), method=whole)
+
+
+def train_flops(config, frozen_base, batches):
+  """Minimal model FLOPs of a step on batches; padding does not count.
+
+  A frozen base needs no weight gradients, and its tower no backward pass.
+  """
+  seen, read = 0.0, 0.0
+  for batch in batches:
+    for length in batch['length']:
+      read += (length * decoder_lib.flops_per_token(config.decoder)
+               + decoder_lib.attention_flops(config.decoder, int(length)))
+    for segments in batch.get('segments', ()):
+      sizes = np.bincount(segments.ravel())[1:]
+      seen += sum(n * vision_lib.flops_per_patch(config.vision, n)
+                  for n in sizes)
+  return seen + 2 * read if frozen_base else 3 * (seen + read)
 
 
 def flops(config, tokens, segments):
