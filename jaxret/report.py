@@ -29,6 +29,8 @@ ROW_WORDS = {
     'blim_oracle': 'BLiM, best weights on test',
     'ensemble': 'BLiM with the first stage',
     'stage1': 'after stage 1', 'plain': 'plain loss', 'unite': 'UNITE: MAMCL',
+    'random': 'random negatives', 'hard': 'hard negatives',
+    'mm_embed': 'MM-Embed', 'reranked': 'MM-Embed, reranked',
 }
 MAIN_ROW = 'blim'
 TILE_PX = 160  # longer side of the frames of one gallery tile
@@ -135,7 +137,8 @@ def write(workdir, results, run=None, sweeps=(), hubness=(), gallery=()):
     'validation', 'paper' or 'test', 'alpha': 0.3, ...}}}.
     A list of tasks (evaluators.retrieval) has 'tasks': {name: {'queries',
     'candidates', 'chance'}} in place of the two directions, perhaps 'means':
-    {row: {group: {'mean', 'tasks', 'of'}}}, and 'main_row'.
+    {row: {group: {'mean', 'tasks', 'of'}}}, and 'main_row'. 'tables', if any:
+    [{'title', 'rows': lists of cells, the head first}], shown as they are.
   run: facts for the header, {label: text or number}, in the order to show.
   sweeps, hubness, gallery: sequences of Sweep, Hubness and GalleryQuery.
 
@@ -157,6 +160,9 @@ def format_table(results):
   lines = [head]
   for table in (overview(results), means_table(results)):
     lines += _aligned(table, left_last=False) if table else []
+  for table in results.get('tables', ()):
+    lines += ['', table['title']]
+    lines += _aligned(table['rows'], left_last=False)[1:]
   for direction in _directions(results):
     depths = recall_depths(results, direction)
     weights = ['weights chosen on'] if 'tasks' not in results else []
@@ -193,7 +199,7 @@ def overview(results):
     return None
   rows = list(dict.fromkeys(row for task in results['tasks']
                             for row in results[task]))
-  table = [('R@1', 'queries', 'candidates', 'chance', *map(_row_words, rows))]
+  table = [('R@1', 'queries', 'candidates', 'chance', *map(row_words, rows))]
   for name, task in results['tasks'].items():
     found = results[name]
     table.append((
@@ -209,7 +215,7 @@ def means_table(results):
   means = results.get('means')
   if not means:
     return None
-  table = [('mean R@1', 'tasks', *map(_row_words, means))]
+  table = [('mean R@1', 'tasks', *map(row_words, means))]
   for group, first in next(iter(means.values())).items():
     table.append((group, f'{first["tasks"]} of {first["of"]}', *(
         number('%.1f', groups[group]['mean']) for groups in means.values())))
@@ -228,7 +234,8 @@ def number(style, value):
   return '-' if value is None else style % value
 
 
-def _row_words(name):
+def row_words(name):
+  """A row of results.json in words."""
   return ROW_WORDS.get(name, name.replace('_', ' '))
 
 

@@ -1,0 +1,157 @@
+"""The results of mixed pools as results.json and the report have them."""
+import numpy as np
+
+from jaxret import report
+from jaxret.evaluators import mixed, retrieval
+
+MEASURES = {'hit_rate': 'hit rate', 'ndcg': 'nDCG',
+            'map': 'mean average precision'}
+
+
+def tabulate(benchmark, union, rankings, split):
+  """Results of all rows, see report.write; the union's come first.
+
+  rankings: {row: what mixed.rank gives}, perhaps only of some tasks; the last
+  row is the main one. The task 'x' stands for the union pool where there is
+  one, 'x_local' then for its own pool.
+  """
+  results, facts, tables = {}, {}, []
+  places = mixed.POOLS if benchmark.union else mixed.POOLS[1:]
+  for where in places:
+    for task in benchmark.tasks:
+      name = _name(benchmark, task, where)
+      pool = None if where == 'union' else task.pool
+      rows = {row: found[task.name, where] for row, found in rankings.items()
+              if (task.name, where) in found}
+      results[name] = {
+          row: mixed.summary(union, task, ranking, pool, benchmark.measure)
+          for row, ranking in rows.items()}
+      facts[name] = {
+          'queries': len(task.queries),
+          'candidates': len(union.pool(pool)) if pool else len(union),
+          'chance': mixed.chance(union, task, pool),
+          'left_out': max(len(task.queries) - len(ranking.kept)
+                          for ranking in rows.values())}
+    tables.append(_reported(benchmark, results, where, list(rankings)))
+  if benchmark.union:
+    tables.append(_wrong_modality(benchmark, results, list(rankings)))
+  return {
+      'dataset': benchmark.name, 'split': split,
+      'sizes': {'tasks': len(benchmark.tasks), 'queries': sum(
+          len(task.queries) for task in benchmark.tasks),
+                'candidates': len(union)},
+      'tasks': facts, 'main_row': list(rankings)[-1], 'tables': tables,
+      **results}
+
+
+def _name(benchmark, task, where):
+  """'x' of the union pool, or of the only one; 'x_local' of its own."""
+  local = benchmark.union and where == 'local'
+  return f'{task.name}_local' if local else task.name
+
+
+def _reported(benchmark, results, where, rows):
+  """The number each task is known by, and means, as {'title', 'rows'}."""
+  title = f'{MEASURES[benchmark.measure]}, %'
+  if benchmark.union:
+    title += {'union': ', in the union of all pools',
+              'local': ", in each task's own pool"}[where]
+  table = [('task', 'at', *map(report.row_words, rows))]
+  values = {}
+  for task in benchmark.tasks:
+    found = results[_name(benchmark, task, where)]
+    own = [found[row]['reported'] if row in found else None for row in rows]
+    values[task] = own
+    table.append((task.name.replace('_', ' '), str(task.depth),
+                  *map(_cell, own)))
+  for label, chosen in _groups(benchmark.tasks).items():
+    table.append((label, '', *(
+        _cell(_mean([values[task][r] for task in part] for part in chosen))
+        for r in range(len(rows)))))
+  return {'title': title, 'rows': table}
+
+
+def _groups(tasks):
+  """{mean: parts}; the tasks of one part are averaged first.
+
+  The parts of CQADupStack are one: 'cqadupstack/android', ...
+  """
+  parts = {}
+  for task in tasks:
+    parts.setdefault(task.name.partition('/')[0], []).append(task)
+  groups = {'mean of all': list(parts.values())}
+  composed = [part for part in parts.values() if part[0].is_composed]
+  plain = [part for part in parts.values() if not part[0].is_composed]
+  if composed and plain:
+    groups |= {'mean, single-modal queries': plain,
+               'mean, multi-modal queries': composed}
+  return groups
+
+
+def _mean(parts):
+  """The mean of means; None where a number is missing."""
+  parts = list(parts)
+  if any(value is None for part in parts for value in part):
+    return None
+  return float(np.mean([np.mean(part) for part in parts]))
+
+
+def _wrong_modality(benchmark, results, rows):
+  table = [('task', 'asks for', *map(report.row_words, rows))]
+  for task in benchmark.tasks:
+    found = results[task.name]
+    table.append((task.name.replace('_', ' '), task.modality, *(
+        _cell(found[row]['wrong_modality_at_1'] if row in found else None)
+        for row in rows)))
+  shares = wrong_modality(benchmark, results)
+  table.append(('all queries', '', *(_cell(shares.get(row)) for row in rows)))
+  return {'title': 'first answers of the wrong modality, %, in the union of '
+                   'all pools', 'rows': table}
+
+
+def wrong_modality(benchmark, results):
+  """{row: percent of all queries whose first answer has the wrong modality}.
+
+  In the union pool; of the rows that answered every task.
+  """
+  sizes = [len(task.queries) for task in benchmark.tasks]
+  found = [results[task.name] for task in benchmark.tasks]
+  return {row: float(np.average(
+      [own[row]['wrong_modality_at_1'] for own in found], weights=sizes))
+          for row in found[0] if all(row in own for own in found)}
+
+
+def _cell(value):
+  return report.number('%.1f', value)
+
+
+def gallery(benchmark, union, rankings, n_missed, n_found):
+  """report.GalleryQuery of each task: in the union where there is one."""
+  shown, show = [], retrieval.Show(report.TILE_PX)
+  where = 'union' if benchmark.union else 'local'
+  for task in benchmark.tasks:
+    rows = {row: found[task.name, where] for row, found in rankings.items()
+            if (task.name, where) in found}
+    main = list(rows)[-1]
+    rows = {row: ranking for row, ranking in rows.items()
+            if np.array_equal(ranking.kept, rows[main].kept)}
+    ranks = {row: mixed.ranks(union, task, ranking)
+             for row, ranking in rows.items()}
+    for q in report.choose_queries(ranks, n_missed, n_found, main):
+      number = int(rows[main].kept[q])
+      relevant = union.places(task.relevant[number])
+      if not len(relevant):
+        continue
+      shown.append(report.GalleryQuery(
+          task.name, show(task.queries[number]),
+          show(union[int(relevant[0])]),
+          {row: report.Ranked(int(ranks[row][q]), *_top(
+              union, ranking.candidates[q, :5], relevant, show))
+           for row, ranking in rows.items()}))
+  return shown
+
+
+def _top(union, best, relevant, show):
+  best = best[best >= 0]
+  return (tuple(show(union[int(place)]) for place in best),
+          tuple(bool(place in relevant) for place in best))

@@ -1,0 +1,110 @@
+"""Writes the hard negatives that a trained retriever finds for its queries.
+
+For every source <directory>/<source>.jsonl with a line per training query:
+  {"query": "9:3", "positive": "9:17", "negative": "2:5", "rank": 4, "kind":
+   "wrong_modality"}
+and <source>.statistics.json, how many queries have which kind; a kind is one
+of scoring.mining.KINDS, the rank is the positive's (k + 1 = beyond the top k).
+"""
+import json
+import pathlib
+
+import numpy as np
+from absl import logging
+
+from jaxret.data import mixed
+from jaxret.scoring import embeddings, mining, searches
+
+
+def mine(name, training_set, encoder, directory, options, seed, mesh=None,
+         block_items=1024):
+  """Mines one source; what is finished is not done again.
+
+  training_set: a mixed.TrainingSet. encoder: a retrieval.Encoder; None as a
+  prompt means a candidate. options: k, offset (k'), and part_queries, that are
+  searched for and stored at a time. mesh: of this process's devices.
+  Returns the statistics, or None on other processes than the first.
+  Errors: ValueError where the directory holds what was mined otherwise.
+  """
+  directory = pathlib.Path(directory)
+  wanted = {**encoder.fingerprint, 'k': options.k, 'offset': options.offset,
+            'seed': seed, 'queries': len(training_set.queries),
+            'candidates': len(training_set.pool)}
+  done = directory / f'{name}.statistics.json'
+  if done.is_file():
+    return _checked(done, json.loads(json.dumps(wanted)))
+  store = embeddings.Embeddings(directory / 'embeddings', encoder.fingerprint)
+  positive = mixed.chosen_positives(training_set, seed)
+  pool = store.rows(training_set.pool, None, encoder.encode, block_items)
+  asked = store.rows_told(
+      [query.item for query in training_set.queries],
+      [query.instructions[mixed.modality(training_set.pool[place])][0]
+       for query, place in zip(training_set.queries, positive)],
+      encoder.encode, block_items)
+  if pool is None:
+    return None
+  negative, kind, rank = _negatives(
+      training_set, pool, asked.place, positive, directory, options, seed, mesh)
+  _write(directory / f'{name}.jsonl', training_set, positive, negative, kind,
+         rank)
+  found = {**mining.statistics(kind, rank, options.k), 'mined_with': wanted}
+  embeddings.write_whole(done, lambda file: file.write(
+      json.dumps(found, indent=1).encode()))
+  logging.info('mined %s: %s', name, {
+      key: found[key] for key in ('queries', *mining.KINDS)})
+  return found
+
+
+def _negatives(training_set, pool, asked, positive, directory, options, seed,
+               mesh):
+  """(negative, kind, rank of the positive), each [Q], part by part."""
+  place = mixed.places(training_set.pool)
+  modality = mixed.codes(training_set.pool)
+  labels = np.unique(training_set.labels, return_inverse=True)[1]
+  labels[pool.place < 0] = -1  # what cannot be read is not drawn at random
+  found = []
+  for first in range(0, len(asked), options.part_queries):
+    part = slice(first, first + options.part_queries)
+    positives = [np.array([place[name] for name in query.positives])
+                 for query in training_set.queries[part]]
+    ranked = _ranked(pool, asked[part], directory, options.k, mesh)
+    sets = mining.split(
+        ranked, modality, positive[part], positives, options.offset)
+    found.append((*mining.draw(
+        ranked, sets, positive[part], positives, labels, seed, first),
+                  sets.positive_rank))
+  return [np.concatenate(parts) for parts in zip(*found)]
+
+
+def _ranked(pool, asked, directory, k, mesh):
+  """The first k candidates of each query; none where it has no embedding."""
+  ranked = np.full((len(asked), k), -1, np.int64)
+  there = np.flatnonzero(asked >= 0)
+  ranked[there] = searches.search(
+      directory / 'searches', pool, asked[there], k, mesh)[1]
+  return ranked
+
+
+def _write(path, training_set, positive, negative, kind, rank):
+  def save(file):
+    for q, query in enumerate(training_set.queries):
+      file.write(json.dumps({
+          'query': query.item.id,
+          'positive': training_set.pool[positive[q]].id,
+          'negative': training_set.pool[negative[q]].id,
+          'rank': int(rank[q]), 'kind': mining.KINDS[kind[q]]}).encode()
+                 + b'\n')
+  embeddings.write_whole(path, save)
+
+
+def _checked(path, wanted):
+  """The statistics of an earlier run; ValueError where it was another."""
+  found = json.loads(path.read_text())
+  old = found['mined_with']
+  for name in wanted:
+    if old.get(name) != wanted[name]:
+      raise ValueError(
+          f'{path.parent} holds negatives mined otherwise: {name} was '
+          f'{old.get(name)!r}, is {wanted[name]!r}; remove it, or use another '
+          'workdir')
+  return found
