@@ -40,8 +40,7 @@ def shapes_world(config):
   """Stage 1 on text with each modality; stage 2 on all tasks, two losses."""
   config.data.update(
       renderings=3, images={'train': 400, 'validation': 70, 'test': 80})
-  # One shape for all: the model compiles longer than padding costs.
-  config.data.shape = config.eval.shape = (64, 1, 16)
+  config.data.shape = config.eval.shape = (64, 1, 16)  # one compilation
   config.update(before=('stage1',), compare=('plain',), starts_from='stage1')
   config.train.update(batch_size=64, steps=220)
   config.loss.modality_mask = True

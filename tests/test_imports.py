@@ -26,8 +26,8 @@ LEVELS = {
     'methods': 2,
     'evaluators': 3,
     'train': 4, 'evaluate': 4, 'extract': 4, 'mine': 4, 'caption': 4,
-    'embedding': 4, 'bench': 4,
-    'embedding_run': 5, 'experiment': 5, 'plan': 5, 'score': 6,
+    'embedding': 4,
+    'bench': 5, 'embedding_run': 5, 'experiment': 5, 'plan': 5, 'score': 6,
     'main': 6,
 }
 
