@@ -30,7 +30,9 @@ EMBEDDING_TASKS = {
     'evaluate': ('jaxret.embedding_run', 'evaluate'),
 }
 # config.method -> its tasks, where they are others than TASKS.
-METHOD_TASKS = {'unite': EMBEDDING_TASKS}
+METHOD_TASKS = {'unite': EMBEDDING_TASKS, 'mm_embed': {
+    name: ('jaxret.mm_embed_run', name)
+    for name in ('train_and_evaluate', 'evaluate', 'mine')}}
 
 
 def main(argv=None):

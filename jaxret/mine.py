@@ -16,13 +16,14 @@ from jaxret.data import mixed
 from jaxret.scoring import embeddings, mining, searches
 
 
-def mine(name, training_set, encoder, directory, options, seed, mesh=None,
+def mine(name, training_set, seed, encoder, directory, options, mesh=None,
          block_items=1024):
   """Mines one source; what is finished is not done again.
 
-  training_set: a mixed.TrainingSet. encoder: a retrieval.Encoder; None as a
-  prompt means a candidate. options: k, offset (k'), and part_queries, that are
-  searched for and stored at a time. mesh: of this process's devices.
+  training_set: a mixed.TrainingSet. seed: of what is drawn. encoder: a
+  retrieval.Encoder; None as a prompt means a candidate. options: k, offset
+  (k'), and part_queries, that are searched for and stored at a time. mesh: of
+  this process's devices.
   Returns the statistics, or None on other processes than the first.
   Errors: ValueError where the directory holds what was mined otherwise.
   """
@@ -36,11 +37,7 @@ def mine(name, training_set, encoder, directory, options, seed, mesh=None,
   store = embeddings.Embeddings(directory / 'embeddings', encoder.fingerprint)
   positive = mixed.chosen_positives(training_set, seed)
   pool = store.rows(training_set.pool, None, encoder.encode, block_items)
-  asked = store.rows_told(
-      [query.item for query in training_set.queries],
-      [query.instructions[mixed.modality(training_set.pool[place])][0]
-       for query, place in zip(training_set.queries, positive)],
-      encoder.encode, block_items)
+  asked = _asked(store, training_set, encoder.encode, block_items)
   if pool is None:
     return None
   negative, kind, rank = _negatives(
@@ -53,6 +50,46 @@ def mine(name, training_set, encoder, directory, options, seed, mesh=None,
   logging.info('mined %s: %s', name, {
       key: found[key] for key in ('queries', *mining.KINDS)})
   return found
+
+
+def ranked(training_set, encoder, directory, options, mesh=None):
+  """The first k candidates of each query that `mine` looked at, [Q, k].
+
+  Read from what it left, computed again where that is gone. -1 = none.
+  """
+  store = embeddings.Embeddings(
+      pathlib.Path(directory) / 'embeddings', encoder.fingerprint)
+  pool = store.rows(training_set.pool, None, encoder.encode)
+  asked = _asked(store, training_set, encoder.encode, 1024)
+  parts = range(0, len(asked.place), options.part_queries)
+  return np.concatenate([
+      _ranked(pool, asked.place[first:first + options.part_queries],
+              pathlib.Path(directory), options.k, mesh) for first in parts])
+
+
+def tables(directory):
+  """What was mined, for the report: [{'title', 'rows'}], or []."""
+  files = sorted(pathlib.Path(directory).glob('*.statistics.json'))
+  found = {path.name.partition('.')[0]: json.loads(path.read_text())
+           for path in files}
+  columns = ('queries', *mining.KINDS, 'positive_first', 'positive_beyond_top')
+  return [{'title': 'mined negatives: how many queries have which kind, and '
+                    'where their positives were',
+           'rows': [('source', *(name.replace('_', ' ') for name in columns)),
+                    *((name.replace('_', ' '), *(str(own[c]) for c in columns))
+                      for name, own in found.items())]}] if found else []
+
+
+def _asked(store, training_set, encode, block_items):
+  """Rows of the queries; each is told what asks for its first positive."""
+  place = mixed.places(training_set.pool)
+  kinds = [mixed.modality(training_set.pool[place[query.positives[0]]])
+           for query in training_set.queries]
+  return store.rows_told(
+      [query.item for query in training_set.queries],
+      [query.instructions[kind][0]
+       for query, kind in zip(training_set.queries, kinds)],
+      encode, block_items)
 
 
 def _negatives(training_set, pool, asked, positive, directory, options, seed,

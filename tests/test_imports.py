@@ -27,8 +27,8 @@ LEVELS = {
     'evaluators': 3,
     'train': 4, 'evaluate': 4, 'extract': 4, 'mine': 4, 'caption': 4,
     'embedding': 4,
-    'bench': 5, 'embedding_run': 5, 'experiment': 5, 'plan': 5, 'score': 6,
-    'main': 6,
+    'bench': 5, 'embedding_run': 5, 'experiment': 5, 'plan': 5, 'rerank_run': 5,
+    'mm_embed_run': 6, 'score': 6, 'main': 6,
 }
 
 MAX_LINES = {'configs/*.py': 80, 'jaxret/methods/*.py': 200,

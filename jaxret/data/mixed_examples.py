@@ -1,7 +1,7 @@
 """Instructed training pairs as examples: query, candidate, hard negative."""
 import numpy as np
 
-from jaxret.data import pair_examples
+from jaxret.data import mm_embed_inputs, pair_examples
 
 SIDES = pair_examples.SIDES
 
@@ -33,3 +33,13 @@ class Examples(pair_examples.PairExamples):
     if side == 'query':
       return self._reader(pair.query, pair.instruction)
     return self._reader(getattr(pair, side))
+
+  def _measure(self, progress):
+    shapes = {}
+    for side in self.sides:
+      told = side == 'query'
+      shapes[side] = tuple(mm_embed_inputs.common_shape({
+          self._reader.shape(getattr(pair, side),
+                             (pair.instruction or None) if told else None, told)
+          for pair in self.pairs}))
+    return shapes

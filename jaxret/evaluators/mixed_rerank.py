@@ -21,7 +21,8 @@ def rerank_task(union, task, ranking, ask, directory, fingerprint,
 
   Args:
     union: a mixed.Union; ranking: of the task in it, or in a pool of it.
-    ask: [(query Item, candidate Item)] -> float [N], P("True").
+    ask: (query Items, for each a list of at most `depth` candidate Items) ->
+      float [Q, depth], P("True"), of shorter lists at the start of the row.
     directory, fingerprint: where probabilities are kept, and what they depend
       on besides the pairs: a killed run asks nothing twice.
     mode, weight: see scoring.rerank.reorder.
@@ -63,12 +64,16 @@ def probabilities(union, task, queries, candidates, ask, scores,
     block = slice(start, start + block_queries)
     if not np.isnan(matrix[block]).any():
       continue
-    rows, columns = np.nonzero(asked[block])
     found = np.zeros(asked[block].shape, np.float32)
-    found[rows, columns] = ask([
-        (task.queries[queries[start + row]],
-         union[int(candidates[start + row, column])])
-        for row, column in zip(rows, columns)])
+    rows = np.flatnonzero(asked[block].any(1))
+    if len(rows):
+      values = ask(
+          [task.queries[queries[start + row]] for row in rows],
+          [[union[int(place)] for place in
+            candidates[start + row][asked[start + row]]] for row in rows])
+      for row, own in zip(rows, values):
+        where = np.flatnonzero(asked[start + row])
+        found[row, where] = own[:len(where)]
     matrix[block] = found
     matrix.flush()
   return np.array(matrix)

@@ -201,4 +201,5 @@ EMBEDS = base.Embeds(
     merged=merged, fingerprint=lambda config: {
         'max_tokens': config.data.max_tokens},
     tokenizer_options=tokenizer_options,
-    training_pairs=mixed_sets.training_pairs, evaluated=mixed_sets.evaluated)
+    training_pairs=mixed_sets.training_pairs, evaluated=mixed_sets.evaluated,
+    served=model_lib.fold)

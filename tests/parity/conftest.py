@@ -32,3 +32,9 @@ def unite_golden(pytestconfig):
 def leccr_golden(pytestconfig):
   """Path of the golden data of LECCR."""
   return _folder(pytestconfig, 'leccr')
+
+
+@pytest.fixture(scope='session')
+def mm_embed_golden(pytestconfig):
+  """Path of the golden data of MM-Embed."""
+  return _folder(pytestconfig, 'mm_embed')
