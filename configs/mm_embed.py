@@ -8,14 +8,11 @@ from ml_collections import ConfigDict
 from configs import mm_embed_fields
 
 LLAVA = 'llava-hf/llava-v1.6-mistral-7b-hf'
-NV_EMBED, MM_EMBED = 'nvidia/NV-Embed-v1', 'nvidia/MM-Embed'
 RECIPES = 'random', 'hard', 'continual'
 BENCHMARKS = 'mbeir', 'beir', 'circo'
 # Of shapes world, with their shares in training.
 TASKS = {'text_to_image': 3.0, 'image_to_text': 2.0, 'image_text_to_image': 3.0,
          'text_to_text': 0.5, 'image_to_image': 1.5}
-TEXT_SETS = ('msmarco', 'hotpotqa', 'nq', 'paq', 'stackexchange', 'nli',
-             'squad', 'arguana', 'bioasq', 'fiqa', 'fever')
 
 
 def get_config(variant=''):
@@ -29,7 +26,7 @@ def get_config(variant=''):
   elif variant in RECIPES:
     recipe(config, variant)
   else:
-    full_size(config, MM_EMBED)
+    full_size(config, 'nvidia/MM-Embed')
     config.task, config.eval.benchmarks = 'evaluate', (variant,)
   return config
 
@@ -45,9 +42,8 @@ def shapes_world(config):
   config.data.shape = config.eval.shape = (72, 56)
   config.before, config.starts_from = ('random', 'hard'), 'hard'
   pairs = {'sources': tuple(TASKS), 'weights': tuple(TASKS.values())}
-  config.random = ConfigDict({
-      'pairs': pairs, 'negatives': '', 'train': {'steps': 400}})
   config.hard = ConfigDict({'pairs': pairs, 'train': {'steps': 400}})
+  config.random = ConfigDict({**config.hard, 'negatives': ''})
   config.pairs.update(
       sources=(*TASKS, 'texts'), weights=(*TASKS.values(), 6.0))
   config.negatives, config.optim.learning_rate = 'random', 1e-3
@@ -65,7 +61,7 @@ def full_size(config, pretrained):
 
 def recipe(config, stage):
   """The published stages; the global batch is that of eight GPUs."""
-  full_size(config, NV_EMBED)
+  full_size(config, 'nvidia/NV-Embed-v1')
   config.model.update(llava=LLAVA, tokenizer=LLAVA,
                       trainable=('lora/.*', 'params/projector/.*'))
   config.model.lora.update(rank=8, alpha=64, targets=(
@@ -79,5 +75,6 @@ def recipe(config, stage):
     config.train.batch_size = 512
   if stage == 'continual':  # batch size and shares of the sets are open
     config.init_from = 'workdirs/mm_embed-hard'
-    config.data.update(text_sets=TEXT_SETS, max_tokens=512, shape=(1088, 336))
+    config.data.update(text_sets=mm_embed_fields.TEXT_SETS,
+                       max_tokens=512, shape=(1088, 336))
     config.train.update(epochs=0.0, steps=4500)

@@ -6,11 +6,16 @@ from ml_collections import ConfigDict
 
 from configs import embedding, mm_embed_rerank
 
+# The paper counts eleven; these are the first of NV-Embed-v1's list.
+TEXT_SETS = ('msmarco', 'hotpotqa', 'nq', 'paq', 'stackexchange', 'nli',
+             'squad', 'arguana', 'bioasq', 'fiqa', 'fever')
+
+
 def base():
   config = embedding.base('mm_embed')
   config.update({'model': model(), 'vision': vision(), 'latent': latent()})
-  # A stage of this run that mines negatives for this one, or a directory that
-  # task=mine wrote; empty = those in the batch alone.
+  # A stage of this run that mines negatives for this one, or directories that
+  # task=mine wrote, with commas between; empty = those in the batch alone.
   config.negatives = ''
   config.loss = ConfigDict({
       'temperature': 0.05,  # [open]; the released card hints at 0.01

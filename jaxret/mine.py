@@ -67,6 +67,17 @@ def ranked(training_set, encoder, directory, options, mesh=None):
               pathlib.Path(directory), options.k, mesh) for first in parts])
 
 
+def read(directories, name, training_set):
+  """The mixed.Negatives of a source, from the first directory that has it."""
+  files = [pathlib.Path(directory).expanduser() / f'{name}.jsonl'
+           for directory in directories]
+  for file in files:
+    if file.is_file():
+      return mixed.read_negatives(file, training_set)
+  raise ValueError(f'no {" and no ".join(map(str, files))}: run task=mine '
+                   'first, or name another directory in `negatives`')
+
+
 def tables(directory):
   """What was mined, for the report: [{'title', 'rows'}], or []."""
   files = sorted(pathlib.Path(directory).glob('*.statistics.json'))

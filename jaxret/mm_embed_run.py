@@ -1,6 +1,5 @@
 """MM-Embed's whole pipeline: train, mine, train again, continue, rerank."""
 import functools
-import pathlib
 
 import jax
 from absl import logging
@@ -49,7 +48,7 @@ def local_mesh():
 def prepare(run, stage, found):
   """Gives the pairs of a stage the negatives that `negatives` names.
 
-  A stage of this run, which mines them now, or a directory of task=mine.
+  A stage of this run, which mines them now, or directories of task=mine.
   """
   where, config = stage.config.negatives, run.config
   if not where:
@@ -58,12 +57,12 @@ def prepare(run, stage, found):
   for name, training_set in mixed_sets.training_sets(config, names).items():
     if name not in names:
       continue
-    directory = pathlib.Path(where)
+    directories = where.split(',')
     if where in run.trained:
-      directory = run.workdir / 'mined'
+      directories = [run.workdir / 'mined']
       mine_lib.mine(name, training_set, config.seed, *miner(run, where))
     negatives = extract_lib.one_then_all(functools.partial(
-        mixed.read_negatives, directory / f'{name}.jsonl', training_set))
+        mine_lib.read, directories, name, training_set))
     mined = mixed.Pairs(training_set, config.seed, negatives)
     # Pairs whose media cannot be read were left out before.
     given[name] = mined if isinstance(found[name], mixed.Pairs) else [

@@ -15,7 +15,7 @@ def tabulate(benchmark, union, rankings, split):
   row is the main one. The task 'x' stands for the union pool where there is
   one, 'x_local' then for its own pool.
   """
-  results, facts, tables = {}, {}, []
+  results, facts, tables, reported = {}, {}, [], {}
   places = mixed.POOLS if benchmark.union else mixed.POOLS[1:]
   for where in places:
     for task in benchmark.tasks:
@@ -32,7 +32,8 @@ def tabulate(benchmark, union, rankings, split):
           'chance': mixed.chance(union, task, pool),
           'left_out': max(len(task.queries) - len(ranking.kept)
                           for ranking in rows.values())}
-    tables.append(_reported(benchmark, results, where, list(rankings)))
+    reported[where] = _reported(benchmark, results, where, list(rankings))
+    tables.append(_reported_table(benchmark, where, reported[where]))
   if benchmark.union:
     tables.append(_wrong_modality(benchmark, results, list(rankings)))
   return {
@@ -41,7 +42,7 @@ def tabulate(benchmark, union, rankings, split):
           len(task.queries) for task in benchmark.tasks),
                 'candidates': len(union)},
       'tasks': facts, 'main_row': list(rankings)[-1], 'tables': tables,
-      **results}
+      'reported': reported, **results}
 
 
 def _name(benchmark, task, where):
@@ -51,49 +52,51 @@ def _name(benchmark, task, where):
 
 
 def _reported(benchmark, results, where, rows):
-  """The number each task is known by, and means, as {'title', 'rows'}."""
+  """{row: {task or mean: the number it is known by, in percent}}."""
+  found = {}
+  for row in rows:
+    values = {task.name: results[_name(benchmark, task, where)][row]['reported']
+              for task in benchmark.tasks
+              if row in results[_name(benchmark, task, where)]}
+    means = {}
+    for label, parts in _groups(benchmark.tasks).items():
+      if all(name in values for part in parts for name in part):
+        means[label] = float(np.mean([
+            np.mean([values[name] for name in part]) for part in parts]))
+    found[row] = values | means
+  return found
+
+
+def _reported_table(benchmark, where, reported):
+  """The same as {'title', 'rows'}."""
   title = f'{MEASURES[benchmark.measure]}, %'
   if benchmark.union:
     title += {'union': ', in the union of all pools',
               'local': ", in each task's own pool"}[where]
-  table = [('task', 'at', *map(report.row_words, rows))]
-  values = {}
-  for task in benchmark.tasks:
-    found = results[_name(benchmark, task, where)]
-    own = [found[row]['reported'] if row in found else None for row in rows]
-    values[task] = own
-    table.append((task.name.replace('_', ' '), str(task.depth),
-                  *map(_cell, own)))
-  for label, chosen in _groups(benchmark.tasks).items():
-    table.append((label, '', *(
-        _cell(_mean([values[task][r] for task in part] for part in chosen))
-        for r in range(len(rows)))))
+  table = [('task', 'at', *map(report.row_words, reported))]
+  depths = {task.name: str(task.depth) for task in benchmark.tasks}
+  for label in (*depths, *_groups(benchmark.tasks)):
+    table.append((label.replace('_', ' '), depths.get(label, ''), *(
+        _cell(own.get(label)) for own in reported.values())))
   return {'title': title, 'rows': table}
 
 
 def _groups(tasks):
-  """{mean: parts}; the tasks of one part are averaged first.
+  """{mean: parts, names of tasks}; those of one part are averaged first.
 
   The parts of CQADupStack are one: 'cqadupstack/android', ...
   """
-  parts = {}
+  parts, composed = {}, {}
   for task in tasks:
-    parts.setdefault(task.name.partition('/')[0], []).append(task)
+    name = task.name.partition('/')[0]
+    parts.setdefault(name, []).append(task.name)
+    composed[name] = task.is_composed
   groups = {'mean of all': list(parts.values())}
-  composed = [part for part in parts.values() if part[0].is_composed]
-  plain = [part for part in parts.values() if not part[0].is_composed]
-  if composed and plain:
-    groups |= {'mean, single-modal queries': plain,
-               'mean, multi-modal queries': composed}
+  if len(set(composed.values())) == 2:
+    for label, wanted in (('single', False), ('multi', True)):
+      groups[f'mean, {label}-modal queries'] = [
+          part for name, part in parts.items() if composed[name] == wanted]
   return groups
-
-
-def _mean(parts):
-  """The mean of means; None where a number is missing."""
-  parts = list(parts)
-  if any(value is None for part in parts for value in part):
-    return None
-  return float(np.mean([np.mean(part) for part in parts]))
 
 
 def _wrong_modality(benchmark, results, rows):
