@@ -27,7 +27,7 @@ def test_queries_grades_and_instructions(root):
   found = beir.load(root, 'test', ['scifact'])
   task, = found.tasks
   assert [item.text for item in found.pools['scifact']] == ['A first', 'second']
-  assert [item.id for item in task.queries] == ['a']  # the others have no answer
+  assert [item.id for item in task.queries] == ['a']  # x has no answer
   assert task.relevant == ({'b': 2},) and task.instructions == ('Check.',)
   assert task.excluded is None and not found.union
   assert beir.load(root, 'test', ['arguana']).tasks[0].excluded == (('a',),)

@@ -72,7 +72,7 @@ def test_a_positive_of_another_data_set_is_looked_for_in_other_pools(root):
     (QUERIES, 2, {'pos_cand_list': []}, r'line 2: got pos_cand_list \[\]'),
     (QUERIES, 2, {'qid': '9:100'}, 'line 2: got the qid 9:100 again'),
     (QUERIES, 1, {'pos_cand_list': ['2:0'], 'qid': '2:5'},
-     r"line \d+: got the query 9:100, wanted one of the query file"),
+     r'line \d+: got the query 9:100, wanted one of the query file'),
 ))
 def test_bad_lines_are_named(root, path, line, changes, wanted):
   spoil(root / path, line, **changes)
