@@ -35,10 +35,10 @@ def fields():
       'tasks': (), 'depth': 10, 'mode': 'replace', 'weight': 1.0,
       'questions': QUESTIONS,
       # llava-hf/llava-v1.6-mistral-7b-hf; empty = a tiny one is trained, on
-      # the queries of `source` and what `mined_by` finds for them: an answer
-      # and one of the first `wrong_depth` others.
+      # the queries of `source` and what was mined for them: an answer and one
+      # of the first `wrong_depth` others of its modality.
       'pretrained': '', 'dtype': 'bfloat16', 'anyres': False,
-      'source': 'image_text_to_image', 'mined_by': 'random', 'wrong_depth': 10,
+      'source': 'image_text_to_image', 'wrong_depth': 10,
       # Queries asked about at a time; (tokens, crops) of a prompt that is
       # trained on; (tokens, crops, candidates, tokens, crops) of what the
       # prompts of a query share and of the rest, () = their own buckets.

@@ -3,6 +3,7 @@
 For every source <directory>/<source>.jsonl with a line per training query:
   {"query": "9:3", "positive": "9:17", "negative": "2:5", "rank": 4, "kind":
    "wrong_modality"}
+<source>.ranked.npy, the places in the pool of the first k candidates of each,
 and <source>.statistics.json, how many queries have which kind; a kind is one
 of scoring.mining.KINDS, the rank is the positive's (k + 1 = beyond the top k).
 """
@@ -40,8 +41,10 @@ def mine(name, training_set, seed, encoder, directory, options, mesh=None,
   asked = _asked(store, training_set, encoder.encode, block_items)
   if pool is None:
     return None
-  negative, kind, rank = _negatives(
+  negative, kind, rank, top = _negatives(
       training_set, pool, asked.place, positive, directory, options, seed, mesh)
+  embeddings.write_whole(directory / f'{name}.ranked.npy',
+                         lambda file: np.save(file, top))
   _write(directory / f'{name}.jsonl', training_set, positive, negative, kind,
          rank)
   found = {**mining.statistics(kind, rank, options.k), 'mined_with': wanted}
@@ -52,19 +55,15 @@ def mine(name, training_set, seed, encoder, directory, options, mesh=None,
   return found
 
 
-def ranked(training_set, encoder, directory, options, mesh=None):
+def ranked(directory, name):
   """The first k candidates of each query that `mine` looked at, [Q, k].
 
-  Read from what it left, computed again where that is gone. -1 = none.
+  Places in the pool; -1 = none.
   """
-  store = embeddings.Embeddings(
-      pathlib.Path(directory) / 'embeddings', encoder.fingerprint)
-  pool = store.rows(training_set.pool, None, encoder.encode)
-  asked = _asked(store, training_set, encoder.encode, 1024)
-  parts = range(0, len(asked.place), options.part_queries)
-  return np.concatenate([
-      _ranked(pool, asked.place[first:first + options.part_queries],
-              pathlib.Path(directory), options.k, mesh) for first in parts])
+  file = pathlib.Path(directory) / f'{name}.ranked.npy'
+  if not file.is_file():
+    raise ValueError(f'no {file}: mine {name} first')
+  return np.load(file)
 
 
 def read(directories, name, training_set):
@@ -105,7 +104,7 @@ def _asked(store, training_set, encode, block_items):
 
 def _negatives(training_set, pool, asked, positive, directory, options, seed,
                mesh):
-  """(negative, kind, rank of the positive), each [Q], part by part."""
+  """(negative, kind, rank of the positive, top k), of all queries."""
   place = mixed.places(training_set.pool)
   modality = mixed.codes(training_set.pool)
   labels = np.unique(training_set.labels, return_inverse=True)[1]
@@ -115,22 +114,22 @@ def _negatives(training_set, pool, asked, positive, directory, options, seed,
     part = slice(first, first + options.part_queries)
     positives = [np.array([place[name] for name in query.positives])
                  for query in training_set.queries[part]]
-    ranked = _ranked(pool, asked[part], directory, options.k, mesh)
+    top = _top(pool, asked[part], directory, options.k, mesh)
     sets = mining.split(
-        ranked, modality, positive[part], positives, options.offset)
+        top, modality, positive[part], positives, options.offset)
     found.append((*mining.draw(
-        ranked, sets, positive[part], positives, labels, seed, first),
-                  sets.positive_rank))
+        top, sets, positive[part], positives, labels, seed, first),
+                  sets.positive_rank, top))
   return [np.concatenate(parts) for parts in zip(*found)]
 
 
-def _ranked(pool, asked, directory, k, mesh):
+def _top(pool, asked, directory, k, mesh):
   """The first k candidates of each query; none where it has no embedding."""
-  ranked = np.full((len(asked), k), -1, np.int64)
+  top = np.full((len(asked), k), -1, np.int32)
   there = np.flatnonzero(asked >= 0)
-  ranked[there] = searches.search(
+  top[there] = searches.search(
       directory / 'searches', pool, asked[there], k, mesh)[1]
-  return ranked
+  return top
 
 
 def _write(path, training_set, positive, negative, kind, rank):

@@ -105,7 +105,7 @@ def train_reranker(run):
   config, params = run.trained[run.config.method]
   training_set = mixed_sets.training_sets(
       run.config, (settings.source,))[settings.source]
-  ranked = mine_lib.ranked(training_set, *miner(run, settings.mined_by))
+  ranked = mine_lib.ranked(run.workdir / 'mined', settings.source)
   asked = rerank_run.questions(settings, training_set, ranked, run.config.seed)
   return rerank_run.train(
       run.config, run.workdir, run.mesh, run.tokenizer,

@@ -106,8 +106,8 @@ def _training(config):
   """The config of the reranker's training, for train.fit."""
   own = config.rerank.to_dict()
   return ConfigDict({'method': 'llava_next', 'seed': config.seed, **{
-      name: own[name] for name in ('train', 'optim', 'source', 'mined_by',
-                                   'wrong_depth', 'train_shape')}})
+      name: own[name] for name in ('train', 'optim', 'source', 'wrong_depth',
+                                   'train_shape')}})
 
 
 def _method(settings, tokenizer, embedder):

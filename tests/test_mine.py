@@ -77,12 +77,16 @@ def test_parts_make_no_difference_and_nothing_is_done_twice(tmp_path):
 
 
 def test_ranked_are_the_candidates_it_looked_at(tmp_path):
-  encoder = Encoder()
+  data, encoder = training_set(), Encoder()
   run(tmp_path, encoder)
-  calls = encoder.calls
-  ranked = mine.ranked(training_set(), retrieval.Encoder(
-      encoder, {'weights': 'w'}), tmp_path, OPTIONS)
-  assert ranked.shape == (13, 12) and encoder.calls == calls
+  ranked = mine.ranked(tmp_path, 'toy')
+  pool = encoder(data.pool, None)
+  for query, top in zip(data.queries, ranked):
+    said = 't' if query.positives[0].startswith('1:') else 'i'
+    scores = pool @ encoder([query.item], said)[0]
+    assert top.tolist() == np.argsort(-scores)[:12].tolist()
+  with pytest.raises(ValueError, match='mine other first'):
+    mine.ranked(tmp_path, 'other')
 
 
 def test_what_was_mined_otherwise_is_refused(tmp_path):

@@ -12,7 +12,7 @@ def tabulate(benchmark, union, rankings, split):
   """Results of all rows, see report.write; the union's come first.
 
   rankings: {row: what mixed.rank gives}, perhaps only of some tasks; the last
-  row is the main one. The task 'x' stands for the union pool where there is
+  row that has all is the main one. The task 'x' stands for the union pool where there is
   one, 'x_local' then for its own pool.
   """
   results, facts, tables, reported = {}, {}, [], {}
@@ -36,12 +36,14 @@ def tabulate(benchmark, union, rankings, split):
     tables.append(_reported_table(benchmark, where, reported[where]))
   if benchmark.union:
     tables.append(_wrong_modality(benchmark, results, list(rankings)))
+  whole = max(map(len, rankings.values()))
+  main = [row for row, found in rankings.items() if len(found) == whole][-1]
   return {
       'dataset': benchmark.name, 'split': split,
       'sizes': {'tasks': len(benchmark.tasks), 'queries': sum(
           len(task.queries) for task in benchmark.tasks),
                 'candidates': len(union)},
-      'tasks': facts, 'main_row': list(rankings)[-1], 'tables': tables,
+      'tasks': facts, 'main_row': main, 'tables': tables,
       'reported': reported, **results}
 
 
