@@ -12,8 +12,8 @@ def tabulate(benchmark, union, rankings, split):
   """Results of all rows, see report.write; the union's come first.
 
   rankings: {row: what mixed.rank gives}, perhaps only of some tasks; the last
-  row that has all is the main one. The task 'x' stands for the union pool where there is
-  one, 'x_local' then for its own pool.
+  row that has all is the main one. The task 'x' stands for the union pool
+  where there is one, 'x_local' then for its own pool.
   """
   results, facts, tables, reported = {}, {}, [], {}
   places = mixed.POOLS if benchmark.union else mixed.POOLS[1:]

@@ -67,9 +67,8 @@ class Reader(mm_embed_inputs.Reader):
 def reader(config, tokenizer, cache_bytes=0):
   """What turns Items into tokens and pixels, as `config` has them."""
   model = model_config(config, tokenizer)
-  sides = (model.vision.image_px, model.vision.patch_px) if model.vision else (
-      config.vision.image_px, config.vision.patch_px)
-  return Reader(tokenizer, *sides, config.data.max_tokens,
+  seen = model.vision or config.vision
+  return Reader(tokenizer, seen.image_px, seen.patch_px, config.data.max_tokens,
                 model.decoder.vocab_size, cache_bytes=cache_bytes)
 
 
@@ -168,11 +167,10 @@ def train_flops(model, frozen_base, batch):
   """Minimal model FLOPs of a step; the tower is frozen where LoRA trains."""
   seen, read = 0.0, 0.0
   for rows in sides(batch).values():
-    has_image = (rows['visual_index'] >= 0).any(1) if (
-        'visual_index' in rows) else [False] * len(rows['length'])
     read += sum(model_lib.flops(model, int(n)) for n in rows['length'])
-    seen += sum(has_image) * (llava_next.image_flops(model)
-                              if model.vision else 0)
+    if 'visual_index' in rows:
+      n_images = (rows['visual_index'] >= 0).any(1).sum()
+      seen += n_images * llava_next.image_flops(model)
   return seen + 2 * read if frozen_base else 3 * (seen + read)
 
 
@@ -190,10 +188,9 @@ def _load(init_all, model, names, key, mesh):
 
 def tokenizer_options():
   """What a tokenizer must know besides the texts of shapes world."""
-  said = [told for own in shapes_mixed.INSTRUCTIONS.values() for told in own]
   return {'control_tokens': mm_embed_prompts.CONTROL_TOKENS, 'prompts': [
-      *mm_embed_prompts.PROMPTS, *said, *rerank_prompts.QUESTIONS.values(),
-      ' '.join(rerank_prompts.ANSWERS), '[INST] [/INST]']}
+      *mm_embed_prompts.PROMPTS, *sum(shapes_mixed.INSTRUCTIONS.values(), ()),
+      *rerank_prompts.QUESTIONS.values(), '[INST] True False [/INST]']}
 
 
 EMBEDS = base.Embeds(
