@@ -25,7 +25,7 @@ from jaxret.models import mm_embed as model_lib
 from jaxret.models import mm_embed_files as files
 
 DECODER_SIZES = ('width', 'mlp_width', 'layers', 'heads', 'kv_heads',
-                 'head_width', 'rope_theta', 'norm_eps')
+                 'head_width', 'rope_theta', 'norm_eps', 'tie_embeddings')
 
 
 def model_config(config, tokenizer):
@@ -83,7 +83,9 @@ def method(config, tokenizer):
   return base.Method(
       name='mm_embed', init=init_all, load=load,
       loss=functools.partial(loss, model, contrast),
-      examples=functools.partial(examples, config, tokenizer),
+      examples=lambda pairs, its_reader=None, shapes=None: (
+          mixed_examples.Examples(
+              its_reader or reader(config, tokenizer), pairs, shapes)),
       trainable=tuple(config.model.trainable),
       train_flops=functools.partial(train_flops, model, bool(lora.rank)),
       tokens=lambda batch: int(sum(
@@ -108,12 +110,6 @@ def merged(config, params):
   return {'params': jax.jit(functools.partial(
       lora_lib.merge, scale=factors.alpha / factors.rank))(
           params['params'], params['lora'])}
-
-
-def examples(config, tokenizer, pairs, shapes=None, its_reader=None):
-  """mixed_examples.Examples of mixed.Pairs."""
-  return mixed_examples.Examples(
-      its_reader or reader(config, tokenizer), pairs, shapes)
 
 
 def sides(batch):
