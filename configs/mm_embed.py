@@ -39,7 +39,7 @@ def shapes_world(config):
       images=dict(zip(splits, (400, 80, 80))),
       texts=dict(zip(splits, (1350, 100, 100))))
   # One shape for all: the model compiles longer than padding costs.
-  config.data.shape = config.eval.shape = (72, 56)
+  config.data.shape = config.eval.shape = (48, 56)
   config.before, config.starts_from = ('random', 'hard'), 'hard'
   pairs = {'sources': tuple(TASKS), 'weights': tuple(TASKS.values())}
   config.hard = ConfigDict({'pairs': pairs, 'train': {'steps': 400}})
@@ -48,8 +48,9 @@ def shapes_world(config):
       sources=(*TASKS, 'texts'), weights=(*TASKS.values(), 6.0))
   config.negatives, config.optim.learning_rate = 'random', 1e-3
   config.train.update(batch_size=64, steps=120)
-  config.rerank.tasks = ('image_text_to_image',)
-  config.rerank.train.update(batch_size=64, steps=300)
+  config.rerank.update(
+      tasks=('image_text_to_image',), train_shape=(72, 2),
+      shape=(24, 1, 10, 48, 1), train={'batch_size': 64, 'steps': 300})
 
 
 def full_size(config, pretrained):

@@ -24,6 +24,7 @@ INSTRUCTIONS = {
     'image_to_image': ('Find a picture with the same shapes.',
                        'Which picture shows these shapes again?')}
 FEW_TEXTS = 150  # pairs of text_to_text; the others are those of `texts`
+CHANGES = 2  # composed queries to train on, for each picture
 
 
 def benchmark(root, split, seed, n_texts):
@@ -83,7 +84,7 @@ class _World:
   """Pools {name: {id: Item}} of a split, and who answers whom."""
 
   def __init__(self, root, split, seed, n_texts):
-    self._root = pathlib.Path(root)
+    self._root, self._split, self._seed = pathlib.Path(root), split, seed
     path = self._root / f'images_{split}.json'
     if not path.is_file():
       raise ValueError(f'{root} has no {path.name}; build the shapes corpus '
@@ -139,8 +140,11 @@ class _World:
 
   def _image_text_to_image(self):
     """Every drawing of the target's shapes is an answer."""
-    queries = {}
-    for entry in self._composed:
+    table, queries = self._composed, {}
+    if self._split == 'train' and len(table) > CHANGES * len(self._table):
+      chosen = np.random.default_rng([self._seed, 12]).permutation(len(table))
+      table = [table[i] for i in chosen[:CHANGES * len(self._table)]]
+    for entry in table:
       name = entry['image']
       item, answers = queries.setdefault((name, entry['text']), (types.Item(
           f'{name}>{entry["target"]}', entry['text'],
