@@ -33,11 +33,9 @@ def get_config(variant=''):
 
 def shapes_world(config):
   """Random negatives; hard ones from the same start; then text besides."""
-  splits = 'train', 'validation', 'test'
-  config.data.update(
-      renderings=4, sizes=dict.fromkeys(splits, 1),  # no clips
-      images=dict(zip(splits, (400, 80, 80))),
-      texts=dict(zip(splits, (1350, 100, 100))))
+  sizes = mm_embed_fields.splits
+  config.data.update(renderings=4, sizes=sizes(1, 1, 1),  # no clips
+                     images=sizes(400, 80, 80), texts=sizes(1350, 100, 100))
   # One shape for all: the model compiles longer than padding costs.
   config.data.shape = config.eval.shape = (48, 56)
   config.before, config.starts_from = ('random', 'hard'), 'hard'

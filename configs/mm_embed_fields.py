@@ -11,6 +11,10 @@ TEXT_SETS = ('msmarco', 'hotpotqa', 'nq', 'paq', 'stackexchange', 'nli',
              'squad', 'arguana', 'bioasq', 'fiqa', 'fever')
 
 
+def splits(train, validation, test):
+  return {'train': train, 'validation': validation, 'test': test}
+
+
 def base():
   config = embedding.base('mm_embed')
   config.update({'model': model(), 'vision': vision(), 'latent': latent()})
@@ -32,7 +36,7 @@ def base():
       # are trained on besides; texts and instructions as UniIR tidies [open].
       'text_sets': (), 'text_root': '', 'tidy': False,
       # Of shapes world: scenes that text is compared on.
-      'texts': {'train': 0, 'validation': 0, 'test': 0}})
+      'texts': splits(0, 0, 0)})
   # What queries of CIRCO are told; ours [open].
   config.eval.circo_instruction = (
       'Retrieve a day-to-day image that aligns with the modification '
