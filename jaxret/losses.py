@@ -146,6 +146,43 @@ def info_nce(queries, candidates, temperature, labels):
   return (rows + columns) / 2
 
 
+def one_way_info_nce(queries, candidates, temperature, negatives=None,
+                     ids=None, negative_ids=None):
+  """MM-Embed's loss: queries against all positives and negatives (spec §2).
+
+  L[b] = log sum_c exp(q_b . c / tau) - q_b . c_b / tau over the positives of
+  the global batch and every hard negative of every query; not symmetric.
+
+  Args:
+    queries, candidates: [B, D], unit vectors; candidate i answers query i.
+    temperature: tau.
+    negatives: [B, N, D] or [M, D].
+    ids: int [B], the documents that the candidates are: columns that hold a
+      row's own document once more are no negatives of it. None: they are.
+    negative_ids: int [B, N] or [M], those of the negatives; None = none of
+      them is anyone's positive.
+
+  Returns:
+    [B], float32, or float64 for such input.
+  """
+  dtype = jnp.promote_types(queries.dtype, jnp.float32)
+  columns = candidates.astype(dtype)
+  if negatives is not None:
+    negatives = negatives.reshape(-1, negatives.shape[-1])
+    columns = jnp.concatenate([columns, negatives.astype(dtype)])
+  logits = queries.astype(dtype) @ columns.T / temperature
+  own = jnp.eye(*logits.shape, dtype=bool)
+  if ids is not None:
+    same = ids[:, None] == ids[None]
+    if negatives is not None:
+      again = jnp.zeros((len(ids), len(negatives)), bool)
+      if negative_ids is not None:
+        again = ids[:, None] == negative_ids.reshape(1, -1)
+      same = jnp.concatenate([same, again], 1)
+    logits = jnp.where(same & ~own, -jnp.inf, logits)
+  return jax.nn.logsumexp(logits, 1) - jnp.diagonal(logits)
+
+
 MASKED = -1e9  # what the authors put in place of a masked similarity
 
 

@@ -24,8 +24,9 @@ BATCH_AXES = ('data', 'fsdp')
 # it by its input, so a block needs one reduction per half. LoRA factors follow
 # the side of the kernel they share; the rank is never split.
 _STACK = 'params/(decoder|text)/'
-_IN = 'params/(projector/[^/]+|vision/merger)/in/'
-_OUT = 'params/(projector/[^/]+|vision/merger)/out/'
+_IN = 'params/(projector(/[^/]+)?|vision/merger)/in/'
+_OUT = 'params/(projector(/[^/]+)?|vision/merger)/out/'
+_LATENT = 'params/latent_attention/'
 _ENCODER = ('params/(vision|clip_text|text_encoder|frames|description_to_slots|'
             'slots_to_vision|vision_to_slots)/')
 RULES = (
@@ -49,10 +50,10 @@ RULES = (
      P(None, None, 'tensor')),
     ('lora/decoder/layers/(attention/o|mlp/down)/a', P(None, 'tensor', None)),
     ('lora/decoder/layers/(attention/o|mlp/down)/b', P(None, None, 'fsdp')),
-    ('lora/(decoder/lm_head|projector/[^/]+/in)/a', P('fsdp', None)),
-    ('lora/(decoder/lm_head|projector/[^/]+/in)/b', P(None, 'tensor')),
-    ('lora/projector/[^/]+/out/a', P('tensor', None)),
-    ('lora/projector/[^/]+/out/b', P(None, 'fsdp')),
+    ('lora/(decoder/lm_head|projector(/[^/]+)?/in)/a', P('fsdp', None)),
+    ('lora/(decoder/lm_head|projector(/[^/]+)?/in)/b', P(None, 'tensor')),
+    ('lora/projector(/[^/]+)?/out/a', P('tensor', None)),
+    ('lora/projector(/[^/]+)?/out/b', P(None, 'fsdp')),
     ('params/vision/patch/kernel', P('fsdp', 'tensor')),
     ('params/vision/patch/bias', P('tensor')),
     (r'params/vision/blocks/\w+_norm/(scale|bias)', P()),
@@ -89,6 +90,15 @@ RULES = (
     ('params/(logit_scale|temperature|queries)', P()),
     (r'params/heads/\w+/kernel', P('fsdp', 'tensor')),
     (r'params/heads/\w+/bias', P('tensor')),
+    ('params/image_newline', P()),
+    (_LATENT + 'latents', P(None, 'fsdp')),
+    (_LATENT + r'\w+_norm/(scale|bias)', P()),
+    (_LATENT + '([qkv]|mlp/(value|gate))/kernel', P('fsdp', 'tensor')),
+    (_LATENT + 'mlp/(value|gate)/bias', P('tensor')),
+    (_LATENT + '(o|mlp/out)/kernel', P('tensor', 'fsdp')),
+    (_LATENT + 'mlp/out/bias', P()),
+    # Folded, [heads, latents, D].
+    (_LATENT + 'folded_(keys|values)', P('tensor', None, 'fsdp')),
 )
 
 

@@ -217,3 +217,22 @@ def test_released_modal_contrastive_leaves_the_way_back_unmasked():
   np.testing.assert_allclose(released, (plain + masked) / 2, rtol=1e-5)
   assert (np.asarray(corrected) <= np.asarray(released) + 1e-6).all()
   assert np.abs(corrected - released).max() > 0.01
+
+
+@pytest.mark.parametrize('dedup', [False, True])
+def test_one_way_info_nce_by_loops(dedup):
+  q, c, _, _, documents = modal_problem()
+  n = np.random.default_rng(4).normal(size=(6, 2, 4))
+  others = np.array([[0, 7], [8, 0], [2, 2], [9, 1], [3, 0], [5, 3]])
+  got = losses.one_way_info_nce(
+      *(jnp.asarray(x, jnp.float32) for x in (q, c)), 0.5,
+      jnp.asarray(n, jnp.float32), *(
+          (jnp.asarray(documents), jnp.asarray(others)) if dedup else ()))
+  for i in range(6):
+    kept = [q[i] @ c[j] / 0.5 for j in range(6)
+            if i == j or not dedup or documents[j] != documents[i]]
+    kept += [q[i] @ x / 0.5 for x, document in zip(
+        n.reshape(-1, 4), others.ravel())
+        if not dedup or document != documents[i]]
+    want = np.log(np.exp(kept).sum()) - q[i] @ c[i] / 0.5
+    np.testing.assert_allclose(got[i], want, rtol=1e-4)

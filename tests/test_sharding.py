@@ -67,7 +67,28 @@ def parameter_shapes():
       'params/vision/merger/out/bias': (D,),
       'params/video_projection/kernel': (D, D),
       'params/text_projection/kernel': (D, D)}
-  return flat | encoder_shapes()
+  return flat | encoder_shapes() | mm_embed_shapes()
+
+
+def mm_embed_shapes():
+  """What MM-Embed adds: one projector, the newline, latent attention."""
+  latent = 'params/latent_attention'
+  flat = {'params/image_newline': (D,), f'{latent}/latents': (V, D),
+          f'{latent}/folded_keys': (4, V, D),
+          f'{latent}/folded_values': (4, V, D)}
+  for end in ('in', 'out'):
+    flat |= {f'params/projector/{end}/kernel': (D, D),
+             f'params/projector/{end}/bias': (D,),
+             f'lora/projector/{end}/a': (D, 4),
+             f'lora/projector/{end}/b': (4, D)}
+  for norm in ('token_norm', 'latent_norm', 'mlp_norm'):
+    flat |= {f'{latent}/{norm}/scale': (D,), f'{latent}/{norm}/bias': (D,)}
+  for name in 'qkvo':
+    flat[f'{latent}/{name}/kernel'] = (D, D)
+  for name in ('value', 'gate', 'out'):
+    flat |= {f'{latent}/mlp/{name}/kernel': (D, D),
+             f'{latent}/mlp/{name}/bias': (D,)}
+  return flat
 
 
 def encoder_shapes():

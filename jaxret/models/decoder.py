@@ -1,6 +1,7 @@
-"""Qwen2's decoder: grouped-query attention, SwiGLU, and a prefix cache.
+"""Qwen2's and Mistral's decoder: grouped-query attention, and a prefix cache.
 
-Source: Qwen2 technical report (arXiv 2407.10671); checked against golden data.
+Source: Qwen2 technical report (arXiv 2407.10671), Mistral 7B (2310.06825);
+checked against golden data.
 """
 import dataclasses
 from typing import NamedTuple
@@ -20,6 +21,7 @@ class DecoderConfig:
   width D, mlp_width F, heads N, kv_heads K, head_width H; `dtype` is that of
   the computation, `param_dtype` that of the stored weights. `rope_sections`
   counts the frequencies of each axis, for positions [3, B, T] (M-RoPE).
+  Mistral has no `qkv_bias`.
   """
   vocab_size: int
   width: int
@@ -37,6 +39,7 @@ class DecoderConfig:
   lora_scale: float = 1.0
   lora_dropout: float = 0.0
   rope_sections: tuple[int, ...] = ()
+  qkv_bias: bool = True
 
   def dense(self, features, **kwargs):
     return layers.Dense(features, dtype=self.dtype,
@@ -73,7 +76,7 @@ class Attention(nn.Module):
     c = self.config
     batch, length, _ = x.shape
     def heads(name, n):
-      y = c.dense(n * c.head_width, use_bias=True, name=name)(x)
+      y = c.dense(n * c.head_width, use_bias=c.qkv_bias, name=name)(x)
       return y.reshape(batch, length, n, c.head_width)
     def turned(name, n):
       return layers.rotary(
@@ -168,7 +171,7 @@ class Decoder(nn.Module):
   def __call__(self, x, positions, mask):
     """x [B, T, D], positions int [B, T] or [3, B, T], mask bool -> like x.
 
-    mask: [B or 1, T, T], True where a token may see another.
+    mask: [B or 1, T or 1, T], True where a token may see another.
     """
     x, _ = self.layers(
         x.astype(self.config.dtype), positions, mask, None, None, None)

@@ -9,6 +9,8 @@ in a key stacks the layers on a leading axis. Transforms:
              [y * x * 3, D], its rows in the order row, column, channel
   query, key, value
              the first, second, third part of a fused [3 D, in], transposed
+  first_half, second_half
+             of a fused [2 D, in] or [2 D], transposed
 An `optional` weight may be absent: whoever loads fills it. A checkpoint may
 hold `spare_layers` more layers than the model runs.
 """

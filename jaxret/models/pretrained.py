@@ -200,12 +200,12 @@ def _read_flat(tensor, index):
   return kernel.reshape(len(kernel), -1).T[index[0]]
 
 
-def _third(number):
-  """Of a fused [3 D, in] or [3 D] tensor, transposed."""
+def _part(number, parts):
+  """Of a fused [parts * D, in] or [parts * D] tensor, transposed."""
   def shape(shape):
-    return (*shape[1:], shape[0] // 3)
+    return (*shape[1:], shape[0] // parts)
   def read(tensor, index):
-    size = tensor.shape[0] // 3
+    size = tensor.shape[0] // parts
     start, stop, _ = index[-1].indices(size)
     rows = slice(number * size + start, number * size + stop)
     return tensor[(rows, *index[:-1])].T
@@ -220,7 +220,8 @@ TRANSFORMS = {
                         _read_patch),
     'flatten': _Transform(lambda shape: (math.prod(shape[1:]), shape[0]),
                           _read_flat),
-    'query': _third(0), 'key': _third(1), 'value': _third(2),
+    'query': _part(0, 3), 'key': _part(1, 3), 'value': _part(2, 3),
+    'first_half': _part(0, 2), 'second_half': _part(1, 2),
 }
 
 
