@@ -113,7 +113,7 @@ class Torch:
     self.optimizer.zero_grad()
     loss.backward()
     self.optimizer.step()
-    return float(loss)
+    return loss.item()
 
 
 def measure(options, preset):
@@ -144,8 +144,7 @@ def measure(options, preset):
       'pairs': n_pairs, 'steps': options.steps, 'seconds': taken,
       'all_seconds': seconds['ours'][1:], 'first_seconds': seconds['ours'][0],
       'pairs_per_s': n_pairs / taken, 'flops_per_s': flops / taken,
-      **_utilization(preset.config, flops / taken),
-      'compiled': sides['ours'].update._cache_size()}
+      **_utilization(preset.config, flops / taken)}
   if options.baseline:
     other = statistics.median(seconds['torch'][1:])
     result |= {
