@@ -35,6 +35,8 @@ def base():
       # data.name 'mbeir': sets in BEIR's layout, in folders of text_root, that
       # are trained on besides; texts and instructions as UniIR tidies [open].
       'text_sets': (), 'text_root': '', 'tidy': False,
+      # data.shape of candidates and negatives; () = that of queries.
+      'candidate_shape': (),
       # Of shapes world: scenes that text is compared on.
       'texts': splits(0, 0, 0)})
   # What queries of CIRCO are told; ours [open].

@@ -43,3 +43,13 @@ class Examples(pair_examples.PairExamples):
                              (pair.instruction or None) if told else None, told)
           for pair in self.pairs}))
     return shapes
+
+
+def sides(batch):
+  """{'query' and so on: its arrays} of a batch of pairs."""
+  found = {}
+  for name, array in batch.items():
+    side, _, rest = name.partition('_')
+    if side in SIDES and rest != 'id':
+      found.setdefault(side, {})[rest] = array
+  return found

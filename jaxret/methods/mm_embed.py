@@ -83,13 +83,12 @@ def method(config, tokenizer):
   return base.Method(
       name='mm_embed', init=init_all, load=load,
       loss=functools.partial(loss, model, contrast),
-      examples=lambda pairs, its_reader=None, shapes=None: (
-          mixed_examples.Examples(
-              its_reader or reader(config, tokenizer), pairs, shapes)),
+      examples=functools.partial(examples, config, tokenizer),
       trainable=tuple(config.model.trainable),
       train_flops=functools.partial(train_flops, model, bool(lora.rank)),
       tokens=lambda batch: int(sum(
-          rows['length'].sum() for rows in sides(batch).values())),
+          rows['length'].sum()
+          for rows in mixed_examples.sides(batch).values())),
       embed=functools.partial(embed_pairs, model), embedding_loss=contrast)
 
 
@@ -112,14 +111,14 @@ def merged(config, params):
           params['params'], params['lora'])}
 
 
-def sides(batch):
-  """{'query' and so on: its arrays} of a batch of pairs."""
-  found = {}
-  for name, array in batch.items():
-    side, _, rest = name.partition('_')
-    if side in mixed_examples.SIDES and rest != 'id':
-      found.setdefault(side, {})[rest] = array
-  return found
+def examples(config, tokenizer, pairs, shapes=None, its_reader=None):
+  """mixed_examples.Examples; data.candidate_shape is that of documents."""
+  if shapes and config.data.candidate_shape:
+    document = tuple(config.data.candidate_shape)
+    shapes = {side: shapes[side] if side == 'query' else document
+              for side in mixed_examples.SIDES}
+  return mixed_examples.Examples(
+      its_reader or reader(config, tokenizer), pairs, shapes)
 
 
 def embed_pairs(model, params, constants, batch, key):
@@ -129,7 +128,7 @@ def embed_pairs(model, params, constants, batch, key):
   """
   del constants
   groups = {}
-  for side, rows in sides(batch).items():
+  for side, rows in mixed_examples.sides(batch).items():
     shape = tuple(sorted((name, array.shape) for name, array in rows.items()))
     groups.setdefault(shape, {})[side] = rows
   embeddings = {}
@@ -162,7 +161,7 @@ def loss(model, contrast, params, constants, batch, key):
 def train_flops(model, frozen_base, batch):
   """Minimal model FLOPs of a step; the tower is frozen where LoRA trains."""
   seen, read = 0.0, 0.0
-  for rows in sides(batch).values():
+  for rows in mixed_examples.sides(batch).values():
     read += sum(model_lib.flops(model, int(n)) for n in rows['length'])
     if 'visual_index' in rows:
       n_images = (rows['visual_index'] >= 0).any(1).sum()
