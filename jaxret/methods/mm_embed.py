@@ -1,7 +1,7 @@
 """MM-Embed: a universal bi-encoder for text, images and both, instructed.
 
-Source: arXiv 2411.02571 and the released model; its training was described,
-not released. What was left open is a field of configs/mm_embed.py.
+Source: arXiv 2411.02571 and the released model. Its training was described, not
+released; what was left open is a field of configs/mm_embed.py.
 """
 import functools
 
@@ -40,7 +40,7 @@ def model_config(config, tokenizer):
   if m.pretrained:
     return files.read_config(
         m.pretrained, m.retriever or None, **stated).config
-  numerics = {'dtype': m.dtype, 'param_dtype': m.param_dtype}
+  numerics = {name: shared[name] for name in ('dtype', 'param_dtype')}
   return model_lib.MmEmbedConfig(
       decoder_lib.DecoderConfig(
           vocab_size=m.vocab_size or tokenizer.vocab_size, qkv_bias=False,
@@ -66,10 +66,16 @@ class Reader(mm_embed_inputs.Reader):
 
 def reader(config, tokenizer, cache_bytes=0):
   """What turns Items into tokens and pixels, as `config` has them."""
-  model = model_config(config, tokenizer)
-  seen = model.vision or config.vision
-  return Reader(tokenizer, seen.image_px, seen.patch_px, config.data.max_tokens,
-                model.decoder.vocab_size, cache_bytes=cache_bytes)
+  return its_reader(model_config(config, tokenizer), tokenizer,
+                    config.data.max_tokens, cache_bytes)
+
+
+def its_reader(model, tokenizer, max_tokens, cache_bytes=0):
+  """The same for a MmEmbedConfig; NV-Embed-v1 sees no images."""
+  seen, style = model.vision, 'mm_embed' if model.vision else 'nv_embed_v1'
+  sides = (seen.image_px, seen.patch_px) if seen else (14, 14)
+  return Reader(tokenizer, *sides, max_tokens, model.decoder.vocab_size, style,
+                cache_bytes)
 
 
 def method(config, tokenizer):
@@ -82,13 +88,12 @@ def method(config, tokenizer):
   contrast = functools.partial(embedding_loss, config.loss)
   return base.Method(
       name='mm_embed', init=init_all, load=load,
-      loss=functools.partial(loss, model, contrast),
+      loss=lambda *inputs: contrast(embed_pairs(model, *inputs), inputs[2]),
       examples=functools.partial(examples, config, tokenizer),
       trainable=tuple(config.model.trainable),
       train_flops=functools.partial(train_flops, model, bool(lora.rank)),
-      tokens=lambda batch: int(sum(
-          rows['length'].sum()
-          for rows in mixed_examples.sides(batch).values())),
+      tokens=lambda batch: int(sum(rows['length'].sum() for rows in
+                                   mixed_examples.sides(batch).values())),
       embed=functools.partial(embed_pairs, model), embedding_loss=contrast)
 
 
@@ -151,11 +156,6 @@ def embedding_loss(settings, embeddings, batch):
       *((ids, negative_ids) if settings.mask_duplicates else ()))
   best = jnp.argmax(query @ candidate.T, 1)
   return value, {'accuracy': jnp.mean((ids[best] == ids).astype(jnp.float32))}
-
-
-def loss(model, contrast, params, constants, batch, key):
-  """The same in one pass; see base.Method."""
-  return contrast(embed_pairs(model, params, constants, batch, key), batch)
 
 
 def train_flops(model, frozen_base, batch):
