@@ -37,19 +37,20 @@ def shapes_world(config):
   config.data.update(renderings=4, sizes=sizes(1, 1, 1),  # no clips
                      images=sizes(400, 80, 80), texts=sizes(1350, 100, 100))
   # Few shapes: the model compiles longer than padding costs.
-  config.data.shape = config.eval.shape = (48, 56)
-  config.data.candidate_shape = (28, 56)
+  config.data.shape = config.eval.shape = 48, 56
+  config.data.candidate_shape = 28, 56
   config.before, config.starts_from = ('random', 'hard'), 'hard'
   pairs = {'sources': tuple(TASKS), 'weights': tuple(TASKS.values())}
-  config.hard = ConfigDict({'pairs': pairs, 'train': {'steps': 300}})
+  config.hard = ConfigDict({'pairs': pairs, 'train': {'steps': 200}})
   config.random = ConfigDict({**config.hard, 'negatives': ''})
   config.pairs.update(
-      sources=(*TASKS, 'texts'), weights=(*TASKS.values(), 6.0))
+      sources=(*TASKS, 'texts'), weights=(*TASKS.values(), 6.0),
+      per_source=True)  # contrasts no modalities; mined negatives do
   config.negatives, config.optim.learning_rate = 'random', 1.5e-3
-  config.train.update(batch_size=64, steps=100)
+  config.train.update(batch_size=64, steps=60)
   config.rerank.update(
       tasks=('image_text_to_image',), train_shape=(72, 2),
-      shape=(24, 1, 10, 48, 1), train={'batch_size': 64, 'steps': 300})
+      shape=(24, 1, 10, 48, 1), train={'batch_size': 64, 'steps': 150})
 
 
 def full_size(config, pretrained):

@@ -24,6 +24,7 @@ import numpy as np
 from absl import app, flags
 from tqdm import tqdm
 
+from jaxret import host
 from jaxret.bench import search
 from jaxret.scoring import mining, similarity
 
@@ -122,6 +123,7 @@ def main(argv):
   rest = _COUNTS(argv)
   if rest[1:]:
     raise app.UsageError(f'unexpected argument {rest[1]!r}')
+  host.keep_freed_memory()  # as every run does
   with tempfile.TemporaryDirectory() as directory:
     print(json.dumps(measure(
         directory, _COUNTS.candidates, _COUNTS.queries, _COUNTS.width,
