@@ -48,9 +48,8 @@ def shapes_world(config):
       per_source=True)  # contrasts no modalities; mined negatives do
   config.negatives, config.optim.learning_rate = 'random', 1.5e-3
   config.train.update(batch_size=64, steps=60)
-  config.rerank.update(
-      tasks=('image_text_to_image',), train_shape=(72, 2),
-      shape=(24, 1, 10, 48, 1), train={'batch_size': 64, 'steps': 150})
+  config.rerank.update(tasks=('image_text_to_image',), shape=(24, 1, 10, 48, 1),
+                       train={'batch_size': 64, 'steps': 150})
 
 
 def full_size(config, pretrained):

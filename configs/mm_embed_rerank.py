@@ -42,5 +42,5 @@ def fields():
       # Queries asked about at a time; (tokens, crops) of a prompt that is
       # trained on; (tokens, crops, candidates, tokens, crops) of what the
       # prompts of a query share and of the rest, () = their own buckets.
-      'batch_size': 4, 'train_shape': (96, 2), 'shape': (),
+      'batch_size': 4, 'train_shape': (72, 2), 'shape': (),
       'train': common.train(), 'optim': optim})

@@ -15,7 +15,8 @@ FIELDS = {
     'data.images.train': 24, 'data.images.validation': 2,
     'data.images.test': 24, 'data.texts.train': 12,
     'data.texts.validation': 2, 'data.texts.test': 8,
-    'data.shape': (160, 56), 'eval.shape': (160, 56),
+    'data.shape': (160, 56), 'data.candidate_shape': (),
+    'eval.shape': (160, 56), 'rerank.shape': (),
     'eval.gallery_queries': 2, 'mine.k': 10, 'mine.offset': 6,
     'rerank.train.batch_size': 8, 'rerank.train.steps': 2,
     'rerank.train_shape': (200, 2)}
