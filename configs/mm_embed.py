@@ -3,16 +3,11 @@
 Variants: (none); random, hard, continual: stages of the published training,
 task=mine after the first; mbeir, beir, circo: the published weights on these.
 """
-from ml_collections import ConfigDict
-
-from configs import mm_embed_fields
+from configs import mm_embed_fields, mm_embed_shapes
 
 LLAVA = 'llava-hf/llava-v1.6-mistral-7b-hf'
 RECIPES = 'random', 'hard', 'continual'
 BENCHMARKS = 'mbeir', 'beir', 'circo'
-# Of shapes world, with their shares in training.
-TASKS = {'text_to_image': 3.0, 'image_to_text': 2.0, 'image_text_to_image': 3.0,
-         'text_to_text': 0.5, 'image_to_image': 1.5}
 
 
 def get_config(variant=''):
@@ -22,34 +17,13 @@ def get_config(variant=''):
                      f'is {", ".join(known[1:])}, and none')
   config = mm_embed_fields.base()
   if not variant:
-    shapes_world(config)
+    mm_embed_shapes.shapes_world(config)
   elif variant in RECIPES:
     recipe(config, variant)
   else:
     full_size(config, 'nvidia/MM-Embed')
     config.task, config.eval.benchmarks = 'evaluate', (variant,)
   return config
-
-
-def shapes_world(config):
-  """Random negatives; hard ones from the same start; then text besides."""
-  sizes = mm_embed_fields.splits
-  config.data.update(renderings=4, sizes=sizes(1, 1, 1),  # no clips
-                     images=sizes(400, 80, 80), texts=sizes(1350, 100, 100))
-  # Few shapes: the model compiles longer than padding costs.
-  config.data.shape = config.eval.shape = 48, 56
-  config.data.candidate_shape = 28, 56
-  config.before, config.starts_from = ('random', 'hard'), 'hard'
-  pairs = {'sources': tuple(TASKS), 'weights': tuple(TASKS.values())}
-  config.hard = ConfigDict({'pairs': pairs, 'train': {'steps': 200}})
-  config.random = ConfigDict({**config.hard, 'negatives': ''})
-  config.pairs.update(
-      sources=(*TASKS, 'texts'), weights=(*TASKS.values(), 6.0),
-      per_source=True)  # contrasts no modalities; mined negatives do
-  config.negatives, config.optim.learning_rate = 'random', 1.5e-3
-  config.train.update(batch_size=64, steps=60)
-  config.rerank.update(tasks=('image_text_to_image',), shape=(24, 1, 10, 48, 1),
-                       train={'batch_size': 64, 'steps': 150})
 
 
 def full_size(config, pretrained):

@@ -23,8 +23,8 @@ FREE_FIELDS = ('task', 'mesh', 'eval', 'plan', 'rerank',
                'train.keep_checkpoints', 'data.cache_gb',
                'data.extract_batch_size')
 # What a config must have made before its workdir refuses another one.
-RESULTS = ('checkpoints', 'features', 'scores', 'tower', 'stage1', 'random',
-           'mined')
+RESULTS = ('checkpoints', 'features', 'scores', 'tower', 'stage1', 'start',
+           'random', 'mined')
 
 
 def plain_config(config):

@@ -9,7 +9,7 @@ from tests import tiny_mbeir, tiny_mm_embed, tiny_runs
 
 TASKS = {'text_to_image', 'image_to_text', 'image_text_to_image',
          'text_to_text', 'image_to_image'}
-ROWS = ['random', 'hard', 'mm_embed']
+ROWS = ['start', 'random', 'hard', 'mm_embed']
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -60,9 +60,11 @@ def test_run_leaves_what_was_promised(trained):
 def test_stages_start_where_they_should(trained):
   workdir, _, _ = trained
   configs = {name: json.loads((workdir / name / 'config.json').read_text())
-             for name in ('random', 'hard', '.')}
-  assert [c['starts_from'] for c in configs.values()] == ['', '', 'hard']
-  assert [c['negatives'] for c in configs.values()] == ['', 'random', 'random']
+             for name in ('start', 'random', 'hard', '.')}
+  assert [c['starts_from'] for c in configs.values()] == [
+      '', 'start', 'start', 'hard']
+  assert [c['negatives'] for c in configs.values()] == [
+      '', '', 'random', 'random']
   for name in ('model', 'data', 'seed', 'optim'):
     assert configs['random'][name] == configs['hard'][name]
 

@@ -189,8 +189,8 @@ def tokenizer_options():
 
 
 EMBEDS = base.Embeds(
-    stages=('random', 'hard'), compared=(), model=model_config, reader=reader,
-    merged=merged, fingerprint=lambda config: {
+    stages=('start', 'random', 'hard'), compared=(), model=model_config,
+    reader=reader, merged=merged, fingerprint=lambda config: {
         'max_tokens': config.data.max_tokens},
     tokenizer_options=tokenizer_options,
     training_pairs=mixed_sets.training_pairs, evaluated=mixed_sets.evaluated,
