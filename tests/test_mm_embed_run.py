@@ -106,6 +106,15 @@ def mbeir(tmp_path, trained):
   return root
 
 
+def test_published_weights_on_mbeir(mbeir, tmp_path):
+  weights = tiny_runs.ROOT / 'tests/golden/mm_embed/model'
+  assert tiny_mm_embed.run('mbeir', tmp_path / 'run', *tiny_mm_embed.flags({
+      'model.pretrained': weights, 'data.root': mbeir, 'eval.batch_size': 4,
+      'eval.tasks': (tiny_mbeir.TASK, tiny_mbeir.SECOND)})) == 0
+  results = tiny_runs.results(tmp_path / 'run')
+  assert results[tiny_mbeir.TASK]['mm_embed']['recall_at_10'] == 100
+
+
 def evaluate_mbeir(trained, root, *more):
   workdir, flags, _ = trained
   return tiny_mm_embed.run('', workdir, *flags, *tiny_mm_embed.flags({
