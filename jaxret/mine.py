@@ -112,7 +112,8 @@ def _negatives(training_set, pool, asked, positive, directory, options, seed,
   found = []
   for first in range(0, len(asked), options.part_queries):
     part = slice(first, first + options.part_queries)
-    positives = [np.array([place[name] for name in query.positives])
+    positives = [np.array([place[name] for name in (
+        *query.positives, *query.excluded)])
                  for query in training_set.queries[part]]
     top = _top(pool, asked[part], directory, options.k, mesh)
     sets = mining.split(

@@ -19,7 +19,8 @@ def training_set(n=13):
   queries = tuple(mixed.Query(
       types.Item(f'q{i}', f'query {i}'),
       {'text': ('t',), 'image': ('i', 'j')},
-      (f'1:{i}', f'1:{i + 1}') if i % 2 else (f'2:{i}',)) for i in range(n))
+      (f'1:{i}', f'1:{i + 1}') if i % 2 else (f'2:{i}',),
+      tuple(f'2:{j}' for j in range(14, 20))) for i in range(n))
   return mixed.TrainingSet(queries, pool, ('a',) * 20 + ('b',) * 20)
 
 
@@ -54,6 +55,7 @@ def test_what_is_written_is_what_training_reads(tmp_path):
     assert pairs[i].candidate.id == row['positive']
     assert pairs[i].negative.id == row['negative']
     assert row['negative'] not in data.queries[i].positives
+    assert row['negative'] not in data.queries[i].excluded
     assert row['positive'] in data.queries[i].positives
   # Without negatives the same seed trains with the same answers.
   plain = mixed.Pairs(data, 0)

@@ -53,11 +53,13 @@ class Query(NamedTuple):
   """One training query before its answer is chosen.
 
   instructions: {modality of the answer: what may be said to ask for it}.
-  positives: ids of all answers that are labelled.
+  positives: ids of all answers that are labelled. excluded: ids that are
+  neither answers nor negatives, such as the picture that is asked with.
   """
   item: types.Item
   instructions: dict[str, tuple[str, ...]]
   positives: tuple[str, ...]
+  excluded: tuple[str, ...] = ()
 
 
 class TrainingSet(NamedTuple):

@@ -49,8 +49,9 @@ def balanced(training_set, ranked, question, seed, depth):
   for query, row in zip(training_set.queries, ranked):
     right = np.array([place[name] for name in query.positives])
     row = row[row >= 0]
+    no_wrong = [*right, *(place[name] for name in query.excluded)]
     wrong = row[(modality[row] == modality[right[0]])
-                & ~np.isin(row, right)][:depth]
+                & ~np.isin(row, no_wrong)][:depth]
     if len(wrong):
       for chosen, is_right in ((right, True), (wrong, False)):
         asked.append(Asked(

@@ -64,8 +64,8 @@ def training_sets(root, seed, n_texts):
 def _set(queries, said, name, pool, labels):
   kind = name.rpartition('_to_')[2]
   return mixed.TrainingSet(tuple(
-      mixed.Query(item, {kind: said}, tuple(relevant))
-      for item, relevant, _ in queries), pool, labels)
+      mixed.Query(item, {kind: said}, tuple(relevant), out)
+      for item, relevant, out in queries), pool, labels)
 
 
 def _task(name, world):
