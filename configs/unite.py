@@ -40,13 +40,13 @@ def shapes_world(config):
   """Stage 1 on text with each modality; stage 2 on all tasks, two losses."""
   config.data.update(
       renderings=3, images={'train': 400, 'validation': 70, 'test': 80})
-  config.data.shape = config.eval.shape = (64, 1, 16)  # one compilation
+  config.data.shape = config.eval.shape = (56, 1, 16)  # one compilation
   config.update(before=('stage1',), compare=('plain',), starts_from='stage1')
-  config.train.update(batch_size=64, steps=220)
+  config.train.update(batch_size=64, steps=190)
   config.loss.modality_mask = True
   config.plain = ConfigDict({'loss': {'modality_mask': False}})
   config.stage1 = ConfigDict({
-      'loss': {'dual': True, 'modality_mask': False}, 'train': {'steps': 420},
+      'loss': {'dual': True, 'modality_mask': False}, 'train': {'steps': 240},
       'pairs': {'sources': ('text_to_video', 'text_to_image', 'text_to_text'),
                 'weights': (3.0, 1.0, 0.5), 'per_source': True}})
   config.pairs.update(

@@ -163,7 +163,10 @@ class Embedder:
       waiting[shape].append((index, inputs))
       if len(waiting[shape]) == batch_size:
         yield shape, waiting.pop(shape)
-    yield from waiting.items()
+    for shape, group in waiting.items():
+      shards = sharding.batch_shards(self.mesh)
+      for part in [group] if self.shape else _parts(group, shards):
+        yield shape, part
 
   def _read(self, items, prompt, batch_size):
     """Yields (index, function that gives its Inputs or raises), in order."""
@@ -204,6 +207,19 @@ class Embedder:
         failed(ValueError(f'{inputs.id}: its embedding is not finite; the '
                           'weights are damaged, or overflow in this dtype'))
     progress.update(len(group))
+
+
+def _parts(group, shards):
+  """Cuts a group so that at most a quarter of the rows are padding.
+
+  Rows are padded to a power of two, over so many shards at least.
+  """
+  while group:
+    size = 2 ** (len(group) - 1).bit_length()
+    if size > shards and 4 * len(group) < 3 * size:
+      size //= 2
+    yield group[:size]
+    group = group[size:]
 
 
 @functools.lru_cache

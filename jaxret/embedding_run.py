@@ -260,6 +260,8 @@ def evaluate_all(run, evaluated, finish=None):
         results, answers = finish(run, one, results, answers)
       if one.groups:
         results['means'] = retrieval.group_means(results, one.groups)
+      if one.note:
+        results['note'] = one.note
       results['left_out'] = evaluate_lib.left_out(run.workdir)
       shown = run.config.eval.gallery_queries // 2
       evaluate_lib.publish(

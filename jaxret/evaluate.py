@@ -79,10 +79,9 @@ def _write(config, workdir, found, ready):
                 'texts': len(data.split.texts)},
       'left_out': left_out(workdir), **summaries,
       'weights': _weights(summaries, chosen_on, chosen, others)}
-  if _trained_on(config, data.split):
-    results['note'] = (
-        'trained and evaluated on the same clips: this checks the pipeline, '
-        'it is no result')
+  note = sources.note(config.data, data.split)
+  if note:
+    results['note'] = note
   if config.eval.trec_depth:
     _write_trec(config, workdir, data.split, matrices)
   publish(config, workdir, results,
@@ -117,15 +116,6 @@ def _write_trec(config, workdir, split, matrices):
     for row, scores in rows.items():
       trec.write_run(directory / f'{direction}.{row}.trec', scores, *ids,
                      config.eval.trec_depth, f'jaxret-{row}')
-
-
-def _trained_on(config, split):
-  """Whether videos of this split are also trained on."""
-  if not config.data.train_on_all:
-    return False
-  train = sources.load(config.data, 'train')
-  return bool({video.id for video in train.videos}
-              & {video.id for video in split.videos})
 
 
 def left_out(workdir):

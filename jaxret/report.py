@@ -32,6 +32,11 @@ ROW_WORDS = {
     'random': 'random negatives', 'hard': 'hard negatives',
     'mm_embed': 'MM-Embed', 'reranked': 'MM-Embed, reranked',
 }
+# What a reader of the tables must know of a row.
+ROW_EXPLAINED = {
+    'plain': 'Plain loss: trained from the same start, on the same batches and '
+             'for as many steps as UNITE, without the mask of MAMCL.',
+}
 MAIN_ROW = 'blim'
 TILE_PX = 160  # longer side of the frames of one gallery tile
 MAX_SKIPPED = 100
@@ -210,6 +215,12 @@ def overview(results):
   return table
 
 
+def _explained(results):
+  """Sentences on rows of the tasks."""
+  return [text for row, text in ROW_EXPLAINED.items()
+          if any(row in results[task] for task in results.get('tasks', ()))]
+
+
 def means_table(results):
   """Mean R@1 of groups of tasks, as rows of text; None where there is none."""
   means = results.get('means')
@@ -312,7 +323,7 @@ def _render(workdir, results, run, sweeps, hubness, gallery):
       results=results, run=run, chance=chance, number=number,
       directions=_directions(results), row_words=ROW_WORDS,
       main_row=results.get('main_row', MAIN_ROW), overview=overview(results),
-      means=means_table(results),
+      explained=_explained(results), means=means_table(results),
       depths=functools.partial(recall_depths, results),
       sizes=_sizes(results), skipped=skipped[:MAX_SKIPPED],
       n_skipped=len(skipped), weights=functools.partial(_weights, results),

@@ -61,7 +61,7 @@ def test_run_leaves_what_was_promised(trained):
   assert results['left_out'] == 0
   assert results['means']['unite']['composed']['tasks'] == 2
   page = (workdir / 'report.html').read_text()
-  for words in ('after stage 1', 'plain loss', 'MAMCL'):
+  for words in ('after stage 1', 'without the mask of MAMCL'):
     assert words in page
 
 

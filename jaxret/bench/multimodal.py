@@ -18,7 +18,7 @@ from jaxret.data import visual_tokens
 from jaxret.models import decoder, qwen2_vl, qwen2_vl_vision
 
 PROMPT_TOKENS = 27  # of UNITE's template, around text and media
-VIDEO_SLICES = (2, 6)  # the fewest and the most, two frames each
+VIDEO_SLICES = (2, 4)  # the fewest and the most, two frames each
 
 
 class Preset(NamedTuple):
@@ -35,7 +35,7 @@ PRESETS = {
         decoder.DecoderConfig(640, 128, 256, 2, 4, 2, 32, 1e4,
                               rope_sections=(4, 6, 6), tie_embeddings=True),
         qwen2_vl_vision.VisionConfig(128, 96, 2, 4, 384)),
-                   (1, 6), 512, 32, 32),
+                   (1, 4), 256, 32, 32),
     '50m': Preset(qwen2_vl.Qwen2VlConfig(
         decoder.DecoderConfig(16384, 512, 2048, 8, 8, 2, 64, 1e6,
                               rope_sections=(8, 12, 12), tie_embeddings=True),

@@ -16,13 +16,14 @@ class Evaluated(NamedTuple):
   """What is evaluated: tasks, and how videos are looked at for them.
 
   n_frames: of a video, 0 = as the config says. groups: as in
-  benchmarks.Benchmark.
+  benchmarks.Benchmark. note: what is to be said of the results.
   """
   name: str
   tasks: tuple
   recall_at: tuple[int, ...] = (1, 5, 10)
   groups: Any = None
   n_frames: int = 0
+  note: str = ''
 
 
 def training_pairs(config):
@@ -53,7 +54,8 @@ def evaluated(config):
     elif name == 'folder':
       split = sources.load(config.data, config.eval.split)
       found.append(Evaluated(
-          name, (split.text_to_video(), split.video_to_text())))
+          name, (split.text_to_video(), split.video_to_text()),
+          note=sources.note(config.data, split)))
     else:
       root = config.eval.root or config.data.root
       if len(names) > 1 and root:

@@ -92,6 +92,18 @@ def load(config, split):
   return _split(config.name, split, rows)
 
 
+def note(data, split):
+  """What is to be said of results on a split that is also trained on, or ''."""
+  if not data.train_on_all:
+    return ''
+  train = load(data, 'train')
+  if {video.id for video in train.videos}.isdisjoint(
+      video.id for video in split.videos):
+    return ''
+  return ('trained and evaluated on the same clips: this checks the pipeline, '
+          'it is no result')
+
+
 def _rows_of(read, config, split):
   """The split's rows, less or only those held out where it has none."""
   rows = read(config, split)
