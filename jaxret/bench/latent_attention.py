@@ -35,24 +35,12 @@ for _name, _default, _help in (
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def keys_and_values(config, params):
-  """Of the latents, [1, R, N, H] each."""
-  norm = params['latent_norm']
-  latents = params['latents']
-  latents = latents - latents.mean(-1, keepdims=True)
-  latents *= jax.lax.rsqrt(
-      jnp.square(latents).mean(-1, keepdims=True) + config.norm_eps)
-  latents = latents * norm['scale'] + norm['bias']
-  return [(latents @ params[name]['kernel']).reshape(
-      1, config.latents, config.heads, -1) for name in 'kv']
-
-
-@functools.partial(jax.jit, static_argnums=0)
 def plain_attention(config, params, keys, values, tokens):
   """Attention of normalised tokens [T, D] to the latents, [T, D]."""
   query = tokens @ params['q']['kernel']
   query = query.reshape(1, len(tokens), config.heads, -1)
-  out, _ = layers.attention(query, keys, values, jnp.ones((1, 1, 1), bool))
+  out, _ = layers.attention(
+      query, keys[None], values[None], jnp.ones((1, 1, 1), bool))
   return out.reshape(len(tokens), -1) @ params['o']['kernel']
 
 
@@ -91,7 +79,8 @@ def measure(tokens, width, heads, latents, rounds):
   start = time.perf_counter()
   short = jax.block_until_ready(latent_attention.fold(params, config))
   fold_seconds = time.perf_counter() - start
-  pair = jax.block_until_ready(keys_and_values(config, params))
+  pair = jax.block_until_ready(
+      latent_attention.keys_and_values(params, config))
   run_plain, run_folded = module(config), module(folded)
   medians, results = seconds({
       'plain': lambda: plain_attention(config, params, *pair, x[0]),

@@ -105,33 +105,40 @@ class GatedMlp(nn.Module):
 
 
 @functools.partial(jax.jit, static_argnums=1)
+def keys_and_values(params, config):
+  """Of the latents, float32 [R, N, H] each.
+
+  params: of a LatentAttention in the plain form; config: its LatentConfig.
+  """
+  c = config
+  latents = nn.LayerNorm(c.norm_eps, use_fast_variance=False).apply(
+      {'params': params['latent_norm']},
+      params['latents'].astype(jnp.float32))
+  return [jnp.matmul(latents, params[name]['kernel'].astype(jnp.float32),
+                     precision='highest').reshape(c.latents, c.heads, -1)
+          for name in 'kv']
+
+
+@functools.partial(jax.jit, static_argnums=1)
 def fold(params, config):
   """Parameters of the plain form -> those of the same with `folded` set.
 
   keys[n, r] = k[n, r] Wq[n] / sqrt(H) and values[n, r] = v[n, r] Wo[n], for
-  head n and latent r; computed in float32, stored as they were.
-
-  Args:
-    params: of a LatentAttention, {'latents', 'q', 'k', ...}; arrays.
-    config: its LatentConfig.
+  head n and latent r; computed in float32, stored as they were. See
+  `keys_and_values`.
   """
   c = config
-  def wide(name):
-    return params[name]['kernel'].astype(jnp.float32)
-  einsum = functools.partial(jnp.einsum, precision='highest')
-  latents = nn.LayerNorm(c.norm_eps, use_fast_variance=False).apply(
-      {'params': params['latent_norm']},
-      params['latents'].astype(jnp.float32))
-  def by_head(name):
-    return einsum('RD,DNH->NRH', latents,
-                  wide(name).reshape(c.width, c.heads, c.head_width))
-  keys = einsum('NRH,DNH->NRD', by_head('k'),
-                wide('q').reshape(c.width, c.heads, c.head_width))
-  values = einsum('NRH,NHD->NRD', by_head('v'),
-                  wide('o').reshape(c.heads, c.head_width, c.width))
+  keys, values = keys_and_values(params, config)
+  before, after = (params[name]['kernel'].astype(jnp.float32) for name in 'qo')
+  keys = jnp.einsum(
+      'RNH,DNH->NRD', keys * c.head_width ** -0.5,
+      before.reshape(c.width, c.heads, -1), precision='highest')
+  values = jnp.einsum(
+      'RNH,NHD->NRD', values, after.reshape(c.heads, -1, c.width),
+      precision='highest')
   kept = {name: params[name] for name in ('token_norm', 'mlp_norm', 'mlp')}
   dtype = params['latents'].dtype
-  return {**kept, 'folded_keys': (keys * c.head_width ** -0.5).astype(dtype),
+  return {**kept, 'folded_keys': keys.astype(dtype),
           'folded_values': values.astype(dtype)}
 
 

@@ -184,8 +184,10 @@ def test_prompts_that_share_a_beginning_give_the_same_probabilities(reranker):
   groups = [prompts(count, seed) for seed, count in enumerate((3, 1, 2))]
   shape = rerank_inputs.group_shape(groups)
   batch = rerank_inputs.pad_groups(groups, shape, GRID)
-  # The image of the query is before the cut, those of candidates behind it.
-  assert batch['pixels'].shape[:2] == (3, 1)
+  # The image of the query is before the cut, those of candidates behind it;
+  # of a query with one candidate all is shared, but for the last token.
+  assert batch['pixels'].shape[:2] == (3, 2)
+  assert not batch['pixels'][[0, 2], 1].any()
   assert batch['suffix_pixels'].shape[:3] == (3, 3, 1)
   got = np.asarray(jax.jit(
       llava_next.p_true_of_suffixes, static_argnums=0)(

@@ -2,11 +2,13 @@
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 
+from jaxret import sharding
 from jaxret.data import llava_images, rerank_inputs, rerank_prompts, types
 from jaxret.data import text as text_lib
 from jaxret.evaluators import rerank as evaluator
-from jaxret.models import clip, llava_next
+from jaxret.models import clip, llava_next, llava_next_files, pretrained
 from jaxret.scoring import rerank
 from tests.parity import mm_embed_reference as reference
 from tests.parity.mm_embed_reference import HIDDEN, LOGITS
@@ -79,12 +81,19 @@ def inputs(model, grid, ids, seen):
 
 
 def padded(model, case, arrays, images, transposed=False):
+  """A golden case as models.llava_next gets it, with the golden pixels."""
   grid = grid_of(model, arrays, transposed)
   rows = [inputs(model, grid, ids, [images[i] for i in numbers])
           for ids, (_, numbers) in zip(reference.rows(arrays), prompts(case))]
-  return rerank_inputs.pad(rows, rerank_inputs.Shape(
-      max(len(row.tokens) for row in rows),
-      max(sum(map(len, row.images)) for row in rows)), grid)
+  crops = max(sum(map(len, row.images)) for row in rows)
+  batch = rerank_inputs.pad(rows, rerank_inputs.Shape(
+      max(len(row.tokens) for row in rows), crops), grid)
+  golden = list(reference.channels_last(arrays['pixel_values']))
+  batch['pixels'] = np.zeros(batch['pixels'].shape, np.float32)
+  for row, pixels in zip(rows, batch['pixels']):
+    own = np.concatenate([golden.pop(0)[:len(one)] for one in row.images])
+    pixels[:len(own)] = own
+  return batch
 
 
 def states(module, batch):
@@ -208,22 +217,29 @@ def test_mm_embed_rerank_words(table, tokenizer):
   assert set(unspaced).isdisjoint(words(table, 'leading_space'))
 
 
+def template_of(body, n_images):
+  """(template of ours, the text in its field) that give a golden prompt.
+
+  A question that is none of ours is a template without a field.
+  """
+  for template in rerank_prompts.QUESTIONS.values():
+    before, field, after = template.partition('{query}')
+    if (template.count(rerank_prompts.IMAGE) == n_images and field
+        and body.startswith(before) and body.endswith(after)):
+      return template, body.removeprefix(before).removesuffix(after)
+  return body, ''
+
+
 def questions(case, images):
   """[(query Item, candidate Item, template)]: what our reader makes of them
   is the golden prompt again.
 
-  Of a prompt with several images the first is the query's and the text its
-  too; else the image is the candidate's and the caption the query's.
+  Of a prompt with several images the first is the query's; else the image is
+  the candidate's and the text the query's.
   """
   for number, (prompt, its) in enumerate(prompts(case)):
     body = prompt.removeprefix('[INST] ').removesuffix(' [/INST]')
-    template = next(
-        template for template in rerank_prompts.QUESTIONS.values()
-        if template.count(rerank_prompts.IMAGE) == len(its)
-        and '{candidate}' not in template and '{query}' in template)
-    before, after = template.split('{query}')
-    assert body.startswith(before) and body.endswith(after)
-    text = body.removeprefix(before).removesuffix(after)
+    template, text = template_of(body, len(its))
     query = types.Item(f'q{number}', text,
                        images[its[0]] if len(its) > 1 else None)
     yield query, types.Item(f'c{number}', None, images[its[-1]]), template
@@ -252,21 +268,47 @@ def test_mm_embed_rerank_prompts_and_tokens(
 
 def test_mm_embed_rerank_shared_prefixes_change_nothing(
     model, table, images, cases, tokenizer):
-  """Each query with its own candidate among others, in any place."""
+  """Each query with its own candidate first, the others behind it."""
   for name, arrays in cases.items():
     reader = rerank_inputs.Reader(
         tokenizer, grid_of(model, arrays), model.config.decoder.vocab_size)
     asked = list(questions(table['cases'][name], images))
     candidates = [candidate for _, candidate, _ in asked]
-    for kind in kinds(table):
-      reranker = evaluator.Reranker(
-          model.config, model.params, reader, words(table, kind), batch_size=2)
-      rolled = [candidates[i:] + candidates[:i]
-                for i in range(len(candidates))]
-      got = reranker.p_true([query for query, _, _ in asked], rolled,
-                            asked[0][2], show_progress=False)
-      np.testing.assert_allclose(got[:, 0], arrays[f'p_true_{kind}'],
-                                 atol=PROBABILITY, err_msg=f'{name} {kind}')
+    alike = all(template == asked[0][2] for _, _, template in asked)
+    batches = [range(len(asked))] if alike else [
+        [number] for number in range(len(asked))]
+    kind = kinds(table)[0]
+    reranker = evaluator.Reranker(
+        model.config, model.params, reader, words(table, kind), batch_size=2)
+    for numbers in batches:
+      got = reranker.p_true(
+          [asked[i][0] for i in numbers],
+          [candidates[i:] + candidates[:i] for i in numbers],
+          asked[numbers[0]][2], show_progress=False)
+      np.testing.assert_allclose(
+          got[:, 0], arrays[f'p_true_{kind}'][list(numbers)],
+          atol=PROBABILITY, err_msg=name)
+
+
+def test_mm_embed_rerank_weights_of_newer_names_are_the_same(
+    mm_embed_golden, model, tmp_path):
+  """As newer versions of transformers write them."""
+  source = mm_embed_golden / 'rerank'
+  tensors = pretrained.load_flat(source / 'model.safetensors')
+  def renamed(key):
+    if key.startswith('language_model.lm_head.'):
+      return key.removeprefix('language_model.')
+    return 'model.' + key.replace('language_model.model.', 'language_model.')
+  safetensors.numpy.save_file(
+      {renamed(key): tensor for key, tensor in tensors.items()},
+      tmp_path / 'model.safetensors')
+  mesh = sharding.make_mesh(devices=jax.devices()[:1])
+  params = llava_next_files.load(tmp_path, model.config, mesh)
+  jax.tree.map(np.testing.assert_array_equal, params, model.params)
+  tensors['lm_head.weight'] = tensors['language_model.lm_head.weight']
+  safetensors.numpy.save_file(tensors, tmp_path / 'model.safetensors')
+  with pytest.raises(ValueError, match='some tensors are there twice'):
+    llava_next_files.load(tmp_path, model.config, mesh)
 
 
 def test_mm_embed_rerank_orders(mm_embed_golden):
