@@ -18,12 +18,13 @@ from jaxret import sharding
 # Fields, or whole sections, that may differ between the calls that share a
 # workdir, in sub-configs too: they change what is shown, kept or measured, or
 # where it is computed, not what is trained.
-FREE_FIELDS = ('task', 'mesh', 'eval', 'plan', 'train.log_every_steps',
-               'train.checkpoint_every_steps', 'train.keep_checkpoints',
-               'data.cache_gb', 'data.extract_batch_size')
+FREE_FIELDS = ('task', 'mesh', 'eval', 'plan', 'rerank',
+               'train.log_every_steps', 'train.checkpoint_every_steps',
+               'train.keep_checkpoints', 'data.cache_gb',
+               'data.extract_batch_size')
 # What a config must have made before its workdir refuses another one.
-RESULTS = ('checkpoints', 'features', 'scores', 'tower', 'stage1',
-           'captioner', 'descriptions')
+RESULTS = ('checkpoints', 'features', 'scores', 'tower', 'stage1', 'start',
+           'random', 'mined', 'captioner', 'descriptions')
 
 
 def plain_config(config):

@@ -23,7 +23,9 @@ from absl import logging
 from jaxret import checkpoint, methods, optim, sharding
 from jaxret.data import inputs as inputs_lib
 from jaxret.data import qwen2_vl, text, types
-from jaxret.models import adapters, lora
+from jaxret.methods import mm_embed
+from jaxret.models import adapters, lora, mm_embed_files, pretrained
+from jaxret.models import mm_embed as mm_embed_lib
 from jaxret.models import qwen2_vl_files as files
 
 FIELDS = ('id', *inputs_lib.MODALITIES)
@@ -36,9 +38,11 @@ def load(path, position_mode='sequential', dtype='float32', adapter=None,
 
   Args:
     path: a directory or hub model as transformers writes it (Qwen2-VL and
-      what is trained from it, UNITE among others), or the workdir of a
-      training run of ours. A workdir keeps its own settings: position_mode,
-      dtype, adapter, resolution and max_tokens are those of its config.
+      what is trained from it, UNITE among others; nvidia/MM-Embed and
+      nvidia/NV-Embed-v1, where only dtype, max_tokens and mesh count), or the
+      workdir of a training run of ours. A workdir keeps its own settings:
+      position_mode, dtype, adapter, resolution and max_tokens are those of its
+      config.
     position_mode: 'sequential', as UNITE is trained, or 'mrope'.
     dtype: of weights and computation, 'float32' or 'bfloat16'.
     adapter: a directory with a PEFT adapter, to be merged into the weights.
@@ -54,6 +58,8 @@ def load(path, position_mode='sequential', dtype='float32', adapter=None,
   mesh = mesh or sharding.make_mesh()
   if _is_workdir(path):
     return _load_workdir(pathlib.Path(path).expanduser(), trim_text, mesh)
+  if _model_type(path) in mm_embed_files.MODEL_TYPES:
+    return _load_mm_embed(path, dtype, max_tokens, mesh)
   config, _ = files.read_config(
       path, position_mode, dtype=dtype, param_dtype=dtype)
   tokenizer = text.load_tokenizer(path)
@@ -104,7 +110,8 @@ class Embedder:
         several. A text may mark where its media stand by <|IMAGE|> and
         <|VIDEO|>; without marks they come first. The order of the keys is
         that in which the prompt names the modalities.
-      prompt: an instruction, which UNITE puts in front of every text.
+      prompt: an instruction, which UNITE puts in front of every text. To
+        MM-Embed a prompt, '' for none, says that the items are queries.
       batch_size: rows of a batch, over all devices.
       on_error: 'raise', or 'skip': an item that cannot be used is reported,
         and its row is NaN. Or a function that is called with the error then.
@@ -278,6 +285,19 @@ def _load_workdir(workdir, trim_text, mesh):
   reader.trim_text = trim_text
   return Embedder(embeds.model(config, tokenizer),
                   trained(config, tokenizer, workdir, mesh), reader, mesh)
+
+
+def _model_type(path):
+  file = pretrained.find_model(path) / 'config.json'
+  return json.loads(file.read_text()).get('model_type') if (
+      file.is_file()) else None
+
+
+def _load_mm_embed(path, dtype, max_tokens, mesh):
+  found = mm_embed_files.read_config(path, dtype=dtype, param_dtype=dtype)
+  params = mm_embed_files.load(path, found.config, mesh)
+  return Embedder(*mm_embed_lib.fold(found.config, params), mm_embed.its_reader(
+      found.config, text.load_tokenizer(path), max_tokens), mesh)
 
 
 def earlier_run(config, workdir):

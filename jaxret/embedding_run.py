@@ -46,11 +46,16 @@ class Stage(NamedTuple):
 
 
 def train_and_evaluate(config, workdir, prepare=None, finish=None):
-  """Trains the stages that `config.before` names, the method, and evaluates.
+  """Trains what the config names, then evaluates it; see the two functions."""
+  return evaluate_all(*train_all(config, workdir, prepare), finish)
+
+
+def train_all(config, workdir, prepare=None):
+  """Trains the stages that `config.before` names and the method.
 
   prepare: (Run, Stage, {source: pairs}) -> {source: pairs} that the stage is
   trained on, with negatives that an earlier stage finds, say; called before
-  each stage. finish: see `evaluate_all`.
+  each stage. Returns (Run, what `embeds.evaluated` gives).
   """
   embeds = check_config(config)
   mesh = train_lib.open_workdir(config, workdir)
@@ -66,11 +71,16 @@ def train_and_evaluate(config, workdir, prepare=None, finish=None):
   for stage in stages(config, workdir):
     pairs = prepare(run, stage, found) if prepare else found
     run.trained[stage.row] = stage.config, train(run, stage, pairs, reader)
-  return evaluate_all(run, evaluated, finish)
+  return run, evaluated
 
 
 def evaluate(config, workdir, finish=None):
   """Evaluates what was trained in this workdir, or the weights it names."""
+  return evaluate_all(*open_trained(config, workdir), finish)
+
+
+def open_trained(config, workdir):
+  """As `train_all`, of what was trained before, or of published weights."""
   embeds = check_config(config)
   mesh = train_lib.open_workdir(config, workdir)
   evaluated = embeds.evaluated(config)
@@ -89,7 +99,7 @@ def evaluate(config, workdir, finish=None):
     models[config.method] = plain, embedding.start(
         plain, method, tokenizer, workdir, mesh)
   run = Run(config, pathlib.Path(workdir), mesh, embeds, tokenizer, models)
-  return evaluate_all(run, evaluated, finish)
+  return run, evaluated
 
 
 def check_config(config):
@@ -269,7 +279,7 @@ def encoder(run, row, n_frames=0):
   if config.eval.max_tokens:
     seen.data.max_tokens = config.eval.max_tokens
   model = embedding.Embedder(
-      run.embeds.model(config, run.tokenizer), params,
+      *run.embeds.served(run.embeds.model(config, run.tokenizer), params),
       run.embeds.reader(seen, run.tokenizer), run.mesh,
       tuple(config.eval.shape) or None)
 

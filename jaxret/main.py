@@ -30,11 +30,12 @@ EMBEDDING_TASKS = {
     'evaluate': ('jaxret.embedding_run', 'evaluate'),
 }
 # config.method -> its tasks, where they are others than TASKS.
-METHOD_TASKS = {'unite': EMBEDDING_TASKS, 'leccr': {
-    'train_and_evaluate': ('jaxret.cross_lingual_run', 'train_and_evaluate'),
-    'evaluate': ('jaxret.cross_lingual_run', 'evaluate'),
-    'caption': ('jaxret.cross_lingual_run', 'caption'),
-}}
+METHOD_TASKS = {
+    'unite': EMBEDDING_TASKS,
+    'mm_embed': {name: ('jaxret.mm_embed_run', name)
+                 for name in ('train_and_evaluate', 'evaluate', 'mine')},
+    'leccr': {name: ('jaxret.cross_lingual_run', name)
+              for name in ('train_and_evaluate', 'evaluate', 'caption')}}
 
 
 def main(argv=None):

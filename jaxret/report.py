@@ -14,23 +14,10 @@ import pathlib
 import numpy as np
 
 from jaxret import metrics, plots
+from jaxret import report_tables as tables
 
 DIRECTIONS = ('text_to_video', 'video_to_text')
 
-# Rows of results.json in words; other rows are shown under their own name.
-ROW_WORDS = {
-    'first_stage': 'first stage',
-    'candidate_likelihood': 'candidate likelihood',
-    'query_likelihood': 'query likelihood',
-    'cpn': 'candidate likelihood with CPN',
-    'bidirectional': 'both directions',
-    'blim': 'BLiM: both directions with CPN',
-    'blim_paper': "BLiM, the paper's weights",
-    'blim_oracle': 'BLiM, best weights on test',
-    'ensemble': 'BLiM with the first stage',
-    'stage1': 'after stage 1', 'plain': 'plain loss', 'unite': 'UNITE: MAMCL',
-    'leccr': 'LECCR',
-}
 # What a reader of the tables must know of a row.
 ROW_EXPLAINED = {
     'plain': 'Plain loss: trained from the same start, on the same batches and '
@@ -142,7 +129,8 @@ def write(workdir, results, run=None, sweeps=(), hubness=(), gallery=()):
     A list of tasks (evaluators.retrieval) has 'tasks': {name: {'queries',
     'candidates', 'chance'}} in place of the two directions, perhaps 'means':
     {row: {group: {'mean', 'tasks', 'of'}}} and 'sum_of_recalls': {language:
-    {row: SumR}}, and 'main_row'.
+    {row: SumR}}, and 'main_row'. 'tables', if any: [{'title', 'rows': lists of
+    cells, the head first}], shown as they are.
   run: facts for the header, {label: text or number}, in the order to show.
   sweeps, hubness, gallery: sequences of Sweep, Hubness and GalleryQuery.
 
@@ -162,8 +150,12 @@ def format_table(results):
   if 'tasks' not in results:
     head += f'; chance R@1 {chance(results):.2g} %'
   lines = [head]
-  for table in (overview(results), means_table(results), sums_table(results)):
+  for of in (tables.overview, tables.means_table, tables.sums_table):
+    table = of(results)
     lines += _aligned(table, left_last=False) if table else []
+  for table in results.get('tables', ()):
+    lines += ['', table['title']]
+    lines += _aligned(table['rows'], left_last=False)[1:]
   for direction in _directions(results):
     depths = recall_depths(results, direction)
     weights = ['weights chosen on'] if 'tasks' not in results else []
@@ -174,8 +166,9 @@ def format_table(results):
       table.append((
           name, f'{row["recall_at_1"]:.1f}', f'{low:.1f}-{high:.1f}',
           *(f'{row[f"recall_at_{k}"]:.1f}' for k in depths[1:]),
-          number('%g', row['median_rank']), number('%.1f', row['mean_rank']),
-          number('%.3f', row['mrr']),
+          tables.number('%g', row['median_rank']),
+          tables.number('%.1f', row['mean_rank']),
+          tables.number('%.3f', row['mrr']),
           *(_weights(results, direction, name) for _ in weights)))
     lines += _aligned(table, left_last=bool(weights))
   return '\n'.join(lines) + '\n'
@@ -194,50 +187,10 @@ def _aligned(table, left_last=True):
   return lines
 
 
-def overview(results):
-  """R@1 of every row on every task, as rows of text; None without tasks."""
-  if len(results.get('tasks', ())) < 2:
-    return None
-  rows = list(dict.fromkeys(row for task in results['tasks']
-                            for row in results[task]))
-  table = [('R@1', 'queries', 'candidates', 'chance', *map(_row_words, rows))]
-  for name, task in results['tasks'].items():
-    found = results[name]
-    table.append((
-        name.replace('_', ' '), f'{task["queries"]:,}',
-        f'{task["candidates"]:,}', f'{task["chance"]:.2g}',
-        *(f'{found[r]["recall_at_1"]:.1f}' if r in found else '-'
-          for r in rows)))
-  return table
-
-
 def _explained(results):
   """Sentences on rows of the tasks."""
   return [text for row, text in ROW_EXPLAINED.items()
           if any(row in results[task] for task in results.get('tasks', ()))]
-
-
-def means_table(results):
-  """Mean R@1 of groups of tasks, as rows of text; None where there is none."""
-  means = results.get('means')
-  if not means:
-    return None
-  table = [('mean R@1', 'tasks', *map(_row_words, means))]
-  for group, first in next(iter(means.values())).items():
-    table.append((group, f'{first["tasks"]} of {first["of"]}', *(
-        number('%.1f', groups[group]['mean']) for groups in means.values())))
-  return table
-
-
-def sums_table(results):
-  """SumR of every language, as rows of text; None where there is none."""
-  sums = results.get('sum_of_recalls')
-  if not sums:
-    return None
-  rows = next(iter(sums.values()))
-  return [('sum of recalls', *map(_row_words, rows)), *(
-      (language, *(f'{of_row[row]:.1f}' for row in rows))
-      for language, of_row in sums.items())]
 
 
 def recall_depths(results, direction):
@@ -245,15 +198,6 @@ def recall_depths(results, direction):
   row = next(iter(results[direction].values()))
   return [int(key.removeprefix('recall_at_')) for key in row
           if key.startswith('recall_at_') and key[10:].isdigit()]
-
-
-def number(style, value):
-  """A number, or a dash where it is not known."""
-  return '-' if value is None else style % value
-
-
-def _row_words(name):
-  return ROW_WORDS.get(name, name.replace('_', ' '))
 
 
 def chance(results, task=None):
@@ -326,17 +270,18 @@ def _render(workdir, results, run, sweeps, hubness, gallery):
   skipped = _read_jsonl(workdir / 'skipped.jsonl')
   config = workdir / 'config.json'
   return environment.get_template('report.html.jinja').render(
-      results=results, run=run, chance=chance, number=number,
-      directions=_directions(results), row_words=ROW_WORDS,
-      main_row=results.get('main_row', MAIN_ROW), overview=overview(results),
-      explained=_explained(results), means=means_table(results),
-      sums=sums_table(results),
+      results=results, run=run, chance=chance, number=tables.number,
+      directions=_directions(results), row_words=tables.ROW_WORDS,
+      main_row=results.get('main_row', MAIN_ROW),
+      overview=tables.overview(results),
+      explained=_explained(results), means=tables.means_table(results),
+      sums=tables.sums_table(results),
       depths=functools.partial(recall_depths, results),
       sizes=_sizes(results), skipped=skipped[:MAX_SKIPPED],
       n_skipped=len(skipped), weights=functools.partial(_weights, results),
       chosen_on=functools.partial(_chosen_on, results),
       sweep_plot=plots.sweep_plot(sweeps) if sweeps else None,
-      hubness_plot=(plots.hubness_plot(hubness, ROW_WORDS) if hubness
+      hubness_plot=(plots.hubness_plot(hubness, tables.ROW_WORDS) if hubness
                     else None),
       hubness=hubness,
       training_plot=plots.training_plot(training) if training else None,

@@ -45,10 +45,12 @@ class PairExamples:
     example = {'modality': np.int32(self._modality[index]),
                'positive': np.int32(self._positive[index])}
     for side in self.sides:
-      arrays = self._reader.pad(
-          [self._reader(getattr(pair, side))], self.shapes[side])
+      arrays = self._reader.pad([self._read(pair, side)], self.shapes[side])
       example |= {f'{side}_{name}': array[0] for name, array in arrays.items()}
     return example
+
+  def _read(self, pair, side):
+    return self._reader(getattr(pair, side))
 
   def _check(self, pair):
     has = pair.negative is not None

@@ -215,7 +215,7 @@ def images(split, size, seed, renderings=1):
     for i, scene in enumerate(scenes):
       stream = [seed, 10, list(_SHARES).index(split), i] + [n] * (n > 0)
       rng = np.random.default_rng(stream)
-      scene = _redrawn(rng, scene) if n else scene
+      scene = redrawn(rng, scene) if n else scene
       said = grammar.plan(scene, rng, motions=False)
       name = f'{split}{i:05d}-{n}.png' if n else f'{split}{i:05d}.png'
       entries.append({'image': name, 'caption': grammar.english(said, rng),
@@ -237,7 +237,7 @@ def composed_images(split, entries, seed):
   return found
 
 
-def _redrawn(rng, scene):
+def redrawn(rng, scene):
   """The same description with another background, other places and sizes."""
   things = [dict(thing, size='small' if rng.random() < 0.45 else 'big',
                  x=round(thing['x'] + rng.uniform(-0.04, 0.04), 3),

@@ -17,11 +17,13 @@ class Reranker:
   data.rerank_inputs.Reader; words: the tokens of True and False, see
   data.rerank_prompts.answer_ids; mesh: where the work is done.
   batch_size: queries at a time. What the prompts of a query begin with alike
-  is computed once for all of its candidates.
+  is computed once for all of its candidates. shape: a rerank_inputs.Shape
+  that every batch is padded to, instead of its own: one program for all.
   """
 
-  def __init__(self, config, params, reader, words, mesh=None, batch_size=4):
-    self.config, self.reader = config, reader
+  def __init__(self, config, params, reader, words, mesh=None, batch_size=4,
+               shape=None):
+    self.config, self.reader, self.shape = config, reader, shape
     self.words = np.asarray(words, np.int32)
     self.mesh = mesh or sharding.make_mesh()
     self.params = jax.device_put(
@@ -48,7 +50,8 @@ class Reranker:
   def _batch(self, groups):
     groups = groups + groups[-1:] * (self.batch_size - len(groups))
     batch = rerank_inputs.pad_groups(
-        groups, rerank_inputs.group_shape(groups), self.reader.grid)
+        groups, self.shape or rerank_inputs.group_shape(groups),
+        self.reader.grid)
     with jax.set_mesh(self.mesh):
       return sharding.to_host(_compiled(self.config)(
           self.params,

@@ -209,7 +209,7 @@ def group_means(results, groups, metric='recall_at_1'):
 def gallery(answers, n_missed=3, n_found=3, image_px=report.TILE_PX):
   """Queries with the first five answers of every row, for the report."""
   shown = []
-  show = _Show(image_px)
+  show = Show(image_px)
   for name, rows in answers.items():
     ranks = {row: found.ranks for row, found in rows.items()}
     last = list(rows)[-1]
@@ -245,7 +245,7 @@ def _ranked(found, q, show):
       tuple(bool(np.isin(i, relevant)) for i in best))
 
 
-class _Show:
+class Show:
   """Items as the gallery shows them; each medium is read once."""
 
   def __init__(self, image_px):

@@ -1,7 +1,8 @@
 """One published system per module, as pure functions."""
 import importlib
 
-NAMES = ('blim', 'captioner', 'dual_encoder', 'leccr', 'unite')
+NAMES = ('blim', 'captioner', 'dual_encoder', 'leccr', 'llava_next', 'mm_embed',
+         'unite')
 
 
 def get(name):

@@ -58,6 +58,8 @@ class Embeds(NamedTuple):
     `candidate` and `negative` (Items, the latter maybe None).
   evaluated: (config) -> [data.embedding_sets.Evaluated], all files found.
   check: (config) raises ValueError for fields that do not go together.
+  served: (what `model` gives, params) -> the same in the form that embeds
+    fastest, for evaluation.
   `examples` of its Method takes (pairs, its_reader=, shapes=): a Reader that
   several examples share, and {side: bucket} or None to measure it.
   """
@@ -71,6 +73,7 @@ class Embeds(NamedTuple):
   training_pairs: Callable
   evaluated: Callable
   check: Callable = lambda config: None
+  served: Callable = lambda model, params: (model, params)
 
 
 class Method(NamedTuple):

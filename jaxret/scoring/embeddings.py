@@ -88,8 +88,8 @@ class Embeddings:
     self._vectors, self._starts, self._place = [], [0], {}
     if jax.process_index() == 0:
       self.directory.mkdir(parents=True, exist_ok=True)
-      _write(self.directory / 'fingerprint.json',
-             lambda file: file.write(text.encode()))
+      write_whole(self.directory / 'fingerprint.json',
+                  lambda file: file.write(text.encode()))
       while self._file('keys').exists():
         self._open()
 
@@ -119,6 +119,17 @@ class Embeddings:
     return Rows(self, np.array([self._place.get(k, -1) for k in keys],
                                np.int64))
 
+  def rows_told(self, items, prompts, encode, block_items=1024):
+    """As `rows`, each item with a prompt of its own: prompts[i]."""
+    place, rows, groups = np.full(len(items), -1, np.int64), None, {}
+    for i, prompt in enumerate(prompts):
+      groups.setdefault(prompt, []).append(i)
+    for prompt, own in groups.items():
+      rows = self.rows([items[i] for i in own], prompt, encode, block_items)
+      if rows is not None:
+        place[own] = rows.place
+    return rows and Rows(self, place)
+
   def read(self, place):
     """The vectors at `place` (int [n]), float32 [n, D]; NaN where it is -1."""
     place = np.asarray(place)
@@ -135,10 +146,10 @@ class Embeddings:
 
   def _append(self, keys, vectors):
     self._check_width(vectors.shape[1])
-    _write(self._file('vectors'),
-           lambda file: np.save(file, vectors.astype(np.float32)))
+    write_whole(self._file('vectors'),
+                lambda file: np.save(file, vectors.astype(np.float32)))
     table = np.frombuffer(b''.join(keys), np.uint8).reshape(-1, 16)
-    _write(self._file('keys'), lambda file: np.save(file, table))
+    write_whole(self._file('keys'), lambda file: np.save(file, table))
     self._open()
 
   def _open(self):
@@ -182,8 +193,9 @@ def _check(vectors, items):
   return finite
 
 
-def _write(path, save):
-  """Writes a file that is either whole or not there."""
+def write_whole(path, save):
+  """Writes a file, and its directory, that is either whole or not there."""
+  path.parent.mkdir(parents=True, exist_ok=True)
   unfinished = path.with_suffix('.unfinished')
   with unfinished.open('wb') as file:
     save(file)

@@ -1,0 +1,197 @@
+"""MM-Embed: a universal bi-encoder for text, images and both, instructed.
+
+Source: arXiv 2411.02571 and the released model. Its training was described, not
+released; what was left open is a field of configs/mm_embed.py.
+"""
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxret import losses, sharding
+from jaxret.data import (
+  mixed_examples,
+  mixed_sets,
+  mm_embed_inputs,
+  mm_embed_prompts,
+  rerank_prompts,
+  shapes_mixed,
+)
+from jaxret.methods import base
+from jaxret.models import clip, encoder, latent_attention, llava_next
+from jaxret.models import decoder as decoder_lib
+from jaxret.models import lora as lora_lib
+from jaxret.models import mm_embed as model_lib
+from jaxret.models import mm_embed_files as files
+
+DECODER_SIZES = ('width', 'mlp_width', 'layers', 'heads', 'kv_heads',
+                 'head_width', 'rope_theta', 'norm_eps', 'tie_embeddings')
+
+
+def model_config(config, tokenizer):
+  """The MmEmbedConfig of a config; a checkpoint's own sizes come first."""
+  m, lora = config.model, config.model.lora
+  shared = {'dtype': m.dtype, 'param_dtype': m.param_dtype, 'remat': m.remat}
+  factors = {'lora_scale': lora.alpha / lora.rank if lora.rank else 1.0,
+             'lora_dropout': lora.dropout}
+  stated = {'rope_theta': m.rope_theta or None, **shared, **factors}
+  if m.llava:
+    return files.read_start_config(m.llava, m.pretrained, **stated).config
+  if m.pretrained:
+    return files.read_config(
+        m.pretrained, m.retriever or None, **stated).config
+  numerics = {name: shared[name] for name in ('dtype', 'param_dtype')}
+  return model_lib.MmEmbedConfig(
+      decoder_lib.DecoderConfig(
+          vocab_size=m.vocab_size or tokenizer.vocab_size, qkv_bias=False,
+          **{name: m[name] for name in DECODER_SIZES}, **shared, **factors),
+      clip.ClipVisionConfig(
+          encoder.EncoderConfig(**config.vision.encoder, **shared),
+          config.vision.image_px, config.vision.patch_px),
+      latent_attention.LatentConfig(m.width, **config.latent, **numerics))
+
+
+class Reader(mm_embed_inputs.Reader):
+  """Its Reader as a run wants it: a prompt, perhaps '', makes a query."""
+
+  def __call__(self, item, prompt=None):
+    return super().__call__(item, prompt or None, prompt is not None)
+
+  def bucket(self, inputs):
+    return tuple(mm_embed_inputs.shape_of(inputs))
+
+  def pad(self, inputs, shape):
+    return mm_embed_inputs.pad(inputs, mm_embed_inputs.Shape(*shape))
+
+
+def reader(config, tokenizer, cache_bytes=0):
+  """What turns Items into tokens and pixels, as `config` has them."""
+  return its_reader(model_config(config, tokenizer), tokenizer,
+                    config.data.max_tokens, cache_bytes)
+
+
+def its_reader(model, tokenizer, max_tokens, cache_bytes=0):
+  """The same for a MmEmbedConfig; NV-Embed-v1 sees no images."""
+  seen, style = model.vision, 'mm_embed' if model.vision else 'nv_embed_v1'
+  sides = (seen.image_px, seen.patch_px) if seen else (14, 14)
+  return Reader(tokenizer, *sides, max_tokens, model.decoder.vocab_size, style,
+                cache_bytes)
+
+
+def method(config, tokenizer):
+  """The Method of `config`; `tokenizer` as data.text.load_tokenizer returns."""
+  model, lora = model_config(config, tokenizer), config.model.lora
+  init_all = functools.partial(init, model, lora.targets, lora.rank)
+  load = None
+  if config.model.pretrained:
+    load = functools.partial(_load, init_all, model, config.model)
+  contrast = functools.partial(embedding_loss, config.loss)
+  return base.Method(
+      name='mm_embed', init=init_all, load=load,
+      loss=lambda *inputs: contrast(embed_pairs(model, *inputs), inputs[2]),
+      examples=functools.partial(examples, config, tokenizer),
+      trainable=tuple(config.model.trainable),
+      train_flops=functools.partial(train_flops, model, bool(lora.rank)),
+      tokens=lambda batch: int(sum(rows['length'].sum() for rows in
+                                   mixed_examples.sides(batch).values())),
+      embed=functools.partial(embed_pairs, model), embedding_loss=contrast)
+
+
+def init(model, targets, rank, key):
+  """Random parameters: the whole model, and LoRA factors if rank > 0."""
+  base_key, lora_key = jax.random.split(key)
+  params = model_lib.init(model, base_key)
+  if rank:
+    params['lora'] = lora_lib.init(lora_key, params['params'], targets, rank)
+  return params
+
+
+def merged(config, params):
+  """{'params': ...} with what LoRA trained folded in."""
+  if 'lora' not in params:
+    return params
+  factors = config.model.lora
+  return {'params': jax.jit(functools.partial(
+      lora_lib.merge, scale=factors.alpha / factors.rank))(
+          params['params'], params['lora'])}
+
+
+def examples(config, tokenizer, pairs, shapes=None, its_reader=None):
+  """mixed_examples.Examples; data.candidate_shape is that of documents."""
+  if shapes and config.data.candidate_shape:
+    document = tuple(config.data.candidate_shape)
+    shapes = {side: shapes[side] if side == 'query' else document
+              for side in mixed_examples.SIDES}
+  return mixed_examples.Examples(
+      its_reader or reader(config, tokenizer), pairs, shapes)
+
+
+def embed_pairs(model, params, constants, batch, key):
+  """{'query', 'candidate'[, 'negative']: float32 [B, D]}; see base.Method.
+
+  Sides of one shape pass through the model together, which compiles once.
+  """
+  del constants
+  groups = {}
+  for side, rows in mixed_examples.sides(batch).items():
+    shape = tuple(sorted((name, array.shape) for name, array in rows.items()))
+    groups.setdefault(shape, {})[side] = rows
+  embeddings = {}
+  for number, group in enumerate(groups.values()):
+    rows = jax.tree.map(lambda *arrays: jnp.stack(arrays, 1).reshape(
+        -1, *arrays[0].shape[1:]), *group.values())
+    own = None if key is None else jax.random.fold_in(key, number)
+    vectors = model_lib.embed(model, params, rows, own)
+    vectors = vectors.reshape(-1, len(group), vectors.shape[-1])
+    embeddings |= {side: vectors[:, i] for i, side in enumerate(group)}
+  return embeddings
+
+
+def embedding_loss(settings, embeddings, batch):
+  """InfoNCE of embeddings of the whole batch (spec §2); see base.Method."""
+  query, candidate = embeddings['query'], embeddings['candidate']
+  ids, negative_ids = batch['positive'], batch.get('negative_id')
+  value = losses.one_way_info_nce(
+      query, candidate, settings.temperature, embeddings.get('negative'),
+      *((ids, negative_ids) if settings.mask_duplicates else ()))
+  best = jnp.argmax(query @ candidate.T, 1)
+  return value, {'accuracy': jnp.mean((ids[best] == ids).astype(jnp.float32))}
+
+
+def train_flops(model, frozen_base, batch):
+  """Minimal model FLOPs of a step; the tower is frozen where LoRA trains."""
+  seen, read = 0.0, 0.0
+  for rows in mixed_examples.sides(batch).values():
+    read += sum(model_lib.flops(model, int(n)) for n in rows['length'])
+    if 'visual_index' in rows:
+      n_images = (rows['visual_index'] >= 0).any(1).sum()
+      seen += n_images * llava_next.image_flops(model)
+  return seen + 2 * read if frozen_base else 3 * (seen + read)
+
+
+def _load(init_all, model, names, key, mesh):
+  """Pretrained parameters on the mesh, LoRA factors at random."""
+  params = (files.load_start(names.llava, names.pretrained, model, mesh)
+            if names.llava else files.load(names.pretrained, model, mesh))
+  abstract = jax.eval_shape(init_all, key)
+  if 'lora' in abstract:
+    places = sharding.shardings(mesh, abstract)['lora']
+    params['lora'] = jax.jit(
+        lambda key: init_all(key)['lora'], out_shardings=places)(key)
+  return params
+
+
+def tokenizer_options():
+  """What a tokenizer must know besides the texts of shapes world."""
+  return {'control_tokens': mm_embed_prompts.CONTROL_TOKENS, 'prompts': [
+      *mm_embed_prompts.PROMPTS, *sum(shapes_mixed.INSTRUCTIONS.values(), ()),
+      *rerank_prompts.QUESTIONS.values(), '[INST] True False [/INST]']}
+
+
+EMBEDS = base.Embeds(
+    stages=('start', 'random', 'hard'), compared=(), model=model_config,
+    reader=reader, merged=merged, fingerprint=lambda config: {
+        'max_tokens': config.data.max_tokens},
+    tokenizer_options=tokenizer_options,
+    training_pairs=mixed_sets.training_pairs, evaluated=mixed_sets.evaluated,
+    served=model_lib.fold)
