@@ -103,6 +103,7 @@ def check_config(config):
                      'trained before the method')
   if not config.eval.splits:
     raise ValueError("eval.splits is empty: name one at least, as ('test',)")
+  methods.get(config.method)  # says so where there is no such method
   if config.method != 'blim':
     raise ValueError(f'method {config.method!r} has no evaluation here: only '
                      "'blim' gives the likelihoods that a run reports")

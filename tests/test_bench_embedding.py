@@ -4,6 +4,9 @@ import pytest
 
 from jaxret.bench import embedding, multimodal, training
 
+# Whole runs, or other programs beside ours: left to `make test-slow`.
+pytestmark = pytest.mark.slow
+
 TINY = multimodal.PRESETS['tiny']
 
 

@@ -5,6 +5,9 @@ import pytest
 
 from jaxret.bench import scoring
 
+# Whole runs, or other programs beside ours: left to `make test-slow`.
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize('baseline', scoring.BASELINES)
 def test_baselines_score_what_the_bench_scores(baseline, capsys):

@@ -11,6 +11,9 @@ from jaxret import main, sharding, train
 from jaxret.data import benchmarks
 from tests import tiny_embedding, tiny_runs
 
+# Whole runs, or other programs beside ours: left to `make test-slow`.
+pytestmark = pytest.mark.slow
+
 TASKS = {'text_to_video', 'video_to_text', 'text_to_image', 'image_to_text',
          'text_to_text', 'image_text_to_image', 'video_text_to_video'}
 ROWS = ['stage1', 'plain', 'unite']

@@ -7,6 +7,9 @@ import pytest
 from jaxret import sharding
 from tests import tiny_mbeir, tiny_mm_embed, tiny_runs
 
+# Whole runs, or other programs beside ours: left to `make test-slow`.
+pytestmark = pytest.mark.slow
+
 TASKS = {'text_to_image', 'image_to_text', 'image_text_to_image',
          'text_to_text', 'image_to_image'}
 ROWS = ['start', 'random', 'hard', 'mm_embed']

@@ -101,7 +101,7 @@ def test_decay_acts_on_logical_matrices_only():
   mask = sharding.flatten(optim.decay_mask(abstract_params()))
   for path, decayed in mask.items():
     vector = path.endswith(
-        ('bias', 'scale', 'temperature', 'class_embedding'))
+        ('bias', 'scale', 'temperature', 'class_embedding', 'image_newline'))
     assert decayed != vector, path
 
 

@@ -3,10 +3,14 @@ import collections
 
 import jax
 import numpy as np
+import pytest
 
 import jaxret
 from jaxret import sharding
 from tests.parity import mm_embed_reference as reference
+
+# Whole runs, or other programs beside ours: left to `make test-slow`.
+pytestmark = pytest.mark.slow
 
 
 def test_mm_embed_loaded_embeds_the_golden_cases(mm_embed_golden):
