@@ -16,7 +16,7 @@ for flag, value in (('--xla_force_host_platform_device_count', 8),
 if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
   _CACHE = tempfile.TemporaryDirectory(prefix='jaxret-tests-')
   os.environ['JAX_COMPILATION_CACHE_DIR'] = _CACHE.name
-  os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
+  os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 
 
 def pytest_addoption(parser):

@@ -197,8 +197,8 @@ def test_published_directory_is_loaded(model, tmp_path, monkeypatch):
       model.encode(items, show_progress=False), atol=1e-6)
 
 
-@pytest.mark.parametrize('with_lora', [
-    False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('with_lora', [False, True])
 def test_workdir_is_loaded(tmp_path, monkeypatch, with_lora):
   config, tokenizer = tiny_unite.make_config(), tiny_unite.tokenizer()
   if with_lora:

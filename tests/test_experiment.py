@@ -15,6 +15,9 @@ from jaxret.data import features
 from jaxret.models import adapters, pretrained
 from tests import tiny_runs
 
+# Whole runs: left to `make test-slow`.
+pytestmark = pytest.mark.slow
+
 ROWS = ('candidate_likelihood', 'query_likelihood', 'cpn', 'bidirectional',
         'blim')
 WEIGHTED = ROWS[2:]
@@ -93,7 +96,6 @@ def test_rerun_repeats_nothing_and_says_the_same(trained):
       assert files(workdir / directory) == before, directory
 
 
-@pytest.mark.slow
 def test_two_processes_do_what_one_does(trained, tmp_path):
   """Training, extraction and scoring over one mesh of two processes."""
   workdir, flags, _ = trained
@@ -306,7 +308,6 @@ def lora_run(msrvtt, released, tmp_path_factory):
   return workdir, flags
 
 
-@pytest.mark.slow
 def test_lora_trains_on_imported_features(lora_run):
   workdir, _ = lora_run
   results = tiny_runs.results(workdir)
@@ -331,7 +332,6 @@ def test_lora_trains_on_imported_features(lora_run):
              if path.endswith('/b'))
 
 
-@pytest.mark.slow
 def test_lora_is_restored_on_its_pretrained_base(lora_run, tmp_path):
   """Scores of a later evaluation, all computed anew, are those of the run."""
   workdir, flags = lora_run

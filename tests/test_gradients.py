@@ -101,7 +101,8 @@ def unite_step(chunks, n_devices):
 
 @pytest.mark.parametrize('chunks, n_devices', [
     pytest.param(4, 1, marks=pytest.mark.slow),
-    pytest.param(1, 4, marks=pytest.mark.slow), (2, 8)])
+    pytest.param(1, 4, marks=pytest.mark.slow),
+    pytest.param(2, 8, marks=pytest.mark.slow)])
 def test_training_step_on_any_devices_in_any_chunks(chunks, n_devices):
   """Loss, accuracy, gradient norm, and every gradient to 1e-5 of its scale."""
   want_metrics, want = unite_step(1, 1)

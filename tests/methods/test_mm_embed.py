@@ -100,6 +100,7 @@ def test_loss_is_that_of_a_plain_loop(config, tokenizer, params):
   assert 0 <= numbers['accuracy'] <= 1
 
 
+@pytest.mark.slow
 def test_one_and_eight_devices_agree(config, tokenizer, params):
   method = mm_embed.method(config, tokenizer)
   batch = batch_of(method.examples(pairs(), shapes=shapes()))

@@ -121,6 +121,7 @@ def test_blim_score_matrices_and_priors(blim_golden, full):
     check(direction.prior, golden[f'{short}_candidate_prior'], short)
 
 
+@pytest.mark.slow
 def test_blim_all_pairs_in_one_tile(blim_golden):
   golden = reference.read(blim_golden, 'eval_full.npz')
   options = likelihood.Options(1000, 1000, max_padding=10.0)
@@ -176,6 +177,7 @@ def test_blim_recall_of_computed_matrices(blim_golden, full):
                  {'ensemble': 'blim'})
 
 
+@pytest.mark.slow
 def test_blim_topk_scores_only_what_internvideo2_keeps(blim_golden, tmp_path):
   golden = reference.read(blim_golden, 'eval_topk.npz')
   topk = reference.settings(blim_golden)['topk_small']

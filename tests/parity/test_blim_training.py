@@ -92,7 +92,8 @@ def test_blim_learning_rates(golden, recipe):
       np.repeat(rates, recipe.accumulation), golden['lr'], rtol=1e-5)
 
 
-@pytest.mark.parametrize('most_devices', [1, 8])
+@pytest.mark.parametrize('most_devices', [
+    1, pytest.param(8, marks=pytest.mark.slow)])
 def test_blim_optimizer_updates(blim_golden, golden, recipe, most_devices):
   """Losses before each update, and all trained parameters after the last."""
   rows = len(golden['b0_vtg_ids'])

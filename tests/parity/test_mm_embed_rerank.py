@@ -169,7 +169,8 @@ def test_mm_embed_rerank_visual_tokens(
   assert checked
 
 
-@pytest.mark.parametrize('transposed', [False, True])
+@pytest.mark.parametrize('transposed', [
+    False, pytest.param(True, marks=pytest.mark.slow)])
 def test_mm_embed_rerank_logits_and_probabilities(
     model, table, images, cases, transposed):
   suffix, checked = RELEASED if transposed else '', 0
@@ -266,6 +267,7 @@ def test_mm_embed_rerank_prompts_and_tokens(
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_mm_embed_rerank_shared_prefixes_change_nothing(
     model, table, images, cases, tokenizer):
   """Each query with its own candidate first, the others behind it."""

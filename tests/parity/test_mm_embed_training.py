@@ -71,12 +71,14 @@ def test_mm_embed_loss_in_float32(arrays, cases):
     check_case(arrays, case, jnp.float32, '', rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_mm_embed_loss_in_float64(arrays, cases):
   with jax.enable_x64(True):
     for case in cases:
       check_case(arrays, case, jnp.float64, '_f64', rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_mm_embed_loss_sees_the_global_batch(arrays, cases):
   """The same on one device and with its rows over several."""
   for case in cases:
@@ -113,6 +115,7 @@ def step(model, batches, temperature):
   return jax.jit(jax.value_and_grad(loss, has_aux=True))(model.params)
 
 
+@pytest.mark.slow
 def test_mm_embed_training_step(mm_embed_golden, model):
   arrays = reference.read(mm_embed_golden, 'train/step.npz')
   batches = {side: reference.batch(arrays, model, f'{side}_') for side in 'qc'}

@@ -76,6 +76,7 @@ def check_gradient(got, want, name):
   assert deviation < GRADIENTS, (name, deviation)
 
 
+@pytest.mark.slow
 def test_unite_full_training(unite_golden, table, golden, plain):
   arrays = golden['full']
   batch = pair_batch(unite_golden, table, arrays, plain)

@@ -157,10 +157,11 @@ def compute(params, prompts, features, options, mesh, model=MODEL):
 
 @pytest.mark.parametrize('options, mesh_shape, shuffled', [
     (likelihood.Options(), {'data': 1}, False),
-    (FINE, {'data': 1}, True),
+    pytest.param(FINE, {'data': 1}, True, marks=pytest.mark.slow),
     (likelihood.Options(rows=1, columns=2, max_padding=9.0), {'data': 8}, True),
-    (likelihood.Options(rows=4, columns=1, max_padding=0.3),
-     {'data': 2, 'fsdp': 2, 'tensor': 2}, False),
+    pytest.param(
+        likelihood.Options(rows=4, columns=1, max_padding=0.3),
+        {'data': 2, 'fsdp': 2, 'tensor': 2}, False, marks=pytest.mark.slow),
 ])
 def test_scores_are_those_of_full_passes(
     params, features, prompts, wanted, options, mesh_shape, shuffled):
