@@ -19,8 +19,8 @@ def plan():
       # Compile with less optimization than a run, several times faster; what
       # fits is found for that, the run's own programs may differ somewhat.
       'quick': True,
-      # Also look for the largest micro-batch and tile, in two or three more
-      # compilations each.
+      # Find the largest micro-batch and tile that fit in two or three more
+      # compilations each, instead of estimating them from the first.
       'largest': False,
       # The share of a chip's peak that is reached, in minimal model FLOPs.
       'utilization': 0.4,

@@ -59,5 +59,5 @@ def full_size(config):
       tokens_per_clip=64, n_frames=4, image_px=448, patch_px=16, width=1024,
       layers=23, heads=16, mlp_width=4096, table_frames=4, table_grid=14,
       dtype='bfloat16', param_dtype='bfloat16')
-  config.mesh.update(data=1, fsdp=-1)
+  config.mesh.update(data=-1, fsdp=-1)
   config.plan.topology = 'v5e:4x4,v5p:2x2x2'

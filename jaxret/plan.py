@@ -48,7 +48,8 @@ def plan(config, workdir):
   job = count_job(model)
   found = rehearse(model, parts, job)
   result = {'config': config.to_dict(), 'job': job, 'slices': found}
-  print(format_memory(found))
+  print(format_memory(
+      found, 'largest' if config.plan.largest else 'largest, about'))
   print(format_job(found, config.plan.utilization))
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
@@ -152,10 +153,11 @@ def rehearse(model, parts, job):
     works = [rehearse_captions]
   cores = len(os.sched_getaffinity(0))
   with concurrent.futures.ThreadPoolExecutor(cores) as pool:
-    programs = [[pool.submit(work, model, part, *how) for work in works]
-                for part, how in zip(parts, layouts)]
+    # What takes longest first, so that no core waits for it in the end.
+    programs = [[pool.submit(work, model, part, *how)
+                 for part, how in zip(parts, layouts)] for work in works]
     programs = [functools.reduce(operator.or_, (p.result() for p in futures))
-                for futures in programs]
+                for futures in zip(*programs)]
   return [{
       'slice': part.name, 'chips': len(part.devices),
       'hbm_gib': part.chip.hbm_gib, 'mesh': dict(mesh.shape),
@@ -204,11 +206,17 @@ def rehearse_training(model, part, mesh, accumulation):
         part, lower_training(model, mesh, accumulation, rows),
         f'training step, {rows} rows per chip', held)[1]
   rows = size // accumulation // shards
-  sizes, use = {'size': rows * shards}, use_of(rows)
+  use = use_of(rows)
+  return {'training step': describe(
+      use, frozen, state, (), size=rows * shards, largest=shards * largest(
+          model, part, use_of, rows, use, size // shards))}
+
+
+def largest(model, part, use_of, size, use, cap):
+  """The largest size that fits: found by compiling more, or about."""
   if model.config.plan.largest:
-    sizes['largest'] = shards * slices.find_largest(
-        use_of, rows, use, size // shards, part)
-  return {'training step': describe(use, frozen, state, (), **sizes)}
+    return slices.find_largest(use_of, size, use, cap, part)
+  return slices.about_largest(size, use, cap, part)
 
 
 def training_state(model, mesh):
@@ -276,9 +284,9 @@ def rehearse_direction(model, part, mesh, name, lower_prefix, lower_tile):
   columns = min(shapes.columns, shapes.texts, shapes.videos)
   sizes, use = {'size': [shapes.rows, columns]}, use_of(columns)
   # Both tiles have eval.columns; captions, the longer, say how many fit.
-  if name == 'caption' and model.config.plan.largest:
-    sizes['largest'] = [shapes.rows, slices.find_largest(
-        use_of, columns, use, shapes.texts, part)]
+  if name == 'caption':
+    sizes['largest'] = [shapes.rows, largest(
+        model, part, use_of, columns, use, shapes.texts)]
   return found | {f'{name} tile': describe(use, weights, (), prefix, **sizes)}
 
 
@@ -308,10 +316,13 @@ def describe(use, weights, state, caches, **sizes):
   return {'gib': {'inputs': 0.0, **gib}, 'fits': use.fits, **sizes}
 
 
-def format_memory(found):
-  """A table of HBM per chip, in GiB, for people."""
+def format_memory(found, largest):
+  """A table of HBM per chip, in GiB, for people.
+
+  largest: what its last column, of largest sizes that fit, is called.
+  """
   columns = ('weights', 'state', 'caches', 'inputs', 'temporaries', 'total')
-  rows = [['slice', 'program', 'size', *columns, 'of', 'fits', 'largest']]
+  rows = [['slice', 'program', 'size', *columns, 'of', 'fits', largest]]
   for part in found:
     for name, program in part['programs'].items():
       rows.append([

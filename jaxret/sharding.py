@@ -11,12 +11,15 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
-from jax.sharding import AxisType, NamedSharding
+from jax.experimental import mesh_utils, multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 AXES = ('data', 'fsdp', 'tensor')
 BATCH_AXES = ('data', 'fsdp')
+# Weights of 7B over more chips than this save little memory, but are gathered
+# from ever farther, and take the TPU compiler seven times as long at 256.
+MOST_FSDP = 16
 
 # One pattern per kind of parameter, matched against the whole path. Layers
 # are stacked on a leading L axis, which is never split. A linear that reads
@@ -136,6 +139,8 @@ def make_mesh(shape=None, devices=None):
   """The mesh over all devices; one axis may be -1, 'whatever is left'.
 
   shape: mapping from `AXES` to sizes, absent axes are 1; default {'data': -1}.
+  With `data` and `fsdp` both -1, `fsdp` takes up to MOST_FSDP of what is left,
+  a power of two, and `data` the rest.
   Raises ValueError for an unknown axis or a product unlike the device count.
   """
   shape = dict(shape or {'data': -1})
@@ -145,15 +150,20 @@ def make_mesh(shape=None, devices=None):
     raise ValueError(f'mesh has no axis {unknown[0]!r}: use {AXES}')
   sizes = [int(shape.get(axis, 1)) for axis in AXES]
   fixed = math.prod(size for size in sizes if size != -1)
+  if sizes[:2] == [-1, -1] and fixed > 0 and len(devices) % fixed == 0:
+    sizes[1] = math.gcd(len(devices) // fixed, MOST_FSDP)
+    fixed *= sizes[1]
   if sizes.count(-1) == 1 and fixed > 0 and len(devices) % fixed == 0:
     sizes[sizes.index(-1)] = len(devices) // fixed
   if min(sizes) < 1 or math.prod(sizes) != len(devices):
     given = dict(zip(AXES, sizes))
     raise ValueError(
         f'mesh {given} does not fit {len(devices)} devices: its sizes must '
-        'multiply to that number, with at most one of them -1')
-  return jax.make_mesh(
-      sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+        'multiply to that number, with one of them -1, or data and fsdp')
+  # As jax.make_mesh, which cuts the sides of a torus for some TPUs alone.
+  grid = mesh_utils.create_device_mesh(
+      sizes, devices, allow_split_physical_axes=True)
+  return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def flatten(tree):

@@ -124,6 +124,17 @@ def too_much(error):
   return int(float(found[1]) * 1024 ** ('KMGT'.index(found[2]) + 1))
 
 
+def about_largest(size, use, cap, part):
+  """About the largest size up to `cap` that fits, from one compilation.
+
+  Takes all but the arguments to grow in proportion, so a program that also
+  holds what does not grow (a layer's gathered weights) fits more than this.
+  """
+  growing = max((use.total - use.arguments) / size, 1.0)
+  budget = 0.97 * part.chip.hbm_gib * GIB - use.arguments
+  return int(np.clip(budget / growing, 0, cap))
+
+
 def find_largest(use_of, size, use, cap, part):
   """The largest size up to `cap` that fits; `use` is that of `size`.
 

@@ -74,6 +74,21 @@ def test_largest_size_is_compiled_and_no_size_beyond_it(
   assert not largest or (largest in seen and use_of(largest).fits)
 
 
+@pytest.mark.parametrize('size', [1, 4, 8])
+def test_largest_size_is_estimated_where_memory_grows_in_proportion(size):
+  """Without another compilation, and too low where some memory is fixed."""
+  part = slices.Slice('v5e:1', slices.CHIPS['v5e'], ())
+  def estimate(fixed, cap):
+    total = (4 + fixed + 0.5 * size) * slices.GIB
+    use = slices.Use(4 * slices.GIB, total, True)
+    return slices.about_largest(size, use, cap, part)
+  assert estimate(0, 64) == int((0.97 * 16 - 4) / 0.5) == 23
+  assert size <= estimate(2, 64) < 19  # 19 would fit
+  assert estimate(0, 10) == 10
+  full = slices.Use(20 * slices.GIB, 21 * slices.GIB, False)
+  assert slices.about_largest(size, full, 64, part) == 0
+
+
 def test_small_batch_leaves_chips_to_tensor():
   config = blim_config.get_config('msrvtt')
   part = slices.Slice('', slices.CHIPS['v5e'], tuple(jax.devices()))

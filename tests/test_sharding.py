@@ -172,6 +172,16 @@ def test_flatten_and_unflatten_are_inverse():
   assert sharding.unflatten(sharding.flatten(tree)) == tree
 
 
+@pytest.mark.parametrize('tensor, n_devices, want', [
+    (1, 8, (2, 4, 1)), (2, 8, (1, 4, 2)), (1, 6, (3, 2, 1)), (1, 1, (1, 1, 1))])
+def test_weights_are_split_over_few_of_many_devices(
+    monkeypatch, tensor, n_devices, want):
+  monkeypatch.setattr(sharding, 'MOST_FSDP', 4)
+  mesh = sharding.make_mesh({'data': -1, 'fsdp': -1, 'tensor': tensor},
+                            jax.devices()[:n_devices])
+  assert tuple(mesh.shape.values()) == want
+
+
 def test_mesh_is_auto_fills_one_axis_and_refuses_what_does_not_fit():
   mesh = sharding.make_mesh({'data': -1, 'tensor': 2})
   assert dict(mesh.shape) == {'data': 4, 'fsdp': 1, 'tensor': 2}
