@@ -115,6 +115,7 @@ def test_blim_optimizer_updates(blim_golden, golden, recipe, most_devices):
   for key, path, layer, want in reference.locate(wanted, 'lora/'):
     np.testing.assert_allclose(
         trained[path][layer], want, atol=ATOL, err_msg=key)
-    assert not np.allclose(start[path][layer], want, atol=10 * ATOL), key
+    # What is not trained would not pass.
+    assert np.abs(start[path][layer] - want).max() > ATOL, key
     checked[path] = checked.get(path, 0) + want.size
   assert checked == {path: leaf.size for path, leaf in trained.items()}
