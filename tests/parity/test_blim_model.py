@@ -146,11 +146,14 @@ def loss_and_gradients(folder, model, mesh, trainable):
 
 
 def check_gradients(gradients, golden, root):
-  """Each tensor to 1e-3 of its largest element."""
+  """Each tensor to 1e-3 of its largest element.
+
+  Of a single clip per video none is read: zero, where theirs is.
+  """
   for key, path, layer, want in reference.locate(golden, root):
     got = np.asarray(gradients[path])[layer]
-    deviation = np.abs(got - want).max() / np.abs(want).max()
-    assert deviation < 1e-3, (key, deviation)
+    deviation, largest = np.abs(got - want).max(), np.abs(want).max()
+    assert deviation <= 1e-3 * largest, (key, deviation, largest)
 
 
 @pytest.mark.parametrize('section, root, trainable, mesh_shape', [

@@ -237,7 +237,8 @@ def test_leccr_zero_queries_send_the_gradient_to_the_first_slot(
   check(total, wanted['total'], ATOL)
   got = gradients['params']['queries']
   check(got, wanted['grad_queries'][:, 0], GRADIENT_ATOL)
-  assert np.abs(got[0] - got[1:]).max() > 0
+  # A single slot has none to share its gradient with.
+  assert len(got) == 1 or np.abs(got[0] - got[1:]).max() > 0
 
 
 def test_leccr_unused_regularization(leccr_golden):

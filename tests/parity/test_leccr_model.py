@@ -69,7 +69,7 @@ def test_leccr_attention_weights_of_the_last_layer(leccr_golden, attention):
   last = jax.tree.map(lambda a: a[-1], stacked['attention'])
   def heads(name, source):
     y = source @ last[name]['kernel'] + last[name]['bias']
-    return y.reshape(*y.shape[:2], leccr.HEADS, -1)
+    return y.reshape(*y.shape[:2], module.config.heads, -1)
   query, key = heads('q', x), heads('k', memory)
   n_keys, width = key.shape[1], key.shape[-1]
   columns = np.pad(np.eye(n_keys, dtype=np.float32),
