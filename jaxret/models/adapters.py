@@ -129,7 +129,8 @@ def export_peft(adapter, directory, base_model='', nested=True):
 
 def _config(adapter, rank, modules, base_model, nested):
   """adapter_config.json; a nested projector has a wrapper of its own."""
-  alpha, targets = adapter.scale * rank, set()
+  # Rounded: 29 / 7 * 7 is not quite 29.
+  alpha, targets = round(adapter.scale * rank, 9), set()
   for module in modules:
     if 'mm_projector' not in module:
       targets.add(module.rpartition('.')[2])

@@ -58,6 +58,12 @@ def reranker(folder):
   return _model(llava_next_files, folder / 'rerank')
 
 
+def tensors(directory):
+  """{key: array} of a model's checkpoint, in one file or several."""
+  return {key: np.asarray(tensor[:]) for key, tensor in
+          pretrained.open_checkpoint(directory).tensors.items()}
+
+
 def crop_0(model):
   """The Grid of a model that sees no tiles."""
   return model.grid._replace(pinpoints=())

@@ -12,7 +12,6 @@ from jaxret.models import (
   llava_next_files,
   mm_embed,
   mm_embed_files,
-  pretrained,
 )
 from tests.parity import mm_embed_reference as reference
 from tests.parity.mm_embed_reference import EMBEDDINGS, HIDDEN
@@ -165,7 +164,7 @@ def test_mm_embed_pads_right_where_the_authors_pad_left(
 
 def nv_embed_directory(folder, out):
   """The golden model as NV-Embed-v1 is published: renamed, without a tower."""
-  tensors = pretrained.load_flat(folder / 'model' / 'model.safetensors')
+  tensors = reference.tensors(folder / 'model')
   kept = {key.replace('language_model.', 'embedding_model.'): array
           for key, array in tensors.items()
           if key.startswith(('language_model.', 'latent_attention_model.'))}
@@ -198,7 +197,7 @@ def test_mm_embed_nv_embed_v1_on_text(mm_embed_golden, tmp_path):
 def llava_directory(folder, model, out):
   """The golden tower as LLaVA-NeXT is published, with a decoder that is not
   the one that runs."""
-  tensors = pretrained.load_flat(folder / 'model' / 'model.safetensors')
+  tensors = reference.tensors(folder / 'model')
   kept = {key: array for key, array in tensors.items() if key.startswith(
       ('vision_tower.', 'multi_modal_projector.', 'image_newline'))}
   kept |= {f'language_model.{name}': np.zeros((3, 2), np.float32)
@@ -225,8 +224,7 @@ def test_mm_embed_training_starts_from_two_models(
 
 def test_mm_embed_weights_are_checked_both_ways(
     mm_embed_golden, model, tmp_path):
-  source = mm_embed_golden / 'model'
-  tensors = pretrained.load_flat(source / 'model.safetensors')
+  tensors = reference.tensors(mm_embed_golden / 'model')
   mesh = sharding.make_mesh(devices=jax.devices()[:1])
   def load(changed):
     safetensors.numpy.save_file(changed, tmp_path / 'model.safetensors')

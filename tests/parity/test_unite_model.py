@@ -11,7 +11,7 @@ import safetensors.numpy
 
 from jaxret import sharding
 from jaxret.data import visual_tokens
-from jaxret.models import pretrained, qwen2_vl_files
+from jaxret.models import names, pretrained, qwen2_vl_files
 from jaxret.models import qwen2_vl as model_lib
 from tests.parity import unite_reference as reference
 
@@ -121,7 +121,8 @@ def check_features(model, arrays, batch, laid, rows, message):
   tokens = apply(model, tower_tokens, batch)
   hidden = apply(model, tower_hidden, batch)
   for kind in reference.KINDS:
-    for values, per, key in ((tokens, 4, 'features'),
+    for values, per, key in ((tokens, model.config.vision.merge ** 2,
+                              'features'),
                              (hidden, 1, 'vision_pre_merger')):
       if f'out/{kind}_{key}' in arrays:
         np.testing.assert_allclose(
@@ -253,6 +254,7 @@ def test_unite_weights_of_other_layouts_are_the_same(
              pretrained.open_checkpoint(source).tensors.items()}
   if layout == 'newer names':
     def renamed(key):
+      key = names.plain(key)
       if key.startswith('visual.'):
         return f'model.{key}'
       return key.replace('model.', 'model.language_model.', 1)

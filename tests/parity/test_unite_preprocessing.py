@@ -1,4 +1,6 @@
 """UNITE's preprocessing: sizes, frames, patches and prompts."""
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -75,22 +77,22 @@ def test_unite_prompt_of_several_media_marks_each_unless_released():
 def test_unite_image_patches(unite_golden):
   arrays = reference.read(unite_golden, 'preprocess/images.npz')
   limits = reference.resolution_limits(unite_golden, 'image')
-  found = []
-  names = [key for key in arrays if key.startswith('in/')]
-  for name in names:
-    image = arrays[name][None]
+  images = {key: array[None] for key, array in arrays.items()
+            if key.startswith('in/')}
+  for name, image in images.items():
     size = qwen2_vl.smart_resize(*image.shape[1:3], limits)
     np.testing.assert_array_equal(
         qwen2_vl.resize(image, [size])[0],
         arrays[name.replace('in/', 'resized/')])
-    found.append(reference.processed(image, limits))
-  patches = np.concatenate([patches for patches, _ in found])
   for version, atol in (('tf447', PIXELS), ('tf523_pil', PIXELS),
                         ('tf523_torchvision', OTHER_PIXELS)):
+    found = [reference.processed(image, limits, version.partition('_')[0])
+             for image in images.values()]
     np.testing.assert_array_equal([grid for _, grid in found],
                                   arrays[f'{version}/image_grid_thw'])
     np.testing.assert_allclose(
-        patches, arrays[f'{version}/pixel_values'], atol=atol)
+        np.concatenate([patches for patches, _ in found]),
+        arrays[f'{version}/pixel_values'], atol=atol)
 
 
 def test_unite_video_patches(unite_golden):
@@ -100,7 +102,8 @@ def test_unite_video_patches(unite_golden):
   frames = arrays['in/frames']
   even = frames[:len(frames) // 2 * 2]
   for version, chosen in (('tf523', frames), ('tf447_even', even)):
-    patches, grid = reference.processed(chosen, limits)
+    patches, grid = reference.processed(
+        chosen, limits, version.partition('_')[0])
     np.testing.assert_array_equal(
         [grid], arrays[f'{version}/video_grid_thw'])
     np.testing.assert_allclose(
@@ -108,9 +111,20 @@ def test_unite_video_patches(unite_golden):
         atol=PIXELS if version == 'tf447_even' else OTHER_PIXELS)
 
 
+def resolution(ele):
+  """The released Resolution with the video settings of the golden data."""
+  released = qwen2_vl.Resolution()
+  least, most = released.read_video
+  return dataclasses.replace(
+      released, fps=ele.get('fps'), n_frames=ele.get('nframes', 0),
+      min_frames=ele.get('min_frames', released.min_frames),
+      max_frames=ele.get('max_frames'), read_video=(
+          ele.get('min_pixels', least), ele.get('max_pixels', most)))
+
+
 @pytest.mark.parametrize('kind', ['image', 'video'])
 def test_unite_double_resize(pipeline, tables, kind):
-  released = qwen2_vl.Resolution()
+  released = resolution(tables['unite_pipeline']['ele'])
   frames = (pipeline['in/image'][None] if kind == 'image'
             else pipeline['in/clip_sampled'])
   sizes = released.sizes(kind, *frames.shape[1:3])
@@ -143,9 +157,6 @@ def test_unite_double_resize(pipeline, tables, kind):
 
 def test_unite_frames_of_the_pipeline(pipeline, tables):
   clip, ele = (tables['unite_pipeline'][key] for key in ('clip', 'ele'))
-  released = qwen2_vl.Resolution()
-  assert (released.fps, released.min_frames, released.max_frames) == (
-      ele['fps'], ele['min_frames'], ele['max_frames'])
   np.testing.assert_array_equal(
-      qwen2_vl.choose_frames(clip['t'], clip['fps'], released),
+      qwen2_vl.choose_frames(clip['t'], clip['fps'], resolution(ele)),
       pipeline['frame_indices'])

@@ -72,8 +72,10 @@ def run(model, settings, trainable, batch):
 
 
 def check_gradient(got, want, name):
-  deviation = np.abs(np.asarray(got) - want).max() / np.abs(want).max()
-  assert deviation < GRADIENTS, (name, deviation)
+  deviation = np.abs(np.asarray(got) - want).max(initial=0)
+  # Both may be zero: of a loss without negatives, say.
+  assert deviation <= GRADIENTS * np.abs(want).max(initial=0), (
+      name, deviation)
 
 
 @pytest.mark.slow
@@ -102,7 +104,8 @@ def test_unite_full_training(unite_golden, table, golden, plain):
         want = rows[key.removesuffix('rows') + 'values']
         check_gradient(embedding[rows[key]], want, key)
         others = np.delete(embedding, rows[key], 0)
-        assert np.abs(others).max() < GRADIENTS * np.abs(want).max()
+        assert np.abs(others).max(initial=0) <= (
+            GRADIENTS * np.abs(want).max(initial=0))
     norm = np.sqrt(sum(float((np.asarray(leaf) ** 2).sum())
                        for leaf in gradients.values()))
     np.testing.assert_allclose(
@@ -161,5 +164,7 @@ def test_unite_adapter_is_written_as_it_was_read(unite_golden, tmp_path):
     np.testing.assert_array_equal(got[key], want[key])
   ours, theirs = (reference.table(directory, 'adapter_config.json')
                   for directory in (tmp_path, source))
-  for field in ('r', 'lora_alpha', 'target_modules', 'peft_type', 'bias'):
+  for field in ('r', 'lora_alpha', 'peft_type', 'bias'):
     assert ours[field] == theirs[field], field
+  # A set there, written in any order.
+  assert ours['target_modules'] == sorted(theirs['target_modules'])

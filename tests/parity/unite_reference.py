@@ -194,7 +194,7 @@ def positions(tokens, mask, rows, special):
 def unpacked(values, laid, rows, kind, per):
   """Rows [M, D] of one kind of medium in golden order, from [B, S * P / per].
 
-  per: patches per value, 1 before the merger and 4 after it.
+  per: patches per value, 1 before the merger and a token's after it.
   """
   parts = []
   for value, place, seen in zip(values, laid, rows):
@@ -235,7 +235,10 @@ def resolution_limits(folder, kind):
 
 
 def processed(frames, limits, variant='qwen_vl_utils_0_0_8'):
-  """(float32 patches, grid) of frames through our processor."""
+  """(float32 patches, grid) of frames through our processor.
+
+  variant: one of qwen2_vl.RESIZE_VARIANTS.
+  """
   size = qwen2_vl.smart_resize(*frames.shape[1:3], limits, variant)
   patches, grid = qwen2_vl.patchify(qwen2_vl.resize(frames, [size]))
   return np.asarray(qwen2_vl_vision.pixel_values(patches)), grid
