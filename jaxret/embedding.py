@@ -23,7 +23,7 @@ from absl import logging
 from jaxret import checkpoint, methods, optim, sharding
 from jaxret.data import inputs as inputs_lib
 from jaxret.data import qwen2_vl, text, types
-from jaxret.methods import mm_embed
+from jaxret.methods import base, mm_embed
 from jaxret.models import adapters, lora, mm_embed_files, pretrained
 from jaxret.models import mm_embed as mm_embed_lib
 from jaxret.models import qwen2_vl_files as files
@@ -351,14 +351,8 @@ def start(config, method, tokenizer, workdir, mesh, key=None):
   earlier = earlier_run(config, workdir)
   if earlier is not None:
     first = _read_config(earlier)
-    params = methods.embeds(first.method).merged(
-        first, trained(first, tokenizer, earlier, mesh))
-    abstract = jax.eval_shape(method.init, key)
-    if 'lora' in abstract:
-      params['lora'] = jax.jit(
-          lambda key: method.init(key)['lora'],
-          out_shardings=sharding.shardings(mesh, abstract)['lora'])(key)
-    return params
+    params = base.merged(first, trained(first, tokenizer, earlier, mesh))
+    return base.add_lora(method.init, params, key, mesh)
   if method.load is not None:
     return method.load(key, mesh)
   places = sharding.shardings(mesh, jax.eval_shape(method.init, key))

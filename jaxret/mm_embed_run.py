@@ -11,6 +11,7 @@ from jaxret import mine as mine_lib
 from jaxret.data import circo, mixed, mixed_sets
 from jaxret.evaluators import mixed as evaluator
 from jaxret.evaluators import mixed_tables
+from jaxret.methods import base
 
 
 def train_and_evaluate(config, workdir):
@@ -110,7 +111,7 @@ def train_reranker(run):
   return rerank_run.train(
       run.config, run.workdir, run.mesh, run.tokenizer,
       run.embeds.model(config, run.tokenizer),
-      run.embeds.merged(config, params), asked)
+      base.merged(config, params), asked)
 
 
 def restore_reranker(run):

@@ -186,9 +186,7 @@ def hub_directory(directory, config, params):
 def test_published_directory_is_loaded(model, tmp_path, monkeypatch):
   tokenizer = hub_directory(tmp_path, model.config, model.params)
   monkeypatch.setattr(embedding.text, 'load_tokenizer', lambda path: tokenizer)
-  resolution = qwen2_vl.Resolution(**{
-      name: tuple(value) if name.startswith(('read', 'proc')) else value
-      for name, value in tiny_unite.make_config().media.items()})
+  resolution = qwen2_vl.resolution(tiny_unite.make_config().media)
   loaded = jaxret.load(
       tmp_path, resolution=resolution, max_tokens=160, mesh=model.mesh)
   items = mixture()[:4]
