@@ -1,32 +1,21 @@
 """Whole runs of UNITE: both stages, the comparison, results, and again."""
 import json
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import jaxret
-from jaxret import main, sharding, train
+from jaxret import main, train
 from jaxret.data import benchmarks
 from tests import tiny_embedding, tiny_runs
 
 # Whole runs, or other programs beside ours: left to `make test-slow`.
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
 
 TASKS = {'text_to_video', 'video_to_text', 'text_to_image', 'image_to_text',
          'text_to_text', 'image_text_to_image', 'video_text_to_video'}
 ROWS = ['stage1', 'plain', 'unite']
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_device():
-  """One of the eight virtual devices, which is quicker to compile for."""
-  def make_mesh(shape=None, devices=None, make=sharding.make_mesh):
-    return make(shape, jax.devices()[:1])
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(sharding, 'make_mesh', make_mesh)
-    yield
 
 
 @pytest.fixture(scope='module')

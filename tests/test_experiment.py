@@ -5,7 +5,6 @@ import subprocess
 import sys
 import wave
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,21 +14,13 @@ from jaxret.data import features
 from jaxret.models import adapters, pretrained
 from tests import tiny_runs
 
+pytestmark = pytest.mark.usefixtures('one_device')
+
 ROWS = ('candidate_likelihood', 'query_likelihood', 'cpn', 'bidirectional',
         'blim')
 WEIGHTED = ROWS[2:]
 SUMMARY = {'recall_at_1', 'recall_at_5', 'recall_at_10', 'median_rank',
            'mean_rank', 'mrr', 'recall_at_1_ci95'}
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_device():
-  """One of the eight virtual devices, which is quicker to compile for."""
-  def make_mesh(shape=None, devices=None, make=sharding.make_mesh):
-    return make(shape, jax.devices()[:1])
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(sharding, 'make_mesh', make_mesh)
-    yield
 
 
 @pytest.fixture(scope='module')

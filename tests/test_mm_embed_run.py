@@ -1,28 +1,16 @@
 """Whole runs of MM-Embed: stages, mining, reranking, results, and again."""
 import json
 
-import jax
 import pytest
 
-from jaxret import sharding
 from tests import tiny_mbeir, tiny_mm_embed, tiny_runs
 
 # Whole runs, or other programs beside ours: left to `make test-slow`.
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
 
 TASKS = {'text_to_image', 'image_to_text', 'image_text_to_image',
          'text_to_text', 'image_to_image'}
 ROWS = ['start', 'random', 'hard', 'mm_embed']
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_device():
-  """One of the eight virtual devices, which is quicker to compile for."""
-  def make_mesh(shape=None, devices=None, make=sharding.make_mesh):
-    return make(shape, jax.devices()[:1])
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(sharding, 'make_mesh', make_mesh)
-    yield
 
 
 @pytest.fixture(scope='module')
