@@ -195,6 +195,18 @@ def test_published_directory_is_loaded(model, tmp_path, monkeypatch):
       model.encode(items, show_progress=False), atol=1e-6)
 
 
+def test_published_weights_that_are_not_finite_are_refused(
+    model, tmp_path, monkeypatch):
+  params = jax.tree.map(np.array, sharding.to_host(model.params))
+  params['params']['decoder']['final_norm']['scale'][-1] = np.nan
+  tokenizer = hub_directory(tmp_path, model.config, params)
+  monkeypatch.setattr(embedding.text, 'load_tokenizer', lambda path: tokenizer)
+  with pytest.raises(ValueError) as error:
+    jaxret.load(tmp_path, mesh=model.mesh)
+  assert str(error.value).startswith(
+      f'{tmp_path / "model.safetensors"}: model.norm.weight holds NaN')
+
+
 @pytest.mark.parametrize('with_lora', [
     False, pytest.param(True, marks=pytest.mark.slow)])
 def test_workdir_is_loaded(tmp_path, monkeypatch, with_lora):
