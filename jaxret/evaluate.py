@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from absl import logging
+from ml_collections import ConfigDict
 
 from jaxret import metrics, report
 from jaxret.data import sources
@@ -79,7 +80,7 @@ def _write(config, workdir, found, ready):
                 'texts': len(data.split.texts)},
       'left_out': left_out(workdir), **summaries,
       'weights': _weights(summaries, chosen_on, chosen, others)}
-  note = sources.note(config.data, data.split)
+  note = sources.note(trained_on(config, workdir), data.split)
   if note:
     results['note'] = note
   if config.eval.trec_depth:
@@ -116,6 +117,23 @@ def _write_trec(config, workdir, split, matrices):
     for row, scores in rows.items():
       trec.write_run(directory / f'{direction}.{row}.trec', scores, *ids,
                      config.eval.trec_depth, f'jaxret-{row}')
+
+
+def trained_on(config, workdir):
+  """The `data` of each training that led to a run's weights, its own first.
+
+  A run without checkpoints has trained nothing; its weights, or those that its
+  training began with, may be of the run that `init_from` names.
+  """
+  found = []
+  if (pathlib.Path(workdir) / 'checkpoints').is_dir():
+    found.append(config.data)
+  if config.init_from:
+    file = pathlib.Path(config.init_from) / 'config.json'
+    if file.is_file():
+      earlier = ConfigDict(json.loads(file.read_text()))
+      found += trained_on(earlier, config.init_from)
+  return found
 
 
 def left_out(workdir):
