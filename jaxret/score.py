@@ -55,9 +55,13 @@ def score_matrix(videos, texts, model, *, first_stage=None, topk=0,
   texts = _texts(texts)
   _check_first_stage(first_stage, topk, (len(texts), len(videos)))
   tokenizer = extract_lib.open_tokenizer(config, trained)
+  method = methods.get(config.method).method(config, tokenizer)
+  method.check(texts, extract_lib.feature_shape(config) if features is None
+               else features.shape[1:])
   if features is None:
     features = _extract(config, trained, mesh, tokenizer, videos)
-  vlm, params = _model(config, trained, mesh, tokenizer, texts, features)
+  params = _params(config, trained, mesh, method)
+  vlm = blim.model_config(config, tokenizer)
   inputs = evaluator.Inputs(
       types.Split('own', 'own', videos, texts, np.zeros(len(texts), np.int32)),
       features,
@@ -77,14 +81,13 @@ def score_matrix(videos, texts, model, *, first_stage=None, topk=0,
         *(None if matrix is None else np.array(matrix) for matrix in scored))
 
 
-def _model(config, trained, mesh, tokenizer, texts, features):
-  """(VlmConfig, parameters) once texts and features are known to fit."""
-  method = methods.get(config.method).method(config, tokenizer)
-  method.check(texts, np.shape(features)[1:])
+def _params(config, trained, mesh, method):
   params = experiment.initial(config, method, mesh)
   if trained:
-    params = train_lib.restore_trained(method, config, trained, mesh, params)
-  return blim.model_config(config, tokenizer), params
+    return train_lib.restore_trained(method, config, trained, mesh, params)
+  if params is None:
+    return train_lib.init_params(method, config.seed, mesh)
+  return params
 
 
 def _check_mode(mode, topk):
@@ -142,6 +145,11 @@ def _videos(videos):
           f'videos: got arrays of shapes {sorted(shapes)}, wanted paths, bytes '
           'or features [clips, tokens, width] of one shape')
     features = np.stack([np.asarray(v) for _, v in named])
+    for item, own in zip(items, features):
+      if not np.isfinite(own).all():
+        raise ValueError(
+            f'the features of {item.id!r} hold values that are not finite: '
+            'extract them again, or leave the item out')
   _check_unique('videos', items)
   return tuple(items), features
 
