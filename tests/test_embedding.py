@@ -89,6 +89,20 @@ def test_prompt_stands_in_front_of_the_text(model):
                 - encode({'image': image, 'text': 'left'})).max() > 1e-4
 
 
+@pytest.mark.parametrize('shards', [1, 2, 8])
+def test_groups_are_cut_where_padding_would_be_more_than_a_quarter(shards):
+  for count in range(1, 70):
+    parts = list(embedding._parts(list(range(count)), shards))
+    assert sum(parts, []) == list(range(count))
+    for part in parts:
+      rows = max(shards, 2 ** (len(part) - 1).bit_length())
+      assert rows == shards or 4 * (rows - len(part)) <= rows
+    # As few as that allows: no two that follow would fit together.
+    for one, other in zip(parts, parts[1:]):
+      whole = len(one) + len(other)
+      assert 4 * whole < 3 * 2 ** (whole - 1).bit_length()
+
+
 def test_similarity_is_the_cosine(model):
   random = np.random.default_rng(0)
   left, right = random.normal(size=(3, 5)), random.normal(size=(2, 5))

@@ -6,8 +6,7 @@ import pytest
 from PIL import Image
 
 import jaxret
-from jaxret import main, train
-from jaxret.data import benchmarks
+from jaxret import train
 from tests import tiny_embedding, tiny_runs
 
 # Whole runs, or other programs beside ours: left to `make test-slow`.
@@ -111,42 +110,3 @@ def test_own_media_are_embedded_and_broken_ones_left_out(
   assert results['tasks']['text_to_video']['queries'] == 9
   line, = (tmp_path / 'run' / 'skipped.jsonl').read_text().splitlines()
   assert json.loads(line)['id'] == '9.png'
-
-
-@pytest.mark.parametrize('flags, message', [
-    (["--config.before=('tower',)"], "before names 'tower': it can name"),
-    (['--config.pairs.per_source=True'], 'loss.modality_mask has nothing'),
-    (["--config.eval.benchmarks=('mteb',)"], "data.name 'mteb' is unknown"),
-    (["--config.pairs.sources=('x',)", '--config.pairs.weights=(1.0,)'],
-     "pairs.sources names 'x'; there is text_to_video"),
-    (['--config.data.name=pairs'], 'data.pairs names no file'),
-    (['--config.task=extract'], "unknown task 'extract'; there is"),
-    (['--config.task=evaluate'], 'holds no tokenizer: train there first'),
-])
-def test_bad_input_is_answered_by_one_line(
-    trained, tmp_path, capsys, flags, message):
-  assert tiny_embedding.run('', tmp_path / 'run', *trained[1], *flags) == 1
-  error = capsys.readouterr().err.strip().splitlines()[-1]
-  assert error.startswith('jaxret: ') and message in error
-
-
-def test_every_benchmark_has_a_variant():
-  for name in benchmarks.BENCHMARKS:
-    config = main.load_config(f'{tiny_embedding.CONFIG}:{name}')
-    assert config.eval.benchmarks == (name,) and config.task == 'evaluate'
-
-
-@pytest.mark.parametrize('variant, alpha, rate, dual, mask, batch', [
-    ('stage1', 16, 1e-4, True, False, 4096),
-    ('stage2', 64, 2e-5, False, True, 4096),
-    ('stage1_7b', 16, 1e-4, True, False, 1024),
-    ('stage2_7b', 64, 2e-5, False, True, 1024)])
-def test_recipes_are_the_published_ones(variant, alpha, rate, dual, mask,
-                                        batch):
-  """Section 7 of the specification, read from the authors' scripts."""
-  config = main.load_config(f'{tiny_embedding.CONFIG}:{variant}')
-  assert (config.model.lora.rank, config.model.lora.alpha) == (8, alpha)
-  assert config.optim.learning_rate == rate
-  assert (config.loss.dual, config.loss.modality_mask) == (dual, mask)
-  assert config.train.batch_size == batch
-  assert ('7B' in config.model.pretrained) == variant.endswith('7b')
