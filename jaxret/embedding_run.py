@@ -10,7 +10,6 @@ import functools
 import pathlib
 from typing import Any, NamedTuple
 
-import jax
 from absl import logging
 from ml_collections import ConfigDict
 
@@ -254,7 +253,7 @@ def evaluate_all(run, evaluated, finish=None):
                  len(one.tasks), one.name)
     results, answers = retrieval.evaluate(
         one.tasks, encoders, where, one.name, run.config.eval.split,
-        one.recall_at, sharding.make_mesh({'data': -1}, jax.local_devices()))
+        one.recall_at, sharding.local_mesh())
     if results is not None:
       if finish is not None:
         results, answers = finish(run, one, results, answers)

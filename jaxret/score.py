@@ -62,14 +62,9 @@ def score_matrix(videos, texts, model, *, first_stage=None, topk=0,
     features = _extract(config, trained, mesh, tokenizer, videos)
   params = _params(config, trained, mesh, method)
   vlm = blim.model_config(config, tokenizer)
-  inputs = evaluator.Inputs(
-      types.Split('own', 'own', videos, texts, np.zeros(len(texts), np.int32)),
-      features,
-      blim.scoring_prompts(blim.prompts(config, vlm, tokenizer), texts),
-      blim.video_vocabulary(features, len(videos)), topk=topk,
-      first_stage=topk and {'text_to_video': first_stage,
-                            'video_to_text': first_stage.T},
-      zero_shot=not trained)
+  prompts = blim.scoring_prompts(blim.prompts(config, vlm, tokenizer), texts)
+  inputs = _inputs(videos, texts, features, prompts, first_stage, topk)
+  inputs = inputs._replace(zero_shot=not trained)
   options = likelihood.Options(
       rows, columns, nonzero_denominator=config.eval.nonzero_denominator,
       mode=mode)
@@ -79,6 +74,16 @@ def score_matrix(videos, texts, model, *, first_stage=None, topk=0,
         workdir or temporary, evaluator.either_kept(inputs))
     return scored and evaluator.Scored(
         *(None if matrix is None else np.array(matrix) for matrix in scored))
+
+
+def _inputs(videos, texts, features, prompts, first_stage, topk):
+  split = types.Split(
+      'own', 'own', videos, texts, np.zeros(len(texts), np.int32))
+  if topk:
+    first_stage = {'text_to_video': first_stage, 'video_to_text': first_stage.T}
+  return evaluator.Inputs(
+      split, features, prompts, blim.video_vocabulary(features, len(videos)),
+      first_stage, topk)
 
 
 def _params(config, trained, mesh, method):
