@@ -15,7 +15,6 @@ import os
 import pathlib
 
 import jax
-import ml_collections
 import numpy as np
 import tqdm
 from absl import logging
@@ -265,13 +264,8 @@ def _is_workdir(path):
   return file.is_file() and 'method' in json.loads(file.read_text())
 
 
-def _read_config(workdir):
-  return ml_collections.ConfigDict(
-      json.loads((workdir / 'config.json').read_text()))
-
-
 def _load_workdir(workdir, trim_text, mesh):
-  config = _read_config(workdir)
+  config = checkpoint.read_config(workdir)
   embeds = methods.embeds(config.method)
   if embeds is None:
     raise ValueError(f'{workdir} was made by the method {config.method!r}, '
@@ -350,7 +344,10 @@ def start(config, method, tokenizer, workdir, mesh, key=None):
     key = jax.random.split(jax.random.key(config.seed))[0]
   earlier = earlier_run(config, workdir)
   if earlier is not None:
-    first = _read_config(earlier)
+    first = checkpoint.read_config(earlier)
+    if first is None:
+      raise ValueError(f'init_from {earlier} holds no config.json: name the '
+                       'workdir of a run, or leave it out')
     params = base.merged(first, trained(first, tokenizer, earlier, mesh))
     return base.add_lora(method.init, params, key, mesh)
   if method.load is not None:

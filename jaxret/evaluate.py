@@ -7,9 +7,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from absl import logging
-from ml_collections import ConfigDict
 
-from jaxret import metrics, report
+from jaxret import checkpoint, metrics, report
 from jaxret.data import sources
 from jaxret.evaluators import likelihood as evaluator
 from jaxret.methods import blim, blim_likelihood
@@ -128,12 +127,8 @@ def trained_on(config, workdir):
   found = []
   if (pathlib.Path(workdir) / 'checkpoints').is_dir():
     found.append(config.data)
-  if config.init_from:
-    file = pathlib.Path(config.init_from) / 'config.json'
-    if file.is_file():
-      earlier = ConfigDict(json.loads(file.read_text()))
-      found += trained_on(earlier, config.init_from)
-  return found
+  earlier = config.init_from and checkpoint.read_config(config.init_from)
+  return found + trained_on(earlier, config.init_from) if earlier else found
 
 
 def left_out(workdir):

@@ -1,13 +1,11 @@
 """`jaxret.score_matrix`: videos and texts in, both likelihood matrices out."""
-import json
 import os
-import pathlib
 import tempfile
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxret import experiment, methods, sharding
+from jaxret import checkpoint, experiment, methods, sharding
 from jaxret import extract as extract_lib
 from jaxret import train as train_lib
 from jaxret.data import types
@@ -110,12 +108,11 @@ def _config(model):
       raise ValueError('the config names no weights: set model.pretrained, or '
                        'give the work directory of a trained model')
     return model, None
-  path = pathlib.Path(model) / 'config.json'
-  if not path.is_file():
+  config = checkpoint.read_config(model)
+  if config is None:
     raise ValueError(
         f'{model} holds no config.json: give the work directory of a run of '
         'python -m jaxret.main, or a config with model.pretrained')
-  config = ConfigDict(json.loads(path.read_text()))
   if config.method != 'blim':
     raise ValueError(f'{model} was made by the method {config.method!r}: only '
                      "'blim' gives likelihoods")

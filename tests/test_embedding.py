@@ -244,6 +244,9 @@ def test_workdir_is_loaded(tmp_path, monkeypatch, with_lora):
       want.encode(items, show_progress=False), atol=1e-6)
   with pytest.raises(ValueError, match='no checkpoints in'):
     embedding.trained(config, tokenizer, tmp_path / 'none', mesh)
+  config.init_from = str(tmp_path / 'none')
+  with pytest.raises(ValueError, match='none holds no config.json: name the'):
+    embedding.start(config, method, tokenizer, tmp_path, mesh)
 
 
 def test_workdir_of_another_method_is_refused(tmp_path):
