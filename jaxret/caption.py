@@ -126,11 +126,6 @@ def open_describer(config, tokenizer, mesh):
   return FAMILIES[family](config, tokenizer, mesh)
 
 
-def local_mesh():
-  """Of this process's devices, for its share."""
-  return sharding.make_mesh({'data': -1}, jax.local_devices())
-
-
 def describe(describer, items, cache_dir, batch_size, max_new_tokens, mesh,
              show_progress=True):
   """Describes those of `items` that the cache lacks; returns {id: key}.

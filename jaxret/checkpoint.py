@@ -12,6 +12,7 @@ import pathlib
 
 import jax
 import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
 
 from jaxret import sharding
 
@@ -73,6 +74,12 @@ def claim_workdir(workdir, config):
   if jax.process_index() == 0:
     workdir.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(nested, indent=2) + '\n')
+
+
+def read_config(workdir):
+  """The config that made a workdir, or None where there is none."""
+  path = pathlib.Path(workdir) / 'config.json'
+  return ConfigDict(json.loads(path.read_text())) if path.is_file() else None
 
 
 def has_results(workdir):

@@ -254,7 +254,7 @@ def write_descriptions(config, workdir, mesh, data, directory):
 def open_describer(config, workdir, mesh, data):
   """(Describer, its mesh), a captioner trained here if none is named."""
   stage = ConfigDict({**config.captioner.to_dict(), 'seed': config.seed})
-  local = caption_lib.local_mesh()
+  local = sharding.local_mesh()
   if stage.model.pretrained:
     tokenizer = text.load_tokenizer(stage.model.pretrained)
     return caption_lib.open_describer(stage, tokenizer, local), local

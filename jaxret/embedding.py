@@ -15,7 +15,6 @@ import os
 import pathlib
 
 import jax
-import ml_collections
 import numpy as np
 import tqdm
 from absl import logging
@@ -23,7 +22,7 @@ from absl import logging
 from jaxret import checkpoint, methods, optim, sharding
 from jaxret.data import inputs as inputs_lib
 from jaxret.data import qwen2_vl, text, types
-from jaxret.methods import mm_embed
+from jaxret.methods import base, mm_embed
 from jaxret.models import adapters, lora, mm_embed_files, pretrained
 from jaxret.models import mm_embed as mm_embed_lib
 from jaxret.models import qwen2_vl_files as files
@@ -265,13 +264,8 @@ def _is_workdir(path):
   return file.is_file() and 'method' in json.loads(file.read_text())
 
 
-def _read_config(workdir):
-  return ml_collections.ConfigDict(
-      json.loads((workdir / 'config.json').read_text()))
-
-
 def _load_workdir(workdir, trim_text, mesh):
-  config = _read_config(workdir)
+  config = checkpoint.read_config(workdir)
   embeds = methods.embeds(config.method)
   if embeds is None:
     raise ValueError(f'{workdir} was made by the method {config.method!r}, '
@@ -350,15 +344,12 @@ def start(config, method, tokenizer, workdir, mesh, key=None):
     key = jax.random.split(jax.random.key(config.seed))[0]
   earlier = earlier_run(config, workdir)
   if earlier is not None:
-    first = _read_config(earlier)
-    params = methods.embeds(first.method).merged(
-        first, trained(first, tokenizer, earlier, mesh))
-    abstract = jax.eval_shape(method.init, key)
-    if 'lora' in abstract:
-      params['lora'] = jax.jit(
-          lambda key: method.init(key)['lora'],
-          out_shardings=sharding.shardings(mesh, abstract)['lora'])(key)
-    return params
+    first = checkpoint.read_config(earlier)
+    if first is None:
+      raise ValueError(f'init_from {earlier} holds no config.json: name the '
+                       'workdir of a run, or leave it out')
+    params = base.merged(first, trained(first, tokenizer, earlier, mesh))
+    return base.add_lora(method.init, params, key, mesh)
   if method.load is not None:
     return method.load(key, mesh)
   places = sharding.shardings(mesh, jax.eval_shape(method.init, key))

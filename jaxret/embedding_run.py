@@ -10,7 +10,6 @@ import functools
 import pathlib
 from typing import Any, NamedTuple
 
-import jax
 from absl import logging
 from ml_collections import ConfigDict
 
@@ -19,7 +18,7 @@ from jaxret import evaluate as evaluate_lib
 from jaxret import extract as extract_lib
 from jaxret import train as train_lib
 from jaxret.data import inputs as inputs_lib
-from jaxret.data import pair_examples
+from jaxret.data import pair_examples, sources
 from jaxret.data import pairs as pairs_lib
 from jaxret.evaluators import retrieval
 from jaxret.models import adapters
@@ -254,14 +253,16 @@ def evaluate_all(run, evaluated, finish=None):
                  len(one.tasks), one.name)
     results, answers = retrieval.evaluate(
         one.tasks, encoders, where, one.name, run.config.eval.split,
-        one.recall_at, sharding.make_mesh({'data': -1}, jax.local_devices()))
+        one.recall_at, sharding.local_mesh())
     if results is not None:
       if finish is not None:
         results, answers = finish(run, one, results, answers)
       if one.groups:
         results['means'] = retrieval.group_means(results, one.groups)
-      if one.note:
-        results['note'] = one.note
+      note = one.split and sources.note(
+          evaluate_lib.trained_on(run.config, run.workdir), one.split)
+      if note:
+        results['note'] = note
       results['left_out'] = evaluate_lib.left_out(run.workdir)
       shown = run.config.eval.gallery_queries // 2
       evaluate_lib.publish(

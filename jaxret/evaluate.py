@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from jaxret import metrics, report
+from jaxret import checkpoint, metrics, report
 from jaxret.data import sources
 from jaxret.evaluators import likelihood as evaluator
 from jaxret.methods import blim, blim_likelihood
@@ -79,7 +79,7 @@ def _write(config, workdir, found, ready):
                 'texts': len(data.split.texts)},
       'left_out': left_out(workdir), **summaries,
       'weights': _weights(summaries, chosen_on, chosen, others)}
-  note = sources.note(config.data, data.split)
+  note = sources.note(trained_on(config, workdir), data.split)
   if note:
     results['note'] = note
   if config.eval.trec_depth:
@@ -116,6 +116,19 @@ def _write_trec(config, workdir, split, matrices):
     for row, scores in rows.items():
       trec.write_run(directory / f'{direction}.{row}.trec', scores, *ids,
                      config.eval.trec_depth, f'jaxret-{row}')
+
+
+def trained_on(config, workdir):
+  """The `data` of each training that led to a run's weights, its own first.
+
+  A run without checkpoints has trained nothing; its weights, or those that its
+  training began with, may be of the run that `init_from` names.
+  """
+  found = []
+  if (pathlib.Path(workdir) / 'checkpoints').is_dir():
+    found.append(config.data)
+  earlier = config.init_from and checkpoint.read_config(config.init_from)
+  return found + trained_on(earlier, config.init_from) if earlier else found
 
 
 def left_out(workdir):

@@ -298,7 +298,7 @@ def extract_all(config, frames, tower):
 @contextlib.contextmanager
 def _extractor(config, frames, tower):
   """Gives (indices [batch_size] -> features, batch_size)."""
-  mesh = sharding.make_mesh({'data': -1}, jax.local_devices())
+  mesh = sharding.local_mesh()
   batch_size = config.data.extract_batch_size
   batch_size = -(-batch_size // mesh.size) * mesh.size
   params = jax.device_put(

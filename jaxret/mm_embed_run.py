@@ -1,7 +1,6 @@
 """MM-Embed's whole pipeline: train, mine, train again, continue, rerank."""
 import functools
 
-import jax
 from absl import logging
 
 from jaxret import embedding_run, rerank_run, sharding
@@ -11,6 +10,7 @@ from jaxret import mine as mine_lib
 from jaxret.data import circo, mixed, mixed_sets
 from jaxret.evaluators import mixed as evaluator
 from jaxret.evaluators import mixed_tables
+from jaxret.methods import base
 
 
 def train_and_evaluate(config, workdir):
@@ -37,12 +37,7 @@ def mine(config, workdir):
 def miner(run, row):
   """What mine.mine needs besides the training set: who mines, and where."""
   return (embedding_run.encoder(run, row), run.workdir / 'mined',
-          run.config.mine, local_mesh())
-
-
-def local_mesh():
-  """Of this process's devices, for searches."""
-  return sharding.make_mesh({'data': -1}, jax.local_devices())
+          run.config.mine, sharding.local_mesh())
 
 
 def prepare(run, stage, found):
@@ -84,7 +79,7 @@ def judge(run, benchmarks, reranker):
       logging.info('evaluating %s on %s', row, benchmark.name)
       rankings[row] = evaluator.rank(
           benchmark, union, embedding_run.encoder(run, row), where,
-          local_mesh())
+          sharding.local_mesh())
     names = {task.name for task in benchmark.tasks}
     if names & set(run.config.rerank.tasks):
       model = reranker(run)
@@ -110,7 +105,7 @@ def train_reranker(run):
   return rerank_run.train(
       run.config, run.workdir, run.mesh, run.tokenizer,
       run.embeds.model(config, run.tokenizer),
-      run.embeds.merged(config, params), asked)
+      base.merged(config, params), asked)
 
 
 def restore_reranker(run):

@@ -1,13 +1,11 @@
 """`jaxret.score_matrix`: videos and texts in, both likelihood matrices out."""
-import json
 import os
-import pathlib
 import tempfile
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxret import experiment, methods, sharding
+from jaxret import checkpoint, experiment, methods, sharding
 from jaxret import extract as extract_lib
 from jaxret import train as train_lib
 from jaxret.data import types
@@ -55,17 +53,16 @@ def score_matrix(videos, texts, model, *, first_stage=None, topk=0,
   texts = _texts(texts)
   _check_first_stage(first_stage, topk, (len(texts), len(videos)))
   tokenizer = extract_lib.open_tokenizer(config, trained)
+  method = methods.get(config.method).method(config, tokenizer)
+  method.check(texts, extract_lib.feature_shape(config) if features is None
+               else features.shape[1:])
   if features is None:
     features = _extract(config, trained, mesh, tokenizer, videos)
-  vlm, params = _model(config, trained, mesh, tokenizer, texts, features)
-  inputs = evaluator.Inputs(
-      types.Split('own', 'own', videos, texts, np.zeros(len(texts), np.int32)),
-      features,
-      blim.scoring_prompts(blim.prompts(config, vlm, tokenizer), texts),
-      blim.video_vocabulary(features, len(videos)), topk=topk,
-      first_stage=topk and {'text_to_video': first_stage,
-                            'video_to_text': first_stage.T},
-      zero_shot=not trained)
+  params = _params(config, trained, mesh, method)
+  vlm = blim.model_config(config, tokenizer)
+  prompts = blim.scoring_prompts(blim.prompts(config, vlm, tokenizer), texts)
+  inputs = _inputs(videos, texts, features, prompts, first_stage, topk)
+  inputs = inputs._replace(zero_shot=not trained)
   options = likelihood.Options(
       rows, columns, nonzero_denominator=config.eval.nonzero_denominator,
       mode=mode)
@@ -77,14 +74,23 @@ def score_matrix(videos, texts, model, *, first_stage=None, topk=0,
         *(None if matrix is None else np.array(matrix) for matrix in scored))
 
 
-def _model(config, trained, mesh, tokenizer, texts, features):
-  """(VlmConfig, parameters) once texts and features are known to fit."""
-  method = methods.get(config.method).method(config, tokenizer)
-  method.check(texts, np.shape(features)[1:])
+def _inputs(videos, texts, features, prompts, first_stage, topk):
+  split = types.Split(
+      'own', 'own', videos, texts, np.zeros(len(texts), np.int32))
+  if topk:
+    first_stage = {'text_to_video': first_stage, 'video_to_text': first_stage.T}
+  return evaluator.Inputs(
+      split, features, prompts, blim.video_vocabulary(features, len(videos)),
+      first_stage, topk)
+
+
+def _params(config, trained, mesh, method):
   params = experiment.initial(config, method, mesh)
   if trained:
-    params = train_lib.restore_trained(method, config, trained, mesh, params)
-  return blim.model_config(config, tokenizer), params
+    return train_lib.restore_trained(method, config, trained, mesh, params)
+  if params is None:
+    return train_lib.init_params(method, config.seed, mesh)
+  return params
 
 
 def _check_mode(mode, topk):
@@ -102,12 +108,11 @@ def _config(model):
       raise ValueError('the config names no weights: set model.pretrained, or '
                        'give the work directory of a trained model')
     return model, None
-  path = pathlib.Path(model) / 'config.json'
-  if not path.is_file():
+  config = checkpoint.read_config(model)
+  if config is None:
     raise ValueError(
         f'{model} holds no config.json: give the work directory of a run of '
         'python -m jaxret.main, or a config with model.pretrained')
-  config = ConfigDict(json.loads(path.read_text()))
   if config.method != 'blim':
     raise ValueError(f'{model} was made by the method {config.method!r}: only '
                      "'blim' gives likelihoods")
@@ -142,6 +147,11 @@ def _videos(videos):
           f'videos: got arrays of shapes {sorted(shapes)}, wanted paths, bytes '
           'or features [clips, tokens, width] of one shape')
     features = np.stack([np.asarray(v) for _, v in named])
+    for item, own in zip(items, features):
+      if not np.isfinite(own).all():
+        raise ValueError(
+            f'the features of {item.id!r} hold values that are not finite: '
+            'extract them again, or leave the item out')
   _check_unique('videos', items)
   return tuple(items), features
 

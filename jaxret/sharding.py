@@ -166,6 +166,11 @@ def make_mesh(shape=None, devices=None):
   return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
+def local_mesh():
+  """The mesh over this process's devices, for its own share of a work."""
+  return make_mesh(devices=jax.local_devices())
+
+
 def flatten(tree):
   """Nested dicts as one flat dict {'params/decoder/...': leaf}."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)

@@ -231,12 +231,15 @@ def make_update(method, optimizer, mesh, seed, accumulation_steps):
     changes, moments = optimizer.update(
         found, state.optimizer, state.trainable)
     trainable = jax.tree.map(jnp.add, state.trainable, changes)
-    metrics['gradient_norm'] = jnp.sqrt(sum(
-        jnp.sum(jnp.square(leaf.astype(jnp.float32)))
-        for leaf in jax.tree.leaves(found)))
+    metrics['gradient_norm'] = _norm(found)
     return State(state.step + 1, trainable, moments), metrics
 
   return jax.jit(update, donate_argnums=0)
+
+
+def _norm(tree):
+  return jnp.sqrt(sum(jnp.sum(jnp.square(leaf.astype(jnp.float32)))
+                      for leaf in jax.tree.leaves(tree)))
 
 
 def _mean_gradients(method, trainable, frozen, constants, batch, key):

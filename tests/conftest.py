@@ -3,6 +3,8 @@ import os
 import pathlib
 import tempfile
 
+import pytest
+
 # All must be set before JAX is imported; what the user has set stays.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # Tests compile for longer than they compute: half as long without optimizing.
@@ -17,6 +19,19 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
   _CACHE = tempfile.TemporaryDirectory(prefix='jaxret-tests-')
   os.environ['JAX_COMPILATION_CACHE_DIR'] = _CACHE.name
   os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
+
+
+@pytest.fixture(scope='module')
+def one_device():
+  """One of the eight virtual devices, which is quicker to compile for."""
+  import jax
+
+  from jaxret import sharding
+  def make_mesh(shape=None, devices=None, make=sharding.make_mesh):
+    return make(shape, jax.devices()[:1])
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(sharding, 'make_mesh', make_mesh)
+    yield
 
 
 def pytest_addoption(parser):

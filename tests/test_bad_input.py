@@ -189,6 +189,7 @@ def test_checkpoint_of_another_model(refused, stored, tmp_path):
     ('lost', 'these tensors are missing: model.norm.weight'),
     ('added', 'these tensors fit no parameter: model.extra.weight'),
     ('reshaped', 'model.norm.weight has shape (3,)'),
+    ('damaged', 'model.safetensors: model.norm.weight holds NaN or infinity'),
     ('no config', 'config.json: no such file'),
     ('no directory', 'nowhere'),
 ])
@@ -204,6 +205,8 @@ def test_released_model_that_is_not_whole(
     tensors['model.extra.weight'] = np.zeros(3, np.float32)
   elif change == 'reshaped':
     tensors['model.norm.weight'] = np.zeros(3, np.float32)
+  elif change == 'damaged':
+    tensors['model.norm.weight'][-1] = np.nan
   elif change == 'no config':
     (model / 'config.json').unlink()
   else:

@@ -1,28 +1,19 @@
 """Whole runs of LECCR: descriptions, every model, results, and again."""
 import json
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxret import caption, main, sharding
+from jaxret import caption, main
 from jaxret.methods import leccr
 from tests import tiny_cross_lingual, tiny_runs
+
+pytestmark = pytest.mark.usefixtures('one_device')
 
 ROWS = ['without_softened_matching', 'leccr']
 TASKS = {f'{task}_{language}' for task in ('text_to_image', 'image_to_text')
          for language in ('de', 'zh')}
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_device():
-  """One of the eight virtual devices, which is quicker to compile for."""
-  def make_mesh(shape=None, devices=None, make=sharding.make_mesh):
-    return make(shape, jax.devices()[:1])
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(sharding, 'make_mesh', make_mesh)
-    yield
 
 
 @pytest.fixture(scope='module')

@@ -89,6 +89,20 @@ def test_prompt_stands_in_front_of_the_text(model):
                 - encode({'image': image, 'text': 'left'})).max() > 1e-4
 
 
+@pytest.mark.parametrize('shards', [1, 2, 8])
+def test_groups_are_cut_where_padding_would_be_more_than_a_quarter(shards):
+  for count in range(1, 70):
+    parts = list(embedding._parts(list(range(count)), shards))
+    assert sum(parts, []) == list(range(count))
+    for part in parts:
+      rows = max(shards, 2 ** (len(part) - 1).bit_length())
+      assert rows == shards or 4 * (rows - len(part)) <= rows
+    # As few as that allows: no two that follow would fit together.
+    for one, other in zip(parts, parts[1:]):
+      whole = len(one) + len(other)
+      assert 4 * whole < 3 * 2 ** (whole - 1).bit_length()
+
+
 def test_similarity_is_the_cosine(model):
   random = np.random.default_rng(0)
   left, right = random.normal(size=(3, 5)), random.normal(size=(2, 5))
@@ -186,15 +200,25 @@ def hub_directory(directory, config, params):
 def test_published_directory_is_loaded(model, tmp_path, monkeypatch):
   tokenizer = hub_directory(tmp_path, model.config, model.params)
   monkeypatch.setattr(embedding.text, 'load_tokenizer', lambda path: tokenizer)
-  resolution = qwen2_vl.Resolution(**{
-      name: tuple(value) if name.startswith(('read', 'proc')) else value
-      for name, value in tiny_unite.make_config().media.items()})
+  resolution = qwen2_vl.resolution(tiny_unite.make_config().media)
   loaded = jaxret.load(
       tmp_path, resolution=resolution, max_tokens=160, mesh=model.mesh)
   items = mixture()[:4]
   np.testing.assert_allclose(
       loaded.encode(items, show_progress=False),
       model.encode(items, show_progress=False), atol=1e-6)
+
+
+def test_published_weights_that_are_not_finite_are_refused(
+    model, tmp_path, monkeypatch):
+  params = jax.tree.map(np.array, sharding.to_host(model.params))
+  params['params']['decoder']['final_norm']['scale'][-1] = np.nan
+  tokenizer = hub_directory(tmp_path, model.config, params)
+  monkeypatch.setattr(embedding.text, 'load_tokenizer', lambda path: tokenizer)
+  with pytest.raises(ValueError) as error:
+    jaxret.load(tmp_path, mesh=model.mesh)
+  assert str(error.value).startswith(
+      f'{tmp_path / "model.safetensors"}: model.norm.weight holds NaN')
 
 
 @pytest.mark.slow
@@ -220,6 +244,9 @@ def test_workdir_is_loaded(tmp_path, monkeypatch, with_lora):
       want.encode(items, show_progress=False), atol=1e-6)
   with pytest.raises(ValueError, match='no checkpoints in'):
     embedding.trained(config, tokenizer, tmp_path / 'none', mesh)
+  config.init_from = str(tmp_path / 'none')
+  with pytest.raises(ValueError, match='none holds no config.json: name the'):
+    embedding.start(config, method, tokenizer, tmp_path, mesh)
 
 
 def test_workdir_of_another_method_is_refused(tmp_path):

@@ -1,28 +1,16 @@
 """Whole runs of MM-Embed: stages, mining, reranking, results, and again."""
 import json
 
-import jax
 import pytest
 
-from jaxret import sharding
 from tests import tiny_mbeir, tiny_mm_embed, tiny_runs
 
 # Whole runs, or other programs beside ours: left to `make test-slow`.
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
 
 TASKS = {'text_to_image', 'image_to_text', 'image_text_to_image',
          'text_to_text', 'image_to_image'}
 ROWS = ['start', 'random', 'hard', 'mm_embed']
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_device():
-  """One of the eight virtual devices, which is quicker to compile for."""
-  def make_mesh(shape=None, devices=None, make=sharding.make_mesh):
-    return make(shape, jax.devices()[:1])
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(sharding, 'make_mesh', make_mesh)
-    yield
 
 
 @pytest.fixture(scope='module')
@@ -131,21 +119,3 @@ def test_evaluate_on_mbeir(trained, mbeir):
   assert results['dataset'] == 'mbeir'
   assert results['tasks'][tiny_mbeir.TASK]['candidates'] == 6
   assert set(results['reported']) == {'union', 'local'}
-
-
-@pytest.mark.parametrize('path, old, new, wanted', (
-    (f'cand_pool/local/mbeir_{tiny_mbeir.TASK}_test_cand_pool.jsonl',
-     'images/1.jpg', 'images/9.jpg', 'pool.jsonl, line 2: got the image'),
-    ('instructions/query_instructions.tsv', 'WebQA\t2', 'WebQA\t3',
-     'line 1: got 2:100'),
-    (f'qrels/test/mbeir_{tiny_mbeir.SECOND}_test_qrels.txt', '2:1 1', '2:8 1',
-     'qrels.txt, line 3: got the candidate 2:8'),
-    (f'query/test/mbeir_{tiny_mbeir.TASK}_test.jsonl', 'question 1',
-     'an <image>', 'line 2, 9:101: its text holds the image placeholder')))
-def test_bad_input_is_one_line(trained, mbeir, capsys, path, old, new, wanted):
-  file = mbeir / path
-  assert old in file.read_text()
-  file.write_text(file.read_text().replace(old, new))
-  assert evaluate_mbeir(trained, mbeir) == 1
-  error = capsys.readouterr().err.splitlines()[-1]
-  assert error.startswith('jaxret: ') and wanted in error

@@ -1,11 +1,13 @@
 """The library call: what it gives, and what it refuses before any work."""
 import json
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 import jaxret
+from jaxret import main, sharding
 from jaxret.data import sources
 from tests import tiny_runs
 
@@ -58,7 +60,18 @@ BAD = FEATURES.copy()
 BAD[1, 0, 1, 3] = np.nan
 
 
-@pytest.mark.slow
+@pytest.fixture(scope='module')
+def untrained(tmp_path_factory):
+  """The workdir of a run that has made its tokenizer and nothing else."""
+  workdir = tmp_path_factory.mktemp('untrained')
+  config = main.load_config(str(tiny_runs.CONFIG))
+  with config.unlocked():
+    config.update_from_flattened_dict(tiny_runs.TINY)
+  (workdir / 'config.json').write_text(json.dumps(config.to_dict()))
+  tiny_runs.text.train_tokenizer(['a dog'], 300, workdir / 'tokenizer')
+  return workdir
+
+
 @pytest.mark.parametrize('videos, texts, options, message', [
     (FEATURES, ['a', ' '], {}, "text 1 is ' '"),
     (FEATURES, ['a', None], {}, 'text 1 is None'),
@@ -70,17 +83,45 @@ BAD[1, 0, 1, 3] = np.nan
     (BAD, ['a'], {}, "features of 'video 1' hold values that are not finite"),
     ({'cat': BAD[0], 'dog': BAD[1]}, ['a'], {}, "features of 'dog' hold"),
     (FEATURES[:, :, :, :5], ['a'], {}, 'features of a video have shape'),
-    (FEATURES, ['many words ' * 600], {}, 'tokens'),
+    (FEATURES, ['many words ' * 600], {}, "caption 'text 0' has .* tokens"),
+    (['missing.mp4'], ['a', 'many words ' * 600], {}, "caption 'text 1' has"),
     (FEATURES, ['a'], {'topk': 1}, 'go together'),
     (FEATURES, ['a'], {'topk': 1, 'first_stage': np.zeros((2, 1))},
      r'first_stage has shape \(2, 1\), wanted \(1, 2\)'),
     (FEATURES, ['a'], {'mode': 'fast'}, "mode is 'fast'"),
 ])
 def test_bad_input_is_refused_in_one_line(
-    trained, videos, texts, options, message):
+    untrained, videos, texts, options, message):
+  """Before any work: there are no weights here to do it with."""
   with pytest.raises(ValueError, match=message) as caught:
-    jaxret.score_matrix(videos, texts, trained[0], **options)
+    jaxret.score_matrix(videos, texts, untrained, **options)
   assert '\n' not in str(caught.value)
+  with pytest.raises(ValueError, match='no checkpoints in'):
+    jaxret.score_matrix(FEATURES, ['a'], untrained)
+
+
+@pytest.mark.slow
+def test_published_weights_score_as_they_are(tmp_path):
+  """Zero-shot, from a config; full passes of each pair say the same."""
+  width = tiny_runs.FEATURE_SHAPE[2]
+  tiny_runs.write_released_model(tmp_path / 'model', ['some words'], width)
+  config = main.load_config(f'{tiny_runs.CONFIG}:folder_7b')
+  with config.unlocked():
+    config.update_from_flattened_dict({
+        'model.pretrained': str(tmp_path / 'model'), 'model.dtype': 'float32',
+        'model.param_dtype': 'float32', 'model.tokens_per_clip': 4,
+        'model.visual_width': width})
+  features = np.random.default_rng(0).normal(
+      size=(2, *tiny_runs.FEATURE_SHAPE)).astype(np.float32)
+  texts = ['some words', 'words', 'some more words']
+  mesh = sharding.make_mesh(devices=jax.devices()[:1])
+  got, want = (jaxret.score_matrix(features, texts, config, mode=mode,
+                                   mesh=mesh)
+               for mode in ('shared', 'reference'))
+  assert got.video_given_text is None and got.text_given_video.shape == (2, 3)
+  np.testing.assert_allclose(
+      got.text_given_video, want.text_given_video, atol=1e-5)
+  assert np.ptp(got.text_given_video, 0).min() > 1e-4  # videos differ
 
 
 def test_a_directory_that_is_no_run_is_refused(tmp_path):

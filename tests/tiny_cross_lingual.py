@@ -1,8 +1,10 @@
 """Whole runs of LECCR through the command line, small enough for a test."""
-from jaxret import main
-from tests import tiny_runs
+import functools
+
+from tests import tiny_runs, tiny_unite
 
 CONFIG = tiny_runs.ROOT / 'configs' / 'leccr.py'
+flags, run = tiny_runs.flags, functools.partial(tiny_runs.run, config=CONFIG)
 # Of the default config: one layer everywhere, two languages, two steps.
 MODEL = {
     'model.text.width': 8, 'model.text.mlp_width': 16, 'model.text.layers': 1,
@@ -13,18 +15,11 @@ MODEL = {
     'model.vocab_size': 600, 'train.batch_size': 8, 'train.steps': 2,
     'train.checkpoint_every_steps': 1, 'eval.gallery_queries': 2}
 CAPTIONER = {
-    'model.width': 16, 'model.mlp_width': 32, 'model.layers': 1,
-    'model.heads': 2, 'model.kv_heads': 1, 'model.head_width': 8,
-    'model.rope_sections': (1, 1, 2), 'model.vocab_size': 400,
-    'vision.width': 16, 'vision.layers': 1, 'vision.heads': 2,
-    'vision.mlp_width': 32, 'train.batch_size': 8, 'train.steps': 2,
+    **tiny_unite.SIZES, 'model.layers': 1, 'model.vocab_size': 400,
+    'train.batch_size': 8, 'train.steps': 2,
     'max_new_tokens': 5, 'batch_size': 8, 'shape': (120, 1, 16)}
 SIZES = {'data.images.train': 12, 'data.images.validation': 8,
          'data.images.test': 10, 'data.renderings': 1}
-
-
-def flags(fields):
-  return [f'--config.{name}={value}' for name, value in fields.items()]
 
 
 def shapes_flags(root, **fields):
@@ -33,10 +28,3 @@ def shapes_flags(root, **fields):
   return flags({'data.root': root, 'data.languages': ('de', 'zh'), **SIZES,
                 'compare': ('without_softened_matching',), **MODEL, **captioner,
                 **fields})
-
-
-def run(variant, workdir, *flags):
-  """Runs configs/leccr.py[:variant] in this process; returns the exit code."""
-  config = f'{CONFIG}:{variant}' if variant else CONFIG
-  return main.main(['jaxret', f'--config={config}',
-                    f'--workdir={workdir}', *flags])

@@ -1,15 +1,14 @@
 """Whole runs of UNITE through the command line, small enough for a test."""
-from jaxret import main
-from tests import tiny_runs
+import functools
+
+from tests import tiny_runs, tiny_unite
 
 CONFIG = tiny_runs.ROOT / 'configs' / 'unite.py'
+flags, run = tiny_runs.flags, functools.partial(tiny_runs.run, config=CONFIG)
 # Of the default config: one layer everywhere, one shape for all items.
 MODEL = {
-    'model.width': 16, 'model.mlp_width': 32, 'model.layers': 1,
-    'model.heads': 2, 'model.kv_heads': 1, 'model.head_width': 8,
-    'model.rope_sections': (1, 1, 2), 'model.vocab_size': 400,
-    'vision.width': 16, 'vision.layers': 1, 'vision.heads': 2,
-    'vision.mlp_width': 32, 'train.batch_size': 8, 'train.steps': 2,
+    **tiny_unite.SIZES, 'model.layers': 1, 'model.vocab_size': 400,
+    'train.batch_size': 8, 'train.steps': 2,
     'data.shape': (120, 1, 16), 'eval.shape': (120, 1, 16),
     'eval.gallery_queries': 2}
 # The plain loss and stage 1 alike: one program less to compile.
@@ -30,14 +29,3 @@ def shapes_flags(root, **fields):
 def folder_flags(root, **fields):
   """Flags for the variant `folder` on the folder `root`."""
   return flags({'data.root': root, **MODEL, **fields})
-
-
-def flags(fields):
-  return [f'--config.{name}={value}' for name, value in fields.items()]
-
-
-def run(variant, workdir, *flags):
-  """Runs configs/unite.py[:variant] in this process; returns the exit code."""
-  config = f'{CONFIG}:{variant}' if variant else CONFIG
-  return main.main(['jaxret', f'--config={config}',
-                    f'--workdir={workdir}', *flags])

@@ -1,8 +1,10 @@
 """Whole runs of MM-Embed through the command line, small enough for a test."""
-from jaxret import main
+import functools
+
 from tests import tiny_runs
 
 CONFIG = tiny_runs.ROOT / 'configs' / 'mm_embed.py'
+flags, run = tiny_runs.flags, functools.partial(tiny_runs.run, config=CONFIG)
 # Of the default config: one layer everywhere, two steps of each stage.
 FIELDS = {
     'model.width': 16, 'model.mlp_width': 32, 'model.layers': 1,
@@ -21,14 +23,3 @@ FIELDS = {
     'eval.gallery_queries': 2, 'mine.k': 10, 'mine.offset': 6,
     'rerank.train.batch_size': 8, 'rerank.train.steps': 2,
     'rerank.train_shape': (200, 2)}
-
-
-def flags(fields):
-  return [f'--config.{name}={value}' for name, value in fields.items()]
-
-
-def run(variant, workdir, *given):
-  """Runs configs/mm_embed.py[:variant] here; returns the exit code."""
-  config = f'{CONFIG}:{variant}' if variant else CONFIG
-  return main.main(['jaxret', f'--config={config}',
-                    f'--workdir={workdir}', *given])

@@ -12,6 +12,7 @@ from jaxret.data import render, text
 from jaxret.models import decoder, names, vision, vlm
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+CONFIG = ROOT / 'configs' / 'blim.py'
 SIZES = {'train': 16, 'validation': 6, 'test': 6}
 
 # Of the default config: one layer everywhere, 2 clips of 2 frames at 32 px.
@@ -48,11 +49,11 @@ def flags(fields):
   return [f'--config.{name}={value}' for name, value in fields.items()]
 
 
-def run(config, workdir, *flags):
-  """Runs configs/blim.py[:variant] in this process; returns the exit code."""
-  return main.main(['jaxret', f'--config={ROOT / "configs" / "blim.py"}'
-                    + (f':{config}' if config else ''),
-                    f'--workdir={workdir}', *flags])
+def run(variant, workdir, *flags, config=CONFIG):
+  """Runs <config>[:variant] in this process; returns the exit code."""
+  config = f'{config}:{variant}' if variant else config
+  return main.main(
+      ['jaxret', f'--config={config}', f'--workdir={workdir}', *flags])
 
 
 def results(workdir):

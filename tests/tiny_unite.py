@@ -3,12 +3,18 @@ import functools
 import tempfile
 from typing import NamedTuple
 
-import ml_collections
 import numpy as np
 
+from configs import embedding
 from jaxret.data import text, types, unite_prompts
 
-TOKEN = 28 * 28
+# Of a Qwen2-VL that compiles fast.
+SIZES = {
+    'model.width': 16, 'model.mlp_width': 32, 'model.layers': 2,
+    'model.heads': 2, 'model.kv_heads': 1, 'model.head_width': 8,
+    'model.rope_sections': (1, 1, 2), 'model.vocab_size': 0,
+    'vision.width': 16, 'vision.layers': 1, 'vision.heads': 2,
+    'vision.mlp_width': 32}
 WORDS = ('red', 'blue', 'square', 'circle', 'moves', 'left', 'right', 'up')
 
 
@@ -21,31 +27,15 @@ class Pair(NamedTuple):
 
 def make_config(**loss):
   """Everything that methods.unite reads, at a size that compiles fast."""
-  config = ml_collections.ConfigDict({
-      'method': 'unite', 'seed': 0, 'init_from': '',
-      'model': {
-          'pretrained': '', 'tokenizer': '', 'vocab_size': 0, 'width': 16,
-          'mlp_width': 32, 'layers': 2, 'heads': 2, 'kv_heads': 1,
-          'head_width': 8, 'rope_theta': 1e4, 'rope_sections': (1, 1, 2),
-          'norm_eps': 1e-6, 'tie_embeddings': True,
-          'position_mode': 'sequential', 'dtype': 'float32',
-          'param_dtype': 'float32', 'remat': False, 'trainable': ('.*',),
-          'lora': {'rank': 0, 'alpha': 16, 'dropout': 0.0, 'targets': ()}},
-      'vision': {'width': 16, 'layers': 1, 'heads': 2, 'mlp_width': 32},
-      'media': {
-          'released': False, 'read_image': (TOKEN, 4 * TOKEN),
-          'read_video': (TOKEN, 4 * TOKEN), 'processor': (TOKEN, 4 * TOKEN),
-          'fps': 2.0, 'min_frames': 2, 'max_frames': 4, 'n_frames': 0},
-      'data': {'max_tokens': 160},
-      'loss': {'temperature': 0.1, 'dual': False, 'modality_mask': False,
-               'multi_positive': False, 'released': True},
-      'optim': {'learning_rate': 0.01, 'betas': (0.9, 0.95), 'eps': 1e-8,
-                'weight_decay': 0.0, 'warmup_epochs': 0.1,
-                'min_learning_rate': 0.0, 'gradient_clip_norm': 1.0},
-      'train': {'batch_size': 8, 'epochs': 2.0, 'accumulation_steps': 1,
-                'log_every_steps': 1, 'checkpoint_every_steps': 100,
-                'keep_checkpoints': 1}})
-  config.loss.update(loss)
+  config = embedding.base('unite')
+  config.update(embedding.tiny_qwen2_vl())
+  config.update_from_flattened_dict(SIZES)
+  config.media.update(fps=2.0, max_frames=4, n_frames=0)
+  config.data.max_tokens = 160
+  config.optim.update(learning_rate=0.01)
+  config.train.update(batch_size=8, epochs=2.0, log_every_steps=1,
+                      checkpoint_every_steps=100, keep_checkpoints=1)
+  config.loss.update({'temperature': 0.1, **loss})
   return config
 
 

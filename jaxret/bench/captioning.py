@@ -12,9 +12,7 @@ of CPU times, `cpu_speedup`, says more than `speedup`.
 """
 import argparse
 import json
-import statistics
 import sys
-import time
 
 import jax
 import numpy as np
@@ -73,10 +71,6 @@ def parse(argv):
   return parser.parse_args(argv)
 
 
-def log(message):
-  print(message, file=sys.stderr, flush=True)
-
-
 def prompts(config, count, seed=0):
   """[inputs.Inputs] of one random image each between random tokens."""
   rng = np.random.default_rng(seed)
@@ -117,31 +111,14 @@ def measure(options):
     from jaxret.bench import torch_captioning
     timed['baseline'] = torch_captioning.generator(
         config, sharding.to_host(params), shown, SPECIAL, options.new_tokens)
-  seconds, written = _in_turns(timed, options.rounds)
+  timed = machine.in_turns(timed, options.rounds)
   return {'preset': options.preset, **_facts(
-      config, options, len(shown[0].tokens), shape, seconds['ours']),
-          **(_comparison(options, seconds, written)
-             if options.baseline else {})}
+      config, options, len(shown[0].tokens), shape, timed['ours']),
+          **(_comparison(options, **timed) if options.baseline else {})}
 
 
-def _in_turns(timed, rounds):
-  """({name: [(seconds, CPU seconds)]}, {name: result}), after one run each."""
-  log('compiling')
-  found = {name: run() for name, run in timed.items()}
-  seconds = {name: [] for name in timed}
-  for number in range(rounds):
-    for name, run in timed.items():
-      start = time.perf_counter(), time.process_time()
-      run()
-      seconds[name].append((time.perf_counter() - start[0],
-                            time.process_time() - start[1]))
-    log(f'round {number + 1}: ' + ', '.join(
-        f'{name} {taken[-1][0]:.3f} s' for name, taken in seconds.items()))
-  return seconds, found
-
-
-def _facts(config, options, prompt_tokens, shape, seconds):
-  taken, cpu_seconds = map(statistics.median, zip(*seconds))
+def _facts(config, options, prompt_tokens, shape, timed):
+  taken = timed.seconds
   flops = options.batch * _flops(
       config, prompt_tokens, shape.patches, options.new_tokens)
   c = config.decoder
@@ -152,7 +129,7 @@ def _facts(config, options, prompt_tokens, shape, seconds):
       'device': jax.devices()[0].device_kind, 'devices': jax.device_count(),
       'batch': options.batch, 'prompt_tokens': prompt_tokens,
       'new_tokens': options.new_tokens, 'seconds': taken,
-      'cpu_seconds': cpu_seconds,
+      'cpu_seconds': timed.cpu_seconds,
       'tokens_per_s': options.batch * options.new_tokens / taken,
       'flops_per_s': flops / taken, 'peak_flops_per_s': top,
       'utilization': flops / taken / top}
@@ -169,15 +146,15 @@ def _flops(config, prompt_tokens, patches, new_tokens):
           + new_tokens * decoder_lib.head_flops(c))
 
 
-def _comparison(options, seconds, written):
-  taken, cpu = map(statistics.median, zip(*seconds['baseline']))
-  ours, our_cpu = map(statistics.median, zip(*seconds['ours']))
+def _comparison(options, ours, baseline):
+  taken = baseline.seconds
   return {
       'baseline': options.baseline,
       'baseline_tokens_per_s': options.batch * options.new_tokens / taken,
-      'baseline_seconds': taken, 'baseline_cpu_seconds': cpu,
-      'speedup': taken / ours, 'cpu_speedup': cpu / our_cpu,
-      'equal_tokens': float(np.mean(written['ours'] == written['baseline']))}
+      'baseline_seconds': taken, 'baseline_cpu_seconds': baseline.cpu_seconds,
+      'speedup': taken / ours.seconds,
+      'cpu_speedup': baseline.cpu_seconds / ours.cpu_seconds,
+      'equal_tokens': float(np.mean(ours.result == baseline.result))}
 
 
 if __name__ == '__main__':

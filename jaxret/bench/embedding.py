@@ -47,10 +47,6 @@ def parse(argv):
   return parser.parse_args(argv)
 
 
-def log(message):
-  print(message, file=sys.stderr, flush=True)
-
-
 class Job:
   """Our side: an Embedder and the items that it is given."""
 
@@ -101,7 +97,7 @@ def measure(options, preset):
   """The JSON object of one run."""
   n_items = options.items or preset.items
   job = Job(preset, n_items, options.batch_size or preset.batch_size)
-  log(f'compiling for {n_items} items')
+  machine.log(f'compiling for {n_items} items')
   start = time.perf_counter()
   vectors = job.run(np.arange(n_items))
   compiling = time.perf_counter() - start
@@ -118,7 +114,7 @@ def measure(options, preset):
       start = time.perf_counter()
       run(number)
       seconds[name].append(time.perf_counter() - start)
-      log(f'{name}: {n_items} items in {seconds[name][-1]:.2f} s')
+      machine.log(f'{name}: {n_items} items in {seconds[name][-1]:.2f} s')
   result = _facts(job, seconds['ours']) | {
       'preset': options.preset, 'compile_seconds': compiling,
       'compiled': shapes,

@@ -13,7 +13,6 @@ goes to standard error, the last thing on standard output is one JSON object.
 import dataclasses
 import functools
 import json
-import statistics
 import sys
 import time
 
@@ -21,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
-from tqdm import tqdm
 
+from jaxret.bench import machine
 from jaxret.models import latent_attention, layers
 
 _COUNTS = flags.FlagValues()
@@ -56,19 +55,6 @@ def module(config):
   return jax.jit(latent_attention.LatentAttention(config).apply)
 
 
-def seconds(runs, rounds):
-  """{name: (median seconds, result)} of functions that take turns."""
-  found, results = {name: [] for name in runs}, {}
-  for n in tqdm(range(rounds + 1), 'latent attention', file=sys.stderr):
-    for name, run in runs.items():
-      start = time.perf_counter()
-      results[name] = jax.block_until_ready(run())
-      if n:
-        found[name].append(time.perf_counter() - start)
-  return {name: statistics.median(times) for name, times in found.items()
-          }, results
-
-
 def measure(tokens, width, heads, latents, rounds):
   """The numbers that are printed, as a dict."""
   config = latent_attention.LatentConfig(width, latents, heads, width)
@@ -82,14 +68,16 @@ def measure(tokens, width, heads, latents, rounds):
   pair = jax.block_until_ready(
       latent_attention.keys_and_values(params, config))
   run_plain, run_folded = module(config), module(folded)
-  medians, results = seconds({
+  timed = machine.in_turns({
       'plain': lambda: plain_attention(config, params, *pair, x[0]),
       'folded': lambda: folded_attention(
           short['folded_keys'], short['folded_values'], x[0]),
       'module': lambda: run_plain({'params': params}, x),
       'folded_module': lambda: run_folded({'params': short}, x)}, rounds)
   def difference(left, right):
-    return float(np.abs(np.asarray(results[left]) - results[right]).max())
+    return float(np.abs(np.asarray(timed[left].result)
+                        - timed[right].result).max())
+  medians = {name: taken.seconds for name, taken in timed.items()}
   return {
       'device': jax.devices()[0].device_kind, 'tokens': tokens, 'width': width,
       'heads': heads, 'latents': latents, 'dtype': 'float32',

@@ -13,19 +13,16 @@ is how much the peak of the memory grew while mining.
 import json
 import pathlib
 import resource
-import statistics
 import sys
 import tempfile
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
-from tqdm import tqdm
 
 from jaxret import host
-from jaxret.bench import search
+from jaxret.bench import machine, search
 from jaxret.scoring import mining, similarity
 
 _ROWS_AT_ONCE = 1 << 16
@@ -74,24 +71,17 @@ def measure(directory, n_candidates, n_queries, width, k, offset, n_rounds,
   search.matmul(*on_device)
   runs = {'mining': lambda: mine(queries, pool, own, k, offset),
           'matmul': lambda: search.matmul(*on_device)}
-  seconds, cpu = {name: [] for name in runs}, {name: [] for name in runs}
-  for _ in tqdm(range(n_rounds), 'mining and matmul', file=sys.stderr):
-    for name, run in runs.items():
-      start, cpu_start = time.perf_counter(), time.process_time()
-      run()
-      seconds[name].append(time.perf_counter() - start)
-      cpu[name].append(time.process_time() - cpu_start)
+  timed = machine.in_turns(runs, n_rounds, warm_up=False)
+  ours, bare = timed['mining'], timed['matmul']
   wrong, error = search.mismatches(queries, candidates, mined[2], n_checked)
-  middle = {name: statistics.median(s) for name, s in seconds.items()}
-  cpu = {name: statistics.median(s) for name, s in cpu.items()}
   return {
       'device': jax.devices()[0].device_kind, 'devices': jax.device_count(),
       'candidates': n_candidates, 'queries': n_queries, 'width': width, 'k': k,
-      'seconds': middle['mining'], 'baseline': 'jnp.matmul',
-      'baseline_seconds': middle['matmul'],
-      'ratio': middle['mining'] / middle['matmul'],
-      'cpu_ratio': cpu['mining'] / cpu['matmul'],
-      'queries_per_s': n_queries / middle['mining'],
+      'seconds': ours.seconds, 'baseline': 'jnp.matmul',
+      'baseline_seconds': bare.seconds,
+      'ratio': ours.seconds / bare.seconds,
+      'cpu_ratio': ours.cpu_seconds / bare.cpu_seconds,
+      'queries_per_s': n_queries / ours.seconds,
       'checked_queries': n_checked, 'wrong_queries': wrong,
       'max_abs_difference': error, 'kinds': dict(zip(
           mining.KINDS, np.bincount(mined[1], minlength=3).tolist())),

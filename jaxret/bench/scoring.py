@@ -29,8 +29,8 @@ def main(argv=None):
   host.keep_freed_memory()
   preset = presets.PRESETS[options.preset]
   mesh = sharding.make_mesh({'data': -1, 'fsdp': options.fsdp})
-  log(f'{jax.device_count()} {jax.devices()[0].device_kind}, '
-      f'mesh {dict(mesh.shape)}')
+  machine.log(f'{jax.device_count()} {jax.devices()[0].device_kind}, '
+              f'mesh {dict(mesh.shape)}')
   params = init_params(preset.vlm, mesh)
   if options.sweep:
     result = {'preset': options.preset, **sweep(options, preset, params, mesh)}
@@ -69,10 +69,6 @@ def parse(argv):
 def pair(text):
   rows, columns = text.split(',')
   return int(rows), int(columns)
-
-
-def log(message):
-  print(message, file=sys.stderr, flush=True)
 
 
 def init_params(model, mesh):
@@ -160,7 +156,7 @@ def measure(options, preset, params, mesh):
   """The JSON object of one run; keys as in the README."""
   job = Job(options, preset, params, mesh, make_prompts(options, preset.vlm),
             options.videos)
-  log('compiling')
+  machine.log('compiling')
   job.run(warm_up=True)
   before = peak(preset.vlm)
   found, seconds, tokens = job.run()
@@ -191,7 +187,7 @@ def measure(options, preset, params, mesh):
   if options.baseline:
     from jaxret.bench import torch_scoring
     other = torch_scoring.run(options.baseline, job, found,
-                              options.baseline_seconds, log)
+                              options.baseline_seconds, machine.log)
     result.update(
         baseline=options.baseline, **other,
         speedup=result['pairs_per_s'] / other['baseline_pairs_per_s'])
@@ -221,7 +217,7 @@ def sweep(options, preset, params, mesh):
     job.run(warm_up=True)
     taken = sum(job.run()[1].values())
     rates[size] = size * size / taken
-    log(f'{size} x {size}: {rates[size]:.1f} pairs/s')
+    machine.log(f'{size} x {size}: {rates[size]:.1f} pairs/s')
   figure, axes = pyplot.subplots(figsize=(4.5, 3), layout='constrained')
   axes.plot(list(rates), list(rates.values()), marker='o')
   axes.set_xscale('log', base=2)

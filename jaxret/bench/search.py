@@ -10,16 +10,14 @@ too, `cpu_ratio` (of the process's CPU time) says more than `ratio`.
 """
 import json
 import resource
-import statistics
 import sys
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
-from tqdm import tqdm
 
+from jaxret.bench import machine
 from jaxret.scoring import similarity
 
 _MATMUL_CELLS = 1 << 30  # scores of one bare matmul; 4 GiB
@@ -81,30 +79,20 @@ def measure(n_candidates, n_queries, width, k, block_rows, n_rounds, n_checked):
       'search': lambda: similarity.search(
           queries, candidates, k, block_rows=block_rows or None),
       'matmul': lambda: matmul(*on_device)}
-  seconds = {name: [] for name in timed}
-  cpu_seconds = {name: [] for name in timed}
-  for n in tqdm(range(n_rounds + 1), 'search and matmul', file=sys.stderr):
-    for name, run in timed.items():
-      start, cpu_start = time.perf_counter(), time.process_time()
-      result = run()
-      if n:
-        seconds[name].append(time.perf_counter() - start)
-        cpu_seconds[name].append(time.process_time() - cpu_start)
-      if name == 'search':
-        found = result
-  n_wrong, error = mismatches(queries, candidates, found, n_checked)
-  medians = {name: statistics.median(s) for name, s in seconds.items()}
-  cpu = {name: statistics.median(s) for name, s in cpu_seconds.items()}
+  timed = machine.in_turns(timed, n_rounds)
+  ours, bare = timed['search'], timed['matmul']
+  n_wrong, error = mismatches(queries, candidates, ours.result, n_checked)
   return {
       'device': jax.devices()[0].device_kind, 'devices': jax.device_count(),
       'candidates': n_candidates, 'queries': n_queries, 'width': width, 'k': k,
-      'seconds': medians['search'], 'all_seconds': seconds['search'],
-      'baseline': 'jnp.matmul', 'baseline_seconds': medians['matmul'],
-      'all_baseline_seconds': seconds['matmul'],
-      'ratio': medians['search'] / medians['matmul'],
-      'cpu_seconds': cpu['search'], 'baseline_cpu_seconds': cpu['matmul'],
-      'cpu_ratio': cpu['search'] / cpu['matmul'],
-      'queries_per_s': n_queries / medians['search'],
+      'seconds': ours.seconds, 'all_seconds': ours.all_seconds,
+      'baseline': 'jnp.matmul', 'baseline_seconds': bare.seconds,
+      'all_baseline_seconds': bare.all_seconds,
+      'ratio': ours.seconds / bare.seconds,
+      'cpu_seconds': ours.cpu_seconds,
+      'baseline_cpu_seconds': bare.cpu_seconds,
+      'cpu_ratio': ours.cpu_seconds / bare.cpu_seconds,
+      'queries_per_s': n_queries / ours.seconds,
       'checked_queries': n_checked, 'wrong_queries': n_wrong,
       'max_abs_difference': error,
       'peak_rss_bytes': 1024 * resource.getrusage(

@@ -52,10 +52,6 @@ def parse(argv):
   return parser.parse_args(argv)
 
 
-def log(message):
-  print(message, file=sys.stderr, flush=True)
-
-
 class Job:
   """Our side: a state and the jitted step that changes it."""
 
@@ -134,7 +130,8 @@ def measure(options, preset):
       start = time.perf_counter()
       losses[name].append(side.step(ready))
       seconds[name].append(time.perf_counter() - start)
-      log(f'{name}: loss {losses[name][-1]:.5f}, {seconds[name][-1]:.2f} s')
+      machine.log(f'{name}: loss {losses[name][-1]:.5f}, '
+                  f'{seconds[name][-1]:.2f} s')
   taken = statistics.median(seconds['ours'][1:])
   flops = statistics.mean(_flops(preset.config, batch)
                           for batch in batches[1:])

@@ -16,14 +16,14 @@ class Evaluated(NamedTuple):
   """What is evaluated: tasks, and how videos are looked at for them.
 
   n_frames: of a video, 0 = as the config says. groups: as in
-  benchmarks.Benchmark. note: what is to be said of the results.
+  benchmarks.Benchmark. split: a types.Split that may have been trained on.
   """
   name: str
   tasks: tuple
   recall_at: tuple[int, ...] = (1, 5, 10)
   groups: Any = None
   n_frames: int = 0
-  note: str = ''
+  split: Any = None
 
 
 def training_pairs(config):
@@ -55,7 +55,7 @@ def evaluated(config):
       split = sources.load(config.data, config.eval.split)
       found.append(Evaluated(
           name, (split.text_to_video(), split.video_to_text()),
-          note=sources.note(config.data, split)))
+          split=split))
     else:
       root = config.eval.root or config.data.root
       if len(names) > 1 and root:

@@ -3,8 +3,6 @@ import numpy as np
 
 from jaxret.data import mm_embed_inputs, pair_examples
 
-SIDES = pair_examples.SIDES
-
 
 class Examples(pair_examples.PairExamples):
   """PairExamples of mixed.Pairs, each query told its instruction.
@@ -43,13 +41,3 @@ class Examples(pair_examples.PairExamples):
                              (pair.instruction or None) if told else None, told)
           for pair in self.pairs}))
     return shapes
-
-
-def sides(batch):
-  """{'query' and so on: its arrays} of a batch of pairs."""
-  found = {}
-  for name, array in batch.items():
-    side, _, rest = name.partition('_')
-    if side in SIDES and rest != 'id':
-      found.setdefault(side, {})[rest] = array
-  return found

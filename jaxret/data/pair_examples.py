@@ -87,6 +87,16 @@ class JoinedExamples(pairs_lib.Mixture):
     self.constants = {}
 
 
+def sides(batch):
+  """{'query' and so on: its arrays} of a batch of pairs."""
+  found = {}
+  for name, array in batch.items():
+    side, _, rest = name.partition('_')
+    if side in SIDES and rest != 'id':
+      found.setdefault(side, {})[rest] = array
+  return found
+
+
 def _modality(pair):
   """The bit code of a pair's target."""
   if pair.target_modality is not None:

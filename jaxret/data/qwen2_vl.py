@@ -55,13 +55,19 @@ class Resolution:
     first = smart_resize(height, width, read)
     return [first, smart_resize(*first, self.processor)]
 
-
   def resize(self, kind, frames):
     """Frames uint8, a sequence of [H, W, 3], at their final size [F, ...]."""
     sizes = self.sizes(kind, *frames[0].shape[:2])
     if kind == 'video' and self.released:
       frames = [resize_in_float(frame, sizes[0]) for frame in frames]
     return resize(frames, sizes)
+
+
+def resolution(section):
+  """The Resolution of a config's `media` section."""
+  return Resolution(**{
+      name: tuple(value) if isinstance(value, (tuple, list)) else value
+      for name, value in section.items()})
 
 
 def smart_resize(height, width, limits, variant=RESIZE_VARIANTS[0]):

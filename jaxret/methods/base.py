@@ -1,8 +1,16 @@
-"""What a method is: pure functions that the loops and evaluators call."""
+"""What a method is: pure functions that the loops and evaluators call.
+
+And what methods with LoRA have in common: where it starts, and its end.
+"""
+import functools
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+import jax
 import numpy as np
+
+from jaxret import sharding
+from jaxret.models import lora as lora_lib
 
 
 class Examples(Protocol):
@@ -48,8 +56,6 @@ class Embeds(NamedTuple):
     and `module()`, whose call on a batch of a Reader gives unit vectors
     float32 [B, D].
   reader: (config, tokenizer, cache_bytes=0) -> Reader.
-  merged: (config, params) -> {'params': ...} with what LoRA trained folded
-    in: what a later stage starts from.
   fingerprint: (config) -> flat dict of what an embedding depends on besides
     the weights, the item and its prompt.
   tokenizer_options: () -> options of data.text.train_tokenizer: what a
@@ -67,7 +73,6 @@ class Embeds(NamedTuple):
   compared: tuple[str, ...]
   model: Callable
   reader: Callable
-  merged: Callable
   fingerprint: Callable
   tokenizer_options: Callable
   training_pairs: Callable
@@ -107,3 +112,43 @@ class Method(NamedTuple):
   check: Callable = lambda texts, shape: None
   embed: Callable | None = None
   embedding_loss: Callable | None = None
+
+
+def lora_fields(lora):
+  """Fields of a DecoderConfig from a config's section `model.lora`."""
+  return {'lora_scale': lora.alpha / lora.rank if lora.rank else 1.0,
+          'lora_dropout': lora.dropout}
+
+
+def init(make, targets, rank, key):
+  """Random parameters: those of a model, and LoRA factors if rank > 0.
+
+  make: (key) -> {'params': ...}. targets: see models.lora.init.
+  """
+  base_key, lora_key = jax.random.split(key)
+  params = make(base_key)
+  if rank:
+    params['lora'] = lora_lib.init(lora_key, params['params'], targets, rank)
+  return params
+
+
+def add_lora(init, params, key, mesh):
+  """`params` with LoRA factors at random, on the mesh, if `init` makes any."""
+  abstract = jax.eval_shape(init, key)
+  if 'lora' not in abstract:
+    return params
+  places = sharding.shardings(mesh, abstract)['lora']
+  factors = jax.jit(lambda key: init(key)['lora'], out_shardings=places)(key)
+  return {**params, 'lora': factors}
+
+
+def merged(config, params):
+  """{'params': ...} with what LoRA trained folded in.
+
+  It is what a later stage starts from.
+  """
+  if 'lora' not in params:
+    return params
+  scale = lora_fields(config.model.lora)['lora_scale']
+  return {'params': jax.jit(functools.partial(lora_lib.merge, scale=scale))(
+      params['params'], params['lora'])}

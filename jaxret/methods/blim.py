@@ -13,7 +13,6 @@ from jaxret.data import examples as examples_lib
 from jaxret.data import text as text_lib
 from jaxret.methods import base
 from jaxret.models import decoder as decoder_lib
-from jaxret.models import lora as lora_lib
 from jaxret.models import names, pretrained
 from jaxret.models import vlm as vlm_lib
 from jaxret.scoring import likelihood
@@ -31,11 +30,10 @@ def model_config(config, tokenizer):
     found = pretrained.read_config(m.pretrained)
     sizes.update(found['decoder'])
     visual_width = found['visual_width']
-  lora_scale = m.lora.alpha / m.lora.rank if m.lora.rank else 1.0
   return vlm_lib.VlmConfig(
       decoder_lib.DecoderConfig(
           **sizes, dtype=m.dtype, param_dtype=m.param_dtype, remat=m.remat,
-          lora_scale=lora_scale, lora_dropout=m.lora.dropout),
+          **base.lora_fields(m.lora)),
       visual_width, m.clips, m.tokens_per_clip)
 
 
@@ -79,13 +77,10 @@ def scoring_prompts(prompts, texts):
 
 def init(vlm, targets, rank, key):
   """Random parameters: the whole model, and LoRA factors if rank > 0."""
-  base_key, lora_key = jax.random.split(key)
   features = jnp.zeros((1, vlm.clips, vlm.tokens_per_clip, vlm.visual_width))
   tokens = jnp.full((1, vlm.clips * vlm.tokens_per_clip + 1), vlm_lib.VISUAL)
-  params = vlm.module().init(base_key, features, tokens)
-  if rank:
-    params['lora'] = lora_lib.init(lora_key, params['params'], targets, rank)
-  return params
+  return base.init(lambda key: vlm.module().init(key, features, tokens),
+                   targets, rank, key)
 
 
 def examples(prompts, split, visuals):
@@ -159,15 +154,11 @@ def _load(init_all, directory, key, mesh):
   params, missing = pretrained.load(
       pretrained.open_checkpoint(directory), names.VIDEOCHAT_FLASH,
       abstract['params'], places['params'])
-  def fresh(pick):
-    return jax.jit(lambda key: pick(init_all(key)),
-                   out_shardings=pick(places))(key)
   if any(path.startswith('projector/tvg') for path in missing):
     params['projector']['tvg'] = jax.tree.map(
         jnp.copy, params['projector']['vtg'])
   if 'visual_head/kernel' in missing:
-    params['visual_head'] = fresh(lambda tree: tree['params']['visual_head'])
-  params = {'params': params}
-  if 'lora' in abstract:
-    params['lora'] = fresh(lambda tree: tree['lora'])
-  return params
+    params['visual_head'] = jax.jit(
+        lambda key: init_all(key)['params']['visual_head'],
+        out_shardings=places['params']['visual_head'])(key)
+  return base.add_lora(init_all, {'params': params}, key, mesh)

@@ -38,11 +38,9 @@ def model_config(config, tokenizer):
 
 def reader(config, tokenizer, cache_bytes=0):
   """The CaptionReader of a config: its media, questions and max_tokens."""
-  resolution = qwen2_vl.Resolution(**{
-      name: tuple(value) if isinstance(value, (tuple, list)) else value
-      for name, value in config.media.items()})
   return caption_examples.CaptionReader(
-      tokenizer, resolution, config.questions, config.max_tokens, cache_bytes)
+      tokenizer, qwen2_vl.resolution(config.media), config.questions,
+      config.max_tokens, cache_bytes)
 
 
 def shape(config):

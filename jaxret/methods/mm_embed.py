@@ -8,19 +8,19 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxret import losses, sharding
+from jaxret import losses
 from jaxret.data import (
   mixed_examples,
   mixed_sets,
   mm_embed_inputs,
   mm_embed_prompts,
+  pair_examples,
   rerank_prompts,
   shapes_mixed,
 )
 from jaxret.methods import base
 from jaxret.models import clip, encoder, latent_attention, llava_next
 from jaxret.models import decoder as decoder_lib
-from jaxret.models import lora as lora_lib
 from jaxret.models import mm_embed as model_lib
 from jaxret.models import mm_embed_files as files
 
@@ -30,10 +30,8 @@ DECODER_SIZES = ('width', 'mlp_width', 'layers', 'heads', 'kv_heads',
 
 def model_config(config, tokenizer):
   """The MmEmbedConfig of a config; a checkpoint's own sizes come first."""
-  m, lora = config.model, config.model.lora
+  m, factors = config.model, base.lora_fields(config.model.lora)
   shared = {'dtype': m.dtype, 'param_dtype': m.param_dtype, 'remat': m.remat}
-  factors = {'lora_scale': lora.alpha / lora.rank if lora.rank else 1.0,
-             'lora_dropout': lora.dropout}
   stated = {'rope_theta': m.rope_theta or None, **shared, **factors}
   if m.llava:
     return files.read_start_config(m.llava, m.pretrained, **stated).config
@@ -81,7 +79,9 @@ def its_reader(model, tokenizer, max_tokens, cache_bytes=0):
 def method(config, tokenizer):
   """The Method of `config`; `tokenizer` as data.text.load_tokenizer returns."""
   model, lora = model_config(config, tokenizer), config.model.lora
-  init_all = functools.partial(init, model, lora.targets, lora.rank)
+  init_all = functools.partial(
+      base.init, functools.partial(model_lib.init, model), lora.targets,
+      lora.rank)
   load = None
   if config.model.pretrained:
     load = functools.partial(_load, init_all, model, config.model)
@@ -93,27 +93,8 @@ def method(config, tokenizer):
       trainable=tuple(config.model.trainable),
       train_flops=functools.partial(train_flops, model, bool(lora.rank)),
       tokens=lambda batch: int(sum(rows['length'].sum() for rows in
-                                   mixed_examples.sides(batch).values())),
+                                   pair_examples.sides(batch).values())),
       embed=functools.partial(embed_pairs, model), embedding_loss=contrast)
-
-
-def init(model, targets, rank, key):
-  """Random parameters: the whole model, and LoRA factors if rank > 0."""
-  base_key, lora_key = jax.random.split(key)
-  params = model_lib.init(model, base_key)
-  if rank:
-    params['lora'] = lora_lib.init(lora_key, params['params'], targets, rank)
-  return params
-
-
-def merged(config, params):
-  """{'params': ...} with what LoRA trained folded in."""
-  if 'lora' not in params:
-    return params
-  factors = config.model.lora
-  return {'params': jax.jit(functools.partial(
-      lora_lib.merge, scale=factors.alpha / factors.rank))(
-          params['params'], params['lora'])}
 
 
 def examples(config, tokenizer, pairs, shapes=None, its_reader=None):
@@ -121,7 +102,7 @@ def examples(config, tokenizer, pairs, shapes=None, its_reader=None):
   if shapes and config.data.candidate_shape:
     document = tuple(config.data.candidate_shape)
     shapes = {side: shapes[side] if side == 'query' else document
-              for side in mixed_examples.SIDES}
+              for side in pair_examples.SIDES}
   return mixed_examples.Examples(
       its_reader or reader(config, tokenizer), pairs, shapes)
 
@@ -133,7 +114,7 @@ def embed_pairs(model, params, constants, batch, key):
   """
   del constants
   groups = {}
-  for side, rows in mixed_examples.sides(batch).items():
+  for side, rows in pair_examples.sides(batch).items():
     shape = tuple(sorted((name, array.shape) for name, array in rows.items()))
     groups.setdefault(shape, {})[side] = rows
   embeddings = {}
@@ -161,7 +142,7 @@ def embedding_loss(settings, embeddings, batch):
 def train_flops(model, frozen_base, batch):
   """Minimal model FLOPs of a step; the tower is frozen where LoRA trains."""
   seen, read = 0.0, 0.0
-  for rows in mixed_examples.sides(batch).values():
+  for rows in pair_examples.sides(batch).values():
     read += sum(model_lib.flops(model, int(n)) for n in rows['length'])
     if 'visual_index' in rows:
       n_images = (rows['visual_index'] >= 0).any(1).sum()
@@ -173,12 +154,7 @@ def _load(init_all, model, names, key, mesh):
   """Pretrained parameters on the mesh, LoRA factors at random."""
   params = (files.load_start(names.llava, names.pretrained, model, mesh)
             if names.llava else files.load(names.pretrained, model, mesh))
-  abstract = jax.eval_shape(init_all, key)
-  if 'lora' in abstract:
-    places = sharding.shardings(mesh, abstract)['lora']
-    params['lora'] = jax.jit(
-        lambda key: init_all(key)['lora'], out_shardings=places)(key)
-  return params
+  return base.add_lora(init_all, params, key, mesh)
 
 
 def tokenizer_options():
@@ -190,7 +166,7 @@ def tokenizer_options():
 
 EMBEDS = base.Embeds(
     stages=('start', 'random', 'hard'), compared=(), model=model_config,
-    reader=reader, merged=merged, fingerprint=lambda config: {
+    reader=reader, fingerprint=lambda config: {
         'max_tokens': config.data.max_tokens},
     tokenizer_options=tokenizer_options,
     training_pairs=mixed_sets.training_pairs, evaluated=mixed_sets.evaluated,

@@ -8,12 +8,11 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxret import losses, sharding
+from jaxret import losses
 from jaxret.data import embedding_sets, pair_examples, qwen2_vl, unite_prompts
 from jaxret.data import inputs as inputs_lib
 from jaxret.methods import base
 from jaxret.models import decoder as decoder_lib
-from jaxret.models import lora as lora_lib
 from jaxret.models import qwen2_vl as model_lib
 from jaxret.models import qwen2_vl_files as files
 from jaxret.models import qwen2_vl_vision as vision_lib
@@ -26,10 +25,8 @@ DECODER_SIZES = ('width', 'mlp_width', 'layers', 'heads', 'kv_heads',
 
 def model_config(config, tokenizer):
   """The Qwen2VlConfig of a config; a checkpoint's own sizes come first."""
-  m, lora = config.model, config.model.lora
+  m, factors = config.model, base.lora_fields(config.model.lora)
   shared = {'dtype': m.dtype, 'param_dtype': m.param_dtype, 'remat': m.remat}
-  factors = {'lora_scale': lora.alpha / lora.rank if lora.rank else 1.0,
-             'lora_dropout': lora.dropout}
   if m.pretrained:
     return files.read_config(
         m.pretrained, m.position_mode, **shared, **factors).config
@@ -44,24 +41,19 @@ def model_config(config, tokenizer):
   return model_lib.Qwen2VlConfig(decoder, vision, m.position_mode)
 
 
-def resolution(config):
-  """The qwen2_vl.Resolution of a config's `media` section."""
-  return qwen2_vl.Resolution(**{
-      name: tuple(value) if isinstance(value, (tuple, list)) else value
-      for name, value in config.media.items()})
-
-
 def reader(config, tokenizer, cache_bytes=0):
   """What turns Items into tokens and patches, as `config` has them."""
   return inputs_lib.Reader(
-      tokenizer, resolution(config), config.data.max_tokens,
+      tokenizer, qwen2_vl.resolution(config.media), config.data.max_tokens,
       cache_bytes=cache_bytes, mrope=config.model.position_mode == 'mrope')
 
 
 def method(config, tokenizer):
   """The Method of `config`; `tokenizer` as data.text.load_tokenizer returns."""
   model, lora = model_config(config, tokenizer), config.model.lora
-  init_all = functools.partial(init, model, lora.targets, lora.rank)
+  init_all = functools.partial(
+      base.init, functools.partial(model_lib.init, model), lora.targets,
+      lora.rank)
   load = None
   if config.model.pretrained:
     load = functools.partial(_load, init_all, model, config.model.pretrained)
@@ -72,30 +64,12 @@ def method(config, tokenizer):
       examples=functools.partial(examples, config, tokenizer),
       trainable=tuple(config.model.trainable),
       train_flops=lambda batch: model_lib.train_flops(
-          model, bool(lora.rank), _sides(batch).values()),
+          model, bool(lora.rank), pair_examples.sides(batch).values()),
       tokens=lambda batch: int(sum(
-          rows['length'].sum() for rows in _sides(batch).values())),
+          rows['length'].sum() for rows in
+          pair_examples.sides(batch).values())),
       embed=functools.partial(embed_pairs, model),
       embedding_loss=contrast)
-
-
-def init(model, targets, rank, key):
-  """Random parameters: the whole model, and LoRA factors if rank > 0."""
-  base_key, lora_key = jax.random.split(key)
-  params = model_lib.init(model, base_key)
-  if rank:
-    params['lora'] = lora_lib.init(lora_key, params['params'], targets, rank)
-  return params
-
-
-def merged(config, params):
-  """{'params': ...} with what LoRA trained folded in: where stage 2 starts."""
-  if 'lora' not in params:
-    return params
-  factors = config.model.lora
-  return {'params': jax.jit(functools.partial(
-      lora_lib.merge, scale=factors.alpha / factors.rank))(
-          params['params'], params['lora'])}
 
 
 def examples(config, tokenizer, pairs, shapes=None, its_reader=None):
@@ -120,10 +94,11 @@ def embed(model, params, batch, key=None):
 def embed_pairs(model, params, constants, batch, key):
   """{'query', 'candidate'[, 'negative']: [B, D]}; see base.Method."""
   del constants
-  embeddings = {}
-  for number, (side, rows) in enumerate(_sides(batch).items()):
-    own = None if key is None else jax.random.fold_in(key, number)
-    embeddings[side] = embed(model, params, rows, own)
+  embeddings, sides = {}, pair_examples.sides(batch)
+  for number, side in enumerate(pair_examples.SIDES):
+    if side in sides:
+      own = None if key is None else jax.random.fold_in(key, number)
+      embeddings[side] = embed(model, params, sides[side], own)
   return embeddings
 
 
@@ -150,31 +125,17 @@ def loss(model, contrast, params, constants, batch, key):
   return contrast(embed_pairs(model, params, constants, batch, key), batch)
 
 
-def _sides(batch):
-  """{side: its arrays} of a batch of pairs."""
-  sides = {side: {name.removeprefix(f'{side}_'): array
-                  for name, array in batch.items()
-                  if name.startswith(f'{side}_')}
-           for side in pair_examples.SIDES}
-  return {side: rows for side, rows in sides.items() if rows}
-
-
 def _load(init_all, model, directory, key, mesh):
   """Pretrained parameters on the mesh, LoRA factors at random."""
-  params = files.load(directory, model, mesh)
-  abstract = jax.eval_shape(init_all, key)
-  if 'lora' in abstract:
-    places = sharding.shardings(mesh, abstract)['lora']
-    params['lora'] = jax.jit(
-        lambda key: init_all(key)['lora'], out_shardings=places)(key)
-  return params
+  return base.add_lora(
+      init_all, files.load(directory, model, mesh), key, mesh)
 
 
 def fingerprint(config):
   """What embeddings depend on besides weights, items and prompts."""
   return {'max_tokens': config.data.max_tokens,
           'position_mode': config.model.position_mode,
-          'media': str(resolution(config))}
+          'media': str(qwen2_vl.resolution(config.media))}
 
 
 def tokenizer_options():
@@ -194,6 +155,6 @@ def check(config):
 
 
 EMBEDS = base.Embeds(
-    ('stage1',), ('plain',), model_config, reader, merged, fingerprint,
+    ('stage1',), ('plain',), model_config, reader, fingerprint,
     tokenizer_options, embedding_sets.training_pairs, embedding_sets.evaluated,
     check)

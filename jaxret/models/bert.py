@@ -4,12 +4,11 @@ Source: Devlin et al. 2019 (arXiv 1810.04805), Conneau et al. 2020 (arXiv
 1911.02116); checked against golden data.
 """
 import dataclasses
-import json
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxret.models import encoder, pretrained
+from jaxret.models import encoder, model_files, pretrained
 
 # (key of config.json, the value that we implement)
 SUPPORTED = (('hidden_act', 'gelu'), ('position_embedding_type', 'absolute'),
@@ -85,10 +84,7 @@ def open_bert(name, **numerics):
   Raises:
     ValueError: if a size is missing, or the model is of another kind.
   """
-  path = pretrained.find_model(name) / 'config.json'
-  if not path.exists():
-    raise ValueError(f'{path}: no such file; want the directory of a model')
-  sizes = _sizes(path, json.loads(path.read_text()), numerics)
+  sizes = _sizes(*model_files.read_json(name, MODEL_TYPES), numerics)
   checkpoint = pretrained.open_checkpoint(name)
   return checkpoint._replace(tensors={
       plain_key(key): tensor for key, tensor in checkpoint.tensors.items()
@@ -106,10 +102,6 @@ def plain_key(key):
 
 
 def _sizes(path, config, numerics):
-  kind = config.get('model_type')
-  if kind not in MODEL_TYPES:
-    raise ValueError(f'{path}: got model_type = {kind!r}, want one of '
-                     f'{", ".join(MODEL_TYPES)}: use another model')
   for key, want in SUPPORTED:
     if config.get(key, want) != want:
       raise ValueError(f'{path}: got {key} = {config[key]!r}, want {want!r}, '
@@ -129,7 +121,8 @@ def _sizes(path, config, numerics):
             config['hidden_act'], **fields),
         config['vocab_size'], config['max_position_embeddings'],
         config['type_vocab_size'],
-        config['pad_token_id'] + 1 if kind == 'xlm-roberta' else 0)
+        config['pad_token_id'] + 1
+        if config['model_type'] == 'xlm-roberta' else 0)
   except KeyError as error:
     raise ValueError(f'{path}: no field {error}; want the config.json of '
                      'BERT or XLM-R') from error

@@ -5,14 +5,13 @@ and projection on top are a module of their own. A tower with one layer less
 and no head gives the features of the last but one layer.
 """
 import dataclasses
-import json
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxret.models import encoder, encoder_names, pretrained
+from jaxret.models import encoder, encoder_names, model_files, pretrained
 from jaxret.models import vision as vision_lib
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -188,21 +187,15 @@ def open_clip(name, image_px=None, **numerics):
     table, config = encoder_names.OPENAI_CLIP, _openai_sizes(
         checkpoint.tensors, numerics)
   else:
-    path = pretrained.find_model(name) / 'config.json'
-    table, config = encoder_names.CLIP, _sizes(path, numerics)
+    table, config = encoder_names.CLIP, _sizes(name, numerics)
   if image_px:
     config = dataclasses.replace(
         config, vision=dataclasses.replace(config.vision, image_px=image_px))
   return checkpoint, table, config
 
 
-def _sizes(path, numerics):
-  if not path.exists():
-    raise ValueError(f'{path}: no such file; want the directory of a model')
-  config = json.loads(path.read_text())
-  if config.get('model_type') != 'clip':
-    raise ValueError(f'{path}: got model_type = {config.get("model_type")!r}, '
-                     "want 'clip': use another model")
+def _sizes(name, numerics):
+  path, config = model_files.read_json(name, ('clip',))
   try:
     vision, text = config['vision_config'], config['text_config']
     return ClipConfig(

@@ -1,13 +1,16 @@
 """LLaVA-NeXT directories: config.json and weights, both checked."""
-import json
 from typing import Any, NamedTuple
 
 import jax
 
-from jaxret import sharding
-from jaxret.models import clip, encoder, llava_next, mm_embed_names, pretrained
+from jaxret.models import (
+  clip,
+  encoder,
+  llava_next,
+  mm_embed_names,
+  model_files,
+)
 from jaxret.models import decoder as decoder_lib
-from jaxret.models import qwen2_vl_files as files
 
 # (key of config.json, the value that we implement, what it means)
 SUPPORTED = (
@@ -51,7 +54,7 @@ def read_config(name, rope_theta=None, **numerics):
   Raises:
     ValueError: if a field is missing, or asks for what is not implemented.
   """
-  path, whole = read_json(name, ('llava_next',))
+  path, whole = model_files.read_json(name, ('llava_next',))
   decoder = decoder_config(path, whole.get('text_config', {}), rope_theta,
                            numerics)
   vision = vision_config(path, whole, numerics)
@@ -60,33 +63,13 @@ def read_config(name, rope_theta=None, **numerics):
                pinpoints(whole))
 
 
-def read_json(name, model_types):
-  """(path, contents) of the config.json of one of these kinds of model."""
-  path = pretrained.find_model(name) / 'config.json'
-  if not path.exists():
-    raise ValueError(f'{path}: no such file; want the directory of a model')
-  whole = json.loads(path.read_text())
-  if whole.get('model_type') not in model_types:
-    raise ValueError(f'{path}: got model_type {whole.get("model_type")!r}, '
-                     f'want {" or ".join(model_types)}: use another model')
-  return path, whole
-
-
 def pinpoints(whole):
   return tuple(tuple(size) for size in whole.get('image_grid_pinpoints', ()))
 
 
-def check_supported(path, part, table):
-  """Raises ValueError for a value of config.json that is not implemented."""
-  for key, want, meaning in table:
-    if part.get(key, want) != want:
-      raise ValueError(f'{path}: got {key} = {part[key]!r} ({meaning}), want '
-                       f'{want!r}, the only one implemented: use another model')
-
-
 def decoder_config(path, text, rope_theta, numerics):
   """The DecoderConfig of a Mistral; its rope_theta is never a default."""
-  check_supported(path, text, TEXT_SUPPORTED)
+  model_files.check_supported(path, text, TEXT_SUPPORTED)
   rope = text.get('rope_parameters') or {}
   theta = rope_theta or rope.get('rope_theta') or text.get('rope_theta')
   if not theta:
@@ -106,7 +89,7 @@ def decoder_config(path, text, rope_theta, numerics):
 
 def vision_config(path, whole, numerics):
   """The ClipVisionConfig of the layers that run, one less than there are."""
-  check_supported(path, whole, SUPPORTED)
+  model_files.check_supported(path, whole, SUPPORTED)
   sizes = whole.get('vision_config', {})
   shared = {name: value for name, value in numerics.items()
             if not name.startswith('lora')}
@@ -131,24 +114,5 @@ def load(name, config, mesh):
   """
   abstract = jax.eval_shape(
       lambda key: llava_next.init(config, key), jax.random.key(0))
-  return load_parts(name, mm_embed_names.LLAVA_NEXT, abstract, mesh)
-
-
-def load_parts(name, table, abstract, mesh):
-  """{'params': ...} as `abstract` wants them, of the tensors in `table`.
-
-  Parts of the table under roots that `abstract` has not stay unread.
-  """
-  checkpoint = pretrained.open_checkpoint(name)
-  tensors = {mm_embed_names.plain(key): tensor
-             for key, tensor in checkpoint.tensors.items()}
-  if len(tensors) != len(checkpoint.tensors):
-    raise ValueError(f'{checkpoint.source}: some tensors are there twice, by '
-                     'the older and the newer name; want one of each')
-  places = sharding.shardings(mesh, abstract)
-  params, _ = pretrained.load(
-      checkpoint._replace(tensors=tensors), table, abstract['params'],
-      places['params'])
-  params = {'params': params}
-  files.check_finite(params, checkpoint.source)
-  return params
+  return model_files.load(name, mm_embed_names.LLAVA_NEXT,
+                          mm_embed_names.plain, abstract, mesh)

@@ -4,7 +4,12 @@ import pathlib
 
 import jax
 
-from jaxret.models import latent_attention, mm_embed, mm_embed_names
+from jaxret.models import (
+  latent_attention,
+  mm_embed,
+  mm_embed_names,
+  model_files,
+)
 from jaxret.models import llava_next_files as llava
 
 MODEL_TYPES = ('llava_next', 'nvembed')
@@ -33,7 +38,7 @@ def read_config(name, retriever=None, rope_theta=None, **numerics):
   Raises:
     ValueError: if a field is missing, or asks for what is not implemented.
   """
-  path, whole = llava.read_json(name, MODEL_TYPES)
+  path, whole = model_files.read_json(name, MODEL_TYPES)
   if whole['model_type'] == 'nvembed':
     return llava.Found(mm_embed.MmEmbedConfig(
         **_retriever(path, whole, rope_theta, numerics), vision=None), None, ())
@@ -58,8 +63,8 @@ def read_start_config(llava_name, nv_embed, rope_theta=None, **numerics):
 
   llava_name: of the tower, projector and newline; nv_embed: of the rest.
   """
-  path, whole = llava.read_json(llava_name, ('llava_next',))
-  found = llava.read_json(nv_embed, ('nvembed',))
+  path, whole = model_files.read_json(llava_name, ('llava_next',))
+  found = model_files.read_json(nv_embed, ('nvembed',))
   config = mm_embed.MmEmbedConfig(
       **_retriever(*found, rope_theta, numerics),
       vision=llava.vision_config(path, whole, numerics))
@@ -72,7 +77,7 @@ def _read_retriever(directory, name):
   for path in (directory / str(name), pathlib.Path(name).expanduser()):
     if path.is_file():
       return path, json.loads(path.read_text())
-  return llava.read_json(name, ('nvembed',))
+  return model_files.read_json(name, ('nvembed',))
 
 
 def _retriever(path, whole, rope_theta, numerics):
@@ -102,7 +107,8 @@ def load(name, config, mesh):
   """
   table = (mm_embed_names.NV_EMBED_V1 if config.vision is None
            else mm_embed_names.MM_EMBED)
-  return llava.load_parts(name, table, _abstract(config), mesh)
+  return model_files.load(
+      name, table, mm_embed_names.plain, _abstract(config), mesh)
 
 
 def load_start(llava_name, nv_embed, config, mesh):
@@ -118,7 +124,8 @@ def load_start(llava_name, nv_embed, config, mesh):
        ('vision', 'projector', 'image_newline')),
       (nv_embed, mm_embed_names.NV_EMBED_V1, ('decoder', 'latent_attention'))):
     part = {'params': {root: abstract[root] for root in roots}}
-    params |= llava.load_parts(name, table, part, mesh)['params']
+    params |= model_files.load(
+        name, table, mm_embed_names.plain, part, mesh)['params']
   return {'params': params}
 
 

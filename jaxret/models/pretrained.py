@@ -41,9 +41,13 @@ STRIP = 512  # columns
 
 
 class FileTensor:
-  """A tensor in a safetensors file; indexing it reads that part alone."""
+  """A tensor in a safetensors file; indexing it reads that part alone.
 
-  def __init__(self, file, key):
+  name: of the file and of the tensor in it, for messages.
+  """
+
+  def __init__(self, path, file, key):
+    self.name = f'{path}: {key}'
     self._slice = file.get_slice(key)
     self.shape = tuple(self._slice.get_shape())
     self.dtype = np.dtype(DTYPES[self._slice.get_dtype()])
@@ -132,8 +136,8 @@ def load(checkpoint, table, abstract=None, shardings=None):
     weights that the checkpoint lacks, which are not in `params`.
 
   Raises:
-    ValueError: naming tensors left over, parameters not filled, or shapes that
-      differ.
+    ValueError: naming tensors left over, parameters not filled, shapes that
+      differ, or a tensor with NaN or infinity.
   """
   plan, missing = _plan(checkpoint, table, abstract)
   shardings = traverse.flatten_dict(shardings or {}, sep='/')
@@ -146,9 +150,12 @@ def load(checkpoint, table, abstract=None, shardings=None):
 
 
 class _Source(NamedTuple):
-  """Where one parameter comes from, and its shape and dtype once read."""
+  """Where one parameter comes from, and its shape and dtype once read.
+
+  tensors: {name for messages: tensor}, one per layer if there are layers.
+  """
   weight: names.Weight
-  tensors: list[Any]
+  tensors: dict[str, Any]
   shape: tuple[int, ...]
   dtype: Any
 
@@ -167,20 +174,31 @@ class _Source(NamedTuple):
     transform = TRANSFORMS[self.weight.transform].read
     out = np.empty([len(range(*part.indices(size)))
                     for part, size in zip(index, self.shape)], self.dtype)
-    if not _stacked(self.weight):
-      _fill(out, transform(self.tensors[0], index))
-      return out
-    for slot, tensor in enumerate(self.tensors[index[0]]):
-      _fill(out[slot], transform(tensor, index[1:]))
+    slots, chosen = [out], list(self.tensors.items())
+    if _stacked(self.weight):
+      slots, chosen, index = out, chosen[index[0]], index[1:]
+    for slot, (name, tensor) in zip(slots, chosen):
+      _fill(slot, transform(tensor, index), name)
     return out
 
 
-def _fill(out, part):
+def _fill(out, part, name):
   """Copies and casts in strips: a large transpose is three times as fast."""
   out, part = np.atleast_1d(out, part)
   for start in range(0, part.shape[-1], STRIP):
     strip = slice(start, start + STRIP)
+    if not _finite(part[..., strip]):
+      raise ValueError(f'{name} holds NaN or infinity; the file is damaged or '
+                       'its training diverged: take another')
     out[..., strip] = part[..., strip]
+
+
+def _finite(array):
+  """Whether no number is NaN or infinite, whose exponents are all ones."""
+  if array.dtype.kind in 'biu':
+    return True
+  infinity = np.array(np.inf, array.dtype).view(f'u{array.dtype.itemsize}')
+  return not (array.view(infinity.dtype) & infinity == infinity).any()
 
 
 class _Transform(NamedTuple):
@@ -268,17 +286,20 @@ def _keys(weight, tensors, want):
 
 
 def _source(checkpoint, weight, keys, want):
-  tensors = [checkpoint.tensors[key] for key in keys]
-  transform = TRANSFORMS[weight.transform]
+  found = [(key, checkpoint.tensors[key]) for key in keys]
+  tensors = {getattr(tensor, 'name', f'{checkpoint.source}: {key}'): tensor
+             for key, tensor in found}
+  transform, first = TRANSFORMS[weight.transform], found[0][1]
   stack = (len(keys),) if _stacked(weight) else ()
-  shapes = {(*stack, *transform.shape(tensor.shape)) for tensor in tensors}
+  shapes = {(*stack, *transform.shape(tensor.shape))
+            for tensor in tensors.values()}
   shape = shapes.pop() if want is None else tuple(want.shape)
   if shapes - {shape}:
     raise ValueError(
-        f'{checkpoint.source}: {keys[0]} has shape {tensors[0].shape}, which '
+        f'{checkpoint.source}: {keys[0]} has shape {first.shape}, which '
         f'makes {min(shapes - {shape})}; want {shape} for {weight.path}: '
         'compare config.json with the model settings')
-  dtype = tensors[0].dtype if want is None else want.dtype
+  dtype = first.dtype if want is None else want.dtype
   return _Source(weight, tensors, shape, np.dtype(dtype))
 
 
@@ -310,7 +331,7 @@ def _headers(path):
     raise ValueError(
         f'{path}: not a whole safetensors file ({error}); download it again'
     ) from error
-  return {key: FileTensor(file, key) for key in file.keys()}
+  return {key: FileTensor(path, file, key) for key in file.keys()}
 
 
 def _some(keys, shown=3):

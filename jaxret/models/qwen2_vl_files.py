@@ -1,13 +1,10 @@
 """Qwen2-VL and UNITE directories: config.json and weights, both checked."""
-import json
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from jaxret import sharding
 from jaxret.models import decoder as decoder_lib
-from jaxret.models import names, pretrained, qwen2_vl
+from jaxret.models import model_files, names, qwen2_vl
 from jaxret.models import qwen2_vl_vision as vision_lib
 
 MODEL_TYPES = ('qwen2_vl', 'qwen2_vl_text')
@@ -46,17 +43,11 @@ def read_config(name, position_mode='sequential', **numerics):
   Raises:
     ValueError: if a field is missing, or asks for what is not implemented.
   """
-  path = pretrained.find_model(name) / 'config.json'
-  if not path.exists():
-    raise ValueError(f'{path}: no such file; want the directory of a model')
-  whole = json.loads(path.read_text())
+  path, whole = model_files.read_json(name, MODEL_TYPES)
   text = {**whole, **whole.get('text_config', {})}
   vision = whole.get('vision_config', {})
-  if whole.get('model_type') not in MODEL_TYPES:
-    raise ValueError(f'{path}: got model_type {whole.get("model_type")!r}, '
-                     "want 'qwen2_vl': use a Qwen2-VL or UNITE model")
   for part, table in ((text, SUPPORTED), (vision, VISION_SUPPORTED)):
-    _check_supported(path, part, table)
+    model_files.check_supported(path, part, table)
   shared = {name: value for name, value in numerics.items()
             if not name.startswith('lora')}
   try:
@@ -69,13 +60,6 @@ def read_config(name, position_mode='sequential', **numerics):
     raise ValueError(f'{path}: no field {error}; want the config.json of a '
                      'Qwen2-VL model') from error
   return Found(qwen2_vl.Qwen2VlConfig(decoder, tower, position_mode), special)
-
-
-def _check_supported(path, part, table):
-  for key, want, meaning in table:
-    if part.get(key, want) != want:
-      raise ValueError(f'{path}: got {key} = {part[key]!r} ({meaning}), want '
-                       f'{want!r}, the only one implemented: use another model')
 
 
 def _decoder(text, tied, numerics):
@@ -107,31 +91,6 @@ def load(name, config, mesh):
   Keys of either naming are known, in one file or several. Raises ValueError
   for tensors that are left over, missing, of another shape, or not finite.
   """
-  checkpoint = pretrained.open_checkpoint(name)
-  tensors = {names.plain(key): tensor
-             for key, tensor in checkpoint.tensors.items()}
-  if len(tensors) != len(checkpoint.tensors):
-    raise ValueError(f'{checkpoint.source}: some tensors are there twice, by '
-                     'the older and the newer name; want one of each')
   abstract = jax.eval_shape(
       lambda key: qwen2_vl.init(config, key), jax.random.key(0))
-  places = sharding.shardings(mesh, abstract)
-  params, _ = pretrained.load(
-      checkpoint._replace(tensors=tensors), names.QWEN2_VL,
-      abstract['params'], places['params'])
-  params = {'params': params}
-  check_finite(params, checkpoint.source)
-  return params
-
-
-def check_finite(params, source):
-  """Raises ValueError naming the parameters that hold NaN or infinity."""
-  finite = jax.jit(lambda tree: jax.tree.map(
-      lambda leaf: jnp.all(jnp.isfinite(leaf)), tree))(params)
-  flat = sharding.flatten(sharding.to_host(finite))
-  bad = sorted(path for path, fine in flat.items() if not fine)
-  if bad:
-    more = f' and {len(bad) - 3} more' if len(bad) > 3 else ''
-    raise ValueError(
-        f'{source}: NaN or infinity in {", ".join(bad[:3])}{more}; the file is '
-        'damaged or training diverged: take another')
+  return model_files.load(name, names.QWEN2_VL, names.plain, abstract, mesh)

@@ -167,15 +167,11 @@ def score_videos(model, params, mesh, prompts, features, vocabulary, options,
       if not sheet.is_open(r, c):
         continue
       if prefix is None:
-        tokens = tries.stack(
-            [prompts.text_prefixes[t] for t in padded], rows.length)
         start = sharding.constant(mesh, lengths[padded].astype(np.int32))
-        positions = np.broadcast_to(np.arange(rows.length), tokens.shape)
-        last, cache = kernels.text_prefix(
-            model, params, sharding.constant(mesh, tokens),
-            sharding.constant(mesh, positions.astype(np.int32)), start)
-        prefix = kernels.first_clip(model, params, last, vocabulary), cache
-        sheet.tokens += tokens.size
+        prefix = _text_prefix(model, params, mesh, [
+            prompts.text_prefixes[t] for t in padded], rows.length, start,
+                              vocabulary)
+        sheet.tokens += len(padded) * rows.length
       index = columns.index[None] if keep is None else tiles.kept_columns(
           keep[padded], columns.index)[0]
       values = kernels.clip_tile(
@@ -186,6 +182,16 @@ def score_videos(model, params, mesh, prompts, features, vocabulary, options,
           model.cost.token + rows.length * model.cost.key
           + model.cost.clip_query + len(vocabulary) * model.cost.clip_logit))
   return sheet.close()
+
+
+def _text_prefix(model, params, mesh, prefixes, length, start, vocabulary):
+  """(log P(first clip) of all videos [R, V], cache) of R text prefixes."""
+  tokens = tries.stack(prefixes, length)
+  positions = np.broadcast_to(np.arange(length), tokens.shape)
+  last, cache = kernels.text_prefix(
+      model, params, sharding.constant(mesh, tokens),
+      sharding.constant(mesh, positions.astype(np.int32)), start)
+  return kernels.first_clip(model, params, last, vocabulary), cache
 
 
 def clip_inputs(model, params, mesh, features, options):

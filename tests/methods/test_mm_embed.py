@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxret import main, sharding
-from jaxret.data import mixed, mixed_examples, mm_embed_prompts, text, types
+from jaxret.data import mixed, mm_embed_prompts, pair_examples, text, types
 from jaxret.methods import mm_embed
 from tests import tiny_mm_embed
 
@@ -50,7 +50,7 @@ def batch_of(examples):
 
 
 def shapes(size=(96, 56)):
-  return dict.fromkeys(mixed_examples.SIDES, size)
+  return dict.fromkeys(pair_examples.SIDES, size)
 
 
 @pytest.fixture(scope='module')
@@ -88,7 +88,7 @@ def test_loss_is_that_of_a_plain_loop(config, tokenizer, params):
   found = jax.jit(method.embed)(params, {}, batch, None)
   value, numbers = method.embedding_loss(found, batch)
   query, candidate, negative = (np.asarray(found[side], np.float64)
-                                for side in mixed_examples.SIDES)
+                                for side in pair_examples.SIDES)
   for i in range(8):
     own = query[i] @ candidate[i] / config.loss.temperature
     others = [query[i] @ candidate[j] / config.loss.temperature
@@ -123,7 +123,7 @@ def test_flops_and_tokens_count_what_is_there(config, tokenizer):
   large = batch_of(method.examples(pairs(), shapes=shapes((128, 56))))
   assert method.train_flops(small) == method.train_flops(large) > 0
   assert method.tokens(small) == method.tokens(large) == sum(
-      small[f'{side}_length'].sum() for side in mixed_examples.SIDES)
+      small[f'{side}_length'].sum() for side in pair_examples.SIDES)
 
 
 def test_every_variant_of_the_config_can_be_read():

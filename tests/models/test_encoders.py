@@ -135,7 +135,7 @@ def test_hub_names_of_bert_are_read(tmp_path):
 
 
 @pytest.mark.parametrize('change, message', [
-    ({'model_type': 'roberta'}, "got model_type = 'roberta', want one of bert"),
+    ({'model_type': 'roberta'}, "got model_type 'roberta', want bert or xlm-"),
     ({'hidden_act': 'relu'}, "got hidden_act = 'relu', want 'gelu'"),
     ({'position_embedding_type': 'relative_key'}, "want 'absolute'"),
     ({'attention_probs_dropout_prob': 0.2}, 'want that of hidden states, 0.1'),

@@ -162,6 +162,43 @@ def test_extra_or_misshapen_tensors_are_named_in_one_line(change, message):
   assert '\n' not in str(caught.value)
 
 
+@pytest.mark.parametrize('number', [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize('key', [
+    'model.norm.weight', 'model.layers.1.mlp.down_proj.weight'])
+@pytest.mark.parametrize('dtype', [
+    ml_dtypes.bfloat16, np.float16, np.float32])
+def test_a_tensor_that_is_not_finite_is_named(tmp_path, key, number, dtype):
+  """Its last number; the largest of its type is none of them."""
+  tensors = {name: tensor.astype(dtype)
+             for name, tensor in released_tensors().items()}
+  tensors['lm_head.weight'][:] = ml_dtypes.finfo(dtype).max
+  file = tmp_path / 'model.safetensors'
+  safetensors.numpy.save_file(tensors, file)
+  whole = pretrained.open_checkpoint(tmp_path)
+  pretrained.load(whole, TABLE)
+  tensors[key].ravel()[-1] = number
+  safetensors.numpy.save_file(tensors, file)
+  for source, name in ((pretrained.open_checkpoint(tmp_path), file),
+                       (pretrained.Checkpoint('tiny', tensors), 'tiny')):
+    with pytest.raises(ValueError) as caught:
+      pretrained.load(source, TABLE)
+    assert str(caught.value) == (
+        f'{name}: {key} holds NaN or infinity; the file is damaged or its '
+        'training diverged: take another')
+
+
+def test_a_wide_tensor_is_checked_to_its_end():
+  """It is read in strips; a shard with the bad number is enough."""
+  array = np.zeros((2, 2 * pretrained.STRIP + 1), np.float32)
+  table = (names.Weight('head/kernel', 'head.weight'),)
+  assert pretrained.load(pretrained.Checkpoint(
+      'tiny', {'head.weight': array}), table)[0]['head']['kernel'].size
+  array[1, -1] = np.nan
+  with pytest.raises(ValueError, match='tiny: head.weight holds NaN'):
+    pretrained.load(pretrained.Checkpoint(
+        'tiny', {'head.weight': array}), table)
+
+
 def test_missing_tensors_are_named_in_one_line():
   tensors = released_tensors()
   del tensors['model.layers.1.self_attn.k_proj.bias']

@@ -132,7 +132,7 @@ def test_sizes_that_do_not_fit_are_refused(make, message):
 
 
 @pytest.mark.parametrize('fields, message', [
-    ({'model_type': 'llama'}, "got model_type 'llama', want 'qwen2_vl'"),
+    ({'model_type': 'llama'}, "got model_type 'llama', want qwen2_vl"),
     ({'hidden_act': 'gelu'}, "got hidden_act = 'gelu'"),
     ({'vision_config': {'hidden_act': 'gelu'}}, 'the activation of the tower'),
     ({}, "no field 'num_attention_heads'"),

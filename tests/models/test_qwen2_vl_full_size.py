@@ -11,7 +11,7 @@ import pytest
 
 from jaxret import optim, sharding, train
 from jaxret.methods import base, unite
-from jaxret.models import names, qwen2_vl_files
+from jaxret.models import names, qwen2_vl, qwen2_vl_files
 
 # config.json as published, what we read of it.
 SHARED = {
@@ -55,7 +55,9 @@ def config(size, tmp_path_factory):
 @pytest.fixture(scope='module')
 def params(config):
   return jax.eval_shape(
-      functools.partial(unite.init, config, LORA, 8), jax.random.key(0))
+      functools.partial(
+          base.init, functools.partial(qwen2_vl.init, config), LORA, 8),
+      jax.random.key(0))
 
 
 def count(tree, prefix=''):

@@ -1,0 +1,49 @@
+"""What directories of published models share: config.json, names, weights."""
+import json
+
+from jaxret import sharding
+from jaxret.models import pretrained
+
+
+def read_json(name, model_types):
+  """(path, contents) of the config.json of one of these kinds of model.
+
+  name: a directory or hub model. Raises ValueError for another kind, or none.
+  """
+  path = pretrained.find_model(name) / 'config.json'
+  if not path.exists():
+    raise ValueError(f'{path}: no such file; want the directory of a model')
+  whole = json.loads(path.read_text())
+  if whole.get('model_type') not in model_types:
+    raise ValueError(f'{path}: got model_type {whole.get("model_type")!r}, '
+                     f'want {" or ".join(model_types)}: use another model')
+  return path, whole
+
+
+def check_supported(path, part, table):
+  """Raises ValueError for a value of config.json that is not implemented.
+
+  table: of (key, the value that we implement, what it means).
+  """
+  for key, want, meaning in table:
+    if part.get(key, want) != want:
+      raise ValueError(f'{path}: got {key} = {part[key]!r} ({meaning}), want '
+                       f'{want!r}, the only one implemented: use another model')
+
+
+def load(name, table, plain, abstract, mesh):
+  """{'params': ...} as `abstract` wants them, of the tensors in `table`.
+
+  Parts of the table under roots that `abstract` has not stay unread. plain:
+  (a tensor's name, old or new) -> the name in the table. Raises ValueError as
+  pretrained.load does, and for a tensor that is there by both names.
+  """
+  checkpoint = pretrained.open_checkpoint(name)
+  tensors = {plain(key): tensor for key, tensor in checkpoint.tensors.items()}
+  if len(tensors) != len(checkpoint.tensors):
+    raise ValueError(f'{checkpoint.source}: some tensors are there twice, by '
+                     'the older and the newer name; want one of each')
+  params, _ = pretrained.load(
+      checkpoint._replace(tensors=tensors), table, abstract['params'],
+      sharding.shardings(mesh, abstract)['params'])
+  return {'params': params}
