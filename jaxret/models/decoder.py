@@ -49,7 +49,10 @@ class DecoderConfig:
 
 
 class Cache(NamedTuple):
-  """Keys and values of a prefix, [L, P, S, K, H]; mask bool [P, S]."""
+  """Keys and values of a prefix, [L, P, S, K, H]; mask bool [P, S].
+
+  For `Decoder.step` also tuples of L arrays [P, S, K, H].
+  """
   key: jax.Array
   value: jax.Array
   mask: jax.Array
@@ -202,21 +205,51 @@ class Decoder(nn.Module):
   def step(self, cache, x, positions):
     """Continues each of P rows by one token, x [P, 1, D].
 
-    Returns its hidden state [P, 1, D], and its keys and values
-    [L, P, 1, K, H], which are not in the cache yet.
+    Returns its hidden state [P, 1, D], and its keys and values, which are not
+    in the cache yet, in the cache's form. Layers come one by one where the
+    collection `unrolled` has them, see `unrolled`.
     """
     alone = Chains(jnp.zeros((1, 1), jnp.int32), jnp.zeros(1, jnp.int32),
                    jnp.ones((1, 1), bool))
-    x, own = self.layers.caching(
-        x.astype(self.config.dtype), positions, None,
-        (cache.key, cache.value), cache.mask, alone)
-    return self.final_norm(x), own
+    x = x.astype(self.config.dtype)
+    if not self.has_variable('unrolled', 'layers'):
+      x, own = self.layers.caching(
+          x, positions, None, (cache.key, cache.value), cache.mask, alone)
+      return self.final_norm(x), own
+    block, own = Block(self.config, parent=None), []
+    for variables, *cached in zip(
+        self.get_variable('unrolled', 'layers'), cache.key, cache.value):
+      x, key_value = block.apply(
+          variables, x, positions, None, cached, cache.mask, alone,
+          method='caching')
+      own.append(key_value)
+    return self.final_norm(x), tuple(zip(*own))
 
   def vocabulary_terms(self, hidden):
     """[(left [..., D'], right [D', V])]: their products sum to the logits."""
     if self.config.tie_embeddings:
       return [(hidden, self.embed.embedding.T.astype(hidden.dtype))]
     return self.lm_head(hidden)
+
+
+def unrolled(variables):
+  """Variables of a model whose `decoder` is to take many steps on CPU.
+
+  Holds the layers' kernels once more: on their own, since a product would
+  first copy its part of a stack, and turned, see layers.times_turned.
+  """
+  stacked = {name: tree['decoder']['layers'] for name, tree in variables.items()
+             if 'layers' in tree.get('decoder', {})}
+  def turned(tree):
+    return {name: turned(leaf) if isinstance(leaf, dict) else leaf.T
+            for name, leaf in tree.items()
+            if isinstance(leaf, dict) or name == 'kernel'}
+  def layer(number):
+    own = jax.tree.map(lambda leaf: leaf[number], stacked)
+    return {**own, 'turned': turned(own['params'])}
+  count = len(jax.tree.leaves(stacked)[0])
+  return {**variables, 'unrolled': {
+      'decoder': {'layers': tuple(map(layer, range(count)))}}}
 
 
 def causal(length):

@@ -15,6 +15,8 @@ class Dense(nn.Module):
   `b` [rank, features] live in the variable collection `lora` under the same
   path; without them this is a plain dense layer. Dropout acts on the input of
   `a` alone, and only when a `dropout` key is given (Hu et al. 2021, as PEFT).
+  Where the collection `turned` has a `kernel`, the transpose of the parameter,
+  the product is taken as `times_turned` does.
   """
   features: int
   use_bias: bool = False
@@ -26,7 +28,13 @@ class Dense(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    y = sum(left @ right for left, right in self.terms(x))
+    (x, kernel), *low_rank = self.terms(x)
+    if self.has_variable('turned', 'kernel'):
+      turned = self.get_variable('turned', 'kernel')
+      y = times_turned(x, turned.astype(self.dtype))
+    else:
+      y = x @ kernel
+    y = sum((left @ right for left, right in low_rank), y)
     if self.use_bias:
       bias = self.param('bias', nn.initializers.zeros, (self.features,),
                         self.param_dtype)
@@ -46,6 +54,19 @@ class Dense(nn.Module):
         x = dropout(self.make_rng('dropout'), x, self.lora_dropout)
       terms.append((self.lora_scale * (x @ a), b))
     return terms
+
+
+def times_turned(x, turned):
+  """x [..., D] times the transpose of turned [F, D].
+
+  For few rows x on CPU: a product packs its right operand anew at each call,
+  so that the weights should be the left one. The barrier keeps the compiler
+  from turning them back.
+  """
+  rows = x.reshape(-1, x.shape[-1])
+  columns = jax.lax.optimization_barrier(
+      jax.lax.dot_general(turned, rows, (((1,), (1,)), ((), ()))))
+  return columns.T.reshape(*x.shape[:-1], -1)
 
 
 class Head(Dense):
