@@ -60,9 +60,9 @@ def _continued(module, max_tokens, ends, params, hidden, cache, position,
   """
   n_rows, prompt_length = cache.mask.shape
   filler = ends[0] if ends else 0
+  cache = _with_room(cache, max_tokens)
   if by_layer:
-    params = decoder_lib.unrolled(params)
-    cache = cache._replace(key=tuple(cache.key), value=tuple(cache.value))
+    params, cache = decoder_lib.unrolled(params), decoder_lib.by_layer(cache)
   apply = functools.partial(module.apply, params)
   most_likely = _reader(apply, hidden, by_layer)
 
@@ -80,12 +80,11 @@ def _continued(module, max_tokens, ends, params, hidden, cache, position,
 
   def step(state):
     place = state.number - 1
-    hidden, own = apply(
-        state.cache, state.token, position + place, method='step')
-    return write(state.number, hidden, _extended(
-        state.cache, own, prompt_length + place), state.written)
+    hidden, cache = apply(state.cache, state.token, position + place,
+                          prompt_length + place, method='step')
+    return write(state.number, hidden, cache, state.written)
 
-  first = write(jnp.int32(0), hidden, _with_room(cache, max_tokens), Written(
+  first = write(jnp.int32(0), hidden, cache, Written(
       jnp.full((n_rows, max_tokens), filler, jnp.int32),
       jnp.zeros(n_rows, jnp.int32), jnp.zeros(n_rows, bool)))
   return jax.lax.while_loop(unfinished, step, first).written
@@ -99,7 +98,7 @@ def _reader(apply, hidden, by_layer):
 
   def most_likely(hidden):
     if by_layer:
-      logits = sum(layers.times_turned(left, right)
+      logits = sum(layers.times_turned(left, right, jnp.float32)
                    for (left, _), right in zip(terms(hidden), turned))
     else:
       logits = sum(jnp.matmul(left, right, preferred_element_type=jnp.float32)
@@ -110,19 +109,6 @@ def _reader(apply, hidden, by_layer):
 
 def _with_room(cache, columns):
   """The cache with empty columns behind the prompt's."""
-  def widen(x, axis):
-    room = [(0, 0)] * x.ndim
-    room[axis] = 0, columns
-    return jnp.pad(x, room)
-  key, value = jax.tree.map(lambda x: widen(x, -3), (cache.key, cache.value))
-  return decoder_lib.Cache(key, value, widen(cache.mask, -1))
-
-
-def _extended(cache, own, column):
-  """The cache with the keys and values `own` of one more column."""
-  def put(whole, part, axis=-3):
-    return jax.lax.dynamic_update_slice_in_dim(
-        whole, part.astype(whole.dtype), column, axis)
-  key, value = jax.tree.map(put, (cache.key, cache.value), own)
-  return decoder_lib.Cache(
-      key, value, put(cache.mask, jnp.ones((len(cache.mask), 1), bool), 1))
+  room = ((0, 0), (0, 0), (0, columns), (0, 0), (0, 0))
+  return decoder_lib.Cache(jnp.pad(cache.key, room), jnp.pad(cache.value, room),
+                           jnp.pad(cache.mask, ((0, 0), (0, columns))))

@@ -56,8 +56,8 @@ class Dense(nn.Module):
     return terms
 
 
-def times_turned(x, turned):
-  """x [..., D] times the transpose of turned [F, D].
+def times_turned(x, turned, dtype=None):
+  """x [..., D] times the transpose of turned [F, D], in `dtype` or x's own.
 
   For few rows x on CPU: a product packs its right operand anew at each call,
   so that the weights should be the left one. The barrier keeps the compiler
@@ -65,7 +65,8 @@ def times_turned(x, turned):
   """
   rows = x.reshape(-1, x.shape[-1])
   columns = jax.lax.optimization_barrier(
-      jax.lax.dot_general(turned, rows, (((1,), (1,)), ((), ()))))
+      jax.lax.dot_general(turned, rows, (((1,), (1,)), ((), ())),
+                          preferred_element_type=dtype))
   return columns.T.reshape(*x.shape[:-1], -1)
 
 
@@ -188,6 +189,23 @@ def attention_to_prefix(query, key, value, keys):
   return jax.lax.platform_dependent(
       query, key, value, keys, cpu=_attention_by_head,
       default=lambda *x: attention(*x[:3], x[3][:, None]))
+
+
+def attention_of_one(query, key, value, keys):
+  """As `attention`, for one query [B, N, H] that sees keys bool [B, S].
+
+  key [B, K, S, H] and value [B, K, H, S]: as they are the left operands of
+  products, see `times_turned`. Returns float32 [B, N, H] alone.
+  """
+  batch, heads, width = query.shape
+  grouped = query.reshape(batch, key.shape[1], -1, width)
+  score = jnp.einsum('BKSH,BKGH->BKSG', key, grouped,
+                     preferred_element_type=jnp.float32) * width ** -0.5
+  score = jnp.where(keys[:, None, :, None], score, MASKED)
+  weight = jax.nn.softmax(score, 2).astype(value.dtype)
+  out = jnp.einsum('BKHS,BKSG->BKHG', value, weight,
+                   preferred_element_type=jnp.float32)
+  return jnp.swapaxes(out, 2, 3).reshape(batch, heads, width)
 
 
 def _attention_by_head(query, key, value, keys):
