@@ -45,13 +45,13 @@ def greedy(module, max_tokens, ends, params, batch):
     Written. Behind the end of a row its tokens are the first of `ends`.
   """
   hidden, cache, position = module.apply(params, batch, method='start')
-  continued = functools.partial(_continued, module, max_tokens, ends)
+  continuation = functools.partial(continued, module, max_tokens, ends)
   return jax.lax.platform_dependent(
-      params, hidden, cache, position, default=continued,
-      cpu=functools.partial(continued, by_layer=True))
+      params, hidden, cache, position, default=continuation,
+      cpu=functools.partial(continuation, by_layer=True))
 
 
-def _continued(module, max_tokens, ends, params, hidden, cache, position,
+def continued(module, max_tokens, ends, params, hidden, cache, position,
                by_layer=False):
   """The Written behind prompts that `start` has read.
 

@@ -203,8 +203,8 @@ def attention_of_one(query, key, value, keys):
                      preferred_element_type=jnp.float32) * width ** -0.5
   score = jnp.where(keys[:, None, :, None], score, MASKED)
   weight = jax.nn.softmax(score, 2).astype(value.dtype)
-  out = jnp.einsum('BKHS,BKSG->BKHG', value, weight,
-                   preferred_element_type=jnp.float32)
+  out = jax.lax.optimization_barrier(jnp.einsum(
+      'BKHS,BKSG->BKHG', value, weight, preferred_element_type=jnp.float32))
   return jnp.swapaxes(out, 2, 3).reshape(batch, heads, width)
 
 
