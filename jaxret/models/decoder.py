@@ -49,10 +49,27 @@ class DecoderConfig:
 
 
 class Cache(NamedTuple):
-  """Keys and values of a prefix, [L, P, S, K, H]; mask bool [P, S]."""
+  """Keys and values of a prefix, [L, P, S, K, H]; mask bool [P, S].
+
+  By layer, for `unrolled` variables: tuples of L keys [P, K, S, H] and L
+  values [P, K, H, S].
+  """
   key: jax.Array
   value: jax.Array
   mask: jax.Array
+
+
+class Slot(NamedTuple):
+  """A layer of a cache by layer, and the column for one more token's own."""
+  key: jax.Array
+  value: jax.Array
+  column: jax.Array
+
+  def fill(self, key, value):
+    """The layer's keys and values with those [P, 1, K, H] in the column."""
+    put = jax.lax.dynamic_update_slice_in_dim
+    return (put(self.key, jnp.moveaxis(key, 1, 2), self.column, 2),
+            put(self.value, jnp.moveaxis(value, 1, 3), self.column, 3))
 
 
 class Chains(NamedTuple):
@@ -85,6 +102,9 @@ class Attention(nn.Module):
     value = heads('v', c.kv_heads)
     if cached is None:
       out, _ = layers.attention(query, key, value, mask)
+    elif isinstance(cached, Slot):
+      key, value = cached.fill(key, value)
+      out = layers.attention_of_one(query[:, 0], key, value, cache_mask)
     else:
       # All M suffix tokens attend to the prefix' keys in one matmul, and to
       # the tokens before them in their own chain.
@@ -199,24 +219,64 @@ class Decoder(nn.Module):
         (cache.key, cache.value), cache.mask, chains)
     return self.final_norm(x)
 
-  def step(self, cache, x, positions):
+  def step(self, cache, x, positions, column):
     """Continues each of P rows by one token, x [P, 1, D].
 
-    Returns its hidden state [P, 1, D], and its keys and values
-    [L, P, 1, K, H], which are not in the cache yet.
+    Returns its hidden state [P, 1, D], and the cache with its keys and values
+    in the empty column. By layer where the variables are `unrolled`.
     """
+    x = x.astype(self.config.dtype)
+    put = jax.lax.dynamic_update_slice_in_dim
+    mask = put(cache.mask, jnp.ones((len(x), 1), bool), column, 1)
+    if self.has_variable('unrolled', 'layers'):
+      block, filled = Block(self.config, parent=None), []
+      for variables, *layer in zip(
+          self.get_variable('unrolled', 'layers'), cache.key, cache.value):
+        x, key_value = block.apply(
+            variables, x, positions, None, Slot(*layer, column), mask, None,
+            method='caching')
+        filled.append(key_value)
+      return self.final_norm(x), Cache(*zip(*filled), mask)
     alone = Chains(jnp.zeros((1, 1), jnp.int32), jnp.zeros(1, jnp.int32),
                    jnp.ones((1, 1), bool))
-    x, own = self.layers.caching(
-        x.astype(self.config.dtype), positions, None,
-        (cache.key, cache.value), cache.mask, alone)
-    return self.final_norm(x), own
+    x, (key, value) = self.layers.caching(
+        x, positions, None, (cache.key, cache.value), cache.mask, alone)
+    return self.final_norm(x), Cache(
+        put(cache.key, key, column, 2), put(cache.value, value, column, 2),
+        mask)
 
   def vocabulary_terms(self, hidden):
     """[(left [..., D'], right [D', V])]: their products sum to the logits."""
     if self.config.tie_embeddings:
       return [(hidden, self.embed.embedding.T.astype(hidden.dtype))]
     return self.lm_head(hidden)
+
+
+def unrolled(variables):
+  """Variables of a model whose `decoder` is to take many steps on CPU.
+
+  Holds the layers' kernels once more: on their own, since a product would
+  first copy its part of a stack, and turned, see layers.times_turned. Their
+  cache is `by_layer`.
+  """
+  stacked = {name: tree['decoder']['layers'] for name, tree in variables.items()
+             if 'layers' in tree.get('decoder', {})}
+  def turned(tree):
+    return {name: turned(leaf) if isinstance(leaf, dict) else leaf.T
+            for name, leaf in tree.items()
+            if isinstance(leaf, dict) or name == 'kernel'}
+  def layer(number):
+    own = jax.tree.map(lambda leaf: leaf[number], stacked)
+    return {**own, 'turned': turned(own['params'])}
+  count = len(jax.tree.leaves(stacked)[0])
+  return {**variables, 'unrolled': {
+      'decoder': {'layers': tuple(map(layer, range(count)))}}}
+
+
+def by_layer(cache):
+  """The cache in the form that `unrolled` variables need."""
+  return Cache(tuple(jnp.moveaxis(cache.key, 2, 3)),
+               tuple(jnp.moveaxis(cache.value, 2, 4)), cache.mask)
 
 
 def causal(length):

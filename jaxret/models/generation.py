@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxret.models import decoder as decoder_lib
+from jaxret.models import layers
 
 
 class Written(NamedTuple):
@@ -23,7 +24,7 @@ class Written(NamedTuple):
 
 class _State(NamedTuple):
   number: jax.Array  # of tokens written, of every row
-  hidden: jax.Array  # [B, D], what the next token is read from
+  token: jax.Array  # [B], the last of them
   cache: decoder_lib.Cache
   written: Written
 
@@ -43,38 +44,67 @@ def greedy(module, max_tokens, ends, params, batch):
   Returns:
     Written. Behind the end of a row its tokens are the first of `ends`.
   """
-  apply = functools.partial(module.apply, params)
-  hidden, cache, position = apply(batch, method='start')
+  hidden, cache, position = module.apply(params, batch, method='start')
+  continuation = functools.partial(continued, module, max_tokens, ends)
+  return jax.lax.platform_dependent(
+      params, hidden, cache, position, default=continuation,
+      cpu=functools.partial(continuation, by_layer=True))
+
+
+def continued(module, max_tokens, ends, params, hidden, cache, position,
+               by_layer=False):
+  """The Written behind prompts that `start` has read.
+
+  by_layer: whether to lay out weights and cache as is best for small steps on
+  CPU, which holds the weights twice; see decoder.unrolled.
+  """
   n_rows, prompt_length = cache.mask.shape
   filler = ends[0] if ends else 0
-  written = Written(
-      jnp.full((n_rows, max_tokens), filler, jnp.int32),
-      jnp.zeros(n_rows, jnp.int32), jnp.zeros(n_rows, bool))
+  cache = _with_room(cache, max_tokens)
+  if by_layer:
+    params, cache = decoder_lib.unrolled(params), decoder_lib.by_layer(cache)
+  apply = functools.partial(module.apply, params)
+  most_likely = _reader(apply, hidden, by_layer)
 
   def unfinished(state):
     return (state.number < max_tokens) & ~jnp.all(state.written.ended)
 
-  def write(state):
-    number, (tokens, count, ended) = state.number, state.written
-    token = _most_likely(apply(state.hidden, method='vocabulary_terms'))
-    token = jnp.where(ended, filler, token)
+  def write(number, hidden, cache, written):
+    tokens, count, ended = written
+    token = jnp.where(ended, filler, most_likely(hidden))
     tokens = jax.lax.dynamic_update_slice_in_dim(
         tokens, token[:, None], number, 1)
     count = jnp.where(ended, count, number + 1)
     ended = ended | jnp.isin(token, jnp.array(ends, jnp.int32))
-    hidden, own = apply(state.cache, token, position + number, method='step')
-    return _State(
-        number + 1, hidden, _extended(state.cache, own, prompt_length + number),
-        Written(tokens, count, ended))
+    return _State(number + 1, token, cache, Written(tokens, count, ended))
 
-  state = _State(jnp.int32(0), hidden, _with_room(cache, max_tokens), written)
-  return jax.lax.while_loop(unfinished, write, state).written
+  def step(state):
+    place = state.number - 1
+    hidden, cache = apply(state.cache, state.token, position + place,
+                          prompt_length + place, method='step')
+    return write(state.number, hidden, cache, state.written)
+
+  first = write(jnp.int32(0), hidden, cache, Written(
+      jnp.full((n_rows, max_tokens), filler, jnp.int32),
+      jnp.zeros(n_rows, jnp.int32), jnp.zeros(n_rows, bool)))
+  return jax.lax.while_loop(unfinished, step, first).written
 
 
-def _most_likely(terms):
-  logits = sum(jnp.matmul(left, right, preferred_element_type=jnp.float32)
-               for left, right in terms)
-  return jnp.argmax(logits, -1).astype(jnp.int32)
+def _reader(apply, hidden, by_layer):
+  """The function from hidden [B, D] to the most likely tokens, int32 [B]."""
+  def terms(hidden):
+    return apply(hidden, method='vocabulary_terms')
+  turned = [right.T for _, right in terms(hidden)]  # before all steps
+
+  def most_likely(hidden):
+    if by_layer:
+      logits = sum(layers.times_turned(left, right, jnp.float32)
+                   for (left, _), right in zip(terms(hidden), turned))
+    else:
+      logits = sum(jnp.matmul(left, right, preferred_element_type=jnp.float32)
+                   for left, right in terms(hidden))
+    return jnp.argmax(logits, -1).astype(jnp.int32)
+  return most_likely
 
 
 def _with_room(cache, columns):
@@ -82,14 +112,3 @@ def _with_room(cache, columns):
   room = ((0, 0), (0, 0), (0, columns), (0, 0), (0, 0))
   return decoder_lib.Cache(jnp.pad(cache.key, room), jnp.pad(cache.value, room),
                            jnp.pad(cache.mask, ((0, 0), (0, columns))))
-
-
-def _extended(cache, own, column):
-  """The cache with keys and values [L, B, 1, K, H] of one more column."""
-  def put(whole, part):
-    return jax.lax.dynamic_update_slice_in_dim(
-        whole, part.astype(whole.dtype), column, 2)
-  mask = jax.lax.dynamic_update_slice_in_dim(
-      cache.mask, jnp.ones((len(cache.mask), 1), bool), column, 1)
-  return decoder_lib.Cache(
-      put(cache.key, own[0]), put(cache.value, own[1]), mask)

@@ -15,6 +15,8 @@ class Dense(nn.Module):
   `b` [rank, features] live in the variable collection `lora` under the same
   path; without them this is a plain dense layer. Dropout acts on the input of
   `a` alone, and only when a `dropout` key is given (Hu et al. 2021, as PEFT).
+  Where the collection `turned` has a `kernel`, the transpose of the parameter,
+  the product is taken as `times_turned` does.
   """
   features: int
   use_bias: bool = False
@@ -26,7 +28,13 @@ class Dense(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    y = sum(left @ right for left, right in self.terms(x))
+    (x, kernel), *low_rank = self.terms(x)
+    if self.has_variable('turned', 'kernel'):
+      turned = self.get_variable('turned', 'kernel')
+      y = times_turned(x, turned.astype(self.dtype))
+    else:
+      y = x @ kernel
+    y = sum((left @ right for left, right in low_rank), y)
     if self.use_bias:
       bias = self.param('bias', nn.initializers.zeros, (self.features,),
                         self.param_dtype)
@@ -46,6 +54,20 @@ class Dense(nn.Module):
         x = dropout(self.make_rng('dropout'), x, self.lora_dropout)
       terms.append((self.lora_scale * (x @ a), b))
     return terms
+
+
+def times_turned(x, turned, dtype=None):
+  """x [..., D] times the transpose of turned [F, D], in `dtype` or x's own.
+
+  For few rows x on CPU: a product packs its right operand anew at each call,
+  so that the weights should be the left one. The barrier keeps the compiler
+  from turning them back.
+  """
+  rows = x.reshape(-1, x.shape[-1])
+  columns = jax.lax.optimization_barrier(
+      jax.lax.dot_general(turned, rows, (((1,), (1,)), ((), ())),
+                          preferred_element_type=dtype))
+  return columns.T.reshape(*x.shape[:-1], -1)
 
 
 class Head(Dense):
@@ -167,6 +189,23 @@ def attention_to_prefix(query, key, value, keys):
   return jax.lax.platform_dependent(
       query, key, value, keys, cpu=_attention_by_head,
       default=lambda *x: attention(*x[:3], x[3][:, None]))
+
+
+def attention_of_one(query, key, value, keys):
+  """As `attention`, for one query [B, N, H] that sees keys bool [B, S].
+
+  key [B, K, S, H] and value [B, K, H, S]: as they are the left operands of
+  products, see `times_turned`. Returns float32 [B, N, H] alone.
+  """
+  batch, heads, width = query.shape
+  grouped = query.reshape(batch, key.shape[1], -1, width)
+  score = jnp.einsum('BKSH,BKGH->BKSG', key, grouped,
+                     preferred_element_type=jnp.float32) * width ** -0.5
+  score = jnp.where(keys[:, None, :, None], score, MASKED)
+  weight = jax.nn.softmax(score, 2).astype(value.dtype)
+  out = jax.lax.optimization_barrier(jnp.einsum(
+      'BKHS,BKSG->BKHG', value, weight, preferred_element_type=jnp.float32))
+  return jnp.swapaxes(out, 2, 3).reshape(batch, heads, width)
 
 
 def _attention_by_head(query, key, value, keys):

@@ -120,14 +120,14 @@ class Qwen2Vl(nn.Module):
         x, positions, decoder_lib.causal(x.shape[1]) & keys[:, None], keys)
     return last(hidden, keys), cache, next_position
 
-  def step(self, cache, tokens, positions):
+  def step(self, cache, tokens, positions, column):
     """One more token int [B] at its position int [B]; see Decoder.step."""
     places = positions[:, None]
     if self.config.position_mode == 'mrope':
       places = jnp.broadcast_to(places, (3, *places.shape))
-    hidden, own = self.decoder.step(
-        cache, self.decoder.embed_tokens(tokens[:, None]), places)
-    return hidden[:, 0], own
+    hidden, cache = self.decoder.step(
+        cache, self.decoder.embed_tokens(tokens[:, None]), places, column)
+    return hidden[:, 0], cache
 
   def vocabulary_terms(self, hidden):
     return self.decoder.vocabulary_terms(hidden)

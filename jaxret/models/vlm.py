@@ -113,11 +113,12 @@ class Vlm(nn.Module):
     positions = jnp.broadcast_to(jnp.arange(x.shape[1]), tokens.shape)
     return *self.prefix(x, positions, length), length
 
-  def step(self, cache, tokens, positions):
+  def step(self, cache, tokens, positions, column):
     """One more token int [B] at its position int [B]; see Decoder.step."""
-    hidden, own = self.decoder.step(
-        cache, self.decoder.embed_tokens(tokens[:, None]), positions[:, None])
-    return hidden[:, 0], own
+    hidden, cache = self.decoder.step(
+        cache, self.decoder.embed_tokens(tokens[:, None]), positions[:, None],
+        column)
+    return hidden[:, 0], cache
 
   def vocabulary_terms(self, hidden):
     return self.decoder.vocabulary_terms(hidden)

@@ -1,4 +1,5 @@
 """Greedy generation against whole passes, transformers, and eight devices."""
+import dataclasses
 import functools
 import json
 
@@ -9,7 +10,7 @@ import pytest
 
 from jaxret import sharding
 from jaxret.data import inputs, qwen2_vl, visual_tokens
-from jaxret.models import decoder, generation, vlm
+from jaxret.models import decoder, generation, lora, vlm
 from jaxret.models import qwen2_vl as model_lib
 from jaxret.models import qwen2_vl_files as files
 from jaxret.models import qwen2_vl_vision as vision
@@ -150,6 +151,35 @@ def test_videochat_flash_continues_its_prompt():
     np.testing.assert_array_equal(written.tokens[:, step], wanted)
     tokens[np.arange(2), lengths] = wanted
     lengths = lengths + 1
+
+
+@pytest.mark.parametrize('tied', [True, False])
+def test_both_layouts_write_the_same(tied):
+  """That of CPU and that of accelerators, with LoRA and both output heads."""
+  module = vlm.Vlm(dataclasses.replace(TEXT, tie_embeddings=tied), 6)
+  rng = np.random.default_rng(0)
+  features = rng.normal(size=(4, 2, 3, 6)).astype(np.float32)
+  tokens = rng.integers(5, 64, (4, 12)).astype(np.int32)
+  tokens[:, 2:8] = vlm.VISUAL
+  params = spread(jax.jit(module.init)(jax.random.key(0), features, tokens))
+  params['lora'] = spread(lora.init(
+      jax.random.key(1), params['params'], (
+          'decoder/layers/(attention/[qkvo]|mlp/(gate|up|down))',
+          *(() if tied else ('decoder/lm_head',))), 2), 1)
+  batch = {'tokens': tokens, 'features': features,
+           'length': np.array([12, 10, 11, 12], np.int32)}
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def written(by_layer, params):
+    return generation.continued(
+        module, NEW_TOKENS, (), params,
+        *module.apply(params, batch, method='start'), by_layer).tokens
+
+  on_cpu = written(True, params)
+  np.testing.assert_array_equal(on_cpu, written(False, params))
+  assert len(np.unique(on_cpu)) > 4
+  plain = written(True, {'params': params['params']})
+  assert (on_cpu != plain).any()
 
 
 def test_tokens_equal_those_of_transformers(tmp_path):
