@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from jaxret.scoring import similarity
 
-_MATMUL_CELLS = 1 << 30  # scores of one bare matmul; 4 GiB
+_MATMUL_CELLS = 1 << 28  # scores of one bare matmul; 1 GiB, which glibc keeps
 
 _COUNTS = flags.FlagValues()
 for _name, _default, _help in (

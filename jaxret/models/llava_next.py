@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxret import losses, sharding
+from jaxret import sharding
 from jaxret.models import clip, vlm
 from jaxret.models import decoder as decoder_lib
 
@@ -156,26 +156,26 @@ def p_true_of_suffixes(config, params, batch, words):
 
 
 def _p_true(config, params, batch, words, last):
+  return jax.nn.softmax(_logits(config, params, batch, words, last), -1)[..., 0]
+
+
+def _logits(config, params, batch, words, last, key=None):
   def logits(module, batch):
     return sum(
         jnp.matmul(left, right[:, words], preferred_element_type=jnp.float32)
         for left, right in module.vocabulary_terms(last(module, batch)))
-  both = config.module().apply(params, batch, method=logits)
-  return jax.nn.softmax(both, -1)[..., 0]
-
-
-def answer_log_likelihood(config, params, batch, key=None):
-  """log P(answer | prompt) over the whole vocabulary, float32 [B].
-
-  batch: as for `p_true`, and answer int [B], a token each. Its negative trains
-  a reranker. Without a key there is no dropout.
-  """
-  def log_likelihood(module, batch):
-    return losses.token_log_likelihood(
-        module.vocabulary_terms(module.last(batch)), batch['answer'])
   rngs = None if key is None else {'dropout': key}
-  return config.module().apply(
-      params, batch, method=log_likelihood, rngs=rngs)
+  return config.module().apply(params, batch, method=logits, rngs=rngs)
+
+
+def log_odds_of_suffixes(config, params, batch, words, key=None):
+  """log P(True) - log P(False), float32 [Q, C], to train a reranker with.
+
+  Arguments as for `p_true_of_suffixes`. Without a key there is no dropout.
+  """
+  both = _logits(
+      config, params, batch, words, LlavaNext.last_of_suffixes, key)
+  return both[..., 0] - both[..., 1]
 
 
 def init_batch(config):
