@@ -35,12 +35,13 @@ def fields():
       'tasks': (), 'depth': 10, 'mode': 'replace', 'weight': 1.0,
       'questions': QUESTIONS,
       # llava-hf/llava-v1.6-mistral-7b-hf; empty = a tiny one is trained, on
-      # the queries of `source` and what was mined for them: an answer and one
-      # of the first `wrong_depth` others of its modality.
+      # the queries of `source`: an answer of each, `near` of the first
+      # `wrong_depth` others that mining found, and `far` ones drawn at random.
       'pretrained': '', 'dtype': 'bfloat16', 'anyres': False,
       'source': 'image_text_to_image', 'wrong_depth': 10,
-      # Queries asked about at a time; (tokens, crops) of a prompt that is
-      # trained on; (tokens, crops, candidates, tokens, crops) of what the
-      # prompts of a query share and of the rest, () = their own buckets.
-      'batch_size': 4, 'train_shape': (72, 2), 'shape': (),
+      'near': 2, 'far': 1,
+      # Queries asked about at a time. (tokens, crops, candidates, tokens,
+      # crops) of what the prompts of a query share and of the rest: in
+      # training, and when asked, where () = their own buckets.
+      'batch_size': 4, 'train_shape': (40, 1, 4, 32, 1), 'shape': (),
       'train': common.train(), 'optim': optim})

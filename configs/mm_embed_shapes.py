@@ -28,8 +28,12 @@ def shapes_world(config):
                       weights=(*TASKS.values(), 6.0))
   config.negatives, config.optim.learning_rate = 'random', 1.5e-3
   config.train.update(batch_size=64, steps=60)
-  config.rerank.update(tasks=('image_text_to_image',), shape=(24, 1, 10, 48, 1),
-                       train={'batch_size': 64, 'steps': 150})
+  # What the query says comes before the candidate, which then is compared
+  # with all of it, and little is said for each of the candidates.
+  config.rerank.questions.image_text_to_image = (
+      '<image>\n{query}\n<image>\nTrue or False')
+  config.rerank.update(tasks=('image_text_to_image',), shape=(40, 1, 10, 32, 1),
+                       train={'batch_size': 32, 'steps': 150})
 
 
 def stage(tasks, steps, **fields):

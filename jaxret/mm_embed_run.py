@@ -101,11 +101,12 @@ def train_reranker(run):
   training_set = mixed_sets.training_sets(
       run.config, (settings.source,))[settings.source]
   ranked = mine_lib.ranked(run.workdir / 'mined', settings.source)
-  asked = rerank_run.questions(settings, training_set, ranked, run.config.seed)
+  groups = rerank_run.questions(
+      settings, training_set, ranked, run.config.seed)
   return rerank_run.train(
       run.config, run.workdir, run.mesh, run.tokenizer,
       run.embeds.model(config, run.tokenizer),
-      base.merged(config, params), asked)
+      base.merged(config, params), groups)
 
 
 def restore_reranker(run):

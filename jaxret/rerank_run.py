@@ -34,8 +34,8 @@ def published(settings, mesh):
                    found.pinpoints if settings.anyres else ())
 
 
-def train(config, workdir, mesh, tokenizer, embedder, params, asked):
-  """A Reranker trained on [rerank_examples.Asked], or on what is left of it.
+def train(config, workdir, mesh, tokenizer, embedder, params, groups):
+  """A Reranker trained on [rerank_examples.Group], or on what is left of it.
 
   embedder: the MmEmbedConfig whose sizes it shares; params: of that, where it
   starts. Checkpoints go to <workdir>/reranker.
@@ -43,9 +43,9 @@ def train(config, workdir, mesh, tokenizer, embedder, params, asked):
   settings = config.rerank
   method = _method(settings, tokenizer, embedder)
   directory = pathlib.Path(workdir) / 'reranker'
-  logging.info('training the reranker on %d questions', len(asked))
+  logging.info('training the reranker on %d queries', len(groups))
   params = train_lib.fit(
-      method, method.examples(asked), _training(config), directory, mesh,
+      method, method.examples(groups), _training(config), directory, mesh,
       llava_next.start(params))
   return _reranker(settings, llava_next.model_config(embedder), params,
                    tokenizer, mesh)
@@ -62,12 +62,12 @@ def restore(config, workdir, mesh, tokenizer, embedder):
 
 
 def questions(settings, training_set, ranked, seed):
-  """[Asked] of the queries that the tiny one learns from."""
+  """[Group] of the queries that the tiny one learns from."""
   query = training_set.queries[0]
   kind, = query.instructions
-  return rerank_examples.balanced(
+  return rerank_examples.groups(
       training_set, ranked, question_of(settings, query.item, kind), seed,
-      settings.wrong_depth)
+      settings.wrong_depth, settings.near, settings.far)
 
 
 def question_of(settings, query, wanted):
@@ -106,7 +106,8 @@ def _training(config):
   """The config of the reranker's training, for train.fit."""
   own = config.rerank.to_dict()
   return ConfigDict({'method': 'llava_next', 'seed': config.seed, **{
-      name: own[name] for name in ('train', 'optim', 'source', 'wrong_depth',
+      name: own[name] for name in ('train', 'optim', 'source', 'questions',
+                                   'wrong_depth', 'near', 'far',
                                    'train_shape')}})
 
 

@@ -22,4 +22,4 @@ FIELDS = {
     'eval.shape': (160, 56), 'rerank.shape': (),
     'eval.gallery_queries': 2, 'mine.k': 10, 'mine.offset': 6,
     'rerank.train.batch_size': 8, 'rerank.train.steps': 2,
-    'rerank.train_shape': (200, 2)}
+    'rerank.train_shape': (150, 1, 4, 100, 1)}

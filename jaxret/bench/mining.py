@@ -5,24 +5,29 @@
 
 Random vectors, the candidates in a file that is read block by block. Mined
 is as mine.py does it from embeddings on: the search, the sets C1 and C2 and a
-draw. Both are run in alternation in one process; progress goes to standard
-error, the last thing on standard output is one JSON object. Some queries,
-spread over all, are sorted in full with NumPy and compared. `extra_rss_bytes`
-is how much the peak of the memory grew while mining.
+draw. Both are run in alternation in one process, after parts of them that
+compile all there is; progress goes to standard error, the last thing on
+standard output is one JSON object. Some queries, spread over all, are sorted
+in full with NumPy and compared. `extra_rss_bytes` is how much the peak of the
+memory grew while mining.
 """
+import contextlib
 import json
 import pathlib
 import resource
+import statistics
 import sys
 import tempfile
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
+from tqdm import tqdm
 
 from jaxret import host
-from jaxret.bench import machine, search
+from jaxret.bench import search
 from jaxret.scoring import mining, similarity
 
 _ROWS_AT_ONCE = 1 << 16
@@ -34,7 +39,7 @@ for _name, _default, _help in (
     ('width', 256, 'Numbers per row.'),
     ('k', 50, 'Candidates that are looked at.'),
     ('offset', 45, "k': those of the right modality count after this rank."),
-    ('rounds', 1, 'Timed runs of each, after one to warm up.'),
+    ('rounds', 1, 'Timed runs of each.'),
     ('check', 20, 'Queries compared with a full sort.')):
   flags.DEFINE_integer(_name, _default, _help, flag_values=_COUNTS)
 
@@ -64,44 +69,68 @@ def measure(directory, n_candidates, n_queries, width, k, offset, n_rounds,
   pool = _Pool(pathlib.Path(directory) / 'pool', n_candidates, width)
   own = labels(n_queries, n_candidates)
   before = _peak()
-  mined = mine(queries, pool, own, k, offset)  # warms up, too
-  extra = _peak() - before  # later the matmul holds all candidates
-  candidates = np.concatenate(list(pool))
-  on_device = jnp.asarray(queries), jnp.asarray(candidates)
-  search.matmul(*on_device)
-  runs = {'mining': lambda: mine(queries, pool, own, k, offset),
-          'matmul': lambda: search.matmul(*on_device)}
-  timed = machine.in_turns(runs, n_rounds, warm_up=False)
-  ours, bare = timed['mining'], timed['matmul']
+  _warm_up(queries, pool, k)
+  mined, extra, candidates = None, 0, None
+  seconds, cpu = ({name: [] for name in ('mining', 'matmul')}
+                  for _ in range(2))
+  for _ in range(n_rounds):
+    with _timed(seconds['mining'], cpu['mining']):
+      mined = mine(queries, pool, own, k, offset)
+    if candidates is None:  # later the matmul holds all of them
+      extra = _peak() - before
+      candidates = np.concatenate(list(pool))
+      on_device = jnp.asarray(queries), jnp.asarray(candidates)
+      whole = search.matmul_rows(n_candidates)
+      search.matmul(on_device[0][:whole + n_queries % whole], on_device[1])
+    with _timed(seconds['matmul'], cpu['matmul']):
+      search.matmul(*on_device, show_progress=True)
   wrong, error = search.mismatches(queries, candidates, mined[2], n_checked)
+  middle = {name: statistics.median(s) for name, s in seconds.items()}
+  cpu = {name: statistics.median(s) for name, s in cpu.items()}
   return {
       'device': jax.devices()[0].device_kind, 'devices': jax.device_count(),
       'candidates': n_candidates, 'queries': n_queries, 'width': width, 'k': k,
-      'seconds': ours.seconds, 'baseline': 'jnp.matmul',
-      'baseline_seconds': bare.seconds,
-      'ratio': ours.seconds / bare.seconds,
-      'cpu_ratio': ours.cpu_seconds / bare.cpu_seconds,
-      'queries_per_s': n_queries / ours.seconds,
+      'seconds': middle['mining'], 'baseline': 'jnp.matmul',
+      'baseline_seconds': middle['matmul'],
+      'ratio': middle['mining'] / middle['matmul'],
+      'cpu_ratio': cpu['mining'] / cpu['matmul'],
+      'queries_per_s': n_queries / middle['mining'],
       'checked_queries': n_checked, 'wrong_queries': wrong,
       'max_abs_difference': error, 'kinds': dict(zip(
           mining.KINDS, np.bincount(mined[1], minlength=3).tolist())),
       'pool_bytes': candidates.nbytes, 'extra_rss_bytes': extra}
 
 
+def _warm_up(queries, pool, k):
+  """Compiles what mining needs: a search for as many as share a matrix."""
+  n_tiles = -(-len(queries) // similarity.QUERY_ROWS)
+  similarity.search(queries[:-(-len(queries) // n_tiles)], pool, k)
+
+
+@contextlib.contextmanager
+def _timed(seconds, cpu):
+  start, cpu_start = time.perf_counter(), time.process_time()
+  yield
+  seconds.append(time.perf_counter() - start)
+  cpu.append(time.process_time() - cpu_start)
+
+
 class _Pool:
   """Random unit vectors in a file; each iteration reads it in blocks."""
 
   def __init__(self, path, count, width):
-    self._path, self._width = path, width
+    self._path, self._width, self._count = path, width, count
     with path.open('wb') as file:
-      for start in range(0, count, _ROWS_AT_ONCE):
+      for start in tqdm(range(0, count, _ROWS_AT_ONCE), 'writing the pool',
+                        file=sys.stderr):
         size = min(_ROWS_AT_ONCE, count - start)
         search.rows(size, width, 1 + start).tofile(file)
 
   def __iter__(self):
     with self._path.open('rb') as file:
-      while len(block := np.fromfile(
-          file, np.float32, _ROWS_AT_ONCE * self._width)):
+      for _ in tqdm(range(0, self._count, _ROWS_AT_ONCE), 'reading the pool',
+                    file=sys.stderr):
+        block = np.fromfile(file, np.float32, _ROWS_AT_ONCE * self._width)
         yield block.reshape(-1, self._width)
 
 

@@ -16,11 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
+from tqdm import tqdm
 
 from jaxret.bench import machine
 from jaxret.scoring import similarity
 
-_MATMUL_CELLS = 1 << 30  # scores of one bare matmul; 4 GiB
+_MATMUL_CELLS = 1 << 28  # scores of one bare matmul; 1 GiB, which glibc keeps
 
 _COUNTS = flags.FlagValues()
 for _name, _default, _help in (
@@ -41,11 +42,17 @@ def rows(count, width, seed):
   return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
 
 
-def matmul(queries, candidates):
+def matmul(queries, candidates, show_progress=False):
   """The bare product, in groups of queries whose scores fit in memory."""
-  size = max(1, _MATMUL_CELLS // len(candidates))
-  for start in range(0, len(queries), size):
+  size = matmul_rows(len(candidates))
+  for start in tqdm(range(0, len(queries), size), 'matmul', file=sys.stderr,
+                    disable=not show_progress):
     jax.block_until_ready(_product(queries[start:start + size], candidates))
+
+
+def matmul_rows(n_candidates):
+  """How many queries a group of `matmul` has, its last one aside."""
+  return max(1, _MATMUL_CELLS // n_candidates)
 
 
 @jax.jit

@@ -1,4 +1,4 @@
-"""Right and wrong candidates as questions to be answered True or False."""
+"""Queries, each with a right and wrong candidates, to learn to answer from."""
 from typing import NamedTuple
 
 import numpy as np
@@ -6,55 +6,59 @@ import numpy as np
 from jaxret.data import rerank_inputs, types
 
 
-class Asked(NamedTuple):
-  """A query, a candidate, and whether it is right."""
+class Group(NamedTuple):
+  """A query and its candidates, of which the first is right."""
   query: types.Item
-  candidate: types.Item
+  candidates: tuple[types.Item, ...]
   question: str
-  is_right: bool
 
 
 class Examples:
-  """One example per Asked: prompt arrays, and the token of the answer."""
+  """One example per Group: arrays of rerank_inputs.pad_groups, without [Q]."""
 
-  def __init__(self, reader, words, shape, asked):
-    self.ids = [f'{one.query.id} {one.candidate.id}' for one in asked]
+  def __init__(self, reader, shape, groups):
+    self.ids = [f'{one.query.id} {one.candidates[0].id}' for one in groups]
     self.constants = {}
-    self._reader, self._words, self._shape = reader, words, shape
-    self._asked = asked
+    self._reader, self._shape, self._groups = reader, shape, groups
 
   def __len__(self):
-    return len(self._asked)
+    return len(self._groups)
 
   def __getitem__(self, index):
-    one = self._asked[index]
-    prompt = self._reader(one.query, one.candidate, one.question)
-    arrays = rerank_inputs.pad([prompt], self._shape, self._reader.grid)
-    return {**{name: array[0] for name, array in arrays.items()},
-            'answer': np.int32(self._words[0 if one.is_right else 1])}
+    one = self._groups[index]
+    prompts = [self._reader(one.query, candidate, one.question)
+               for candidate in one.candidates]
+    arrays = rerank_inputs.pad_groups(
+        [prompts], self._shape, self._reader.grid)
+    return {name: array[0] for name, array in arrays.items()}
 
 
-def balanced(training_set, ranked, question, seed, depth):
-  """Asked, twice per query: an answer, and a wrong one of its modality.
+def groups(training_set, ranked, question, seed, depth, n_near, n_far):
+  """[Group] of 1 + n_near + n_far candidates, one per query.
 
   training_set: a mixed.TrainingSet; ranked: int [Q, K], what a retriever finds
-  for its queries; the wrong ones are among the first `depth` that are of the
-  right modality. A query without such a one is left out.
+  for its queries. Of the wrong ones n_near are among the first `depth` that
+  are of the right modality, if there are as many, and all others from anywhere
+  in the part of the pool that the answer is in. A query that has fewer wrong
+  candidates than that is left out.
   """
   from jaxret.data import mixed
   place = mixed.places(training_set.pool)
   modality = mixed.codes(training_set.pool)
+  labels = np.unique(training_set.labels, return_inverse=True)[1]
   rng = np.random.default_rng((seed, 2))
-  asked = []
+  found = []
   for query, row in zip(training_set.queries, ranked):
     right = np.array([place[name] for name in query.positives])
-    row = row[row >= 0]
     no_wrong = [*right, *(place[name] for name in query.excluded)]
-    wrong = row[(modality[row] == modality[right[0]])
-                & ~np.isin(row, no_wrong)][:depth]
-    if len(wrong):
-      for chosen, is_right in ((right, True), (wrong, False)):
-        asked.append(Asked(
-            query.item, training_set.pool[int(rng.choice(chosen))], question,
-            is_right))
-  return asked
+    row = row[(row >= 0) & ~np.isin(row, no_wrong)]
+    near = row[modality[row] == modality[right[0]]][:depth]
+    near = rng.permutation(near)[:n_near]
+    far = np.flatnonzero(labels == labels[right[0]])
+    far = far[~np.isin(far, [*no_wrong, *near])]
+    n_more = n_near + n_far - len(near)
+    if len(far) >= n_more:
+      chosen = [rng.choice(right), *near, *rng.permutation(far)[:n_more]]
+      found.append(Group(query.item, tuple(
+          training_set.pool[int(c)] for c in chosen), question))
+  return found

@@ -115,9 +115,10 @@ def pad(prompts, shape, grid):
 def pad_groups(groups, shape, grid):
   """Arrays of Q groups: see models.llava_next.p_true_of_suffixes.
 
-  A group of fewer prompts repeats its last one.
+  A group of fewer prompts repeats its last one. Of what prompts share, only
+  as much is laid out once as the shape has room for.
   """
-  cuts = [_cut(group) for group in groups]
+  cuts = [_cut(group, shape.tokens, shape.crops) for group in groups]
   shared = _padded([(group[0], _Cut(0, 0), cut)
                     for group, cut in zip(groups, cuts)],
                    shape.tokens, shape.crops, grid)
@@ -138,10 +139,10 @@ class _Cut(NamedTuple):
   images: int
 
 
-def _cut(group):
+def _cut(group, max_tokens=None, max_crops=None):
   """Where the prompts of a group stop being alike; one token is left of each.
 
-  Images are alike if their crops are.
+  Images are alike if their crops are. Not behind the maxima, where given.
   """
   first, tokens, images = group[0], len(group[0].tokens), len(group[0].images)
   for one in group[1:]:
@@ -155,6 +156,12 @@ def _cut(group):
         | (first.patch[:size] != one.patch[:size]))
     tokens = int(differs[0]) if len(differs) else size
   tokens = min(tokens, *(len(one.tokens) - 1 for one in group))
+  if max_tokens is not None:
+    tokens = min(tokens, max_tokens)
+    while _crops(first.images[:images]) > max_crops:
+      images -= 1
+    if first.image[tokens] != TEXT:  # all of it comes behind the cut
+      images = min(images, int(first.image[tokens]))
   # An image is whole on either side: its crops are seen once.
   behind = np.flatnonzero(first.image[:tokens] >= images)
   tokens = int(behind[0]) if len(behind) else tokens

@@ -5,6 +5,10 @@ trained embedder and learns from right and wrong candidates.
 """
 import functools
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from jaxret.data import rerank_examples
 from jaxret.methods import base
 from jaxret.models import decoder as decoder_lib
@@ -27,27 +31,41 @@ def method(model, reader, words, shape):
   """The Method that trains `model`, a LlavaNextConfig.
 
   reader: a data.rerank_inputs.Reader; words: the tokens of (True, False);
-  shape: a data.rerank_inputs.Shape that prompts are padded to.
+  shape: a data.rerank_inputs.Shape that groups are padded to.
   """
   return base.Method(
       name='llava_next', init=functools.partial(model_lib.init, model),
-      load=None, loss=functools.partial(loss, model),
-      examples=functools.partial(
-          rerank_examples.Examples, reader, words, shape),
+      load=None, loss=functools.partial(loss, model, np.asarray(words)),
+      examples=functools.partial(rerank_examples.Examples, reader, shape),
       trainable=('.*',), train_flops=functools.partial(train_flops, model),
-      tokens=lambda batch: int(batch['length'].sum()))
+      tokens=lambda batch: int(
+          batch['length'].sum() + batch['suffix_length'].sum()))
 
 
-def loss(model, params, constants, batch, key):
-  """-log P(the right word) over the whole vocabulary; see base.Method."""
+def loss(model, words, params, constants, batch, key):
+  """How surprising the right answers are; see base.Method.
+
+  Of each query the first candidate is right: -log of its share in the odds of
+  all, and the mean of -log P(the right word), half of it the first one's.
+  """
   del constants
-  return -model_lib.answer_log_likelihood(model, params, batch, key), {}
+  odds = model_lib.log_odds(model, params, batch, words, key)
+  choice = -jax.nn.log_softmax(odds, -1)[:, 0]
+  answers = -(jax.nn.log_sigmoid(odds[:, 0])
+              + jax.nn.log_sigmoid(-odds[:, 1:]).mean(1)) / 2
+  first = (odds[:, :1] > odds[:, 1:]).all(1).mean(dtype=jnp.float32)
+  return choice + answers, {'right_first': first}
 
 
 def train_flops(model, batch):
   """Minimal model FLOPs of a step; padding does not count."""
-  read = sum(n * decoder_lib.flops_per_token(model.decoder)
-             + decoder_lib.attention_flops(model.decoder, int(n))
-             for n in batch['length'])
-  crops = batch['pixels'].shape[1] * len(batch['length'])
-  return 3 * (read + crops * model_lib.image_flops(model))
+  def read(n):
+    return (n * decoder_lib.flops_per_token(model.decoder)
+            + decoder_lib.attention_flops(model.decoder, int(n)))
+  shared, rest = batch['length'][:, None], batch['suffix_length']
+  total = sum(map(read, shared.ravel())) + sum(
+      map(read, (shared + rest).ravel())) - sum(
+          read(n) for n in np.broadcast_to(shared, rest.shape).ravel())
+  crops = sum(batch[name].size // batch[name].shape[-1] // (
+      model.vision.image_px ** 2) for name in ('pixels', 'suffix_pixels'))
+  return 3 * (total + crops * model_lib.image_flops(model))

@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxret import sharding
 
-QUERY_ROWS = 1024  # queries that share one matrix of scores
+QUERY_ROWS = 1024  # queries at most that share one matrix of scores
 BLOCK_NUMBERS = 1 << 26  # in that matrix, and in a block; 256 MiB each
 _HIGHEST = jax.lax.Precision.HIGHEST  # TPUs and GPUs round float32 otherwise
 
@@ -52,13 +52,15 @@ def search(queries, candidates, k, mesh=None, exclude=None, block_rows=None):
   queries = np.asarray(queries, np.float32)
   _check(queries, k, exclude)
   mesh = mesh or sharding.make_mesh(devices=jax.local_devices())
-  n_rows = min(QUERY_ROWS, len(queries))
+  n_tiles = -(-len(queries) // QUERY_ROWS)
+  n_rows = -(-len(queries) // n_tiles)
   tiles = _tiles(queries, n_rows, exclude)
   block_rows = _rounded(
       block_rows or BLOCK_NUMBERS // max(n_rows, queries.shape[1]),
       mesh.devices.size,
       len(candidates) if hasattr(candidates, 'shape') else None)
-  blocks = _blocks(candidates, block_rows, queries.shape[1])
+  blocks = _blocks(
+      candidates, block_rows, queries.shape[1], mesh.devices.size)
   return _gathered(*_stream(mesh, k, tiles, blocks), len(queries))
 
 
@@ -135,8 +137,11 @@ def _tiles(queries, n_rows, exclude):
   return tiles
 
 
-def _blocks(candidates, block_rows, width):
-  """Yields (block [block_rows, D], how many of its rows are real)."""
+def _blocks(candidates, block_rows, width, n_shards):
+  """Yields (block [block_rows, D], how many of its rows are real).
+
+  The last one may have fewer rows, so that little of it is padding.
+  """
   if hasattr(candidates, 'shape'):
     parts = (candidates[i:i + block_rows]
              for i in range(0, len(candidates), block_rows))
@@ -148,7 +153,8 @@ def _blocks(candidates, block_rows, width):
                        f'queries are {width} wide; wanted [C, {width}]')
     n_valid = len(part)
     if n_valid < block_rows:
-      part = np.pad(part, ((0, block_rows - n_valid), (0, 0)))
+      n_rows = _rounded(block_rows, n_shards, n_valid)
+      part = np.pad(part, ((0, n_rows - n_valid), (0, 0)))
     yield part, n_valid
 
 

@@ -116,6 +116,30 @@ def test_equal_and_single_prompts_leave_one_token_to_ask(tokenizer):
     assert 'suffix_pixels' not in batch
 
 
+def test_no_more_is_shared_than_there_is_room_for(tokenizer):
+  """Of one candidate alone, the prompts differ in nothing."""
+  read, template = reader(tokenizer), question('image,text', 'image')
+  query = types.Item('q', 'a dog', image(0))
+  group = [read(query, types.Item('c', None, image(1)), template)] * 2
+  whole = group[0]
+  for crops, tokens, seen in ((1, len(whole.tokens), 1), (0, 99, 0),
+                              (2, N_VISUAL + 8, None)):
+    batch = rerank_inputs.pad_groups([group], rerank_inputs.Shape(
+        tokens, crops, 2, len(whole.tokens), 2), GRID)
+    start = batch['length'][0]
+    assert start <= tokens
+    np.testing.assert_array_equal(np.concatenate([
+        batch['tokens'][0, :start], batch['suffix_tokens'][0, 1][
+            :batch['suffix_length'][0, 1]]]), whole.tokens)
+    shared = whole.image[:start].max(initial=-1) + 1
+    assert seen is None or shared == seen
+    if shared < 2:  # an image is whole on either side
+      assert (whole.image[start:] >= shared).sum() == (
+          (2 - shared) * N_VISUAL)
+      np.testing.assert_array_equal(
+          batch['suffix_pixels'][0, 0, 0], whole.images[shared][0])
+
+
 def test_alike_pixels_are_shared_and_others_are_not(tokenizer):
   """Candidates' images come first in a caption's question."""
   read, template = reader(tokenizer), question('text', 'image')

@@ -200,14 +200,16 @@ def test_prompts_that_share_a_beginning_give_the_same_probabilities(reranker):
     np.testing.assert_allclose(got[row, :len(group)], want, atol=1e-6)
 
 
-def test_p_true_and_the_answers_likelihood_tell_the_same(reranker):
-  """P(True) is the share of True in the two words' probabilities."""
-  group = prompts(3, 0)
-  batch = rerank_inputs.pad(group, rerank_inputs.Shape(
-      max(len(one.tokens) for one in group), 2), GRID)
-  both = [np.exp(jax.jit(llava_next.answer_log_likelihood, static_argnums=0)(
-      RERANKER, reranker, {**batch, 'answer': np.full(3, word, np.int32)}))
-      for word in WORDS]
-  got = jax.jit(llava_next.p_true, static_argnums=0)(
+def test_p_true_and_the_log_odds_tell_the_same(reranker):
+  """Training and asking see the same; the odds have gradients everywhere."""
+  groups = [prompts(count, seed) for seed, count in enumerate((3, 2))]
+  batch = rerank_inputs.pad_groups(
+      groups, rerank_inputs.group_shape(groups), GRID)
+  odds, parts = jax.jit(jax.value_and_grad(lambda params: (
+      lambda odds: (odds.sum(), odds))(llava_next.log_odds(
+          RERANKER, params, batch, WORDS)), has_aux=True))(reranker)
+  got = jax.jit(llava_next.p_true_of_suffixes, static_argnums=0)(
       RERANKER, reranker, batch, WORDS)
-  np.testing.assert_allclose(got, both[0] / (both[0] + both[1]), atol=1e-6)
+  np.testing.assert_allclose(got, jax.nn.sigmoid(odds[1]), atol=1e-6)
+  for path, part in jax.tree_util.tree_leaves_with_path(parts):
+    assert np.isfinite(part).all() and np.abs(part).max() > 0, path

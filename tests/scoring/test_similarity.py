@@ -64,6 +64,21 @@ def test_tiles_of_queries(monkeypatch):
         sorted_in_full(queries, candidates, 5, exclude))
 
 
+def test_little_of_the_last_block_and_of_the_tiles_is_padding(monkeypatch):
+  monkeypatch.setattr(similarity, 'QUERY_ROWS', 8)
+  sizes = []
+  def step(*arguments, take=similarity._step):
+    sizes.append((len(arguments[3]), len(arguments[4])))
+    return take(*arguments)
+  monkeypatch.setattr(similarity, '_step', step)
+  mesh = sharding.make_mesh(devices=jax.devices()[:2])
+  queries, candidates = whole((10, 4), 4), whole((1200, 4), 5)
+  exclude = [[q, 1199 - q] for q in range(10)]
+  found = similarity.search(queries, iter([candidates]), 5, mesh, exclude, 1024)
+  check(found, sorted_in_full(queries, candidates, 5, exclude))
+  assert sizes == [(5, 1024)] * 2 + [(5, 256)] * 2
+
+
 def test_excluded_candidates_never_come_back_whatever_their_number():
   queries, candidates = whole((3, 4), 6), whole((90, 4), 7)
   exclude = [np.arange(90), np.arange(5, 90), []]
