@@ -130,6 +130,7 @@ def test_training_reads_the_answer_after_the_question(describer, tmp_path):
   assert examples[0]['patches'].shape == examples[1]['patches'].shape
 
 
+@pytest.mark.slow
 def test_videochat_flash_describes_from_its_files(
     mesh, tmp_path, monkeypatch):
   for name, value in tiny_runs.TINY_TOWER.items():

@@ -115,6 +115,7 @@ def test_eight_devices_give_what_one_gives(undisturbed, tmp_path):
       [line['loss'] for line in metrics(workdir)], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(undisturbed, tmp_path):
   workdir, params = undisturbed
   environment = {**os.environ, 'PYTHON': sys.executable,
@@ -140,6 +141,7 @@ def run_program(workdir, *flags):
       cwd=ROOT, env=environment, timeout=300).returncode
 
 
+@pytest.mark.slow
 def test_killed_in_a_save_and_between_saves_resumes_bit_for_bit(
     undisturbed, tmp_path):
   _, params = undisturbed

@@ -3,7 +3,10 @@ import json
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_both_forms_agree_and_all_numbers_are_printed():
   sizes = {'tokens': 5, 'width': 16, 'heads': 2, 'latents': 6, 'rounds': 1}
   out = subprocess.run(

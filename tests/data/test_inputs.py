@@ -16,7 +16,7 @@ from jaxret.data import (
 )
 from tests import tiny_unite
 
-TOKEN = tiny_unite.TOKEN
+TOKEN = 28 * 28  # pixels of a visual token
 RESOLUTION = qwen2_vl.Resolution(
     released=False, processor=(TOKEN, 6 * TOKEN),
     read_video=(TOKEN, 6 * TOKEN), max_frames=4, min_frames=2)

@@ -78,6 +78,7 @@ def test_description_loss_does_not_depend_on_static_padding(released):
   np.testing.assert_allclose(found, more, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_zero_queries_are_told_apart_by_the_first_of_tied_maxima():
   module = leccr.Leccr(dataclasses.replace(VIDEO, query_init='zeros'))
   inputs = video_inputs()

@@ -96,7 +96,9 @@ SETUPS = {
 }
 
 
-@pytest.fixture(scope='module', params=SETUPS)
+@pytest.fixture(scope='module', params=[
+    'lora-8-devices',
+    pytest.param('merged-1-device-shuffled', marks=pytest.mark.slow)])
 def full(request, blim_golden, tmp_path_factory):
   """The directions of the exhaustive evaluation, computed by us."""
   s = setup(blim_golden, *SETUPS[request.param])

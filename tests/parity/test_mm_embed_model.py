@@ -129,6 +129,7 @@ def test_mm_embed_folded_attention_gives_the_same_embeddings(
                                atol=EMBEDDINGS, err_msg=name)
 
 
+@pytest.mark.slow
 def test_mm_embed_does_not_depend_on_padding_or_neighbours(
     model, cases, length):
   """Every row alone and shorter, and among others: one embedding."""
