@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 AXES = ('data', 'fsdp', 'tensor')
 BATCH_AXES = ('data', 'fsdp')
 # Weights of 7B over more chips than this save little memory, but are gathered
-# from ever farther, and take the TPU compiler seven times as long at 256.
+# from ever farther, and take the TPU compiler several times as long at 256.
 MOST_FSDP = 16
 
 # One pattern per kind of parameter, matched against the whole path. Layers
