@@ -26,6 +26,7 @@ from jaxret.methods import captioner
 from jaxret.models import decoder as decoder_lib
 from jaxret.models import generation, names, pretrained, vlm
 from jaxret.models import qwen2_vl_files as files
+from jaxret.models import videochat_flash_files as videochat
 from jaxret.models import vision as vision_lib
 
 READ_AHEAD = 2  # batches whose media are read while the device works
@@ -74,8 +75,8 @@ def qwen2_vl(config, tokenizer, mesh, params=None):
 
 def videochat_flash(config, tokenizer, mesh):
   """A Describer of VideoChat-Flash, for videos; an image is one frame."""
-  name, sizes = config.model.pretrained, pretrained.read_config(
-      config.model.pretrained)
+  name = config.model.pretrained
+  sizes = videochat.read_config(name)
   if sizes['vision'] is None:
     raise ValueError(f'{name} has no vision tower (no mm_vision_tower in its '
                      'config.json): it cannot see what it is to describe')

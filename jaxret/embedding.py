@@ -19,7 +19,7 @@ import numpy as np
 import tqdm
 from absl import logging
 
-from jaxret import checkpoint, methods, optim, sharding
+from jaxret import checkpoint, methods, optim, sharding, train
 from jaxret.data import inputs as inputs_lib
 from jaxret.data import qwen2_vl, text, types
 from jaxret.methods import base, mm_embed
@@ -312,27 +312,11 @@ def trained(config, tokenizer, workdir, mesh):
   ValueError without a checkpoint.
   """
   method = methods.get(config.method).method(config, tokenizer)
-  directory = pathlib.Path(workdir) / 'checkpoints'
-  if not directory.is_dir():
-    raise ValueError(f'no checkpoints in {workdir}: train there first')
-  key = jax.random.split(jax.random.key(config.seed))[0]
-  abstract = jax.eval_shape(method.init, key)
-  places = sharding.shardings(mesh, abstract)
-  chosen, frozen = optim.partition(jax.tree.map(
-      lambda leaf, place: jax.ShapeDtypeStruct(
-          leaf.shape, leaf.dtype, sharding=place), abstract, places),
-      method.trainable)
-  if frozen:
-    before = sharding.flatten(
-        start(config, method, tokenizer, workdir, mesh, key))
-    frozen = {path: before[path] for path in sharding.flatten(frozen)}
-    frozen = sharding.unflatten(frozen)
-  with checkpoint.Checkpoints(directory, read_only=True) as checkpoints:
-    step = checkpoints.latest_step()
-    if step is None:
-      raise ValueError(f'no whole checkpoint in {directory}: train there first')
-    found = checkpoints.restore(step, {'trainable': chosen})
-  return optim.merge(found['trainable'], frozen)
+  _, frozen = optim.partition(
+      jax.eval_shape(method.init, jax.random.key(0)), method.trainable)
+  train.trained_steps(workdir)  # before the base is read
+  params = start(config, method, tokenizer, workdir, mesh) if frozen else None
+  return train.restore_trained(method, config, workdir, mesh, params)
 
 
 def start(config, method, tokenizer, workdir, mesh, key=None):

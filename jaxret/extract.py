@@ -22,6 +22,7 @@ from jaxret import checkpoint, sharding
 from jaxret.data import features as features_lib
 from jaxret.data import media, records, sources, text
 from jaxret.models import names, pretrained
+from jaxret.models import videochat_flash_files as videochat
 from jaxret.models import vision as vision_lib
 from jaxret.models.vision import vision_config
 
@@ -100,13 +101,13 @@ def pretrained_tower(config, mesh):
 
 
 def _tower_sizes(config):
-  """pretrained.read_config of `model.pretrained`, which must have a tower."""
+  """videochat.read_config of `model.pretrained`, which must have a tower."""
   directory = config.model.pretrained
   if not directory:
     raise ValueError(
         'no features and no vision tower: set data.features to stored '
         'features, or model.pretrained to a model that has a tower')
-  sizes = pretrained.read_config(directory)
+  sizes = videochat.read_config(directory)
   if sizes['vision'] is None:
     raise ValueError(f'{directory} has no vision tower (no mm_vision_tower in '
                      'its config.json): set data.features to stored features')

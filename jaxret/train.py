@@ -112,21 +112,28 @@ def restore_trained(method, config, workdir, mesh, params=None, step=None):
   None = the last. Raises ValueError when there is no such checkpoint, or when
   it does not fit the method.
   """
+  directory, steps = trained_steps(workdir)
   trainable, frozen = starting_point(
       method, config.seed, mesh, params, to_restore=True)
-  directory = pathlib.Path(workdir) / 'checkpoints'
-  if not directory.is_dir():
-    raise ValueError(f'no checkpoints in {workdir}: train there first')
   with checkpoint.Checkpoints(directory, read_only=True) as checkpoints:
-    steps = checkpoints.steps()
-    if not steps:
-      raise ValueError(f'no whole checkpoint in {directory}: train there first')
     step = steps[-1] if step is None else step
     if step not in steps:
       raise ValueError(f'{directory} holds no step {step}, only {steps}: raise '
                        'train.keep_checkpoints to keep more')
     found = checkpoints.restore(step, {'trainable': trainable})
   return optim.merge(found['trainable'], frozen)
+
+
+def trained_steps(workdir):
+  """(directory, steps) of a workdir's checkpoints; ValueError without any."""
+  directory = pathlib.Path(workdir) / 'checkpoints'
+  if not directory.is_dir():
+    raise ValueError(f'no checkpoints in {workdir}: train there first')
+  with checkpoint.Checkpoints(directory, read_only=True) as checkpoints:
+    steps = checkpoints.steps()
+  if not steps:
+    raise ValueError(f'no whole checkpoint in {directory}: train there first')
+  return directory, steps
 
 
 def make_plan(config, n_examples, mesh):
@@ -162,7 +169,7 @@ def starting_point(method, seed, mesh, params=None, to_restore=False):
   params: None = from `init_params`. to_restore: what is trained will be read
   from a checkpoint; shapes stand for it where that spares its computation.
   """
-  if params is None and to_restore and method.load is None:
+  if params is None and to_restore:
     key = jax.random.key(seed)
     abstract = sharding.abstract(mesh, jax.eval_shape(method.init, key))
     trainable, frozen = optim.partition(abstract, method.trainable)

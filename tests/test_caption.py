@@ -9,7 +9,8 @@ import pytest
 from jaxret import caption, main, sharding
 from jaxret.data import caption_examples, descriptions, render, text, types
 from jaxret.methods import captioner
-from jaxret.models import pretrained, qwen2_vl
+from jaxret.models import qwen2_vl
+from jaxret.models import videochat_flash_files as videochat
 from tests import tiny_cross_lingual, tiny_runs
 
 CAPTIONS = ['a red circle', 'a blue square on a grey background'] * 3
@@ -134,7 +135,7 @@ def test_training_reads_the_answer_after_the_question(describer, tmp_path):
 def test_videochat_flash_describes_from_its_files(
     mesh, tmp_path, monkeypatch):
   for name, value in tiny_runs.TINY_TOWER.items():
-    monkeypatch.setattr(pretrained, name, value)
+    monkeypatch.setattr(videochat, name, value)
   directory = tmp_path / 'model'
   tiny_runs.write_released_model(directory, CAPTIONS, 16)
   config = make_config()

@@ -11,7 +11,8 @@ from PIL import Image
 
 from jaxret import checkpoint, sharding
 from jaxret.data import features
-from jaxret.models import adapters, pretrained
+from jaxret.models import adapters
+from jaxret.models import videochat_flash_files as videochat
 from tests import tiny_runs
 
 # Whole runs: left to `make test-slow`.
@@ -338,7 +339,7 @@ def test_released_model_scores_own_clips_zero_shot(
     folder, tmp_path, monkeypatch):
   """`folder_7b`: frames through the checkpoint's tower, no training."""
   for name, value in tiny_runs.TINY_TOWER.items():
-    monkeypatch.setattr(pretrained, name, value)
+    monkeypatch.setattr(videochat, name, value)
   tiny_runs.write_released_model(
       tmp_path / 'model', ['some captions of clips'], 16)
   flags = tiny_runs.flags({

@@ -25,7 +25,7 @@ LEVELS = {
     'report': 1, 'report_tables': 0, 'progress': 1, 'slices': 1,
     'methods': 2,
     'evaluators': 3,
-    'train': 4, 'evaluate': 4, 'extract': 4, 'mine': 4, 'caption': 4,
+    'train': 3, 'evaluate': 4, 'extract': 4, 'mine': 4, 'caption': 4,
     'embedding': 4,
     'bench': 5, 'cross_lingual_run': 5, 'embedding_run': 5, 'experiment': 5,
     'plan': 5, 'rerank_run': 5, 'mm_embed_run': 6, 'score': 6, 'main': 6,

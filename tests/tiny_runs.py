@@ -67,7 +67,7 @@ def video_bytes(seed, n_frames=12):
   return render.encode_video(frames)
 
 
-# What `pretrained.UMT_HD` and its neighbours say of the released tower.
+# What models/videochat_flash_files.py says of the released tower.
 TINY_TOWER = {'UMT_HD': {'image_px': 32, 'patch_px': 16, 'width': 16,
                          'heads': 2, 'mlp_width': 32},
               'UMT_HD_BLOCKS': 2, 'TOKENS_PER_FRAME': 1}

@@ -63,9 +63,9 @@ def main(argv=None):
 def parse(argv):
   parser = argparse.ArgumentParser('jaxret.bench.captioning')
   parser.add_argument('--preset', choices=PRESETS, default='small')
-  parser.add_argument('--batch', type=int, default=8)
-  parser.add_argument('--new_tokens', type=int, default=64)
-  parser.add_argument('--rounds', type=int, default=5)
+  parser.add_argument('--batch', type=machine.positive, default=8)
+  parser.add_argument('--new_tokens', type=machine.positive, default=64)
+  parser.add_argument('--rounds', type=machine.positive, default=5)
   parser.add_argument('--baseline', choices=('torch',),
                       help='what to compare with, on the CPU')
   return parser.parse_args(argv)

@@ -39,9 +39,12 @@ def main(argv=None):
 def parse(argv):
   parser = argparse.ArgumentParser('jaxret.bench.embedding')
   parser.add_argument('--preset', choices=multimodal.PRESETS, default='50m')
-  parser.add_argument('--items', type=int, help='how many; default: as preset')
-  parser.add_argument('--batch_size', type=int, help='default: as preset')
-  parser.add_argument('--rounds', type=int, default=3, help='timed, of each')
+  parser.add_argument('--items', type=machine.positive,
+                      help='how many; default: as preset')
+  parser.add_argument('--batch_size', type=machine.positive,
+                      help='default: as preset')
+  parser.add_argument('--rounds', type=machine.positive, default=3,
+                      help='timed, of each')
   parser.add_argument('--baseline', choices=BASELINES,
                       help='what to compare with, in PyTorch on the CPU')
   return parser.parse_args(argv)

@@ -13,24 +13,20 @@ goes to standard error, the last thing on standard output is one JSON object.
 import dataclasses
 import functools
 import json
-import sys
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
 
 from jaxret.bench import machine
 from jaxret.models import latent_attention, layers
 
-_COUNTS = flags.FlagValues()
-for _name, _default, _help in (
-    ('tokens', 256, 'Tokens that go through it.'),
-    ('width', 4096, 'Width of the tokens and of a head.'),
-    ('heads', 8, 'Heads.'), ('latents', 512, 'Latents.'),
-    ('rounds', 3, 'Timed runs of each, after one to warm up.')):
-  flags.DEFINE_integer(_name, _default, _help, flag_values=_COUNTS)
+_COUNTS = (
+    ('tokens', 256, 'tokens that go through it'),
+    ('width', 4096, 'width of the tokens and of a head'),
+    ('heads', 8, 'heads'), ('latents', 512, 'latents'),
+    ('rounds', 3, 'timed runs of each, after one to warm up'))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -97,14 +93,11 @@ def n_weights(params):
   return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def main(argv):
-  rest = _COUNTS(argv)
-  if rest[1:]:
-    raise app.UsageError(f'unexpected argument {rest[1]!r}')
+def main(argv=None):
+  o = machine.counts(argv, 'latent_attention', _COUNTS)
   print(json.dumps(measure(
-      _COUNTS.tokens, _COUNTS.width, _COUNTS.heads, _COUNTS.latents,
-      _COUNTS.rounds)))
+      o.tokens, o.width, o.heads, o.latents, o.rounds)))
 
 
 if __name__ == '__main__':
-  main(sys.argv)
+  main()

@@ -1,4 +1,6 @@
-"""What the machine can do: its measured matmul peak; the time of runs."""
+"""What benches share: their flags, the time of runs, and the matmul peak."""
+import argparse
+import contextlib
 import statistics
 import sys
 import time
@@ -17,6 +19,35 @@ class Timed(NamedTuple):
   result: Any
 
 
+def positive(text):
+  """The int in a flag; argparse turns the error into one line."""
+  if (number := int(text)) < 1:
+    raise argparse.ArgumentTypeError(f'got {text}, want at least 1')
+  return number
+
+
+def counts(argv, name, flags):
+  """A namespace of numbers from the command line.
+
+  name: of the bench. flags: (name, default, help); a number may be 0 where its
+  default is.
+  """
+  parser = argparse.ArgumentParser(f'jaxret.bench.{name}')
+  for flag, default, meaning in flags:
+    parser.add_argument(
+        f'--{flag}', type=positive if default else int, default=default,
+        help=f'{meaning} ({default})')
+  return parser.parse_args(argv)
+
+
+@contextlib.contextmanager
+def timed(taken):
+  """Appends (seconds, CPU seconds) of what is done inside to a list."""
+  start, cpu_start = time.perf_counter(), time.process_time()
+  yield
+  taken.append((time.perf_counter() - start, time.process_time() - cpu_start))
+
+
 def log(message):
   """Tells how a bench goes on; standard output is for its result."""
   print(message, file=sys.stderr, flush=True)
@@ -32,11 +63,8 @@ def in_turns(runs, rounds, warm_up=True):
   for number in tqdm(range(-warm_up, rounds), ' and '.join(runs),
                      file=sys.stderr):
     for name, run in runs.items():
-      start, cpu_start = time.perf_counter(), time.process_time()
-      results[name] = jax.block_until_ready(run())
-      if number >= 0:
-        found[name].append((time.perf_counter() - start,
-                            time.process_time() - cpu_start))
+      with timed(found[name] if number >= 0 else []):
+        results[name] = jax.block_until_ready(run())
   return {name: Timed(*map(statistics.median, zip(*taken)),
                       [seconds for seconds, _ in taken], results[name])
           for name, taken in found.items()}

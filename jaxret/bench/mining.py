@@ -11,37 +11,32 @@ standard output is one JSON object. Some queries, spread over all, are sorted
 in full with NumPy and compared. `extra_rss_bytes` is how much the peak of the
 memory grew while mining.
 """
-import contextlib
 import json
 import pathlib
 import resource
 import statistics
 import sys
 import tempfile
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
 from tqdm import tqdm
 
 from jaxret import host
-from jaxret.bench import search
+from jaxret.bench import machine, search
 from jaxret.scoring import mining, similarity
 
 _ROWS_AT_ONCE = 1 << 16
 
-_COUNTS = flags.FlagValues()
-for _name, _default, _help in (
-    ('candidates', 1_000_000, 'Rows of the pool.'),
-    ('queries', 10_000, 'Rows to mine for.'),
-    ('width', 256, 'Numbers per row.'),
-    ('k', 50, 'Candidates that are looked at.'),
-    ('offset', 45, "k': those of the right modality count after this rank."),
-    ('rounds', 1, 'Timed runs of each.'),
-    ('check', 20, 'Queries compared with a full sort.')):
-  flags.DEFINE_integer(_name, _default, _help, flag_values=_COUNTS)
+_COUNTS = (
+    ('candidates', 1_000_000, 'rows of the pool'),
+    ('queries', 10_000, 'rows to mine for'),
+    ('width', 256, 'numbers per row'),
+    ('k', 50, 'candidates that are looked at'),
+    ('offset', 45, "k': those of the right modality count after this rank"),
+    ('rounds', 1, 'timed runs of each'),
+    ('check', 20, 'queries compared with a full sort'))
 
 
 def mine(queries, candidates, labels, k, offset):
@@ -71,10 +66,9 @@ def measure(directory, n_candidates, n_queries, width, k, offset, n_rounds,
   before = _peak()
   _warm_up(queries, pool, k)
   mined, extra, candidates = None, 0, None
-  seconds, cpu = ({name: [] for name in ('mining', 'matmul')}
-                  for _ in range(2))
+  taken = {'mining': [], 'matmul': []}
   for _ in range(n_rounds):
-    with _timed(seconds['mining'], cpu['mining']):
+    with machine.timed(taken['mining']):
       mined = mine(queries, pool, own, k, offset)
     if candidates is None:  # later the matmul holds all of them
       extra = _peak() - before
@@ -82,19 +76,19 @@ def measure(directory, n_candidates, n_queries, width, k, offset, n_rounds,
       on_device = jnp.asarray(queries), jnp.asarray(candidates)
       whole = search.matmul_rows(n_candidates)
       search.matmul(on_device[0][:whole + n_queries % whole], on_device[1])
-    with _timed(seconds['matmul'], cpu['matmul']):
+    with machine.timed(taken['matmul']):
       search.matmul(*on_device, show_progress=True)
   wrong, error = search.mismatches(queries, candidates, mined[2], n_checked)
-  middle = {name: statistics.median(s) for name, s in seconds.items()}
-  cpu = {name: statistics.median(s) for name, s in cpu.items()}
+  (seconds, cpu), (bare, bare_cpu) = (
+      map(statistics.median, zip(*each)) for each in taken.values())
   return {
       'device': jax.devices()[0].device_kind, 'devices': jax.device_count(),
       'candidates': n_candidates, 'queries': n_queries, 'width': width, 'k': k,
-      'seconds': middle['mining'], 'baseline': 'jnp.matmul',
-      'baseline_seconds': middle['matmul'],
-      'ratio': middle['mining'] / middle['matmul'],
-      'cpu_ratio': cpu['mining'] / cpu['matmul'],
-      'queries_per_s': n_queries / middle['mining'],
+      'seconds': seconds, 'baseline': 'jnp.matmul',
+      'baseline_seconds': bare,
+      'ratio': seconds / bare,
+      'cpu_ratio': cpu / bare_cpu,
+      'queries_per_s': n_queries / seconds,
       'checked_queries': n_checked, 'wrong_queries': wrong,
       'max_abs_difference': error, 'kinds': dict(zip(
           mining.KINDS, np.bincount(mined[1], minlength=3).tolist())),
@@ -105,14 +99,6 @@ def _warm_up(queries, pool, k):
   """Compiles what mining needs: a search for as many as share a matrix."""
   n_tiles = -(-len(queries) // similarity.QUERY_ROWS)
   similarity.search(queries[:-(-len(queries) // n_tiles)], pool, k)
-
-
-@contextlib.contextmanager
-def _timed(seconds, cpu):
-  start, cpu_start = time.perf_counter(), time.process_time()
-  yield
-  seconds.append(time.perf_counter() - start)
-  cpu.append(time.process_time() - cpu_start)
 
 
 class _Pool:
@@ -138,16 +124,14 @@ def _peak():
   return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def main(argv):
-  rest = _COUNTS(argv)
-  if rest[1:]:
-    raise app.UsageError(f'unexpected argument {rest[1]!r}')
+def main(argv=None):
+  o = machine.counts(argv, 'mining', _COUNTS)
   host.keep_freed_memory()  # as every run does
   with tempfile.TemporaryDirectory() as directory:
     print(json.dumps(measure(
-        directory, _COUNTS.candidates, _COUNTS.queries, _COUNTS.width,
-        _COUNTS.k, _COUNTS.offset, _COUNTS.rounds, _COUNTS.check)))
+        directory, o.candidates, o.queries, o.width,
+        o.k, o.offset, o.rounds, o.check)))
 
 
 if __name__ == '__main__':
-  main(sys.argv)
+  main()

@@ -43,8 +43,8 @@ def main(argv=None):
 def parse(argv):
   parser = argparse.ArgumentParser('jaxret.bench.scoring')
   parser.add_argument('--preset', choices=presets.PRESETS, default='small')
-  parser.add_argument('--videos', type=int, default=64)
-  parser.add_argument('--texts', type=int, default=256)
+  parser.add_argument('--videos', type=machine.positive, default=64)
+  parser.add_argument('--texts', type=machine.positive, default=256)
   parser.add_argument('--baseline', choices=BASELINES,
                       help='what to compare with, in PyTorch on the CPU')
   parser.add_argument('--baseline_seconds', type=float, default=120.0,
@@ -54,7 +54,7 @@ def parse(argv):
   parser.add_argument('--tokenizer', metavar='DIR', help='for --captions')
   parser.add_argument('--share', action=argparse.BooleanOptionalAction,
                       default=True, help='compute shared beginnings once')
-  parser.add_argument('--fsdp', type=int, default=1,
+  parser.add_argument('--fsdp', type=machine.positive, default=1,
                       help='devices that share the weights')
   parser.add_argument('--text_tile', type=pair, metavar='ROWS,COLUMNS')
   parser.add_argument('--video_tile', type=pair, metavar='ROWS,COLUMNS')

@@ -15,7 +15,6 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
 from tqdm import tqdm
 
 from jaxret.bench import machine
@@ -23,16 +22,14 @@ from jaxret.scoring import similarity
 
 _MATMUL_CELLS = 1 << 28  # scores of one bare matmul; 1 GiB, which glibc keeps
 
-_COUNTS = flags.FlagValues()
-for _name, _default, _help in (
-    ('candidates', 1_000_000, 'Rows that are searched.'),
-    ('queries', 1_000, 'Rows to search for.'),
-    ('width', 256, 'Numbers per row.'),
-    ('k', 10, 'Candidates to return.'),
-    ('block_rows', 0, 'Candidates in memory at a time; 0 = as search chooses.'),
-    ('rounds', 3, 'Timed runs of each, after one to warm up.'),
-    ('check', 20, 'Queries compared with a full sort.')):
-  flags.DEFINE_integer(_name, _default, _help, flag_values=_COUNTS)
+_COUNTS = (
+    ('candidates', 1_000_000, 'rows that are searched'),
+    ('queries', 1_000, 'rows to search for'),
+    ('width', 256, 'numbers per row'),
+    ('k', 10, 'candidates to return'),
+    ('block_rows', 0, 'candidates in memory at a time; 0 = as search chooses'),
+    ('rounds', 3, 'timed runs of each, after one to warm up'),
+    ('check', 20, 'queries compared with a full sort'))
 
 
 def rows(count, width, seed):
@@ -106,14 +103,12 @@ def measure(n_candidates, n_queries, width, k, block_rows, n_rounds, n_checked):
           resource.RUSAGE_SELF).ru_maxrss}
 
 
-def main(argv):
-  rest = _COUNTS(argv)
-  if rest[1:]:
-    raise app.UsageError(f'unexpected argument {rest[1]!r}')
+def main(argv=None):
+  o = machine.counts(argv, 'search', _COUNTS)
   print(json.dumps(measure(
-      _COUNTS.candidates, _COUNTS.queries, _COUNTS.width, _COUNTS.k,
-      _COUNTS.block_rows, _COUNTS.rounds, _COUNTS.check)))
+      o.candidates, o.queries, o.width, o.k,
+      o.block_rows, o.rounds, o.check)))
 
 
 if __name__ == '__main__':
-  main(sys.argv)
+  main()

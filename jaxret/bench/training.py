@@ -44,9 +44,10 @@ def main(argv=None):
 def parse(argv):
   parser = argparse.ArgumentParser('jaxret.bench.training')
   parser.add_argument('--preset', choices=multimodal.PRESETS, default='50m')
-  parser.add_argument('--pairs', type=int,
+  parser.add_argument('--pairs', type=machine.positive,
                       help='in a batch; default: as preset')
-  parser.add_argument('--steps', type=int, default=5, help='timed, of each')
+  parser.add_argument('--steps', type=machine.positive, default=5,
+                      help='timed, of each')
   parser.add_argument('--baseline', choices=('torch',),
                       help='what to compare with, in PyTorch on the CPU')
   return parser.parse_args(argv)

@@ -14,6 +14,7 @@ from jaxret.data import text as text_lib
 from jaxret.methods import base
 from jaxret.models import decoder as decoder_lib
 from jaxret.models import names, pretrained
+from jaxret.models import videochat_flash_files as videochat
 from jaxret.models import vlm as vlm_lib
 from jaxret.scoring import likelihood
 
@@ -27,7 +28,7 @@ def model_config(config, tokenizer):
   sizes['vocab_size'] = m.vocab_size or tokenizer.vocab_size
   visual_width = m.visual_width
   if m.pretrained:
-    found = pretrained.read_config(m.pretrained)
+    found = videochat.read_config(m.pretrained)
     sizes.update(found['decoder'])
     visual_width = found['visual_width']
   return vlm_lib.VlmConfig(

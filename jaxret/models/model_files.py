@@ -5,16 +5,17 @@ from jaxret import sharding
 from jaxret.models import pretrained
 
 
-def read_json(name, model_types):
-  """(path, contents) of the config.json of one of these kinds of model.
+def read_json(name, model_types=()):
+  """(path, contents) of the config.json of a directory or hub model.
 
-  name: a directory or hub model. Raises ValueError for another kind, or none.
+  Raises ValueError for none, and for a kind that is not among `model_types`
+  where there are any.
   """
   path = pretrained.find_model(name) / 'config.json'
   if not path.exists():
     raise ValueError(f'{path}: no such file; want the directory of a model')
   whole = json.loads(path.read_text())
-  if whole.get('model_type') not in model_types:
+  if model_types and whole.get('model_type') not in model_types:
     raise ValueError(f'{path}: got model_type {whole.get("model_type")!r}, '
                      f'want {" or ".join(model_types)}: use another model')
   return path, whole

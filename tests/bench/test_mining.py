@@ -13,7 +13,7 @@ def test_prints_one_json_object_last(capsys, monkeypatch, queries):
   """In one tile of queries and in three, the last one filled up."""
   monkeypatch.setattr(similarity, 'QUERY_ROWS', 20)
   monkeypatch.setattr(search, '_MATMUL_CELLS', 1 << 15)  # 16 queries a group
-  mining.main(['mining', '--candidates=2000', f'--queries={queries}',
+  mining.main(['--candidates=2000', f'--queries={queries}',
                '--width=16', '--k=10', '--offset=5', '--check=20'])
   numbers = json.loads(capsys.readouterr().out.splitlines()[-1])
   assert numbers['wrong_queries'] == 0

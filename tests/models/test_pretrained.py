@@ -12,6 +12,7 @@ import safetensors.numpy
 
 from jaxret import sharding as sharding_lib
 from jaxret.models import decoder, names, pretrained, vision, vlm
+from jaxret.models import videochat_flash_files as videochat
 
 SIZES = {
     'vocab_size': 12, 'hidden_size': 8, 'intermediate_size': 10,
@@ -81,7 +82,7 @@ def checkpoint(**changes):
 
 
 def test_sharded_checkpoint_fills_the_model(model_dir):
-  shapes = vlm_shapes(pretrained.read_config(model_dir))
+  shapes = vlm_shapes(videochat.read_config(model_dir))
   params, missing = pretrained.load(
       pretrained.open_checkpoint(model_dir), TABLE, shapes)
   assert set(missing) == {*TVG, 'visual_head/kernel'}
@@ -246,7 +247,7 @@ def test_released_sizes_and_every_name(tmp_path):
       'num_key_value_heads': 4, 'mm_hidden_size': 1024,
       'mm_vision_tower': 'umt-hd-large', 'mm_llm_compress': False}
   (tmp_path / 'config.json').write_text(json.dumps(released))
-  sizes = pretrained.read_config(tmp_path)
+  sizes = videochat.read_config(tmp_path)
   assert sizes['tokens_per_clip'] == 64
   assert vision.VisionConfig(**sizes['vision']) == vision.VisionConfig()
   shapes = vlm_shapes(sizes, param_dtype='bfloat16')
@@ -274,7 +275,7 @@ def test_unsupported_configs_are_refused_in_one_line(
             if value is not None}
   (tmp_path / 'config.json').write_text(json.dumps(config))
   with pytest.raises(ValueError, match=message) as caught:
-    pretrained.read_config(tmp_path)
+    videochat.read_config(tmp_path)
   assert '\n' not in str(caught.value)
 
 
@@ -291,7 +292,7 @@ def test_what_is_no_model_is_refused_in_one_line(tmp_path, monkeypatch):
   with pytest.raises(ValueError, match='want safetensors'):
     pretrained.open_checkpoint(tmp_path)
   with pytest.raises(ValueError, match='config.json: no such file'):
-    pretrained.read_config(tmp_path)
+    videochat.read_config(tmp_path)
   (tmp_path / 'model.safetensors').write_bytes(b'cut off')
   with pytest.raises(ValueError, match='not a whole safetensors file'):
     pretrained.open_checkpoint(tmp_path)

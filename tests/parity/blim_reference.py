@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxret.models import adapters, decoder, names, pretrained, vlm
+from jaxret.models import videochat_flash_files as videochat
 from jaxret.scoring import likelihood, tries
 
 VISUAL = vlm.VISUAL
@@ -33,7 +34,7 @@ def settings(folder):
 
 def vlm_config(folder, lora_scale=1.0):
   """Sizes from config.json; clips and their tokens from the features."""
-  sizes = pretrained.read_config(folder)
+  sizes = videochat.read_config(folder)
   features = read(folder, 'test_inputs.npz')['video_features']
   config = decoder.DecoderConfig(**sizes['decoder'], lora_scale=lora_scale)
   return vlm.VlmConfig(config, sizes['visual_width'], *features.shape[1:3])
