@@ -20,7 +20,8 @@ CREATE = uv venv --quiet --seed --python $(PYTHON) $(VENV)
 INSTALL = uv pip install --python $(RUN)
 else
 CREATE = $(PYTHON) -m venv $(VENV)
-INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
+# Bytecode is made on import, of what is imported alone.
+INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
 endif
 
 .PHONY: run test test-slow lint parity tpu clean

@@ -1,5 +1,6 @@
 """Settings of the process itself that make JAX faster on CPU."""
 import ctypes
+import functools
 import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from glibc's malloc.h
@@ -32,3 +33,23 @@ def keep_compiled(directory):
   import jax  # slow to import
   if not jax.config.jax_compilation_cache_dir:
     jax.config.update('jax_compilation_cache_dir', str(directory))
+
+
+@functools.cache
+def without_fused_products():
+  """Compiler options: on CPU, products as Eigen does them; none elsewhere.
+
+  By default XLA hands products to another library (YNNPACK). That is faster
+  where one operand stays in place, as in scoring and in steps of a decoder,
+  and slower in whole towers of small layers. None either where the compiler
+  knows no such option.
+  """
+  import jax
+  options = {'xla_cpu_experimental_ynn_fusion_type': ''}
+  if jax.default_backend() != 'cpu':
+    return {}
+  try:
+    jax.jit(lambda: 0, compiler_options=options).lower().compile()
+  except jax.errors.JaxRuntimeError:
+    return {}
+  return options

@@ -1,7 +1,7 @@
 """Greedy description with a static cache: tokens per second.
 
   python -m jaxret.bench.captioning --preset=small --batch=8
-      [--new_tokens=64] [--baseline=torch]
+      [--new_tokens=128] [--baseline=torch]
 
 A Qwen2-VL with random weights describes random images; no token ends an
 answer. One warm-up compiles; the median of several rounds counts, in which
@@ -64,7 +64,7 @@ def parse(argv):
   parser = argparse.ArgumentParser('jaxret.bench.captioning')
   parser.add_argument('--preset', choices=PRESETS, default='small')
   parser.add_argument('--batch', type=machine.positive, default=8)
-  parser.add_argument('--new_tokens', type=machine.positive, default=64)
+  parser.add_argument('--new_tokens', type=machine.positive, default=128)
   parser.add_argument('--rounds', type=machine.positive, default=5)
   parser.add_argument('--baseline', choices=('torch',),
                       help='what to compare with, on the CPU')

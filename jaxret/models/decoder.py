@@ -68,8 +68,8 @@ class Slot(NamedTuple):
   def fill(self, key, value):
     """The layer's keys and values with those [P, 1, K, H] in the column."""
     put = jax.lax.dynamic_update_slice_in_dim
-    return (put(self.key, jnp.moveaxis(key, 1, 2), self.column, 2),
-            put(self.value, jnp.moveaxis(value, 1, 3), self.column, 3))
+    return (put(self.key, jnp.moveaxis(key, 1, 3), self.column, 3),
+            put(self.value, jnp.moveaxis(value, 1, 2), self.column, 2))
 
 
 class Chains(NamedTuple):
@@ -275,8 +275,8 @@ def unrolled(variables):
 
 def by_layer(cache):
   """The cache in the form that `unrolled` variables need."""
-  return Cache(tuple(jnp.moveaxis(cache.key, 2, 3)),
-               tuple(jnp.moveaxis(cache.value, 2, 4)), cache.mask)
+  return Cache(tuple(jnp.moveaxis(cache.key, 2, 4)),
+               tuple(jnp.moveaxis(cache.value, 2, 3)), cache.mask)
 
 
 def causal(length):

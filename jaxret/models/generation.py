@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxret import host
 from jaxret.models import decoder as decoder_lib
 from jaxret.models import layers
 
@@ -29,7 +30,6 @@ class _State(NamedTuple):
   written: Written
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def greedy(module, max_tokens, ends, params, batch):
   """Continues each prompt by its most likely token until it ends.
 
@@ -44,7 +44,19 @@ def greedy(module, max_tokens, ends, params, batch):
   Returns:
     Written. Behind the end of a row its tokens are the first of `ends`.
   """
-  hidden, cache, position = module.apply(params, batch, method='start')
+  return _continued(module, max_tokens, ends, params,
+                    *_starter()(module, params, batch))
+
+
+@functools.cache
+def _starter():
+  return jax.jit(
+      lambda module, params, batch: module.apply(params, batch, method='start'),
+      static_argnums=0, compiler_options=host.without_fused_products())
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _continued(module, max_tokens, ends, params, hidden, cache, position):
   continuation = functools.partial(continued, module, max_tokens, ends)
   return jax.lax.platform_dependent(
       params, hidden, cache, position, default=continuation,
@@ -52,7 +64,7 @@ def greedy(module, max_tokens, ends, params, batch):
 
 
 def continued(module, max_tokens, ends, params, hidden, cache, position,
-               by_layer=False):
+              by_layer=False):
   """The Written behind prompts that `start` has read.
 
   by_layer: whether to lay out weights and cache as is best for small steps on

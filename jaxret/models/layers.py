@@ -194,18 +194,17 @@ def attention_to_prefix(query, key, value, keys):
 def attention_of_one(query, key, value, keys):
   """As `attention`, for one query [B, N, H] that sees keys bool [B, S].
 
-  key [B, K, S, H] and value [B, K, H, S]: as they are the left operands of
-  products, see `times_turned`. Returns float32 [B, N, H] alone.
+  key [B, K, H, S] and value [B, K, S, H]: as products on CPU read them as they
+  are. Returns float32 [B, N, H] alone.
   """
   batch, heads, width = query.shape
   grouped = query.reshape(batch, key.shape[1], -1, width)
-  score = jnp.einsum('BKSH,BKGH->BKSG', key, grouped,
+  score = jnp.einsum('BKGH,BKHS->BKGS', grouped, key,
                      preferred_element_type=jnp.float32) * width ** -0.5
-  score = jnp.where(keys[:, None, :, None], score, MASKED)
-  weight = jax.nn.softmax(score, 2).astype(value.dtype)
-  out = jax.lax.optimization_barrier(jnp.einsum(
-      'BKHS,BKSG->BKHG', value, weight, preferred_element_type=jnp.float32))
-  return jnp.swapaxes(out, 2, 3).reshape(batch, heads, width)
+  weight = jax.nn.softmax(jnp.where(keys[:, None, None], score, MASKED), -1)
+  out = jnp.einsum('BKGS,BKSH->BKGH', weight.astype(value.dtype), value,
+                   preferred_element_type=jnp.float32)
+  return out.reshape(batch, heads, width)
 
 
 def _attention_by_head(query, key, value, keys):
