@@ -1,7 +1,8 @@
 """Exhaustive likelihood scoring: speed, utilization, and other ways to do it.
 
   python -m jaxret.bench.scoring --preset=small --videos=64 --texts=256
-      [--baseline=torch | prefix-torch | likelihood-torch] [--sweep=FILE.svg]
+      [--baseline=torch | prefix-torch | likelihood-torch] [--inside]
+      [--sweep=FILE.svg]
 
 Random weights and inputs. One warm-up compiles everything; then all pairs are
 scored in both directions with both priors. Prints one JSON object as the last
@@ -16,7 +17,7 @@ import jax
 import numpy as np
 
 from jaxret import host, sharding
-from jaxret.bench import machine, presets
+from jaxret.bench import machine, presets, tile_parts
 from jaxret.methods import blim, blim_likelihood
 from jaxret.scoring import cost, likelihood, tiles
 
@@ -56,6 +57,8 @@ def parse(argv):
                       default=True, help='compute shared beginnings once')
   parser.add_argument('--fsdp', type=machine.positive, default=1,
                       help='devices that share the weights')
+  parser.add_argument('--inside', action='store_true',
+                      help='time the parts of one tile of captions as well')
   parser.add_argument('--text_tile', type=pair, metavar='ROWS,COLUMNS')
   parser.add_argument('--video_tile', type=pair, metavar='ROWS,COLUMNS')
   parser.add_argument('--sweep', metavar='FILE.svg',
@@ -184,6 +187,8 @@ def measure(options, preset, params, mesh):
           'tokens': tokens[name], 'minimal_tokens': least[name].tokens,
           'utilization': least[name].flops / seconds[name] / top}
                 for name in seconds}}
+  if options.inside:
+    result['inside_captions_tile'] = tile_parts.measure(job)
   if options.baseline:
     from jaxret.bench import torch_scoring
     other = torch_scoring.run(options.baseline, job, found,

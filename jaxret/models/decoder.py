@@ -109,13 +109,13 @@ class Attention(nn.Module):
       # All M suffix tokens attend to the prefix' keys in one matmul, and to
       # the tokens before them in their own chain.
       shared = layers.attention_to_prefix(query, *cached, cache_mask)
-      own = _chain_attention(query, key, value, chains)
+      own = chain_attention(query, key, value, chains)
       out = layers.merge_attention(*shared, *own)
     out = out.astype(c.dtype).reshape(batch, length, -1)
     return c.dense(c.width, name='o')(out), (key, value)
 
 
-def _chain_attention(query, key, value, chains):
+def chain_attention(query, key, value, chains):
   """Attention of packed tokens [P, M, N or K, H] along their chains."""
   def unpack(x):
     picked = jnp.take(x, chains.index, 1)

@@ -66,6 +66,7 @@ def check_case(arrays, case, dtype, suffix, **tolerance):
           gradient / scale, want / scale, err_msg=f'{name} {key}', **tolerance)
 
 
+@pytest.mark.slow
 def test_mm_embed_loss_in_float32(arrays, cases):
   for case in cases:
     check_case(arrays, case, jnp.float32, '', rtol=1e-4, atol=1e-4)

@@ -154,7 +154,7 @@ def test_bad_input_is_named(change, message):
 
 
 def test_bench_prints_one_json_object_last(capsys):
-  bench.main(['search', '--candidates=2000', '--queries=20', '--width=16',
+  bench.main(['--candidates=2000', '--queries=20', '--width=16',
               '--rounds=1', '--check=20'])
   numbers = json.loads(capsys.readouterr().out.splitlines()[-1])
   assert numbers['wrong_queries'] == 0
