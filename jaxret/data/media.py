@@ -393,5 +393,5 @@ class Frames:
     n_threads = n_threads or os.cpu_count() or 1
     with concurrent.futures.ThreadPoolExecutor(n_threads) as pool:
       reasons = list(tqdm(pool.map(reason, indices), 'decoding', len(indices),
-                          unit='video', disable=not progress))
+                          unit='file', disable=not progress))
     return {int(i): r for i, r in zip(indices, reasons) if r is not None}

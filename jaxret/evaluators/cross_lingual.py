@@ -39,8 +39,7 @@ def embed(module, params, mesh, split, visuals, encode, batch_size=64,
     raise ValueError(
         f'{split.dataset} {split.name}: got {len(split.descriptions)} '
         f'descriptions of {len(split.videos)} visuals; describe all of them')
-  batch_size = -(-batch_size // sharding.batch_shards(mesh)) * (
-      sharding.batch_shards(mesh))
+  shards = sharding.batch_shards(mesh)
   texts = examples_lib.PaddedRows(
       [encode(text.text) for text in split.texts], tokens.get('caption'))
   described = examples_lib.PaddedRows(
@@ -57,8 +56,9 @@ def embed(module, params, mesh, split, visuals, encode, batch_size=64,
     return example
 
   def run(function, example, count):
+    size = -(-min(batch_size, count) // shards) * shards
     return _in_batches(_compiled(function, module), params, mesh, example,
-                       count, batch_size)
+                       count, size)
 
   found = run(leccr.embed_texts, text_example, len(split.texts))
   gallery = run(leccr.embed_gallery, visual_example, len(split.videos))
