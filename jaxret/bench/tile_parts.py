@@ -27,7 +27,7 @@ def measure(job):
     timed = machine.in_turns(_parts(job, trie, n_rows), ROUNDS)
   seconds = {name: each.seconds for name, each in timed.items()}
   whole = seconds['tile']
-  seconds['rest'] = whole - sum(seconds.values()) + whole
+  seconds['rest'] = 2 * whole - sum(seconds.values())  # the sum has it as well
   return {'videos': n_rows, 'captions': len(trie.lengths),
           'tokens': len(trie.tokens), **{
               name: {'seconds': taken, 'share': taken / whole}
@@ -52,30 +52,32 @@ def _parts(job, trie, n_rows):
   to_prefix = repeated(
       lambda q, k: layers.attention_to_prefix(q, k, k, seen)[0])
   along = repeated(lambda q, k: decoder.chain_attention(q, k, k, chains)[0])
-  weights = [random(*shape) * shape[0] ** -0.5 for shape in _kernels(c)]
-  products = repeated(_products)
+  weights = [random(*shape) * shape[0] ** -0.5 for shape in kernel_shapes(c)]
+  layer_products = repeated(products)
   x = random(n_rows * len(trie.tokens), c.width)
   return {
-      'tile': _tile(job, trie, n_rows),
-      'products of the layers': lambda: products(x, *weights),
+      'tile': its_tile(job, trie, n_rows),
+      'products of the layers': lambda: layer_products(x, *weights),
       'attention to the prefix': lambda: to_prefix(query, prefix),
       'attention along captions': lambda: along(query, own),
       'likelihood over the vocabulary': _head(job, trie, random(
           *shape, c.width))}
 
 
-def _tile(job, trie, n_rows):
+def its_tile(job, trie, n_rows):
+  """A function that scores the captions of a trie after n_rows videos."""
   prefix = np.asarray(job.prompts.visual_prefix)
   first, cache = kernels.visual_prefix(
       job.model, job.params, prefix, job.features[:n_rows])
   start = jnp.full(n_rows, len(prefix), jnp.int32)
   return lambda: kernels.text_tile(
-      job.model, True, job.params, first, cache, start,
+      job.model, job.text_options.nonzero_denominator, job.params, first,
+      cache, start,
       (trie.tokens[None], trie.depth, trie.chains, trie.place),
       trie.labels[None], trie.lengths[None])
 
 
-def _kernels(c):
+def kernel_shapes(c):
   """The shapes of q, k, v, o, gate, up and down."""
   wide, narrow = c.heads * c.head_width, c.kv_heads * c.head_width
   return [(c.width, wide), (c.width, narrow), (c.width, narrow),
@@ -83,7 +85,7 @@ def _kernels(c):
           (c.mlp_width, c.width)]
 
 
-def _products(x, q, k, v, o, gate, up, down):
+def products(x, q, k, v, o, gate, up, down):
   """One layer's products; none is left out, and little is done besides."""
   narrow = x @ k + x @ v
   x = ((x @ q) @ o).at[:, :narrow.shape[1]].add(narrow)
