@@ -17,7 +17,7 @@ import numpy as np
 from jaxret.data import grammar, render
 
 SIZES = {'train': 1500, 'validation': 200, 'test': 200}
-VERSION = 7
+VERSION = 8
 COLOURS = tuple(render.COLOURS)
 SHAPES = ('circle', 'square', 'triangle', 'cross')
 MOTIONS = ('right', 'left', 'up', 'down', 'grows', 'stays',
