@@ -14,9 +14,8 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from jaxret import caption as caption_lib
-from jaxret import checkpoint, host, methods, sharding
-from jaxret import evaluate as evaluate_lib
-from jaxret import extract as extract_lib
+from jaxret import checkpoint, host, methods, processes, sharding
+from jaxret import run as run_lib
 from jaxret import train as train_lib
 from jaxret.data import (
   bigfile,
@@ -72,7 +71,7 @@ def evaluate(config, workdir):
   """Evaluates what was trained in this workdir."""
   mesh = start(config, workdir)
   lacking = [str(stage.directory) for stage in stages(config, workdir)
-             if not (stage.directory / 'checkpoints').is_dir()]
+             if not run_lib.has_checkpoints(stage.directory)]
   if lacking:
     raise ValueError(f'{lacking[0]} holds no checkpoints: train there first')
   names = evaluation_splits(config)
@@ -99,7 +98,7 @@ def start(config, workdir):
   check_config(config)
   # Trainings that differ in their data alone share what is compiled.
   host.keep_compiled(pathlib.Path(workdir) / 'compiled')
-  return train_lib.open_workdir(config, workdir)
+  return run_lib.open_workdir(config, workdir)
 
 
 def check_config(config):
@@ -196,17 +195,15 @@ def open_images(config, workdir, split):
     return media.Frames(split.videos, 1, config.model.image_px,
                         cache_bytes=int(config.data.cache_gb * 2 ** 30))
   visuals = frames(split)
-  bad = extract_lib.unreadable(
+  bad = run_lib.unreadable(
       [video.id for video in split.videos], visuals,
       pathlib.Path(workdir) / 'media' / f'{split.name}.json')
   if not bad:
     return split, visuals
-  extract_lib.list_skipped(workdir, split.name, [
-      {'id': name, 'reason': reason} for name, reason in bad.items()])
-  if len(bad) == len(split.videos):
-    raise ValueError(f'none of the {len(bad)} images of {split.dataset} '
-                     f'{split.name} can be read; the first: '
-                     f'{next(iter(bad.items()))}')
+  run_lib.leave_out(
+      workdir, split.name,
+      [{'id': name, 'reason': reason} for name, reason in bad.items()],
+      len(split.videos), f'images of {split.dataset} {split.name}')
   split = split.without(bad)
   return split, frames(split)
 
@@ -248,7 +245,7 @@ def write_descriptions(config, workdir, mesh, data, directory):
   section = config.captioner
   return caption_lib.describe(
       describer, list(media_of.values()), directory, section.batch_size,
-      section.max_new_tokens, local, extract_lib.first())
+      section.max_new_tokens, local, processes.first())
 
 
 def open_describer(config, workdir, mesh, data):
@@ -277,7 +274,7 @@ def open_describer(config, workdir, mesh, data):
 def _trained_tokenizer(directory, vocab_size, captions, **options):
   """One trained on `captions`; None = it was trained before."""
   model = {'tokenizer': '', 'pretrained': '', 'vocab_size': vocab_size}
-  return extract_lib.open_tokenizer(
+  return run_lib.open_tokenizer(
       ConfigDict({'model': model, 'init_from': ''}), directory, captions,
       **options)
 
@@ -349,13 +346,13 @@ def _evaluate(config, workdir, mesh, data, tokenizer):
       if best['step'] == step:
         chosen.setdefault(language, {})[stage.row] = best
         scores.setdefault(language, {})[stage.row] = score(name)
-  if not extract_lib.first():
+  if not processes.first():
     return None
   splits = {language: data.splits[language, name] for language in scores}
   results = cross_lingual.results(splits, scores, chosen)
-  results['left_out'] = evaluate_lib.left_out(workdir)
+  results['left_out'] = run_lib.left_out(workdir)
   shown = config.eval.gallery_queries // 2
-  evaluate_lib.publish(config, workdir, results, gallery=[
+  run_lib.publish(config, workdir, results, gallery=[
       query for language, split in splits.items()
       for query in cross_lingual.gallery(
           split, None if config.data.features else data.visuals[language, name],

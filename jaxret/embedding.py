@@ -19,10 +19,10 @@ import numpy as np
 import tqdm
 from absl import logging
 
-from jaxret import checkpoint, methods, optim, sharding, train
+from jaxret import checkpoint, methods, run, sharding
 from jaxret.data import inputs as inputs_lib
 from jaxret.data import qwen2_vl, text, types
-from jaxret.methods import base, mm_embed
+from jaxret.methods import mm_embed
 from jaxret.models import adapters, lora, mm_embed_files, pretrained
 from jaxret.models import mm_embed as mm_embed_lib
 from jaxret.models import qwen2_vl_files as files
@@ -278,7 +278,7 @@ def _load_workdir(workdir, trim_text, mesh):
   reader = embeds.reader(config, tokenizer)
   reader.trim_text = trim_text
   return Embedder(embeds.model(config, tokenizer),
-                  trained(config, tokenizer, workdir, mesh), reader, mesh)
+                  run.trained(config, tokenizer, workdir, mesh), reader, mesh)
 
 
 def _model_type(path):
@@ -292,49 +292,3 @@ def _load_mm_embed(path, dtype, max_tokens, mesh):
   params = mm_embed_files.load(path, found.config, mesh)
   return Embedder(*mm_embed_lib.fold(found.config, params), mm_embed.its_reader(
       found.config, text.load_tokenizer(path), max_tokens), mesh)
-
-
-def earlier_run(config, workdir):
-  """The workdir whose result a run goes on from, or None.
-
-  A stage `starts_from` another of its run: they lie in the run's workdir.
-  """
-  stage, workdir = config.get('starts_from'), pathlib.Path(workdir)
-  if stage:
-    return (workdir if stage in config.before else workdir.parent) / stage
-  return pathlib.Path(config.init_from) if config.init_from else None
-
-
-def trained(config, tokenizer, workdir, mesh):
-  """The parameters that the last checkpoint of a workdir completes.
-
-  What was frozen comes from where the run started, see `start`. Raises
-  ValueError without a checkpoint.
-  """
-  method = methods.get(config.method).method(config, tokenizer)
-  _, frozen = optim.partition(
-      jax.eval_shape(method.init, jax.random.key(0)), method.trainable)
-  train.trained_steps(workdir)  # before the base is read
-  params = start(config, method, tokenizer, workdir, mesh) if frozen else None
-  return train.restore_trained(method, config, workdir, mesh, params)
-
-
-def start(config, method, tokenizer, workdir, mesh, key=None):
-  """What a run begins with: another run's result, merged, or its own weights.
-
-  LoRA factors are no part of another run's result: fresh ones are made.
-  """
-  if key is None:
-    key = jax.random.split(jax.random.key(config.seed))[0]
-  earlier = earlier_run(config, workdir)
-  if earlier is not None:
-    first = checkpoint.read_config(earlier)
-    if first is None:
-      raise ValueError(f'init_from {earlier} holds no config.json: name the '
-                       'workdir of a run, or leave it out')
-    params = base.merged(first, trained(first, tokenizer, earlier, mesh))
-    return base.add_lora(method.init, params, key, mesh)
-  if method.load is not None:
-    return method.load(key, mesh)
-  places = sharding.shardings(mesh, jax.eval_shape(method.init, key))
-  return jax.jit(method.init, out_shardings=places)(key)

@@ -13,15 +13,13 @@ from typing import Any, NamedTuple
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxret import embedding, methods, sharding
-from jaxret import evaluate as evaluate_lib
-from jaxret import extract as extract_lib
+from jaxret import embedding, methods, processes, sharding
+from jaxret import run as run_lib
 from jaxret import train as train_lib
 from jaxret.data import inputs as inputs_lib
 from jaxret.data import pair_examples, sources
 from jaxret.data import pairs as pairs_lib
 from jaxret.evaluators import retrieval
-from jaxret.models import adapters
 
 
 class Run(NamedTuple):
@@ -37,16 +35,9 @@ class Run(NamedTuple):
   trained: dict
 
 
-class Stage(NamedTuple):
-  """One training: its row in the results, its config and its directory."""
-  row: str
-  config: ConfigDict
-  directory: pathlib.Path
-
-
-def train_and_evaluate(config, workdir, prepare=None, finish=None):
-  """Trains what the config names, then evaluates it; see the two functions."""
-  return evaluate_all(*train_all(config, workdir, prepare), finish)
+def train_and_evaluate(config, workdir):
+  """Trains what the config names, then evaluates it."""
+  return evaluate_all(*train_all(config, workdir))
 
 
 def train_all(config, workdir, prepare=None):
@@ -57,12 +48,12 @@ def train_all(config, workdir, prepare=None):
   each stage. Returns (Run, what `embeds.evaluated` gives).
   """
   embeds = check_config(config)
-  mesh = train_lib.open_workdir(config, workdir)
+  mesh = run_lib.open_workdir(config, workdir)
   evaluated = embeds.evaluated(config)  # before hours of training
   found = embeds.training_pairs(config)
   for stage in stages(config, workdir):
     _sources(stage.config, found)
-  tokenizer = extract_lib.open_tokenizer(
+  tokenizer = run_lib.open_tokenizer(
       config, workdir, _texts(config, found), **embeds.tokenizer_options())
   reader = embeds.reader(config, tokenizer, int(config.data.cache_gb * 2 ** 30))
   found = readable(workdir, reader, found)
@@ -73,29 +64,26 @@ def train_all(config, workdir, prepare=None):
   return run, evaluated
 
 
-def evaluate(config, workdir, finish=None):
+def evaluate(config, workdir):
   """Evaluates what was trained in this workdir, or the weights it names."""
-  return evaluate_all(*open_trained(config, workdir), finish)
+  return evaluate_all(*open_trained(config, workdir))
 
 
 def open_trained(config, workdir):
   """As `train_all`, of what was trained before, or of published weights."""
   embeds = check_config(config)
-  mesh = train_lib.open_workdir(config, workdir)
+  mesh = run_lib.open_workdir(config, workdir)
   evaluated = embeds.evaluated(config)
-  tokenizer = extract_lib.open_tokenizer(config, workdir)
-  models = {stage.row: (stage.config, embedding.trained(
+  tokenizer = run_lib.open_tokenizer(config, workdir)
+  models = {stage.row: (stage.config, run_lib.trained(
       stage.config, tokenizer, stage.directory, mesh))
             for stage in stages(config, workdir)
-            if (stage.directory / 'checkpoints').is_dir()}
+            if run_lib.has_checkpoints(stage.directory)}
   if config.method not in models:
-    if not config.init_from and not config.model.pretrained:
-      raise ValueError(
-          f'{workdir} holds no checkpoints and the config names no weights: '
-          'train there first, or set model.pretrained or init_from')
+    run_lib.check_weights(config, workdir, trained=False)
     plain = ConfigDict({**config.to_dict(), 'before': (), 'starts_from': ''})
     method = methods.get(config.method).method(plain, tokenizer)
-    models[config.method] = plain, embedding.start(
+    models[config.method] = plain, run_lib.start(
         plain, method, tokenizer, workdir, mesh)
   run = Run(config, pathlib.Path(workdir), mesh, embeds, tokenizer, models)
   return run, evaluated
@@ -127,17 +115,15 @@ def check_config(config):
 
 def stages(config, workdir):
   """The trainings of a run in their order, the method's own last."""
-  embeds, found = methods.embeds(config.method), []
+  embeds, workdir = methods.embeds(config.method), pathlib.Path(workdir)
   sections = (*embeds.stages, *embeds.compared)
-  whole = {key: value for key, value in config.to_dict().items()
-           if key not in sections}
-  for name in (*config.before, *config.compare):
-    changed = ConfigDict({**whole, 'before': (), 'compare': ()})
-    if name in config.before:
-      changed.starts_from = ''
-    changed.update(config[name])
-    found.append(Stage(name, changed, pathlib.Path(workdir) / name))
-  return [*found, Stage(config.method, config, pathlib.Path(workdir))]
+  def stage(name):
+    fields = {'starts_from': ''} if name in config.before else {}
+    return run_lib.Stage(name, run_lib.stage_config(
+        config, sections, name, before=(), compare=(), **fields),
+                         workdir / name)
+  return [*map(stage, (*config.before, *config.compare)),
+          run_lib.Stage(config.method, config, workdir)]
 
 
 def train(run, stage, found, reader):
@@ -148,13 +134,13 @@ def train(run, stage, found, reader):
   logging.info('training %s on %d pairs of %s', stage.row, len(examples),
                ', '.join(_sources(config, found)))
   params = None
-  if embedding.earlier_run(config, stage.directory) is not None:
-    params = embedding.start(
+  if run_lib.earlier_run(config, stage.directory) is not None:
+    params = run_lib.start(
         config, method, run.tokenizer, stage.directory, run.mesh)
   params = train_lib.fit(method, examples, config, stage.directory, run.mesh,
                          params, order)
   if 'lora' in params:
-    _export_adapter(config, stage.directory, params)
+    run_lib.export_adapter(config, stage.directory, params)
   return params
 
 
@@ -219,16 +205,14 @@ def readable(workdir, reader, found):
           media.setdefault((item.image, item.video), item)
   scan = inputs_lib.Scan(reader, list(media.values()))
   ids = [repr(key) for key in media]
-  bad = extract_lib.unreadable(
+  bad = run_lib.unreadable(
       ids, scan, pathlib.Path(workdir) / 'media' / 'train.json')
   if not bad:
     return found
-  extract_lib.list_skipped(workdir, 'train', [
+  run_lib.leave_out(workdir, 'train', [
       {'id': item.id, 'reason': bad[name]}
-      for name, item in zip(ids, media.values()) if name in bad])
-  if len(bad) == len(ids):
-    raise ValueError(f'none of the {len(ids)} media can be read; the first: '
-                     f'{next(iter(bad.values()))}')
+      for name, item in zip(ids, media.values()) if name in bad],
+                    len(ids), 'media')
   def good(pair):
     return all(repr((item.image, item.video)) not in bad for item in (
         pair.query, pair.candidate, pair.negative) if item is not None)
@@ -237,13 +221,11 @@ def readable(workdir, reader, found):
   return {name: pairs for name, pairs in kept.items() if pairs}
 
 
-def evaluate_all(run, evaluated, finish=None):
+def evaluate_all(run, evaluated):
   """Evaluates what was trained on every Evaluated.
 
-  Of several each gets a directory of its own. finish: (Run, Evaluated,
-  results, answers) -> (results, answers), called on process 0 before they are
-  written, see retrieval.evaluate; it may add rows, of a reranker say.
-  Returns the results of the last, None on other processes.
+  Of several each gets a directory of its own. Returns the results of the last,
+  None on other processes.
   """
   results = None
   for one in evaluated:
@@ -255,17 +237,15 @@ def evaluate_all(run, evaluated, finish=None):
         one.tasks, encoders, where, one.name, run.config.eval.split,
         one.recall_at, sharding.local_mesh())
     if results is not None:
-      if finish is not None:
-        results, answers = finish(run, one, results, answers)
       if one.groups:
         results['means'] = retrieval.group_means(results, one.groups)
       note = one.split and sources.note(
-          evaluate_lib.trained_on(run.config, run.workdir), one.split)
+          run_lib.trained_on(run.config, run.workdir), one.split)
       if note:
         results['note'] = note
-      results['left_out'] = evaluate_lib.left_out(run.workdir)
+      results['left_out'] = run_lib.left_out(run.workdir)
       shown = run.config.eval.gallery_queries // 2
-      evaluate_lib.publish(
+      run_lib.publish(
           run.config, where, results,
           gallery=retrieval.gallery(answers, shown, shown))
   return results
@@ -290,20 +270,10 @@ def encoder(run, row, n_frames=0):
       name, _, reason = str(error).partition(': ')
       skipped.append({'id': name, 'reason': reason})
     vectors = model.encode(items, prompt, config.eval.batch_size, failed,
-                           show_progress=extract_lib.first())
+                           show_progress=processes.first())
     if skipped:
-      extract_lib.list_skipped(run.workdir, config.eval.split, skipped)
+      run_lib.list_skipped(run.workdir, config.eval.split, skipped)
     return vectors
 
   return retrieval.Encoder(encode, {
       'weights': sharding.checksum(params), **run.embeds.fingerprint(seen)})
-
-
-def _export_adapter(config, directory, params):
-  """Writes what LoRA trained to adapter/, as PEFT does."""
-  lora = config.model.lora
-  factors = sharding.to_host(params['lora'])
-  if extract_lib.first():
-    adapters.export_peft(
-        adapters.Adapter(factors, lora.alpha / lora.rank),
-        directory / 'adapter', config.model.pretrained, nested=False)

@@ -1,5 +1,4 @@
 """From trained parameters to results.json, a table and report.html."""
-import json
 import pathlib
 import zipfile
 from typing import NamedTuple
@@ -8,7 +7,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from jaxret import checkpoint, metrics, report
+from jaxret import metrics, report, run
 from jaxret.data import sources
 from jaxret.evaluators import likelihood as evaluator
 from jaxret.methods import blim, blim_likelihood
@@ -77,31 +76,17 @@ def _write(config, workdir, found, ready):
       'dataset': data.split.dataset, 'split': data.split.name,
       'sizes': {'videos': len(data.split.videos),
                 'texts': len(data.split.texts)},
-      'left_out': left_out(workdir), **summaries,
+      'left_out': run.left_out(workdir), **summaries,
       'weights': _weights(summaries, chosen_on, chosen, others)}
-  note = sources.note(trained_on(config, workdir), data.split)
+  note = sources.note(run.trained_on(config, workdir), data.split)
   if note:
     results['note'] = note
   if config.eval.trec_depth:
     _write_trec(config, workdir, data.split, matrices)
-  publish(config, workdir, results,
+  run.publish(config, workdir, results,
           _sweeps(found, ready, name, chosen, paper), _hubness(matrices),
           _gallery(config, data, matrices))
   return results
-
-
-def publish(config, workdir, results, sweeps=(), hubness=(), gallery=()):
-  """Writes results.json, report.html, results.txt, and prints the table."""
-  report.write(workdir, results, _facts(config, results), sweeps, hubness,
-               gallery)
-  table = report.format_table(results)
-  (pathlib.Path(workdir) / 'results.txt').write_text(table)
-  print(table)
-  if results['left_out']:
-    print(f'left out: {results["left_out"]} items, see skipped.jsonl')
-  if 'note' in results:
-    logging.warning('%s', results['note'])
-  logging.info('report: %s', pathlib.Path(workdir) / 'report.html')
 
 
 def _write_trec(config, workdir, split, matrices):
@@ -116,26 +101,6 @@ def _write_trec(config, workdir, split, matrices):
     for row, scores in rows.items():
       trec.write_run(directory / f'{direction}.{row}.trec', scores, *ids,
                      config.eval.trec_depth, f'jaxret-{row}')
-
-
-def trained_on(config, workdir):
-  """The `data` of each training that led to a run's weights, its own first.
-
-  A run without checkpoints has trained nothing; its weights, or those that its
-  training began with, may be of the run that `init_from` names.
-  """
-  found = []
-  if (pathlib.Path(workdir) / 'checkpoints').is_dir():
-    found.append(config.data)
-  earlier = config.init_from and checkpoint.read_config(config.init_from)
-  return found + trained_on(earlier, config.init_from) if earlier else found
-
-
-def left_out(workdir):
-  """How many items cannot be used, each counted once."""
-  path = pathlib.Path(workdir) / 'skipped.jsonl'
-  lines = path.read_text().splitlines() if path.exists() else []
-  return len({json.loads(line)['id'] for line in lines})
 
 
 def paper_weights(config):
@@ -227,15 +192,6 @@ def _gallery_query(data, direction, query, rows, ranks):
       direction, show(task.queries, query),
       show(task.candidates, int(task.relevant[query][0])),
       {row: answer(row) for row in rows})
-
-
-def _facts(config, results):
-  facts = {'method': config.method, 'device': jax.devices()[0].device_kind,
-           'devices': jax.device_count()}
-  for name in ('selected_on', 'note'):
-    if name in results:
-      facts[name.replace('_', ' ')] = results[name]
-  return facts
 
 
 def first_stage_from_file(config, name, split):

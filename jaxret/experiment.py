@@ -2,16 +2,15 @@
 import pathlib
 from typing import Any, NamedTuple
 
-import jax
 from absl import logging
 from ml_collections import ConfigDict
 
 from jaxret import evaluate as evaluate_lib
 from jaxret import extract as extract_lib
-from jaxret import methods, sharding
+from jaxret import methods
+from jaxret import run as run_lib
 from jaxret import train as train_lib
 from jaxret.methods import dual_encoder
-from jaxret.models import adapters
 from jaxret.scoring import likelihood
 
 
@@ -40,18 +39,16 @@ def train_and_evaluate(config, workdir):
   params = train_lib.fit(method, examples, config, workdir, mesh,
                          initial(config, method, mesh))
   if 'lora' in params:
-    export_adapter(config, workdir, params)
+    run_lib.export_adapter(config, workdir, params,
+                           params['params']['visual_head']['kernel'])
   return _evaluate(config, workdir, mesh, params, data, features, first_stage)
 
 
 def evaluate(config, workdir):
   """Evaluates what was trained in this workdir, or zero-shot weights."""
   mesh, data, method = start(config, workdir, config.eval.splits)
-  trained = (pathlib.Path(workdir) / 'checkpoints').is_dir()
-  if not trained and not config.init_from and method.load is None:
-    raise ValueError(
-        f'{workdir} holds no checkpoints and the config names no weights: '
-        'train there first, or set model.pretrained or init_from')
+  trained = run_lib.has_checkpoints(workdir)
+  run_lib.check_weights(config, workdir, trained)
   features, first_stage = see(config, workdir, mesh, data)
   params = initial(config, method, mesh)
   if trained:
@@ -77,7 +74,7 @@ def start(config, workdir, names):
   anything is trained or extracted.
   """
   check_config(config)
-  mesh = train_lib.open_workdir(config, workdir)
+  mesh = run_lib.open_workdir(config, workdir)
   splits, frames, features = {}, {}, {}
   for name in dict.fromkeys(names):
     if extract_lib.has_stored_features(config):
@@ -86,7 +83,7 @@ def start(config, workdir, names):
     else:
       splits[name], frames[name] = extract_lib.load_split(
           config, name, workdir)
-  tokenizer = extract_lib.open_tokenizer(config, workdir, [
+  tokenizer = run_lib.open_tokenizer(config, workdir, [
       item.text for item in splits['train'].texts]
                                          if 'train' in splits else None)
   method = methods.get(config.method).method(config, tokenizer)
@@ -131,19 +128,6 @@ def initial(config, method, mesh):
   if not config.init_from:
     return None
   return train_lib.restore_trained(method, config, config.init_from, mesh)
-
-
-def export_adapter(config, workdir, params):
-  """Writes what LoRA trained to adapter/ in the workdir, as PEFT does."""
-  lora = config.model.lora
-  trained = sharding.to_host(
-      {'lora': params['lora'], 'visual_head': params['params']['visual_head']})
-  if jax.process_index() == 0:
-    adapters.export_peft(
-        adapters.Adapter(trained['lora'], lora.alpha / lora.rank,
-                         trained['visual_head']['kernel']),
-        pathlib.Path(workdir) / 'adapter', config.model.pretrained,
-        nested=False)
 
 
 def see(config, workdir, mesh, data):

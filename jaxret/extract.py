@@ -5,22 +5,18 @@ gives; it is sharded over devices and processes and goes on where it stopped.
 """
 import contextlib
 import functools
-import hashlib
 import json
 import pathlib
-import shutil
 from concurrent import futures
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import logging
-from jax.experimental import multihost_utils
 from tqdm import tqdm
 
-from jaxret import checkpoint, sharding
+from jaxret import processes, run, sharding
 from jaxret.data import features as features_lib
-from jaxret.data import media, records, sources, text
+from jaxret.data import media, records, sources
 from jaxret.models import names, pretrained
 from jaxret.models import videochat_flash_files as videochat
 from jaxret.models import vision as vision_lib
@@ -63,7 +59,7 @@ def open_features(config, name, workdir):
   split = sources.load(config.data, name)
   missing = features_lib.missing_ids(config.data.features, split.videos)
   if missing and name == 'train':
-    list_skipped(workdir, name, [
+    run.list_skipped(workdir, name, [
         {'id': video, 'reason': 'no stored features'} for video in missing])
     if len(missing) == len(split.videos):
       raise ValueError(
@@ -123,55 +119,24 @@ def load_split(config, name, workdir):
   """
   workdir = pathlib.Path(workdir)
   split, skipped = sources.load(config.data, name), []
-  videos = split.videos
+  videos, n_files = split.videos, len(split.videos)
   if config.data.store_videos:
     stored = workdir / 'videos' / name
-    skipped = one_then_all(
-        lambda: features_lib.write_videos(stored, split, progress=first()))
+    skipped = processes.one_then_all(
+        lambda: features_lib.write_videos(
+            stored, split, progress=processes.first()))
     split = split.without([record['id'] for record in skipped])
     videos = features_lib.VideoStore(stored, split.videos)
   frames = frames_of(config, videos)
-  bad = unreadable([video.id for video in split.videos], frames,
-                   workdir / 'media' / f'{name}.json')
+  bad = run.unreadable([video.id for video in split.videos], frames,
+                       workdir / 'media' / f'{name}.json')
   skipped += [{'id': video, 'reason': reason} for video, reason in bad.items()]
-  if skipped:
-    list_skipped(workdir, name, skipped)
-  if len(bad) == len(split.videos):
-    raise ValueError(
-        f'none of the {len(skipped)} files of {split.dataset} {name} can be '
-        f'read; the first: {skipped[0]["id"]}: {skipped[0]["reason"]}')
+  run.leave_out(workdir, name, skipped, n_files,
+                f'files of {split.dataset} {name}')
   if not bad:
     return split, frames
   rows = [i for i, video in enumerate(split.videos) if video.id not in bad]
   return split.without(bad), _Chosen(frames, rows)
-
-
-def unreadable(ids, frames, record):
-  """{id: why it cannot be used} of the files that do not decode.
-
-  frames: anything of as many media as `ids` with a `scan` like media.Frames.
-  Each process decodes its share. What is found is kept in the file `record`:
-  a rerun goes on with the same videos and does not decode them all again.
-  """
-  digest = hashlib.sha256(json.dumps(ids).encode()).hexdigest()
-  known = json.loads(record.read_text()) if record.is_file() else {}
-  if _agreed(known.get('ids') == digest):
-    return known['unreadable']
-  share = range(jax.process_index(), len(ids), jax.process_count())
-  bad = frames.scan(share, progress=first())
-  if jax.process_count() > 1:
-    is_bad = np.isin(np.arange(len(ids)), list(bad))
-    is_bad = multihost_utils.process_allgather(is_bad).any(0)
-    # Reasons are texts, which do not travel: the few bad ones fail again.
-    again = frames.scan(np.flatnonzero(is_bad), progress=False)
-    bad = {int(i): again.get(i, 'one of the processes cannot read it')
-           for i in np.flatnonzero(is_bad)}
-  found = {ids[i]: reason for i, reason in bad.items()}
-  if first():
-    record.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_atomically(
-        record, json.dumps({'ids': digest, 'unreadable': found}, indent=1))
-  return found
 
 
 class _Chosen:
@@ -195,73 +160,6 @@ def frames_of(config, videos):
       config.data.limit_s or None, int(config.data.cache_gb * 2 ** 30))
 
 
-def open_tokenizer(config, workdir, captions=None, **options):
-  """The tokenizer of the model, or a small one trained on the captions.
-
-  A run that starts from another one's parameters reads its tokenizer too.
-  captions: None = it was trained before. options: of text.train_tokenizer.
-  """
-  name = config.model.tokenizer or config.model.pretrained
-  if name:
-    return text.load_tokenizer(name)
-  directory = pathlib.Path(config.init_from or workdir) / 'tokenizer'
-  if captions is not None and not config.init_from:
-    return one_then_all(functools.partial(
-        _train_tokenizer, config, workdir, directory, captions, options))
-  if not directory.is_dir():
-    raise ValueError(f'{directory.parent} holds no tokenizer: train there '
-                     'first, or set model.tokenizer')
-  return text.load_tokenizer(directory)
-
-
-def _train_tokenizer(config, workdir, directory, captions, options):
-  if first() and not checkpoint.has_results(workdir):
-    # Left by a start that failed, whose captions may since have been mended.
-    shutil.rmtree(directory, ignore_errors=True)
-  return text.train_tokenizer(
-      captions, config.model.vocab_size, directory, **options)
-
-
-def list_skipped(workdir, name, skipped):
-  """Adds what is new to skipped.jsonl."""
-  if not first():
-    return
-  logging.warning('%d items of split %s cannot be used and are left out, see '
-                  'skipped.jsonl', len(skipped), name)
-  path = pathlib.Path(workdir) / 'skipped.jsonl'
-  known = set(path.read_text().splitlines()) if path.exists() else set()
-  lines = [json.dumps({**record, 'split': name}) for record in skipped]
-  with path.open('a') as file:
-    file.writelines(line + '\n' for line in lines if line not in known)
-
-
-def first():
-  """Whether this is process 0, which writes what is written once."""
-  return jax.process_index() == 0
-
-
-def one_then_all(do):
-  """What `do()` returns: on process 0, then, when it is done, elsewhere."""
-  if not first():
-    _wait_for_all()
-  result = do()
-  if first():
-    _wait_for_all()
-  return result
-
-
-def _wait_for_all():
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices('extract')
-
-
-def _agreed(decision):
-  """Process 0's decision, a bool, on every process."""
-  if jax.process_count() == 1:
-    return decision
-  return bool(multihost_utils.broadcast_one_to_all(np.array(decision)))
-
-
 def store_features(config, workdir, split, frames, tower):
   """FeatureStore of a split, extracted by `tower` unless it is stored.
 
@@ -279,9 +177,9 @@ def store_features(config, workdir, split, frames, tower):
     # Each process extracts whole parts on its own devices.
     with _extractor(config, frames, tower) as (extract, batch_size):
       writer.run(extract, batch_size, jax.process_index(),
-                 jax.process_count(), progress=first())
-  _wait_for_all()  # for their parts
-  one_then_all(writer.finish)
+                 jax.process_count(), progress=processes.first())
+  processes.wait_for_all()  # for their parts
+  processes.one_then_all(writer.finish)
   return features_lib.FeatureStore(directory, split.videos)
 
 
@@ -290,7 +188,7 @@ def extract_all(config, frames, tower):
   with _extractor(config, frames, tower) as (extract, batch_size):
     parts = []
     for start in tqdm(range(0, len(frames), batch_size), 'extracting batches',
-                      disable=not first()):
+                      disable=not processes.first()):
       index = np.arange(start, min(start + batch_size, len(frames)))
       parts.append(extract(np.resize(index, batch_size))[:len(index)])
   return np.concatenate(parts).astype(np.float16)

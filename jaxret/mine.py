@@ -13,6 +13,7 @@ import pathlib
 import numpy as np
 from absl import logging
 
+from jaxret import files
 from jaxret.data import mixed
 from jaxret.scoring import embeddings, mining, searches
 
@@ -43,13 +44,12 @@ def mine(name, training_set, seed, encoder, directory, options, mesh=None,
     return None
   negative, kind, rank, top = _negatives(
       training_set, pool, asked.place, positive, directory, options, seed, mesh)
-  embeddings.write_whole(directory / f'{name}.ranked.npy',
-                         lambda file: np.save(file, top))
+  files.save_atomically(directory / f'{name}.ranked.npy',
+                        lambda file: np.save(file, top))
   _write(directory / f'{name}.jsonl', training_set, positive, negative, kind,
          rank)
   found = {**mining.statistics(kind, rank, options.k), 'mined_with': wanted}
-  embeddings.write_whole(done, lambda file: file.write(
-      json.dumps(found, indent=1).encode()))
+  files.write_atomically(done, json.dumps(found, indent=1))
   logging.info('mined %s: %s', name, {
       key: found[key] for key in ('queries', *mining.KINDS)})
   return found
@@ -142,7 +142,7 @@ def _write(path, training_set, positive, negative, kind, rank):
           'negative': training_set.pool[negative[q]].id,
           'rank': int(rank[q]), 'kind': mining.KINDS[kind[q]]}).encode()
                  + b'\n')
-  embeddings.write_whole(path, save)
+  files.save_atomically(path, save)
 
 
 def _checked(path, wanted):

@@ -3,10 +3,9 @@ import functools
 
 from absl import logging
 
-from jaxret import embedding_run, rerank_run, sharding
-from jaxret import evaluate as evaluate_lib
-from jaxret import extract as extract_lib
+from jaxret import embedding_run, processes, rerank_run, sharding
 from jaxret import mine as mine_lib
+from jaxret import run as run_lib
 from jaxret.data import circo, mixed, mixed_sets
 from jaxret.evaluators import mixed as evaluator
 from jaxret.evaluators import mixed_tables
@@ -56,7 +55,7 @@ def prepare(run, stage, found):
     if where in run.trained:
       directories = [run.workdir / 'mined']
       mine_lib.mine(name, training_set, config.seed, *miner(run, where))
-    negatives = extract_lib.one_then_all(functools.partial(
+    negatives = processes.one_then_all(functools.partial(
         mine_lib.read, directories, name, training_set))
     mined = mixed.Pairs(training_set, config.seed, negatives)
     # Pairs whose media cannot be read were left out before.
@@ -83,11 +82,11 @@ def judge(run, benchmarks, reranker):
     names = {task.name for task in benchmark.tasks}
     if names & set(run.config.rerank.tasks):
       model = reranker(run)
-      if extract_lib.first():
+      if processes.first():
         rankings['reranked'] = rerank_run.rerank_tasks(
             run.config.rerank, model, benchmark, union,
             rankings[run.config.method], where / 'reranked')
-    if extract_lib.first():
+    if processes.first():
       results = publish(run, benchmark, union, rankings, where)
   return results
 
@@ -127,10 +126,10 @@ def publish(run, benchmark, union, rankings, where):
     return None  # the answers are not public
   results = mixed_tables.tabulate(
       benchmark, union, rankings, run.config.eval.split)
-  results['left_out'] = evaluate_lib.left_out(run.workdir)
+  results['left_out'] = run_lib.left_out(run.workdir)
   results['tables'] += mine_lib.tables(run.workdir / 'mined')
   shown = run.config.eval.gallery_queries // 2
-  evaluate_lib.publish(
+  run_lib.publish(
       run.config, where, results,
       gallery=mixed_tables.gallery(benchmark, union, rankings, shown, shown))
   return results

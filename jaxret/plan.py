@@ -18,8 +18,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxret import methods, optim, sharding, slices, train
-from jaxret.checkpoint import write_atomically
+from jaxret import files, methods, optim, sharding, slices, train
 from jaxret.data import text as text_lib
 from jaxret.data import types
 from jaxret.methods import blim, blim_likelihood
@@ -53,7 +52,8 @@ def plan(config, workdir):
   print(format_job(found, config.plan.utilization))
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
-  write_atomically(workdir / 'plan.json', json.dumps(result, indent=2) + '\n')
+  files.write_atomically(
+      workdir / 'plan.json', json.dumps(result, indent=2) + '\n')
   return result
 
 

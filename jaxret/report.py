@@ -8,12 +8,11 @@ import dataclasses
 import functools
 import io
 import json
-import os
 import pathlib
 
 import numpy as np
 
-from jaxret import metrics, plots
+from jaxret import files, metrics, plots
 from jaxret import report_tables as tables
 
 DIRECTIONS = ('text_to_video', 'video_to_text')
@@ -138,9 +137,9 @@ def write(workdir, results, run=None, sweeps=(), hubness=(), gallery=()):
   """
   workdir = pathlib.Path(workdir)
   text = json.dumps(results, indent=2, default=_plain) + '\n'
-  _replace(workdir / 'results.json', text)
+  files.write_atomically(workdir / 'results.json', text)
   page = _render(workdir, results, run or {}, sweeps, hubness, gallery)
-  _replace(workdir / 'report.html', page)
+  files.write_atomically(workdir / 'report.html', page)
   return workdir / 'report.html'
 
 
@@ -241,13 +240,6 @@ def _plain(value):
     return value.item()
   raise TypeError(f'results hold a {type(value).__name__}; wanted numbers, '
                   'text, lists and dicts')
-
-
-def _replace(path, text):
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(path.name + '.tmp')
-  temporary.write_text(text, encoding='utf-8')
-  os.replace(temporary, path)
 
 
 def _read_jsonl(path):

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from jaxret import checkpoint, experiment, methods, sharding
 from jaxret import extract as extract_lib
+from jaxret import run as run_lib
 from jaxret import train as train_lib
 from jaxret.data import types
 from jaxret.evaluators import likelihood as evaluator
@@ -52,7 +53,7 @@ def score_matrix(videos, texts, model, *, first_stage=None, topk=0,
   videos, features = _videos(videos)
   texts = _texts(texts)
   _check_first_stage(first_stage, topk, (len(texts), len(videos)))
-  tokenizer = extract_lib.open_tokenizer(config, trained)
+  tokenizer = run_lib.open_tokenizer(config, trained)
   method = methods.get(config.method).method(config, tokenizer)
   method.check(texts, extract_lib.feature_shape(config) if features is None
                else features.shape[1:])

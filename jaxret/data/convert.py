@@ -12,7 +12,8 @@ import sys
 
 import numpy as np
 
-from jaxret.data import features, records
+from jaxret import files
+from jaxret.data import features
 
 # The authors' keys -> ours; rows are queries, columns candidates.
 _MATRICES = {'t2v': 'text_to_video', 'v2t': 'video_to_text'}
@@ -71,7 +72,7 @@ def convert_scores(pth_file, out_file):
         '[texts, videos] and [videos, texts]')
   file = io.BytesIO()
   np.savez(file, **scores)
-  records.write_bytes(out_file, file.getvalue())
+  files.write_atomically(out_file, file.getvalue())
 
 
 def _load_feature(path):

@@ -13,6 +13,7 @@ import shutil
 
 import numpy as np
 
+from jaxret import files
 from jaxret.data import records, types
 
 
@@ -66,7 +67,7 @@ class FeatureWriter:
       raise ValueError(
           f'features of video {ids[int(np.argmin(finite))]!r} are not finite '
           'in float16; check its frames and the weights')
-    records.write_bytes(self._path(part), _npy(features))
+    files.write_atomically(self._path(part), _npy(features))
 
   def run(self, extract, batch_size, process_index=0, process_count=1,
           progress=True):

@@ -13,7 +13,8 @@ import gzip
 import pathlib
 import sys
 
-from jaxret.data import parallel, records
+from jaxret import files
+from jaxret.data import parallel
 
 _SPLITS = {'validation': 'val', 'test': 'test_2016_flickr'}
 _TRAIN = 'train'
@@ -113,7 +114,7 @@ def _read(path):
 
 
 def _write(path, lines):
-  records.write_bytes(path, ''.join(f'{line}\n' for line in lines).encode())
+  files.write_atomically(path, ''.join(f'{line}\n' for line in lines).encode())
 
 
 def main(arguments=None):

@@ -14,6 +14,7 @@ import zlib
 
 import numpy as np
 
+from jaxret import files
 from jaxret.data import grammar, render
 
 SIZES = {'train': 1500, 'validation': 200, 'test': 200}
@@ -344,8 +345,8 @@ def _write_corpus(directory, settings, progress, n_threads):
     if not file.exists():
       frames = render.draw(scene, settings['image_px'])
       still = file.suffix == '.png'
-      _write(file, render.encode_image(frames[0]) if still else
-             render.encode_video(frames))
+      files.write_atomically(file, render.encode_image(frames[0]) if still else
+                             render.encode_video(frames))
 
   with concurrent.futures.ThreadPoolExecutor(
       n_threads or os.cpu_count() or 1) as pool:
@@ -357,11 +358,4 @@ def _write_corpus(directory, settings, progress, n_threads):
 
 def _write_json(file, value):
   text = json.dumps(value, indent=1, ensure_ascii=False)
-  _write(file, text.encode())
-
-
-def _write(file, data):
-  """Writes all of a file or nothing."""
-  unfinished = file.with_suffix('.unfinished')
-  unfinished.write_bytes(data)
-  unfinished.replace(file)
+  files.write_atomically(file, text.encode())

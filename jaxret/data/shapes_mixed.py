@@ -8,6 +8,7 @@ import pathlib
 
 import numpy as np
 
+from jaxret import files
 from jaxret.data import entries, mixed, render, shapes, types
 
 POOLS = ('images', 'captions', 'wordings', 'again')
@@ -169,9 +170,7 @@ def _again(root, split, table, seed):
       rng = np.random.default_rng([seed, 11, i])
       frames = render.draw(shapes.redrawn(rng, entry['scene']),
                            _side(root))
-      unfinished = path.with_suffix('.unfinished')
-      unfinished.write_bytes(render.encode_image(frames[0]))
-      unfinished.replace(path)
+      files.write_atomically(path, render.encode_image(frames[0]))
     found[entry['image']] = name
   return found
 

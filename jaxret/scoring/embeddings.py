@@ -11,6 +11,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from tqdm import tqdm
 
+from jaxret import files
+
 
 def key(item, prompt):
   """16 bytes that stand for an item's content and the prompt it is given.
@@ -88,8 +90,7 @@ class Embeddings:
     self._vectors, self._starts, self._place = [], [0], {}
     if jax.process_index() == 0:
       self.directory.mkdir(parents=True, exist_ok=True)
-      write_whole(self.directory / 'fingerprint.json',
-                  lambda file: file.write(text.encode()))
+      files.write_atomically(self.directory / 'fingerprint.json', text)
       while self._file('keys').exists():
         self._open()
 
@@ -146,10 +147,10 @@ class Embeddings:
 
   def _append(self, keys, vectors):
     self._check_width(vectors.shape[1])
-    write_whole(self._file('vectors'),
+    files.save_atomically(self._file('vectors'),
                 lambda file: np.save(file, vectors.astype(np.float32)))
     table = np.frombuffer(b''.join(keys), np.uint8).reshape(-1, 16)
-    write_whole(self._file('keys'), lambda file: np.save(file, table))
+    files.save_atomically(self._file('keys'), lambda file: np.save(file, table))
     self._open()
 
   def _open(self):
@@ -191,12 +192,3 @@ def _check(vectors, items):
     raise ValueError(f'the embedding of {items[wrong[0]].id!r} is not finite; '
                      'check the weights')
   return finite
-
-
-def write_whole(path, save):
-  """Writes a file, and its directory, that is either whole or not there."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  unfinished = path.with_suffix('.unfinished')
-  with unfinished.open('wb') as file:
-    save(file)
-  os.replace(unfinished, path)

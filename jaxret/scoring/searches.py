@@ -6,7 +6,8 @@ import pathlib
 import numpy as np
 from absl import logging
 
-from jaxret.scoring import embeddings, similarity
+from jaxret import files
+from jaxret.scoring import similarity
 
 
 def search(directory, rows, asked, k, mesh=None, excluded=None):
@@ -36,7 +37,7 @@ def search(directory, rows, asked, k, mesh=None, excluded=None):
       store.read(asked), dataclasses.replace(rows, place=rows.place[there]), k,
       mesh, excluded)
   places = np.where(places < 0, -1, there[places])
-  embeddings.write_whole(path, lambda file: np.savez(
+  files.save_atomically(path, lambda file: np.savez(
       file, scores=scores, places=places))
   return scores, places
 
