@@ -8,7 +8,6 @@ the last one stopped. Bad input is answered by one line and exit code 1.
 """
 import contextlib
 import difflib
-import importlib
 import importlib.util
 import os
 import pathlib
@@ -18,24 +17,7 @@ import sys
 from absl import flags, logging
 from ml_collections import config_flags
 
-# config.task -> the function (config, workdir) that does it.
-TASKS = {
-    'train_and_evaluate': ('jaxret.experiment', 'train_and_evaluate'),
-    'evaluate': ('jaxret.experiment', 'evaluate'),
-    'extract': ('jaxret.experiment', 'extract'),
-    'plan': ('jaxret.plan', 'plan'),
-}
-EMBEDDING_TASKS = {
-    'train_and_evaluate': ('jaxret.embedding_run', 'train_and_evaluate'),
-    'evaluate': ('jaxret.embedding_run', 'evaluate'),
-}
-# config.method -> its tasks, where they are others than TASKS.
-METHOD_TASKS = {
-    'unite': EMBEDDING_TASKS,
-    'mm_embed': {name: ('jaxret.mm_embed_run', name)
-                 for name in ('train_and_evaluate', 'evaluate', 'mine')},
-    'leccr': {name: ('jaxret.cross_lingual_run', name)
-              for name in ('train_and_evaluate', 'evaluate', 'caption')}}
+from jaxret import methods
 
 
 def main(argv=None):
@@ -196,22 +178,18 @@ def suggest(name, known, otherwise=()):
 def find_task(config):
   """The function of `config.task`; its module is imported by the call."""
   name = config.get('task', 'train_and_evaluate')
-  tasks = METHOD_TASKS.get(config.get('method'), TASKS)
+  tasks = tuple(methods.package(config.method).TASKS)
   if name not in tasks:
-    raise ValueError(
-        f'unknown task {name!r}{suggest(name, list(tasks), tasks)}')
+    raise ValueError(f'unknown task {name!r}{suggest(name, tasks, tasks)}')
   def task(config, workdir):
-    module, function = tasks[name]
-    if importlib.util.find_spec(module) is None:
-      raise ValueError(f'task {name!r} is not part of this version')
-    return getattr(importlib.import_module(module), function)(config, workdir)
+    return methods.task(config.method, name)(config, workdir)
   return task
 
 
 def start_jax(options):
   """Joins the other processes, before anything touches a device."""
-  from jaxret import host, sharding  # slow: bad flags are answered first
-  host.keep_freed_memory()
+  from jaxret import process_settings, sharding
+  process_settings.keep_freed_memory()
   sharding.start(options.coordinator, options.num_processes,
                  options.process_id, options.distributed)
 

@@ -20,7 +20,7 @@ import sys
 import numpy as np
 
 from jaxret import files
-from jaxret.data import parallel
+from jaxret.data.sets import nrccr as parallel
 
 IMPORTED = 'imported'
 _FIELDS = ('key', 'id', 'text', 'tokens', 'finish', 'settings')

@@ -62,7 +62,7 @@ class Embeds(NamedTuple):
     tokenizer must know besides the texts of the pairs.
   training_pairs: (config) -> {source: pairs}, things with `query`,
     `candidate` and `negative` (Items, the latter maybe None).
-  evaluated: (config) -> [data.embedding_sets.Evaluated], all files found.
+  evaluated: (config) -> [methods.unite.sets.Evaluated], all files found.
   check: (config) raises ValueError for fields that do not go together.
   served: (what `model` gives, params) -> the same in the form that embeds
     fastest, for evaluation.

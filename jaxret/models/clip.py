@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxret.models import encoder, encoder_names, model_files, pretrained
-from jaxret.models import vision as vision_lib
+from jaxret.models.videochat import vision as vision_lib
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)

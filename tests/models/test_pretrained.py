@@ -11,8 +11,10 @@ import pytest
 import safetensors.numpy
 
 from jaxret import sharding as sharding_lib
-from jaxret.models import decoder, names, pretrained, vision, vlm
-from jaxret.models import videochat_flash_files as videochat
+from jaxret.models import decoder, names, pretrained
+from jaxret.models.videochat import files as videochat
+from jaxret.models.videochat import model as vlm
+from jaxret.models.videochat import vision
 
 SIZES = {
     'vocab_size': 12, 'hidden_size': 8, 'intermediate_size': 10,

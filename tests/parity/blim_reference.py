@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxret.models import adapters, decoder, names, pretrained, vlm
-from jaxret.models import videochat_flash_files as videochat
-from jaxret.scoring import likelihood, tries
+from jaxret.models import adapters, decoder, names, pretrained
+from jaxret.models.videochat import files as videochat
+from jaxret.models.videochat import model as vlm
+from jaxret.scoring.likelihood import score as likelihood
+from jaxret.scoring.likelihood import tries
 
 VISUAL = vlm.VISUAL
 TABLE = names.DECODER + names.BLIM_HEADS

@@ -10,13 +10,13 @@ import jax
 import numpy as np
 
 from jaxret.models import (
-    bert,
-    clip,
-    encoder,
-    encoder_names,
-    leccr,
-    names,
-    pretrained,
+  bert,
+  clip,
+  encoder,
+  encoder_names,
+  leccr,
+  names,
+  pretrained,
 )
 
 ATOL = 1e-5

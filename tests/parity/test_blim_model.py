@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jaxret import losses, optim, sharding
-from jaxret.methods import blim
+from jaxret.methods.blim import method as blim
 from jaxret.models import pretrained
-from jaxret.scoring import tries
+from jaxret.scoring.likelihood import tries
 from tests.parity import blim_reference as reference
 
 # Absolute, float32; the golden data vouch for 2e-4. Largest differences seen:

@@ -8,9 +8,10 @@ import pytest
 
 from jaxret import metrics, sharding
 from jaxret.data import types
-from jaxret.evaluators import likelihood as evaluator
-from jaxret.methods import blim_likelihood
-from jaxret.scoring import cpn, kernels, likelihood
+from jaxret.methods.blim import evaluator
+from jaxret.methods.blim import likelihood as blim_likelihood
+from jaxret.scoring.likelihood import cpn, kernels
+from jaxret.scoring.likelihood import score as likelihood
 from tests.parity import blim_reference as reference
 
 ATOL = 2e-5  # the golden data vouch for 2e-4; largest difference seen: 4e-6

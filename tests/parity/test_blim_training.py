@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from jaxret import optim, sharding, train
-from jaxret.methods import base, blim
+from jaxret.methods import base
+from jaxret.methods.blim import method as blim
 from jaxret.models import pretrained
 from tests.parity import blim_reference as reference
 

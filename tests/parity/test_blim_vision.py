@@ -7,7 +7,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jaxret.models import adapters, lora, names, pretrained, tome, vision
+from jaxret.models import adapters, lora, names, pretrained
+from jaxret.models.videochat import tome, vision
 
 
 @pytest.fixture(scope='module')

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxret import losses_cross_lingual as losses
+from jaxret.losses import leccr as losses
 from jaxret.models import pretrained
 from jaxret.sharding import flatten
 from tests.parity import leccr_reference as reference

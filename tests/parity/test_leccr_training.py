@@ -4,7 +4,7 @@ import re
 import numpy as np
 
 from jaxret import optim, sharding
-from jaxret.methods import leccr
+from jaxret.methods.leccr import method as leccr
 from jaxret.models import encoder_names
 from tests.parity import leccr_reference as reference
 

@@ -6,10 +6,11 @@ import re
 import numpy as np
 import pytest
 
-from jaxret import metrics
-from jaxret.data import circo, mbeir, mixed, types
-from jaxret.evaluators import mixed as evaluator
-from jaxret.evaluators import mixed_tables, retrieval
+from jaxret import metrics, retrieval
+from jaxret.data import types
+from jaxret.data.sets import circo, mbeir, mixed
+from jaxret.methods.mm_embed import evaluator
+from jaxret.methods.mm_embed import tables as mixed_tables
 
 EXACT = 1e-12
 

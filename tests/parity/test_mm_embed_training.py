@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from jaxret import losses, sharding
-from jaxret.models import mm_embed, mm_embed_names, pretrained
+from jaxret.models import pretrained
+from jaxret.models.llava import mm_embed
+from jaxret.models.llava import names as mm_embed_names
 from tests.parity import mm_embed_reference as reference
 from tests.parity.mm_embed_reference import EMBEDDINGS
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from jaxret import losses, sharding
-from jaxret.data import unite_prompts
-from jaxret.models import qwen2_vl
+from jaxret.data.qwen2_vl import prompts as unite_prompts
+from jaxret.models.qwen2_vl import model as qwen2_vl
 from tests.parity import unite_reference as reference
 
 EMBEDDINGS = ('q', 'c', 'neg')

@@ -10,9 +10,10 @@ import pytest
 import safetensors.numpy
 
 from jaxret import sharding
-from jaxret.data import visual_tokens
-from jaxret.models import names, pretrained, qwen2_vl_files
-from jaxret.models import qwen2_vl as model_lib
+from jaxret.data.qwen2_vl import layout as visual_tokens
+from jaxret.models import names, pretrained
+from jaxret.models.qwen2_vl import files as qwen2_vl_files
+from jaxret.models.qwen2_vl import model as model_lib
 from tests.parity import unite_reference as reference
 
 # Absolute, float32, as the golden data vouch for.

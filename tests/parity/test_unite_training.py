@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxret import optim, sharding
-from jaxret.methods import unite
+from jaxret.methods.unite import method as unite
 from jaxret.models import adapters, lora, pretrained
 from tests.parity import unite_reference as reference
 
