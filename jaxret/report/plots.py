@@ -4,11 +4,14 @@ Text stays text and takes the page's font; lines and letters take the page's
 text colour. The colours of the curves are told apart by colour-blind readers
 (Okabe and Ito), and every curve also differs by its dashes or markers.
 """
+import dataclasses
 import html
 import io
 import re
 
 import numpy as np
+
+from jaxret import metrics
 
 BLUE, ORANGE, GREEN, PURPLE = '#2f86c1', '#e07b00', '#009e73', '#b8629a'
 _CURVES = (('-', BLUE), ('--', ORANGE), (':', GREEN), ('-.', PURPLE))
@@ -25,6 +28,39 @@ _STYLE = {
     'ytick.color': _LINE, 'xtick.labelcolor': _INK, 'ytick.labelcolor': _INK,
     'xtick.minor.size': 0, 'legend.frameon': False,
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+  """R@1 against alpha in one direction, for the plot.
+
+  alphas: [n]. validation, test: recall at 1 in percent, [n]; test may be None.
+  chosen: the alpha taken on validation. paper: the paper's alpha, or None.
+  """
+  direction: str
+  alphas: np.ndarray
+  validation: np.ndarray
+  chosen: float
+  test: np.ndarray | None = None
+  paper: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Hubness:
+  """How often each candidate is ranked first in one direction.
+
+  counts: {row: int [C]}, as metrics.first_counts returns it.
+  """
+  direction: str
+  counts: dict
+
+  @property
+  def n_queries(self):
+    return int(sum(next(iter(self.counts.values()))))
+
+  @property
+  def skewness(self):
+    return {row: metrics.skewness(n) for row, n in self.counts.items()}
 
 
 def sweep_plot(sweeps):
@@ -62,8 +98,7 @@ def sweep_plot(sweeps):
 def hubness_plot(hubness, row_words):
   """How often each candidate is ranked first, sorted, one panel each.
 
-  hubness: objects with direction, n_queries, counts {row: [C]} and skewness
-    {row: float}. row_words: {row: label}, for the legend.
+  hubness: sequence of Hubness. row_words: row -> label, for the legend.
   """
   def draw(axes):
     for axis, hubs in zip(axes, hubness):
@@ -71,7 +106,7 @@ def hubness_plot(hubness, row_words):
         ordered = np.sort(counts)[::-1]
         axis.plot(np.arange(1, len(ordered) + 1), ordered, dashes, color=color,
                   lw=2, drawstyle='steps-mid',
-                  label=row_words.get(row, _words(row)))
+                  label=row_words(row))
       axis.axhline(hubs.n_queries / len(ordered), color=_INK, lw=1,
                    ls=(0, (1, 3)), label='equal shares')
       axis.set_xscale('log')

@@ -1,4 +1,5 @@
 """From trained parameters to results.json, a table and report.html."""
+import functools
 import pathlib
 import zipfile
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from jaxret.scoring import trec
 from jaxret.scoring.likelihood import cpn
 from jaxret.scoring.likelihood import score as likelihood
 
+# In the gallery.
 SHOWN_ROWS = ('candidate_likelihood', 'cpn', 'query_likelihood', 'blim')
 
 
@@ -166,35 +168,23 @@ def _hubness(matrices):
 
 
 def _gallery(config, data, matrices):
-  answers, gallery = evaluator.relevant(data.split), []
-  n_shown = config.eval.gallery_queries // 2
-  for direction, rows in matrices.items():
-    rows = {row: rows[row] for row in SHOWN_ROWS if row in rows}
-    ranks = {row: metrics.ranks(scores, answers[direction])
-             for row, scores in rows.items()}
-    for query in report.choose_queries(ranks, n_shown, n_shown):
-      gallery.append(_gallery_query(data, direction, query, rows, ranks))
-  return gallery
-
-
-def _gallery_query(data, direction, query, rows, ranks):
-  task = getattr(data.split, direction)()
-  def show(side, index):
-    item = side[index]
+  def show(items, index):
+    item = items[index]
     if item.text is not None or data.frames is None:
       return report.Shown(item.id, item.text or item.id)
     return report.Shown(item.id, frames=data.frames[index])
-  def answer(row):
-    relevant = task.relevant[query]
-    best = metrics.top(rows[row][query], relevant, 5)
-    return report.Ranked(
-        int(ranks[row][query]),
-        tuple(show(task.candidates, int(i)) for i in best),
-        tuple(bool(np.isin(i, relevant)) for i in best))
-  return report.GalleryQuery(
-      direction, show(task.queries, query),
-      show(task.candidates, int(task.relevant[query][0])),
-      {row: answer(row) for row in rows})
+
+  n_shown, gallery = config.eval.gallery_queries // 2, []
+  for direction, scores in matrices.items():
+    task = getattr(data.split, direction)()
+    show_candidate = functools.partial(show, task.candidates)
+    rows = {
+        row: report.Row.of_scores(scores[row], task.relevant, show_candidate)
+        for row in SHOWN_ROWS if row in scores}
+    gallery += report.gallery_queries(
+        direction, functools.partial(show, task.queries), rows, n_shown,
+        n_shown)
+  return gallery
 
 
 def first_stage_from_file(config, name, split):
