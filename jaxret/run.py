@@ -253,7 +253,7 @@ def trained_on(config, workdir):
           else sections)
 
 
-def publish(config, workdir, results, sweeps=(), hubness=(), gallery=()):
+def publish(config, workdir, results, sweeps=None, hubness=(), gallery=()):
   """Writes results.json, report.html, results.txt, and prints the table."""
   rows = _rows(methods.package(config.method))
   report.write(workdir, results, _facts(config, results), rows, sweeps,

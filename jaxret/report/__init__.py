@@ -13,9 +13,10 @@ from jaxret.report.gallery import (
   gallery_queries,
 )
 from jaxret.report.page import write
-from jaxret.report.plots import Hubness, Sweep
+from jaxret.report.plots import Hubness, Sweep, Sweeps
 from jaxret.report.tables import Rows, format_table
 
 __all__ = (
     'TILE_PX', 'GalleryQuery', 'Hubness', 'Ranked', 'Row', 'Rows', 'Shown',
-    'Sweep', 'choose_queries', 'format_table', 'gallery_queries', 'write')
+    'Sweep', 'Sweeps', 'choose_queries', 'format_table', 'gallery_queries',
+    'write')

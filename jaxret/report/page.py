@@ -16,7 +16,7 @@ from jaxret.report import plots, tables
 MAX_SKIPPED = 100
 
 
-def write(workdir, results, run=None, rows=None, sweeps=(), hubness=(),
+def write(workdir, results, run=None, rows=None, sweeps=None, hubness=(),
           gallery=()):
   """Writes results.json and report.html into the workdir.
 
@@ -31,7 +31,8 @@ def write(workdir, results, run=None, rows=None, sweeps=(), hubness=(),
     cells, the head first}], shown as they are.
   run: facts for the header, {label: text or number}, in the order to show.
   rows: tables.Rows, what a method says of its rows.
-  sweeps, hubness, gallery: sequences of Sweep, Hubness and GalleryQuery.
+  sweeps: Sweeps of a weight, if any. hubness, gallery: sequences of Hubness
+    and GalleryQuery.
 
   Returns the path of report.html. Both files are replaced at once.
   """
@@ -86,7 +87,7 @@ def _render(workdir, results, run, rows, sweeps, hubness, gallery):
       n_skipped=len(skipped),
       weights=functools.partial(tables.weights, results),
       chosen_on=functools.partial(tables.chosen_on, results),
-      sweep_plot=plots.sweep_plot(sweeps) if sweeps else None,
+      sweeps=sweeps, sweep_plot=plots.sweep_plot(sweeps) if sweeps else None,
       hubness_plot=plots.hubness_plot(hubness, rows.name) if hubness else None,
       hubness=hubness,
       training_plot=plots.training_plot(training) if training else None,

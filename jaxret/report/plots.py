@@ -32,17 +32,32 @@ _STYLE = {
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-  """R@1 against alpha in one direction, for the plot.
+  """R@1 against a weight in one direction, for the plot.
 
-  alphas: [n]. validation, test: recall at 1 in percent, [n]; test may be None.
-  chosen: the alpha taken on validation. paper: the paper's alpha, or None.
+  values: [n], of the weight. validation, test: recall at 1 in percent, [n];
+  test may be None. chosen: the value taken on validation. paper: the paper's,
+  or None.
   """
   direction: str
-  alphas: np.ndarray
+  values: np.ndarray
   validation: np.ndarray
   chosen: float
   test: np.ndarray | None = None
   paper: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweeps:
+  """Sweeps of one weight, one panel each, and what a method says of them.
+
+  weight: its name. axis: what it is, below the plot. heading, text: what
+  stands above the plot.
+  """
+  weight: str
+  axis: str
+  heading: str
+  text: str
+  panels: tuple[Sweep, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,35 +79,33 @@ class Hubness:
 
 
 def sweep_plot(sweeps):
-  """R@1 against alpha, one panel per sweep; the chosen alpha is marked.
+  """R@1 against the weight of Sweeps; the chosen value is marked."""
+  weight = sweeps.weight
 
-  sweeps: objects with direction, alphas [n], validation [n], test [n] or
-    None (recall in percent), chosen, paper (alpha or None).
-  """
   def draw(axes):
-    for axis, sweep in zip(axes, sweeps):
-      chosen = int(np.argmin(np.abs(np.asarray(sweep.alphas) - sweep.chosen)))
-      axis.plot(sweep.alphas, sweep.validation, '-o', color=BLUE, ms=4,
+    for axis, sweep in zip(axes, sweeps.panels):
+      chosen = int(np.argmin(np.abs(np.asarray(sweep.values) - sweep.chosen)))
+      axis.plot(sweep.values, sweep.validation, '-o', color=BLUE, ms=4,
                 label='validation')
       if sweep.test is not None:
-        axis.plot(sweep.alphas, sweep.test, '--s', color=ORANGE, ms=3.5,
+        axis.plot(sweep.values, sweep.test, '--s', color=ORANGE, ms=3.5,
                   mfc='none', label='test (not used to choose)')
       axis.axvline(sweep.chosen, color=BLUE, lw=1, alpha=0.6)
       axis.plot(sweep.chosen, sweep.validation[chosen], 'o', ms=12, mew=2,
                 mfc='none', color=BLUE, label='chosen on validation')
       if sweep.paper is not None:
         axis.axvline(sweep.paper, color=_INK, lw=1, ls=':',
-                     label="the paper's alpha")
+                     label=f"the paper's {weight}")
       axis.set(title=_words(sweep.direction), ylabel='R@1, %',
-               xlabel='alpha, the share of the prior that is subtracted')
+               xlabel=sweeps.axis)
       axis.margins(y=0.12)
 
   alt = '; '.join(
       f'{_words(s.direction)}: R@1 on validation goes from '
-      f'{s.validation[0]:.1f} at alpha {s.alphas[0]:.1f} to '
-      f'{s.validation[-1]:.1f} at alpha {s.alphas[-1]:.1f}; '
-      f'alpha {s.chosen:.2f} is chosen' for s in sweeps)
-  return _svg(draw, len(sweeps), alt)
+      f'{s.validation[0]:.1f} at {weight} {s.values[0]:.1f} to '
+      f'{s.validation[-1]:.1f} at {weight} {s.values[-1]:.1f}; '
+      f'{weight} {s.chosen:.2f} is chosen' for s in sweeps.panels)
+  return _svg(draw, len(sweeps.panels), alt)
 
 
 def hubness_plot(hubness, row_words):

@@ -37,7 +37,7 @@ def inputs():
   truth = np.arange(N)[:, None]
   results = {'dataset': 'shapes', 'split': 'test',
              'sizes': {'videos': N, 'texts': N}, 'weights': {}}
-  gallery, hubness, sweeps = [], [], []
+  gallery, hubness, panels = [], [], []
   for direction in DIRECTIONS:
     scores = {row: scores_of(direction, row) for row in ROWS}
     ranks = {row: metrics.ranks(s, truth) for row, s in scores.items()}
@@ -61,12 +61,14 @@ def inputs():
         row: metrics.first_counts(scores[row])
         for row in ('candidate_likelihood', 'cpn')}))
     alphas = np.linspace(0, 1, 11)
-    sweeps.append(report.Sweep(
+    panels.append(report.Sweep(
         direction, alphas, 60 - 40 * (alphas - 0.3) ** 2, 0.3,
         test=58 - 40 * (alphas - 0.4) ** 2, paper=0.9))
   return dict(results=results, run={'seconds': 312, 'device': 'cpu'},
               rows=report.Rows(main='blim'),
-              sweeps=sweeps, hubness=hubness, gallery=gallery)
+              sweeps=report.Sweeps('beta', 'beta, a share', 'How much of it',
+                                   'Beta < 1 is chosen.', tuple(panels)),
+              hubness=hubness, gallery=gallery)
 
 
 @pytest.fixture(scope='session')

@@ -1,4 +1,5 @@
 """The page: what it says, and that it stands alone."""
+import html
 import html.parser
 import json
 import re
@@ -68,6 +69,8 @@ def test_page_shows_ranks_hits_and_skipped(workdir, inputs):
   assert 'corrupted.mp4' in source
   assert source.index('to video: missed') < source.index('to video: found')
   assert 'test (not used to choose)' in source
+  assert '<h2>How much of it</h2>\n<p>Beta &lt; 1 is chosen.</p>' in source
+  assert "the paper's beta" in html.unescape(source)
   counts = inputs['hubness'][0].counts['candidate_likelihood']
   assert f'{counts.max()} of {counts.sum()} queries' in source
   assert f'{metrics.skewness(counts):.2f}' in source

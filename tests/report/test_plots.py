@@ -33,11 +33,12 @@ def test_hubs_are_named_by_the_words_of_their_rows():
 
 
 def test_sweep_marks_what_was_chosen():
-  alphas = np.linspace(0, 1, 5)
-  sweep = plots.Sweep('text_to_video', alphas, 50 + 10 * alphas, 0.75)
-  svg = plots.sweep_plot([sweep, sweep])
+  values = np.linspace(0, 1, 5)
+  sweep = plots.Sweep('text_to_video', values, 50 + 10 * values, 0.75)
+  svg = plots.sweep_plot(plots.Sweeps(
+      'beta', 'beta, a share', 'How much', 'Of it.', (sweep, sweep)))
   assert svg.count('<svg') == 1 and texts(svg).count('text to video') == 2
-  assert 'from 50.0 at alpha 0.0 to 60.0 at alpha 1.0; alpha 0.75' in svg
-  assert 'chosen on validation' in texts(svg)
+  assert 'from 50.0 at beta 0.0 to 60.0 at beta 1.0; beta 0.75' in svg
+  assert {'chosen on validation', 'beta, a share'} <= set(texts(svg))
   # Neither a test split nor a paper's alpha was given.
   assert not [t for t in texts(svg) if 'test' in t or 'paper' in t]

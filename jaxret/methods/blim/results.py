@@ -140,8 +140,8 @@ def _weights(summaries, chosen_on, chosen, others):
 
 
 def _sweeps(found, ready, name, chosen, paper):
-  """The alpha sweeps, for directions that have a prior."""
-  sweeps = []
+  """R@1 against alpha, for directions that have a prior; None without any."""
+  panels = []
   for direction in evaluator.DIRECTIONS:
     scores = found[name][direction]
     if scores.candidate is None or 'validation' not in found:
@@ -150,12 +150,19 @@ def _sweeps(found, ready, name, chosen, paper):
         found[split][direction],
         evaluator.relevant(ready[split].split)[direction])
         for split in {'validation', name}}
-    sweeps.append(report.Sweep(
+    panels.append(report.Sweep(
         direction, np.array(cpn.GRID), curve['validation'],
         chosen[direction]['cpn'].alpha,
         curve[name] if name != 'validation' else None,
         paper[direction]['cpn'].alpha))
-  return sweeps
+  return report.Sweeps(
+      weight='alpha', axis='alpha, the share of the prior that is subtracted',
+      heading='How much of the prior to subtract',
+      text='Candidate prior normalization subtracts alpha times the '
+           'log-likelihood that a candidate has without any query. Alpha is '
+           'chosen on the validation split; the curve on test is drawn to show '
+           'whether the choice carries over.',
+      panels=tuple(panels)) if panels else None
 
 
 def _hubness(matrices):
