@@ -2,9 +2,12 @@
 import html
 import html.parser
 import json
+import pathlib
 import re
 
-from jaxret import metrics, report
+import pytest
+
+from jaxret import methods, metrics, report
 
 
 class Page(html.parser.HTMLParser):
@@ -115,3 +118,14 @@ def test_directions_are_those_of_the_results(inputs, tmp_path):
   source = report.write(tmp_path, results).read_text()
   assert '<h3>audio to video</h3>' in source
   assert source.count('<h3>') == 1
+
+
+@pytest.mark.parametrize('name', methods.names())
+def test_report_names_no_paper(name):
+  words = {name, name.replace('_', '-'), *methods.package(name).ROWS}
+  words -= {'plain', 'hard', 'random'}  # that any text may hold
+  for path in pathlib.Path(report.__file__).parent.iterdir():
+    if path.is_file():
+      text = path.read_text().lower()
+      found = [w for w in words if re.search(rf'\b{re.escape(w)}\b', text)]
+      assert not found, f'{path.name} holds {found}'
