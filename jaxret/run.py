@@ -253,11 +253,12 @@ def trained_on(config, workdir):
           else sections)
 
 
-def publish(config, workdir, results, sweeps=(), hubness=(), gallery=()):
+def publish(config, workdir, results, sweeps=None, hubness=(), gallery=()):
   """Writes results.json, report.html, results.txt, and prints the table."""
-  report.write(workdir, results, _facts(config, results), sweeps, hubness,
-               gallery)
-  table = report.format_table(results)
+  rows = _rows(methods.package(config.method))
+  report.write(workdir, results, _facts(config, results), rows, sweeps,
+               hubness, gallery)
+  table = report.format_table(results, rows)
   (pathlib.Path(workdir) / 'results.txt').write_text(table)
   print(table)
   if results['left_out']:
@@ -265,6 +266,13 @@ def publish(config, workdir, results, sweeps=(), hubness=(), gallery=()):
   if 'note' in results:
     logging.warning('%s', results['note'])
   logging.info('report: %s', pathlib.Path(workdir) / 'report.html')
+
+
+def _rows(package):
+  """What a method says of its rows, all of which it may leave out."""
+  return report.Rows(getattr(package, 'ROWS', {}),
+                     getattr(package, 'MAIN_ROW', None),
+                     getattr(package, 'EXPLAINED', {}))
 
 
 def _facts(config, results):

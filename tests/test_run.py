@@ -114,3 +114,42 @@ def test_an_evaluation_needs_weights(trained, fields, refused):
       run.check_weights(config, 'here', trained)
   else:
     run.check_weights(config, 'here', trained)
+
+
+RESULTS = {
+    'dataset': 'toy', 'split': 'test', 'left_out': 0, 'main_row': 'our_row',
+    'sizes': {'tasks': 2}, 'tasks': {
+        name: {'queries': 4, 'candidates': 4, 'chance': 25.0, 'left_out': 0}
+        for name in ('a_to_b', 'b_to_a')},
+    **{name: {'our_row': {
+        'recall_at_1': 50.0, 'median_rank': 1.5, 'mean_rank': 2.0, 'mrr': 0.7,
+        'recall_at_1_ci95': [0.0, 100.0]}} for name in ('a_to_b', 'b_to_a')}}
+
+
+def published(tmp_path, monkeypatch, name, source):
+  """(report.html, results.txt) of a method from outside the repository."""
+  outer = tmp_path / name.partition('.')[0]
+  package = tmp_path / name.replace('.', '/')
+  package.mkdir(parents=True)
+  (outer / '__init__.py').touch()
+  (package / '__init__.py').write_text(source)
+  monkeypatch.syspath_prepend(tmp_path)
+  run.publish(ConfigDict({'method': name}), tmp_path, RESULTS)
+  return [(tmp_path / file).read_text()
+          for file in ('report.html', 'results.txt')]
+
+
+def test_a_method_without_rows_is_published(tmp_path, monkeypatch, capsys):
+  page, table = published(tmp_path, monkeypatch, 'outside_bare.toy', '')
+  assert '<tr class="main ">\n<th scope="row">our row</th>' in page
+  assert 'our row' in table and capsys.readouterr().out == table + '\n'
+
+
+def test_rows_are_called_as_their_package_says(tmp_path, monkeypatch):
+  page, table = published(
+      tmp_path, monkeypatch, 'outside_said.toy',
+      "ROWS = {'our_row': 'Our Method'}\n"
+      "EXPLAINED = {'our_row': 'It is ours.'}\n")
+  assert '<th scope="row">Our Method</th>' in page and 'our row' not in page
+  assert page.count('It is ours.') == 1
+  assert 'Our Method' in table
