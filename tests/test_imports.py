@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # The first name that fits counts; a module that fits none has no level yet,
 # and the test asks for one.
 LEVELS = {
-    'data.types': 0, 'gradients': 0, 'host': 0, 'losses': 0,
+    'config_files': 0, 'data.types': 0, 'gradients': 0, 'host': 0, 'losses': 0,
     'losses_cross_lingual': 0, 'metrics': 0,
     'plots': 0, 'sharding': 0,
     'data': 1, 'models': 1, 'scoring': 1, 'optim': 1, 'checkpoint': 1,
@@ -29,9 +29,10 @@ LEVELS = {
     'embedding': 4,
     'bench': 5, 'cross_lingual_run': 5, 'embedding_run': 5, 'experiment': 5,
     'plan': 5, 'rerank_run': 5, 'mm_embed_run': 6, 'score': 6, 'main': 6,
+    'verbs': 7, 'cli': 8, '__main__': 9,
 }
 
-MAX_LINES = {'configs/*.py': 80, 'jaxret/methods/*.py': 200,
+MAX_LINES = {'configs/*.py': 220, 'jaxret/methods/*.py': 200,
              'jaxret/**/*.py': 400, 'tests/**/*.py': 400}
 MAX_FUNCTION_LINES = 60
 WANTED_FUNCTION_LINES = 40
