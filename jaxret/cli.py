@@ -9,6 +9,7 @@ import sys
 
 import jaxret
 from jaxret import config_files
+from jaxret import verbs as package
 
 
 def main(argv=None):
@@ -30,8 +31,8 @@ def main(argv=None):
 
 def verbs():
   """{verb: path} of the modules in jaxret/verbs, which are not imported."""
-  folder = pathlib.Path(__file__).parent / 'verbs'
-  return {path.stem: path for path in sorted(folder.glob('*.py'))
+  return {path.stem: path for folder in package.__path__
+          for path in sorted(pathlib.Path(folder).glob('*.py'))
           if not path.stem.startswith('_')}
 
 

@@ -77,7 +77,7 @@ def load(spec):
   try:
     with importable(path):
       return _module(path).get_config(*([variant] if variant else []))
-  except (ImportError, SyntaxError, TypeError, LookupError,
+  except (ImportError, SyntaxError, TypeError, LookupError, NameError,
           AttributeError) as error:
     raise ValueError(f'config {spec!r} fails with {type(error).__name__}: '
                      f'{error}') from error
@@ -159,11 +159,13 @@ class Comments:
   A field is a key of a dict, or an attribute that is assigned; its comment is
   beside it or above it. Which section a dict is, is told by the function it
   stands in: see configs/common.py.
+
+  said: {dotted key: comment} of keys; assigned: the same of attributes, which
+  may say why a value changes and not what it means.
   """
 
   def __init__(self, path):
-    # Beside keys, and beside assignments, which may change what a key says.
-    self._said, self._assigned = {}, {}
+    self.said, self.assigned = {}, {}
     self._sections = {}  # a section -> the functions that give one
     for source in _sources(path):
       self._read(source)
@@ -179,16 +181,16 @@ class Comments:
       own = parts[start:]
       if start and len(own) == 1 and self._has(parts[0]):
         return ''  # a bare name is of the config, not of any section
-      for said in (self._said, self._assigned):
-        for path in self._paths(own):
+      for said in (self.said, self.assigned):
+        for path in self.paths(own):
           if path in said:
             return said[path]
     return ''
 
   def _has(self, section):
-    return any(path.startswith(f'{section}.') for path in self._said)
+    return any(path.startswith(f'{section}.') for path in self.said)
 
-  def _paths(self, parts):
+  def paths(self, parts):
     """The key, and what it is where a function gives one of its sections."""
     yield '.'.join(parts)
     for end in range(len(parts) - 1, 0, -1):
@@ -215,7 +217,7 @@ class Comments:
     elif isinstance(node, ast.Assign) and len(node.targets) == 1:
       path = _path(node.targets[0], prefix)
       if path != prefix:
-        self._say(self._assigned, path, comments(node, node.value))
+        self._say(self.assigned, path, comments(node, node.value))
       self._value(node.value, path, comments)
     elif (isinstance(node, ast.Call) and node.args
           and isinstance(node.func, ast.Attribute)
@@ -223,22 +225,24 @@ class Comments:
       self._value(node.args[0], _path(node.func.value, prefix), comments)
 
   def _value(self, node, path, comments):
-    """A dict, ConfigDict of one, or a call of the function of a section."""
+    """A dict, ConfigDict of one, or the name of what is one elsewhere."""
     if isinstance(node, ast.Dict):
       self._dict(node, path, comments)
     elif isinstance(node, ast.Call):
       name = ast.unparse(node.func).rpartition('.')[2]
       if name == 'ConfigDict' and node.args:
         self._value(node.args[0], path, comments)
-      elif path and name != path[-1]:
+      elif path not in ([], [name]):
         self._sections.setdefault('.'.join(path), []).append(name)
+    elif isinstance(node, ast.Name) and path:
+      self._sections.setdefault('.'.join(path), []).append(node.id.lower())
 
   def _dict(self, node, path, comments):
     for key, value in zip(node.keys, node.values):
       if key is None:  # **function()
         self._value(value, path, comments)
       elif isinstance(key, ast.Constant):
-        self._say(self._said, [*path, key.value], comments(key, value))
+        self._say(self.said, [*path, key.value], comments(key, value))
         self._value(value, [*path, key.value], comments)
 
   def _say(self, said, path, comment):
@@ -283,10 +287,11 @@ def _comments(text):
     return number in beside and lines[number - 1].lstrip().startswith('#')
 
   def comment(key, value):
-    number = key.lineno
-    if lines[number - 1][:key.col_offset].strip():
-      return ''  # another key is nearer
-    for place in (number, value.end_lineno):
+    number, end = key.lineno, value.end_lineno
+    after = lines[end - 1][value.end_col_offset:].partition('#')[0]
+    if lines[number - 1][:key.col_offset].strip() or after.strip(' ,)}]'):
+      return ''  # on a line with other keys: it may be theirs
+    for place in (number, *[end] * (not isinstance(value, ast.Dict))):
       if place in beside:
         return beside[place]
     above = []
