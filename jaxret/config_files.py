@@ -102,13 +102,16 @@ def importable(path):
     del sys.modules[name]
   if not (root / 'configs' / '__init__.py').is_file():
     package = sys.modules['configs'] = types.ModuleType('configs')
-    package.__path__ = [str(root / 'configs'), str(pathlib.Path.cwd() /
-                                                   'configs'), str(shipped())]
-  sys.path.insert(0, str(root))
+    package.__path__ = [str(folder) for folder in (
+        root / 'configs', pathlib.Path('configs').absolute(), shipped())]
+  # In a wheel that is jaxret itself, whose modules are nobody's neighbours.
+  roots = [str(root)] if root != pathlib.Path(__file__).resolve().parent else []
+  sys.path[:0] = roots
   try:
     yield
   finally:
-    sys.path.remove(str(root))
+    for one in roots:
+      sys.path.remove(one)
     for name in _imported():
       del sys.modules[name]
     sys.modules.update(before)

@@ -50,7 +50,8 @@ def call(installed, folder, *arguments):
   """`jaxret ...` in a folder, the installation before all else."""
   return subprocess.run(
       [sys.executable, installed / 'bin' / 'jaxret', *map(str, arguments)],
-      cwd=folder, env={**os.environ, 'PYTHONPATH': str(installed)},
+      cwd=folder, env={**os.environ, 'PYTHONPATH': str(installed),
+                       'XLA_FLAGS': '--xla_backend_optimization_level=0'},
       capture_output=True, text=True)
 
 
