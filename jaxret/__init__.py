@@ -9,7 +9,8 @@ import importlib
 
 __version__ = '0.1.0'
 
-_EXPORTS = {'load': 'jaxret.embedding', 'score_matrix': 'jaxret.score'}
+_EXPORTS = {'load': 'jaxret.embedder',
+            'score_matrix': 'jaxret.methods.blim.score'}
 
 
 def __getattr__(name):

@@ -7,14 +7,13 @@ with one item per tree of arrays and one JSON item, `run`.
 import contextlib
 import hashlib
 import json
-import os
 import pathlib
 
 import jax
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from jaxret import sharding
+from jaxret import files, sharding
 
 # Fields, or whole sections, that may differ between the calls that share a
 # workdir, in sub-configs too: they change what is shown, kept or measured, or
@@ -92,7 +91,7 @@ def claim_workdir(workdir, config):
     _refuse_difference(workdir, without_removed(old, new), new)
   if jax.process_index() == 0:
     workdir.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(nested, indent=2) + '\n')
+    files.write_atomically(path, json.dumps(nested, indent=2) + '\n')
 
 
 def read_config(workdir):
@@ -121,14 +120,6 @@ def _refuse_difference(workdir, old, new):
   raise ValueError(
       f'workdir {workdir} was made by another config: {shown}{more}; give the '
       'old values, or another --workdir')
-
-
-def write_atomically(path, text):
-  """Writes a text file that is whole or, if interrupted, not there."""
-  path = pathlib.Path(path)
-  partial = path.with_name(f'.{path.name}.partial')
-  partial.write_text(text)
-  os.replace(partial, path)
 
 
 class Checkpoints(contextlib.AbstractContextManager):

@@ -7,7 +7,6 @@
 the last one stopped. Bad input is answered by one line and exit code 1.
 `--config=configs/M.py[:variant] --help` says what its fields mean.
 """
-import importlib
 import os
 import pathlib
 import re
@@ -16,29 +15,10 @@ import sys
 from absl import flags, logging
 from ml_collections import config_flags
 
-from jaxret import config_files
+from jaxret import config_files, methods
 from jaxret.config_files import suggest
 
 load_config = config_files.load
-
-# config.task -> the function (config, workdir) that does it.
-TASKS = {
-    'train_and_evaluate': ('jaxret.experiment', 'train_and_evaluate'),
-    'evaluate': ('jaxret.experiment', 'evaluate'),
-    'extract': ('jaxret.experiment', 'extract'),
-    'plan': ('jaxret.plan', 'plan'),
-}
-EMBEDDING_TASKS = {
-    'train_and_evaluate': ('jaxret.embedding_run', 'train_and_evaluate'),
-    'evaluate': ('jaxret.embedding_run', 'evaluate'),
-}
-# config.method -> its tasks, where they are others than TASKS.
-METHOD_TASKS = {
-    'unite': EMBEDDING_TASKS,
-    'mm_embed': {name: ('jaxret.mm_embed_run', name)
-                 for name in ('train_and_evaluate', 'evaluate', 'mine')},
-    'leccr': {name: ('jaxret.cross_lingual_run', name)
-              for name in ('train_and_evaluate', 'evaluate', 'caption')}}
 
 
 def main(argv=None):
@@ -187,25 +167,24 @@ def _check_tuples(options):
 
 def find_task(config):
   """The function of `config.task`; its module is imported by the call."""
-  name, tasks = config.get('task', 'train_and_evaluate'), tasks_of(config)
+  name = config.get('task', 'train_and_evaluate')
+  tasks = tasks_of(config)
   if name not in tasks:
-    raise ValueError(
-        f'unknown task {name!r}{suggest(name, list(tasks), tasks)}')
+    raise ValueError(f'unknown task {name!r}{suggest(name, tasks, tasks)}')
   def task(config, workdir):
-    module, function = tasks[name]
-    return getattr(importlib.import_module(module), function)(config, workdir)
+    return methods.task(config.method, name)(config, workdir)
   return task
 
 
 def tasks_of(config):
-  """{task: (module, function)} of the method that a config names."""
-  return METHOD_TASKS.get(config.get('method'), TASKS)
+  """The names of the tasks of the method that a config names."""
+  return tuple(methods.package(config.method).TASKS)
 
 
 def start_jax(options):
   """Joins the other processes, before anything touches a device."""
-  from jaxret import host, sharding  # slow: bad flags are answered first
-  host.keep_freed_memory()
+  from jaxret import process_settings, sharding
+  process_settings.keep_freed_memory()
   sharding.start(options.coordinator, options.num_processes,
                  options.process_id, options.distributed)
 

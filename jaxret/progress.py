@@ -13,6 +13,8 @@ from absl import logging
 from jax.experimental import multihost_utils
 from tqdm import tqdm
 
+from jaxret import files
+
 _UNITS = ('', 'k', 'M', 'G', 'T', 'P', 'E')
 
 
@@ -87,9 +89,7 @@ def keep_until(path, last_step):
     except (json.JSONDecodeError, KeyError):
       break
     kept.append(line + '\n')
-  partial = path.with_name(f'.{path.name}.partial')
-  partial.write_text(''.join(kept))
-  os.replace(partial, path)
+  files.write_atomically(path, ''.join(kept))
 
 
 class Interruption(contextlib.AbstractContextManager):

@@ -41,15 +41,6 @@ class Plan(NamedTuple):
     return self.total_steps / self.steps_per_epoch
 
 
-def open_workdir(config, workdir):
-  """Makes the workdir this config's own and gives the mesh of the run."""
-  checkpoint.claim_workdir(workdir, config)
-  mesh = sharding.make_mesh(config.mesh)
-  logging.info('%d %s, mesh %s, workdir %s', jax.device_count(),
-               jax.devices()[0].device_kind, dict(mesh.shape), workdir)
-  return mesh
-
-
 def fit(method, examples, config, workdir, mesh, params=None, order=None,
         programs=None):
   """Trains a method and returns its parameters, sharded by the rules.

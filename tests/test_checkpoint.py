@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from jaxret import checkpoint, embedding_run, main, optim, sharding
+from jaxret import checkpoint, main, optim, sharding
+from jaxret.methods import embedding_run
 from tests.test_optim import CONFIG
 from tests.tiny_training import init, make_config
 

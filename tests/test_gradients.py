@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from jaxret import gradients, losses, sharding, train
-from jaxret.methods import unite
+from jaxret.methods.unite import method as unite
 from tests import tiny_unite
 
 WIDTH, ROWS = 8, 16

@@ -20,14 +20,14 @@ def get_config(variant=''):
   if variant not in ('', 'large'):
     raise ValueError(f'no variant {variant!r}: use large, or none')
   return ConfigDict({
-      'task': 'evaluate', 'method': 'tiny',
+      'task': 'evaluate', 'method': 'tiny_methods.tiny', 'action': '',
       'train': {'batch_size': 64 if variant else 8, 'steps': 0},
       'optim': {'learning_rate': 0.1, 'betas': (0.9, 0.95)}}).lock()
 """
 
 TASK = """
 def evaluate(config, workdir):
-  action = config.method
+  action = config.action
   if action == 'value':
     raise ValueError('no such thing:\\n  here, wanted there')
   if action == 'stop':
@@ -40,12 +40,16 @@ def evaluate(config, workdir):
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-  """A config file, whose task is replaced by one that needs no models."""
+  """A config file, whose method lies outside and needs no models."""
   (tmp_path / 'tiny.py').write_text(CONFIG)
-  (tmp_path / 'tiny_task.py').write_text(textwrap.dedent(TASK))
+  package = tmp_path / 'tiny_methods' / 'tiny'
+  package.mkdir(parents=True)
+  (package / '__init__.py').write_text(
+      "TASKS = {'train_and_evaluate': 'run', 'evaluate': 'run'}\n")
+  (package / 'run.py').write_text(textwrap.dedent(TASK))
   monkeypatch.syspath_prepend(tmp_path)
-  monkeypatch.setitem(main.TASKS, 'evaluate', ('tiny_task', 'evaluate'))
-  monkeypatch.delitem(sys.modules, 'tiny_task', raising=False)
+  for name in ('', '.tiny', '.tiny.run'):
+    monkeypatch.delitem(sys.modules, f'tiny_methods{name}', raising=False)
   return tmp_path / 'tiny.py'
 
 
@@ -57,9 +61,9 @@ def test_task_gets_config_variant_overrides_and_workdir(config, capsys):
   assert run(f'--config={config}:large', '--config.optim.betas=(0.5,0.9)',
              '--config.optim.learning_rate', '1') == 0
   assert capsys.readouterr().out == (
-      "workdirs/tiny-large {'method': 'tiny', 'optim': {'betas': (0.5, 0.9), "
-      "'learning_rate': 1.0}, 'task': 'evaluate', 'train': {'batch_size': 64, "
-      "'steps': 0}}\n")
+      "workdirs/tiny-large {'action': '', 'method': 'tiny_methods.tiny', "
+      "'optim': {'betas': (0.5, 0.9), 'learning_rate': 1.0}, 'task': "
+      "'evaluate', 'train': {'batch_size': 64, 'steps': 0}}\n")
   assert run('--config', config, '--workdir=there') == 0
   assert capsys.readouterr().out.startswith('there {')
   assert run('--config', config) == 0
@@ -83,7 +87,7 @@ def test_task_gets_config_variant_overrides_and_workdir(config, capsys):
      "unknown task 'evaluat'; did you mean 'evaluate'?"),
     (['--config.task=zzz'],
      "unknown task 'zzz'; there is train_and_evaluate, evaluate"),
-    (['--config.method=value'], 'no such thing: here, wanted there'),
+    (['--config.action=value'], 'no such thing: here, wanted there'),
     (['--num_processes=2'], 'set all three or none'),
 ])
 def test_bad_flags_are_answered_by_one_line(config, capsys, flags, message):
@@ -111,12 +115,12 @@ def test_bad_config_files_are_answered_by_one_line(config, capsys):
 
 def test_interruption_is_one_line_and_a_bug_keeps_its_traceback(
     config, capsys):
-  assert run(f'--config={config}', '--config.method=stop') == 130
+  assert run(f'--config={config}', '--config.action=stop') == 130
   assert capsys.readouterr().err == 'jaxret: stopped at step 3\n'
   with pytest.raises(RuntimeError, match='our own mistake'):
-    run(f'--config={config}', '--config.method=bug')
+    run(f'--config={config}', '--config.action=bug')
   with pytest.raises(ValueError, match='no such thing'):
-    run(f'--config={config}', '--config.method=value', '--debug')
+    run(f'--config={config}', '--config.action=value', '--debug')
 
 
 def test_help_needs_no_config(capsys):

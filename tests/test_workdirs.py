@@ -6,7 +6,8 @@ import pytest
 
 import jaxret
 from jaxret import checkpoint, main
-from jaxret.data import shapes_parallel, sources
+from jaxret.data.sets import splits
+from jaxret.data.shapes import parallel
 from tests import tiny_cross_lingual, tiny_embedding, tiny_runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
@@ -30,9 +31,9 @@ def test_a_second_config_leaves_the_first_ones_models_alone(tmp_path, capsys):
                'data.descriptions': texts})
   config, _ = main.parse(
       ['jaxret', f'--config={tiny_cross_lingual.CONFIG}', *first])
-  sources.shapes_root(config.data)
+  splits.shapes_root(config.data)
   for name in config.data.images:
-    for image in shapes_parallel.load(root, name, 'de', 0, 1).videos:
+    for image in parallel.load(root, name, 'de', 0, 1).videos:
       (texts / f'{image.id}.txt').write_text('some shapes')
   assert tiny_cross_lingual.run('', workdir, *first) == 0
   before = tree(workdir)

@@ -8,8 +8,11 @@ import safetensors.numpy
 from flax import traverse_util as traverse
 
 from jaxret import main
-from jaxret.data import render, text
-from jaxret.models import decoder, names, vision, vlm
+from jaxret.data import text
+from jaxret.data.shapes import render
+from jaxret.models import decoder, names
+from jaxret.models.videochat import model as vlm
+from jaxret.models.videochat import vision
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs' / 'blim.py'

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from configs import unite as unite_config
-from jaxret.data import text, types, unite_prompts
+from jaxret.data import text, types
+from jaxret.data.qwen2_vl import prompts as unite_prompts
 
 # Of a Qwen2-VL that compiles fast.
 SIZES = {

@@ -17,15 +17,15 @@ import sys
 import jax
 import numpy as np
 
-from jaxret import host, sharding
+from jaxret import process_settings, sharding
 from jaxret.bench import machine
-from jaxret.data import inputs as inputs_lib
-from jaxret.data import qwen2_vl as preprocessing
-from jaxret.data import visual_tokens
+from jaxret.data.qwen2_vl import layout as visual_tokens
+from jaxret.data.qwen2_vl import pixels as preprocessing
+from jaxret.data.qwen2_vl import reader as inputs_lib
 from jaxret.models import decoder as decoder_lib
 from jaxret.models import generation
-from jaxret.models import qwen2_vl as model_lib
-from jaxret.models import qwen2_vl_vision as vision_lib
+from jaxret.models.qwen2_vl import model as model_lib
+from jaxret.models.qwen2_vl import vision as vision_lib
 
 # Ids of the control tokens in the vocabulary of every preset.
 SPECIAL = {'image': 1, 'video': 2, 'vision_start': 3, 'vision_end': 4}
@@ -55,7 +55,7 @@ PRESETS = {
 
 def main(argv=None):
   options = parse(argv)
-  host.keep_freed_memory()
+  process_settings.keep_freed_memory()
   print(json.dumps(measure(options)))
   return 0
 

@@ -20,17 +20,18 @@ import time
 import jax
 import numpy as np
 
-from jaxret import embedding, host, sharding
+from jaxret import embedder as embedding
+from jaxret import process_settings, sharding
 from jaxret.bench import machine, multimodal
 from jaxret.data import types
-from jaxret.models import qwen2_vl
+from jaxret.models.qwen2_vl import model as qwen2_vl
 
 BASELINES = ('torch', 'sorted-torch')
 
 
 def main(argv=None):
   options = parse(argv)
-  host.keep_freed_memory()
+  process_settings.keep_freed_memory()
   preset = multimodal.PRESETS[options.preset]
   print(json.dumps(measure(options, preset)))
   return 0

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxret.bench import machine
-from jaxret.models import latent_attention, layers
+from jaxret.models import layers
+from jaxret.models.llava import latent_attention
 
 _COUNTS = (
     ('tokens', 256, 'tokens that go through it'),

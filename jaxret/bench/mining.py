@@ -23,9 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from jaxret import host
+from jaxret import process_settings
 from jaxret.bench import machine, search
-from jaxret.scoring import mining, similarity
+from jaxret.scoring.embeddings import mining, similarity
 
 _ROWS_AT_ONCE = 1 << 16
 
@@ -126,7 +126,7 @@ def _peak():
 
 def main(argv=None):
   o = machine.counts(argv, 'mining', _COUNTS)
-  host.keep_freed_memory()  # as every run does
+  process_settings.keep_freed_memory()  # as every run does
   with tempfile.TemporaryDirectory() as directory:
     print(json.dumps(measure(
         directory, o.candidates, o.queries, o.width,

@@ -12,10 +12,12 @@ import jax
 import numpy as np
 
 from jaxret import sharding
-from jaxret.data import inputs as inputs_lib
-from jaxret.data import qwen2_vl as media
-from jaxret.data import visual_tokens
-from jaxret.models import decoder, qwen2_vl, qwen2_vl_vision
+from jaxret.data.qwen2_vl import layout as visual_tokens
+from jaxret.data.qwen2_vl import pixels as media
+from jaxret.data.qwen2_vl import reader as inputs_lib
+from jaxret.models import decoder
+from jaxret.models.qwen2_vl import model as qwen2_vl
+from jaxret.models.qwen2_vl import vision as qwen2_vl_vision
 
 PROMPT_TOKENS = 27  # of UNITE's template, around text and media
 VIDEO_SLICES = (2, 4)  # the fewest and the most, two frames each
@@ -78,7 +80,7 @@ def mixed(preset, count, seed=0):
   """Texts, images, images with text and videos in turn, of mixed sizes.
 
   Texts are as long as captions, every other one four times as long. Returns
-  data.inputs.Inputs.
+  data.qwen2_vl.reader.Inputs.
   """
   rng = np.random.default_rng(seed)
   found = []

@@ -5,8 +5,9 @@ import pathlib
 
 import numpy as np
 
-from jaxret.models import decoder, vlm
-from jaxret.scoring import likelihood
+from jaxret.models import decoder
+from jaxret.models.videochat import model as vlm
+from jaxret.scoring.likelihood import score as likelihood
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,10 +16,12 @@ import time
 import jax
 import numpy as np
 
-from jaxret import host, sharding
+from jaxret import process_settings, sharding
 from jaxret.bench import machine, presets, tile_parts
-from jaxret.methods import blim, blim_likelihood
-from jaxret.scoring import cost, likelihood, tiles
+from jaxret.methods.blim import likelihood as blim_likelihood
+from jaxret.methods.blim import method as blim
+from jaxret.scoring.likelihood import cost, tiles
+from jaxret.scoring.likelihood import score as likelihood
 
 BASELINES = ('torch', 'prefix-torch', 'likelihood-torch')
 SWEEP = (32, 64, 128, 256)
@@ -27,7 +29,7 @@ SWEEP = (32, 64, 128, 256)
 
 def main(argv=None):
   options = parse(argv)
-  host.keep_freed_memory()
+  process_settings.keep_freed_memory()
   preset = presets.PRESETS[options.preset]
   mesh = sharding.make_mesh({'data': -1, 'fsdp': options.fsdp})
   machine.log(f'{jax.device_count()} {jax.devices()[0].device_kind}, '

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxret.bench import machine
-from jaxret.scoring import similarity
+from jaxret.scoring.embeddings import similarity
 
 _MATMUL_CELLS = 1 << 28  # scores of one bare matmul; 1 GiB, which glibc keeps
 

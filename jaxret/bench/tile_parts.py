@@ -11,7 +11,7 @@ import numpy as np
 from jaxret import losses
 from jaxret.bench import machine
 from jaxret.models import decoder, layers
-from jaxret.scoring import kernels, tries
+from jaxret.scoring.likelihood import kernels, tries
 
 ROUNDS = 5
 

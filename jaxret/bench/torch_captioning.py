@@ -9,7 +9,7 @@ import transformers
 
 from jaxret import sharding
 from jaxret.models import names
-from jaxret.models import qwen2_vl_vision as vision_lib
+from jaxret.models.qwen2_vl import vision as vision_lib
 
 
 def generator(config, params, shown, special, new_tokens):

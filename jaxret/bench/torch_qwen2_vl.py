@@ -12,7 +12,7 @@ import transformers
 
 from jaxret import sharding
 from jaxret.models import names
-from jaxret.models import qwen2_vl_vision as vision_lib
+from jaxret.models.qwen2_vl import vision as vision_lib
 
 
 class Model:
@@ -26,7 +26,7 @@ class Model:
         _state_dict(config, sharding.flatten(sharding.to_host(params))))
 
   def batch(self, inputs):
-    """Tensors of a list of data.inputs.Inputs, pixels normalised."""
+    """Tensors of a list of data.qwen2_vl.reader.Inputs, pixels normalised."""
     tokens = torch.nn.utils.rnn.pad_sequence(
         [torch.from_numpy(one.tokens).long() for one in inputs],
         batch_first=True)

@@ -22,11 +22,12 @@ import jax
 import numpy as np
 import optax
 
-from jaxret import host, optim, sharding, train
+from jaxret import optim, process_settings, sharding, train
 from jaxret.bench import machine, multimodal
-from jaxret.data import inputs as inputs_lib
-from jaxret.methods import base, unite
-from jaxret.models import qwen2_vl
+from jaxret.data.qwen2_vl import reader as inputs_lib
+from jaxret.methods import base
+from jaxret.methods.unite import method as unite
+from jaxret.models.qwen2_vl import model as qwen2_vl
 
 LEARNING_RATE, TEMPERATURE = 1e-4, 0.05
 LOSS = types.SimpleNamespace(
@@ -36,7 +37,7 @@ LOSS = types.SimpleNamespace(
 
 def main(argv=None):
   options = parse(argv)
-  host.keep_freed_memory()
+  process_settings.keep_freed_memory()
   print(json.dumps(measure(options, multimodal.PRESETS[options.preset])))
   return 0
 

@@ -19,7 +19,8 @@ import sys
 
 import numpy as np
 
-from jaxret.data import parallel, records
+from jaxret import files
+from jaxret.data.sets import nrccr as parallel
 
 IMPORTED = 'imported'
 _FIELDS = ('key', 'id', 'text', 'tokens', 'finish', 'settings')
@@ -134,7 +135,7 @@ def export_texts(directory, out_dir):
     raise ValueError(f'{directory} holds no descriptions; wanted *.jsonl files '
                      'as a captioning run writes them')
   for name, text in texts.items():
-    records.write_bytes(
+    files.write_atomically(
         pathlib.Path(out_dir).expanduser() / f'{name}.txt', text.encode())
   return len(texts)
 

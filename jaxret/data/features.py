@@ -13,6 +13,7 @@ import shutil
 
 import numpy as np
 
+from jaxret import files
 from jaxret.data import records, types
 
 
@@ -66,7 +67,7 @@ class FeatureWriter:
       raise ValueError(
           f'features of video {ids[int(np.argmin(finite))]!r} are not finite '
           'in float16; check its frames and the weights')
-    records.write_bytes(self._path(part), _npy(features))
+    files.write_atomically(self._path(part), _npy(features))
 
   def run(self, extract, batch_size, process_index=0, process_count=1,
           progress=True):
@@ -208,17 +209,6 @@ def _readable(video):
   media = video.image if video.video is None else video.video
   return isinstance(media, bytes) or (
       media is not None and os.access(media, os.R_OK))
-
-
-def read_split(out_dir):
-  """The Split that `write_videos` stored; its items carry no media."""
-  manifest = records.read_manifest(out_dir)
-  return types.Split(
-      manifest['dataset'], manifest['split'],
-      tuple(types.Item(video_id) for video_id in manifest['ids']),
-      tuple(types.Item(text_id, text=text)
-            for text_id, text in manifest['texts']),
-      np.array(manifest['text_video'], np.int32))
 
 
 class VideoStore:

@@ -3,9 +3,9 @@ import concurrent.futures
 
 import numpy as np
 
-from jaxret.data import inputs as inputs_lib
-from jaxret.data import pairs as pairs_lib
-from jaxret.data import unite_prompts
+from jaxret.data.qwen2_vl import prompts as unite_prompts
+from jaxret.data.qwen2_vl import reader as inputs_lib
+from jaxret.data.sets import pair_files as pairs_lib
 
 SIDES = ('query', 'candidate', 'negative')
 

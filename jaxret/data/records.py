@@ -6,12 +6,13 @@ manifest.json that says what it was made from.
 import contextlib
 import io
 import json
-import os
 import pathlib
 import shutil
 import tempfile
 
 import numpy as np
+
+from jaxret import files
 
 _VERSION = '1.0.0'
 _SPLIT = 'items'  # TFDS reserves 'all'
@@ -85,7 +86,7 @@ def claim(out_dir, manifest):
   path = pathlib.Path(out_dir, _MANIFEST)
   manifest = json.loads(json.dumps(manifest))  # tuples become lists
   if not path.is_file():
-    write_bytes(path, json.dumps(manifest, indent=1).encode())
+    files.write_atomically(path, json.dumps(manifest, indent=1).encode())
     return
   found, wanted = _flat(read_manifest(out_dir)), _flat(manifest)
   for key in {**wanted, **found}:
@@ -113,12 +114,3 @@ def _flat(tree, prefix=''):
     flat |= _flat(value, f'{name}.') if isinstance(value, dict) else {
         name: value}
   return flat
-
-
-def write_bytes(path, data):
-  """Writes a file that is either whole or not there."""
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f'.{path.name}.{os.getpid()}')
-  part.write_bytes(data)
-  os.replace(part, path)

@@ -1,21 +1,62 @@
-"""One published system per module, as pure functions."""
-import importlib
+"""One published system per package, as pure functions.
 
-NAMES = ('blim', 'captioner', 'dual_encoder', 'leccr', 'llava_next', 'mm_embed',
-         'unite')
+A method is a package. Its `__init__` imports nothing heavy and has
+
+  TASKS  {task: the module of the package that has a function of this name,
+          (config, workdir) -> what it likes}
+  ROWS   {row of its results: how the report calls it}
+
+and its `method.py` has `method(config, tokenizer)`, a base.Method, and EMBEDS,
+a base.Embeds, where it gives embeddings. `config.method` is the name of one of
+the packages here, or a dotted name of one from elsewhere on Python's path, as
+'mypackage.mymethod'.
+"""
+import importlib
+import pkgutil
+
+
+def names():
+  """The methods that jaxret has."""
+  return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)
+                      if module.ispkg))
+
+
+def package(name):
+  """The package of a method, for its TASKS and ROWS.
+
+  Raises ValueError for a name that is none, saying which there are.
+  """
+  if '.' not in name and name not in names():
+    raise ValueError(f'unknown method {name!r}: config.method is one of '
+                     f'{", ".join(names())}, or the dotted name of a package')
+  full_name = name if '.' in name else f'{__name__}.{name}'
+  return _imported(full_name, name)
 
 
 def get(name):
-  """The module of a method, which offers `method(config, tokenizer)`.
-
-  Raises ValueError for an unknown name.
-  """
-  if name not in NAMES:
-    raise ValueError(
-        f'unknown method {name!r}: config.method is one of {", ".join(NAMES)}')
-  return importlib.import_module(f'jaxret.methods.{name}')
+  """The module with `method(config, tokenizer)`, and perhaps EMBEDS."""
+  return _imported(f'{package(name).__name__}.method', name)
 
 
 def embeds(name):
   """The base.Embeds of a method, or None where it gives no embeddings."""
   return getattr(get(name), 'EMBEDS', None)
+
+
+def task(name, task_name):
+  """The function (config, workdir) of a task that package(name) has."""
+  owner = package(name)
+  module = _imported(f'{owner.__name__}.{owner.TASKS[task_name]}', name)
+  return getattr(module, task_name)
+
+
+def _imported(module, name):
+  try:
+    return importlib.import_module(module)
+  except ModuleNotFoundError as error:
+    # What is missing may be the package itself, or something that it imports.
+    if error.name and f'{module}.'.startswith(f'{error.name}.'):
+      raise ValueError(
+          f'config.method {name!r}: there is no module {error.name!r} on '
+          "Python's path") from None
+    raise

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxret import host
+from jaxret import process_settings
 from jaxret.models import decoder as decoder_lib
 from jaxret.models import layers
 
@@ -52,7 +52,8 @@ def greedy(module, max_tokens, ends, params, batch):
 def _starter():
   return jax.jit(
       lambda module, params, batch: module.apply(params, batch, method='start'),
-      static_argnums=0, compiler_options=host.without_fused_products())
+      static_argnums=0,
+      compiler_options=process_settings.without_fused_products())
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxret.losses_cross_lingual import unit
+from jaxret.losses.leccr import unit
 from jaxret.models import bert, clip, encoder
 
 QUERY_INITS = {'zeros': nn.initializers.zeros,

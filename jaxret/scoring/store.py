@@ -1,9 +1,10 @@
 """Score matrices on disk: what is finished stays finished."""
 import json
-import os
 import pathlib
 
 import numpy as np
+
+from jaxret import files
 
 
 class Store:
@@ -22,7 +23,7 @@ class Store:
     self.directory.mkdir(parents=True, exist_ok=True)
     manifest = self.directory / 'manifest.json'
     if not manifest.exists():
-      _write(manifest, json.dumps(fingerprint, indent=1).encode())
+      files.write_atomically(manifest, json.dumps(fingerprint, indent=1))
       return
     old = json.loads(manifest.read_text())
     for name in sorted({*old, *fingerprint}):
@@ -36,13 +37,12 @@ class Store:
     """A memory map, float32, NaN where nothing is scored yet."""
     path = self.directory / f'{name}.npy'
     if not path.exists():
-      unfinished = path.with_suffix('.unfinished')
-      fresh = np.lib.format.open_memmap(
-          unfinished, mode='w+', dtype=np.float32,
-          shape=tuple(map(int, shape)))
-      fresh[:] = np.nan
-      fresh.flush()
-      unfinished.replace(path)
+      with files.replacing(path) as partial:
+        fresh = np.lib.format.open_memmap(
+            partial, mode='w+', dtype=np.float32,
+            shape=tuple(map(int, shape)))
+        fresh[:] = np.nan
+        fresh.flush()
     return np.load(path, mmap_mode='r+')
 
   @staticmethod
@@ -54,9 +54,3 @@ class Store:
       if (cells if keep is None else cells & keep[first:first + step]).any():
         return True
     return False
-
-
-def _write(path, data):
-  unfinished = path.with_suffix('.unfinished')
-  unfinished.write_bytes(data)
-  os.replace(unfinished, path)

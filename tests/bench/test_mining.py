@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxret.bench import mining, search
-from jaxret.scoring import similarity
+from jaxret.scoring.embeddings import similarity
 
 
 @pytest.mark.parametrize('queries', [20, 50])

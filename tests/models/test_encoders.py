@@ -11,13 +11,13 @@ import safetensors.numpy
 
 from jaxret import sharding
 from jaxret.models import (
-    bert,
-    clip,
-    encoder,
-    encoder_names,
-    layers,
-    names,
-    pretrained,
+  bert,
+  clip,
+  encoder,
+  encoder_names,
+  layers,
+  names,
+  pretrained,
 )
 
 SIZES = encoder.EncoderConfig(8, 12, 2, 2, dropout=0.5)

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from jaxret import sharding
-from jaxret.data import inputs, qwen2_vl, visual_tokens
-from jaxret.models import decoder, generation, lora, vlm
-from jaxret.models import qwen2_vl as model_lib
-from jaxret.models import qwen2_vl_files as files
-from jaxret.models import qwen2_vl_vision as vision
+from jaxret.data.qwen2_vl import layout as visual_tokens
+from jaxret.data.qwen2_vl import pixels as qwen2_vl
+from jaxret.data.qwen2_vl import reader as inputs
+from jaxret.models import decoder, generation, lora
+from jaxret.models.qwen2_vl import files, vision
+from jaxret.models.qwen2_vl import model as model_lib
+from jaxret.models.videochat import model as vlm
 
 SPECIAL = {'image': 1, 'video': 2, 'vision_start': 3, 'vision_end': 4}
 NEW_TOKENS = 6

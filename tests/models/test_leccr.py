@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxret import losses_cross_lingual as losses
 from jaxret import sharding
+from jaxret.losses import leccr as losses
 from jaxret.models import augment, bert, clip, encoder, leccr
 
 TEXT = bert.BertConfig(encoder.EncoderConfig(8, 12, 1, 2, dropout=0.1), 20, 12)

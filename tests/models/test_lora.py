@@ -12,7 +12,7 @@ import pytest
 from jaxret.models import decoder as decoder_lib
 from jaxret.models import layers
 from jaxret.models import lora as lora_lib
-from jaxret.models import vlm as vlm_lib
+from jaxret.models.videochat import model as vlm_lib
 
 TARGETS = ('decoder/layers/attention/[qkvo]', 'decoder/lm_head',
            'projector/(vtg|tvg)/(in|out)')

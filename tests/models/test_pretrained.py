@@ -11,8 +11,10 @@ import pytest
 import safetensors.numpy
 
 from jaxret import sharding as sharding_lib
-from jaxret.models import decoder, names, pretrained, vision, vlm
-from jaxret.models import videochat_flash_files as videochat
+from jaxret.models import decoder, names, pretrained
+from jaxret.models.videochat import files as videochat
+from jaxret.models.videochat import model as vlm
+from jaxret.models.videochat import vision
 
 SIZES = {
     'vocab_size': 12, 'hidden_size': 8, 'intermediate_size': 10,
@@ -307,6 +309,7 @@ def test_a_missing_shard_is_named(model_dir):
 def test_flat_loading_keeps_bfloat16(tmp_path):
   tensors = {'x': np.arange(6).reshape(2, 3).astype(ml_dtypes.bfloat16)}
   safetensors.numpy.save_file(tensors, tmp_path / 'x.safetensors')
-  loaded = pretrained.load_flat(tmp_path / 'x.safetensors')
-  assert loaded['x'].dtype == ml_dtypes.bfloat16
-  np.testing.assert_array_equal(loaded['x'], tensors['x'])
+  checkpoint = pretrained.open_checkpoint(tmp_path / 'x.safetensors')
+  loaded = checkpoint.tensors['x'][:]
+  assert loaded.dtype == ml_dtypes.bfloat16
+  np.testing.assert_array_equal(loaded, tensors['x'])

@@ -10,13 +10,13 @@ import jax
 import numpy as np
 
 from jaxret import sharding
-from jaxret.data import llava_images, mm_embed_inputs, types
-from jaxret.models import (
-  llava_next_files,
-  mm_embed_files,
-  mm_embed_names,
-  pretrained,
-)
+from jaxret.data import types
+from jaxret.data.llava import images as llava_images
+from jaxret.data.llava import reader as mm_embed_inputs
+from jaxret.models import pretrained
+from jaxret.models.llava import files as llava_next_files
+from jaxret.models.llava import mm_embed_files
+from jaxret.models.llava import names as mm_embed_names
 
 # Absolute, float32, as the golden data vouch for.
 EMBEDDINGS, HIDDEN, LOGITS = 5e-6, 2e-4, 5e-5
@@ -82,7 +82,7 @@ def rows(arrays, prefix=''):
 
 
 def batch(arrays, model, prefix='', length=None):
-  """A golden batch as models.mm_embed gets it, pixels normalised already."""
+  """A golden batch as llava.mm_embed gets it, pixels normalised already."""
   grid, n_images = crop_0(model), 0
   pixels = arrays.get(f'{prefix}pixel_values')
   expanded, seen = [], []

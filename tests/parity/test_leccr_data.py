@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from jaxret.data import parallel
+from jaxret.data.sets import nrccr as parallel
 from tests.parity import leccr_reference as reference
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxret import metrics
-from jaxret.scoring import double_similarity
+from jaxret.scoring.embeddings import double_similarity
 from tests.parity import leccr_reference as reference
 from tests.parity.leccr_reference import ATOL, apply, check
 

@@ -2,8 +2,11 @@
 import numpy as np
 import pytest
 
-from jaxret.data import llava_images, mm_embed_inputs, mm_embed_prompts, types
 from jaxret.data import text as text_lib
+from jaxret.data import types
+from jaxret.data.llava import images as llava_images
+from jaxret.data.llava import prompts as mm_embed_prompts
+from jaxret.data.llava import reader as mm_embed_inputs
 from jaxret.models import clip
 from tests.parity import mm_embed_reference as reference
 

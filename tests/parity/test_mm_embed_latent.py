@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxret.models import latent_attention, mm_embed
+from jaxret.models.llava import latent_attention, mm_embed
 from tests.parity import mm_embed_reference as reference
 from tests.parity.mm_embed_reference import EMBEDDINGS, HIDDEN
 

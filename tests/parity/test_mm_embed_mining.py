@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxret.scoring import mining, similarity
+from jaxret.scoring.embeddings import mining, similarity
 
 SOURCES = {mining.WRONG_MODALITY: 'C1', mining.INSUFFICIENT: 'C2',
            mining.RANDOM: 'fallback'}

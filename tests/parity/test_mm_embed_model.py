@@ -8,11 +8,8 @@ import pytest
 import safetensors.numpy
 
 from jaxret import sharding
-from jaxret.models import (
-  llava_next_files,
-  mm_embed,
-  mm_embed_files,
-)
+from jaxret.models.llava import files as llava_next_files
+from jaxret.models.llava import mm_embed, mm_embed_files
 from tests.parity import mm_embed_reference as reference
 from tests.parity.mm_embed_reference import EMBEDDINGS, HIDDEN
 

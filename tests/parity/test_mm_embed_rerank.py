@@ -5,11 +5,17 @@ import pytest
 import safetensors.numpy
 
 from jaxret import sharding
-from jaxret.data import llava_images, rerank_inputs, rerank_prompts, types
 from jaxret.data import text as text_lib
-from jaxret.evaluators import rerank as evaluator
-from jaxret.models import clip, llava_next, llava_next_files
-from jaxret.scoring import rerank
+from jaxret.data import types
+from jaxret.data.llava import images as llava_images
+from jaxret.data.llava import question_prompts as rerank_prompts
+from jaxret.data.llava import questions as rerank_inputs
+from jaxret.methods.mm_embed import ask as evaluator
+from jaxret.models import clip
+from jaxret.models.llava import files as llava_next_files
+from jaxret.models.llava import model as llava_next
+from jaxret.scoring.embeddings import rerank
+from tests import tiny_mm_embed
 from tests.parity import mm_embed_reference as reference
 from tests.parity.mm_embed_reference import HIDDEN, LOGITS
 
@@ -81,7 +87,7 @@ def inputs(model, grid, ids, seen):
 
 
 def padded(model, case, arrays, images, transposed=False):
-  """A golden case as models.llava_next gets it, with the golden pixels."""
+  """A golden case as models.llava.model gets it, with the golden pixels."""
   grid = grid_of(model, arrays, transposed)
   rows = [inputs(model, grid, ids, [images[i] for i in numbers])
           for ids, (_, numbers) in zip(reference.rows(arrays), prompts(case))]
@@ -229,7 +235,7 @@ def template_of(body, n_images):
 
   A question that is none of ours is a template without a field.
   """
-  for template in rerank_prompts.QUESTIONS.values():
+  for template in tiny_mm_embed.questions().values():
     before, field, after = template.partition('{query}')
     if (template.count(rerank_prompts.IMAGE) == n_images and field
         and body.startswith(before) and body.endswith(after)):

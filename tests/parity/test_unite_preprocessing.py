@@ -4,7 +4,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxret.data import qwen2_vl, unite_prompts
+from jaxret.data.qwen2_vl import pixels as qwen2_vl
+from jaxret.data.qwen2_vl import prompts as unite_prompts
 from tests.parity import unite_reference as reference
 
 PIXELS = 1e-5       # the same resampler

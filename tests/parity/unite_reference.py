@@ -10,9 +10,12 @@ import jax
 import numpy as np
 
 from jaxret import sharding
-from jaxret.data import qwen2_vl, visual_tokens
-from jaxret.models import adapters, names, qwen2_vl_files, qwen2_vl_vision
-from jaxret.models import qwen2_vl as model_lib
+from jaxret.data.qwen2_vl import layout as visual_tokens
+from jaxret.data.qwen2_vl import pixels as qwen2_vl
+from jaxret.models import adapters, names
+from jaxret.models.qwen2_vl import files as qwen2_vl_files
+from jaxret.models.qwen2_vl import model as model_lib
+from jaxret.models.qwen2_vl import vision as qwen2_vl_vision
 
 KINDS = {'image': ('in/pixel_values', 'in/image_grid_thw'),
          'video': ('in/pixel_values_videos', 'in/video_grid_thw')}
@@ -67,7 +70,7 @@ def case(folder, name):
 
 
 class Seen(NamedTuple):
-  """The media of one row of a batch: see data.inputs.Inputs."""
+  """The media of one row of a batch: see data.qwen2_vl.reader.Inputs."""
   kinds: tuple[str, ...]
   grids: tuple[tuple[int, int, int], ...]
   patches: tuple[np.ndarray, ...]
@@ -102,8 +105,8 @@ def media(arrays, tokens, special):
 def batch(arrays, model, tokens=None, mask=None, row_patches=None):
   """The golden inputs as our model gets them, padded as they are.
 
-  Returns (arrays like data.inputs.pad gives, without 'length'; the Rows of
-  each item; its Seen). row_patches: P; default: the largest slice.
+  Returns (arrays like qwen2_vl.reader.pad gives, without 'length'; the Rows
+  of each item; its Seen). row_patches: P; default: the largest slice.
   """
   tokens = arrays['in/input_ids'] if tokens is None else tokens
   mask = arrays['in/attention_mask'] if mask is None else mask

@@ -40,7 +40,7 @@ def test_scores_of_other_inputs_are_refused_by_field(
 
 def test_killed_while_a_matrix_was_made(tmp_path):
   scores = store.Store(tmp_path, FINGERPRINT)
-  (tmp_path / 'prior.unfinished').write_bytes(b'half of a header')
-  (tmp_path / 'manifest.unfinished').write_bytes(b'{"wei')
+  (tmp_path / '.prior.npy.1-1.partial').write_bytes(b'half of a header')
+  (tmp_path / '.manifest.json.1-1.partial').write_bytes(b'{"wei')
   assert json.loads((tmp_path / 'manifest.json').read_text()) == FINGERPRINT
   assert np.isnan(scores.matrix('prior', (2,))).all()

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from jaxret.scoring import tries
+from jaxret.scoring.likelihood import tries
 
 RNG = np.random.default_rng(0)
 

@@ -1,0 +1,1 @@
+"""What LLaVA-NeXT and MM-Embed are given: crops, tokens, prompts."""

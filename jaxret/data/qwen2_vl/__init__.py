@@ -1,0 +1,1 @@
+"""What Qwen2-VL is given: pixels, the layout of its tokens, prompts."""

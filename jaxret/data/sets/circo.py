@@ -1,0 +1,61 @@
+"""CIRCO: an image and a change of it, asking for all images that fit."""
+import json
+import pathlib
+
+from jaxret.data import entries, types
+from jaxret.data.llava import prompts as mm_embed_prompts
+from jaxret.data.sets import mixed
+
+IMAGES = 'COCO2017_unlabeled/unlabeled2017'
+POOL = 'COCO2017_unlabeled/annotations/image_info_unlabeled2017.json'
+WANTED = 'it is laid out like miccunifi/CIRCO: annotations/ and ' \
+    'COCO2017_unlabeled/'
+DEPTH = 5  # of mean average precision
+SUBMITTED = 50  # images per query
+
+
+def load(root, split, instruction):
+  """The mixed.Benchmark of a split; test has no public answers.
+
+  annotations/{split}.json with id, reference_img_id, relative_caption and, on
+  val, gt_img_ids, of which target_img_id is the first. The pool is all images
+  of COCO's unlabeled2017. The reference stays in it, as in the authors' code.
+  """
+  root = entries.root_of(root, 'CIRCO', WANTED)
+  info = entries.read_json(entries.present(root, POOL, WANTED))
+  pool = tuple(_image(root, entry['id'], entry['file_name'])
+               for entry in info['images'])
+  known = mixed.places(pool)
+  path = entries.present(root, f'annotations/{split}.json', WANTED)
+  queries, relevant = [], []
+  rows = entries.listed(path, entries.read_json(path))
+  for i, row in enumerate(rows):
+    reference = str(entries.field(path, i, row, 'reference_img_id', int))
+    answers = [str(name) for name in row.get('gt_img_ids', ())]
+    for name in (reference, *answers):
+      if name not in known:
+        raise entries.wrong(path, i, f'the image {name}', f'one of {POOL}')
+    text = entries.field(path, i, row, 'relative_caption')
+    name = str(entries.field(path, i, row, 'id', int))
+    mm_embed_prompts.check_text(text, f'{path}, entry {i + 1}, {name}')
+    queries.append(types.Item(name, text, pool[known[reference]].image))
+    relevant.append(dict.fromkeys(answers, 1))
+  return mixed.Benchmark('circo', {'circo': pool}, (mixed.Task(
+      'circo', tuple(queries), (instruction,) * len(queries), tuple(relevant),
+      'circo', 'image', DEPTH, is_composed=True),), False, 'map')
+
+
+def write_submission(path, query_ids, ranked_ids):
+  """The file the evaluation server takes: {query id: 50 image ids}."""
+  short = [name for name, ranked in zip(query_ids, ranked_ids)
+           if len(set(ranked[:SUBMITTED])) < SUBMITTED]
+  if short:
+    raise ValueError(f'query {short[0]} has fewer than {SUBMITTED} images '
+                     'ranked; the server wants that many')
+  pathlib.Path(path).write_text(json.dumps({
+      str(name): [int(image) for image in ranked[:SUBMITTED]]
+      for name, ranked in zip(query_ids, ranked_ids)}))
+
+
+def _image(root, name, file):
+  return types.Item(str(name), image=str(root / IMAGES / file))

@@ -1,0 +1,295 @@
+"""M-BEIR: sixteen tasks of ten data sets, pools of text, images and both.
+
+TIGER-Lab/M-BEIR as its authors publish it (UniIR, arXiv 2311.17136); a folder
+of one's own in the same layout is read likewise:
+  query/{split}/mbeir_{task}_{split}.jsonl, cand_pool/local/mbeir_{task}
+  [_{split}]_cand_pool.jsonl, qrels/{split}/mbeir_{task}_{split}_qrels.txt and
+  instructions/query_instructions.tsv, where {task} is mscoco_task0, ...
+"""
+import functools
+import json
+import os
+import re
+
+from jaxret.data import entries, types
+from jaxret.data.llava import prompts as mm_embed_prompts
+from jaxret.data.sets import mixed
+
+# Their file names without mbeir_, in the order of the paper's table.
+TASKS = (
+    'visualnews_task0', 'mscoco_task0', 'fashion200k_task0', 'webqa_task1',
+    'edis_task2', 'webqa_task2', 'visualnews_task3', 'mscoco_task3',
+    'fashion200k_task3', 'nights_task4', 'oven_task6', 'infoseek_task6',
+    'fashioniq_task7', 'cirr_task7', 'oven_task8', 'infoseek_task8')
+# Hit rate is reported at 10 for these, at 5 for all others.
+AT_10 = ('fashion200k', 'fashioniq')
+FIRST_COMPOSED = 6  # task_id from which queries are of image and text
+TRAIN_QUERIES = 'query/union_train/mbeir_union_up_train.jsonl'
+TRAIN_POOL = 'cand_pool/global/mbeir_union_train_cand_pool.jsonl'
+INSTRUCTIONS = 'instructions/query_instructions.tsv'
+WANTED = 'it is laid out like TIGER-Lab/M-BEIR: query/, cand_pool/, qrels/, ' \
+    'instructions/ and mbeir_images/'
+_TASK = re.compile(r'(.+)_task(\d+)')
+
+
+def load(root, split='test', names=(), clean=False, images=True):
+  """The mixed.Benchmark of some tasks, by default all sixteen.
+
+  clean: texts and instructions as UniIR tidies them, see `tidy`. images:
+  whether to check that all images are there.
+  Errors: ValueError that names file and line.
+  """
+  root = entries.root_of(root, 'M-BEIR', WANTED)
+  instructions = Instructions(root, clean)
+  there = _Images(root) if images else None
+  names, pools = tuple(names) or TASKS, {}
+  for name in names:
+    pools[name] = tuple(candidates(
+        _local_pool(root, name, split), clean, there))
+  known = {item.id: mixed.modality(item)
+           for pool in pools.values() for item in pool}
+  return mixed.Benchmark('mbeir', pools, tuple(
+      _task(root, name, split, known, instructions, clean, there)
+      for name in names))
+
+
+def training_set(root, clean=False, images=True):
+  """The mixed.TrainingSet of the union of all training queries and pools.
+
+  The authors have shuffled the queries and repeat those of small sets.
+  """
+  root = entries.root_of(root, 'M-BEIR', WANTED)
+  instructions = Instructions(root, clean)
+  there = _Images(root) if images else None
+  pool = tuple(candidates(
+      entries.present(root, TRAIN_POOL, WANTED), clean, there))
+  known = {item.id: mixed.modality(item) for item in pool}
+  path, found = entries.present(root, TRAIN_QUERIES, WANTED), []
+  for line, entry in lines(path):
+    item = _query(path, line, entry, clean, there)
+    answers = _listed(path, line, entry)
+    for answer in answers:
+      if answer not in known:
+        raise wrong(path, line, f'the positive {answer}', 'one that is in '
+                    f'{TRAIN_POOL}')
+    found.append(mixed.Query(item, {
+        kind: instructions(path, line, item, kind)
+        for kind in dict.fromkeys(known[answer] for answer in answers)},
+                             tuple(answers)))
+  return mixed.TrainingSet(tuple(found), pool, tuple(
+      f'{item.id.partition(":")[0]} {mixed.modality(item)}' for item in pool))
+
+
+def candidates(path, clean=False, images=None):
+  """Yields the Items of a pool; their ids are the dids."""
+  for line, entry in lines(path):
+    yield _item(path, line, entry, ('did', 'txt', 'img_path', 'modality'),
+                clean, images)
+
+
+def _query(path, line, entry, clean, images):
+  return _item(path, line, entry, (
+      'qid', 'query_txt', 'query_img_path', 'query_modality'), clean, images)
+
+
+def _item(path, line, entry, keys, clean, images):
+  """The Item of an entry whose id, text, image and modality have these keys."""
+  name, text, image, modality = (entry.get(key) for key in keys)
+  if not isinstance(name, str) or not re.fullmatch(r'\d+:\d+', name):
+    raise wrong(path, line, f'{keys[0]} {name!r}',
+                "data set and number, as '9:17'")
+  if modality not in mixed.MODALITIES:
+    raise wrong(path, line, f'{keys[3]} {modality!r}',
+                'one of ' + ', '.join(map(repr, mixed.MODALITIES)))
+  # An empty text beside an image is still that item's text.
+  text = (text or '') if 'text' in modality else None
+  if text is not None:
+    text = tidy(text) if clean else text
+    mm_embed_prompts.check_text(text, f'{path}, line {line}, {name}')
+  if 'image' not in modality:
+    return types.Item(name, text)
+  if not image:
+    raise wrong(path, line, f'{name} of modality {modality!r} without '
+                f'{keys[2]}', 'the path of its image')
+  if images is not None and not images.there(image):
+    raise wrong(path, line, f'the image {image}, which is not in '
+                f'{images.root}', 'a file there: unpack all parts of '
+                'mbeir_images')
+  root = images.root if images is not None else ''
+  return types.Item(name, text, os.path.join(root, image))
+
+
+def _task(root, name, split, known, instructions, clean, images):
+  dataset, number = _parts(name)
+  path = entries.present(
+      root, f'query/{split}/mbeir_{name}_{split}.jsonl', WANTED)
+  queries, answers, told, modality = [], {}, [], ''
+  for line, entry in lines(path):
+    item = _query(path, line, entry, clean, images)
+    if item.id in answers:
+      raise wrong(path, line, f'the qid {item.id} again', 'each once')
+    queries.append(item)
+    answers[item.id] = {}
+    modality = _answers_modality(path, line, item, entry, known)
+    told.append(instructions(path, line, item, modality)[0])
+  _read_qrels(root, name, split, answers, known)
+  for item, found in zip(queries, answers.values()):
+    if not found:
+      raise ValueError(f'{path}: the query {item.id} has no relevant candidate '
+                       'in the qrels; want one at least')
+  return mixed.Task(
+      name, tuple(queries), tuple(told),
+      tuple(answers[item.id] for item in queries), name, modality,
+      10 if dataset in AT_10 else 5, is_composed=number >= FIRST_COMPOSED)
+
+
+def _answers_modality(path, line, item, entry, known):
+  """What the query asks for: the modality of its first own positive.
+
+  Positives of OVEN and INFOSEEK are also in each other's pools; as in UniIR
+  only those of the query's own data set say what is asked.
+  """
+  own = [answer for answer in _listed(path, line, entry)
+         if answer.partition(':')[0] == item.id.partition(':')[0]]
+  found = next((known[answer] for answer in own if answer in known), None)
+  if found is None:
+    raise wrong(path, line, f'{item.id} with the positives {own} of its own '
+                'data set', 'one at least that is in the pool')
+  return found
+
+
+def _listed(path, line, entry):
+  found = entry.get('pos_cand_list')
+  if not found or not isinstance(found, list):
+    raise wrong(path, line, f'pos_cand_list {found!r}', 'a list of dids')
+  return found
+
+
+def _read_qrels(root, name, split, answers, known):
+  """Fills {qid: {did: relevance}} from five columns; 0 is not relevant."""
+  path = entries.present(
+      root, f'qrels/{split}/mbeir_{name}_{split}_qrels.txt', WANTED)
+  elsewhere = functools.cache(lambda: _other_ids(root, split, known))
+  for line, row in enumerate(
+      path.read_text(encoding='utf-8').splitlines(), 1):
+    columns = row.split()
+    if not columns:
+      continue
+    if len(columns) != 5 or not columns[3].isdigit():
+      raise wrong(path, line, repr(row), 'qid 0 did relevance task_id')
+    query, _, candidate, relevance, _ = columns
+    if query not in answers:
+      raise wrong(path, line, f'the query {query}', 'one of the query file')
+    if int(relevance) == 0:
+      continue
+    if candidate not in known and candidate not in elsewhere():
+      raise wrong(path, line, f'the candidate {candidate}',
+                  'one that is in a pool')
+    answers[query][candidate] = int(relevance)
+
+
+def _other_ids(root, split, known):
+  """The dids of all local pools of a split that were not read."""
+  found = set()
+  for path in sorted((root / 'cand_pool' / 'local').glob('*.jsonl')):
+    found.update(entry.get('did') for _, entry in lines(path))
+  return found - set(known)
+
+
+def _parts(name):
+  """('mscoco', 0) of 'mscoco_task0'."""
+  found = _TASK.fullmatch(name)
+  if not found:
+    raise ValueError(f'M-BEIR has no task {name!r}; want a name such as '
+                     f'{TASKS[0]}, of {", ".join(TASKS)}')
+  return found[1], int(found[2])
+
+
+def _local_pool(root, name, split):
+  """The pool's path; MSCOCO's names the split."""
+  _parts(name)
+  with_split = f'cand_pool/local/mbeir_{name}_{split}_cand_pool.jsonl'
+  if (root / with_split).is_file():
+    return root / with_split
+  return entries.present(
+      root, f'cand_pool/local/mbeir_{name}_cand_pool.jsonl', WANTED)
+
+
+class Instructions:
+  """What a query may be told: (path, line, item, modality wanted) -> texts.
+
+  The tsv has a header and, by position, the query's modality, the answer's,
+  the data set's name and number, and up to four instructions.
+  """
+
+  def __init__(self, root, clean=False):
+    self.path = entries.present(root, INSTRUCTIONS, WANTED)
+    self._found = {}
+    rows = self.path.read_text(encoding='utf-8').splitlines()
+    for line, row in enumerate(rows[1:], 2):
+      columns = row.strip().split('\t')
+      if len(columns) < 4:
+        raise wrong(self.path, line, f'{len(columns)} columns',
+                    'query_modality, cand_modality, dataset_name, dataset_id '
+                    'and instructions, with tabs between')
+      said = tuple(tidy(told) if clean else told
+                   for told in columns[4:] if told)
+      self._found[columns[3], columns[0], columns[1]] = said
+
+  def __call__(self, path, line, item, wanted):
+    dataset, has = item.id.partition(':')[0], mixed.modality(item)
+    said = self._found.get((dataset, has, wanted))
+    if not said:
+      raise wrong(path, line, f'{item.id} of modality {has!r}, which asks for '
+                  f'{wanted!r}', f'an instruction for that pair and data set '
+                  f'{dataset} in {self.path}')
+    return said
+
+
+class _Images:
+  """Which images are there, each directory listed once."""
+
+  def __init__(self, root):
+    self.root = str(root)
+    self._listed = functools.cache(self._list)
+
+  def there(self, name):
+    directory, _, file = os.path.join(self.root, name).rpartition('/')
+    return file in self._listed(directory)
+
+  def _list(self, directory):
+    return frozenset(os.listdir(directory) if os.path.isdir(directory) else ())
+
+
+def tidy(text):
+  """A text as UniIR tidies it.
+
+  Without carriage returns, space and double quotes around it, with a capital
+  first letter and a mark at the end.
+  """
+  text = text.replace('\r', '').strip().strip('"')
+  if not text:
+    return text
+  end = '' if text[-1] in '.?!' else '.'
+  return text[0].upper() + text[1:] + end
+
+
+def lines(path):
+  """Yields (line number, object) of a file of JSON lines."""
+  with path.open(encoding='utf-8') as file:
+    for line, text in enumerate(file, 1):
+      if not text.strip():
+        continue
+      try:
+        entry = json.loads(text)
+      except ValueError as error:
+        raise ValueError(
+            f'{path}, line {line} is not valid JSON: {error}') from None
+      if not isinstance(entry, dict):
+        raise wrong(path, line, entries.kind(entry), 'an object')
+      yield line, entry
+
+
+def wrong(path, line, got, wanted):
+  """The ValueError about a line, counted from 1."""
+  return ValueError(f'{path}, line {line}: got {got}, wanted {wanted}')

@@ -1,0 +1,172 @@
+"""Retrieval from pools that mix modalities, with an instruction per query."""
+import dataclasses
+import functools
+import json
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxret.data import types
+
+MODALITIES = ('text', 'image', 'image,text')
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """Queries whose answers are found in one pool, or in all of a benchmark.
+
+  instructions[q]: what query q is told, '' = nothing.
+  relevant[q]: {candidate id: grade above 0}; the ids may be of any pool. It is
+    empty where the answers are not public.
+  pool: the name of its own pool. modality: of its answers.
+  depth: k of the number that is reported. is_composed: whether its queries
+    count as multi-modal ones.
+  excluded[q]: ids of candidates that are never an answer. None = none.
+  """
+  name: str
+  queries: tuple[types.Item, ...]
+  instructions: tuple[str, ...]
+  relevant: tuple[dict[str, int], ...]
+  pool: str
+  modality: str
+  depth: int = 5
+  is_composed: bool = False
+  excluded: tuple[tuple[str, ...], ...] | None = None
+
+
+class Benchmark(NamedTuple):
+  """Tasks and their pools.
+
+  pools: {name: candidates}; all of them together are the union pool, each
+    candidate as often as it stands in them.
+  union: whether every query is also compared with the union. measure: what is
+    reported at each task's depth, 'hit_rate', 'ndcg' or 'map'.
+  """
+  name: str
+  pools: dict[str, tuple[types.Item, ...]]
+  tasks: tuple[Task, ...]
+  union: bool = True
+  measure: str = 'hit_rate'
+
+
+class Query(NamedTuple):
+  """One training query before its answer is chosen.
+
+  instructions: {modality of the answer: what may be said to ask for it}.
+  positives: ids of all answers that are labelled. excluded: ids that are
+  neither answers nor negatives, such as the picture that is asked with.
+  """
+  item: types.Item
+  instructions: dict[str, tuple[str, ...]]
+  positives: tuple[str, ...]
+  excluded: tuple[str, ...] = ()
+
+
+class TrainingSet(NamedTuple):
+  """Training queries and the pool that their answers and negatives are in.
+
+  labels[c]: which part of the pool candidate c is of: a random negative, in
+  want of a better one, comes from the part that the positive is in.
+  """
+  queries: tuple[Query, ...]
+  pool: tuple[types.Item, ...]
+  labels: tuple[str, ...]
+
+
+class Pair(NamedTuple):
+  """A training query, told `instruction`, and its answer; as pairs.Pair.
+
+  row: of its query in the training set. negative: no answer to it, or None.
+  """
+  query: types.Item
+  candidate: types.Item
+  target_modality: str
+  negative: types.Item | None = None
+  instruction: str = ''
+  row: int = 0
+
+
+class Negatives(NamedTuple):
+  """What mining chose for each query: places in the pool, int64 [Q]."""
+  positive: np.ndarray
+  negative: np.ndarray
+
+
+class Pairs:
+  """A TrainingSet as pairs: len(), [i] -> Pair.
+
+  Which answer and which wording of the instruction query i gets depends on
+  the seed and i; with `negatives` the answer is the one they were mined for.
+  """
+
+  def __init__(self, training_set, seed, negatives=None):
+    self._set, self._negatives = training_set, negatives
+    self._positive = (negatives.positive if negatives is not None else
+                      chosen_positives(training_set, seed))
+    self._wording = np.random.default_rng((seed, 1)).random(len(self))
+
+  def __len__(self):
+    return len(self._set.queries)
+
+  def __getitem__(self, i):
+    query, pool = self._set.queries[i], self._set.pool
+    candidate = pool[self._positive[i]]
+    kind = modality(candidate)
+    said = query.instructions[kind]
+    negative = None
+    if self._negatives is not None:
+      negative = pool[self._negatives.negative[i]]
+    return Pair(query.item, candidate, kind, negative,
+                said[int(self._wording[i] * len(said))], i)
+
+
+def chosen_positives(training_set, seed):
+  """The answer that each query is trained with: place in the pool, [Q]."""
+  chance = np.random.default_rng((seed, 0)).random(len(training_set.queries))
+  place = places(training_set.pool)
+  return np.array([
+      place[query.positives[int(share * len(query.positives))]]
+      for query, share in zip(training_set.queries, chance)], np.int64)
+
+
+def places(pool):
+  """{id: place} of a pool."""
+  return {item.id: place for place, item in enumerate(pool)}
+
+
+def read_negatives(path, training_set):
+  """The Negatives that `mine` wrote; ValueError where they do not fit."""
+  place, found = places(training_set.pool), []
+  with path.open(encoding='utf-8') as file:
+    for line, text in enumerate(file, 1):
+      entry = json.loads(text)
+      row = line - 1
+      wanted = (training_set.queries[row].item.id
+                if row < len(training_set.queries) else None)
+      if entry['query'] != wanted or not {
+          entry['positive'], entry['negative']} <= place.keys():
+        raise ValueError(
+            f'{path}, line {line}: got the query {entry["query"]}, wanted '
+            f'{wanted or "no more"}, with ids of its pool: mine again for '
+            'these data')
+      found.append((place[entry['positive']], place[entry['negative']]))
+  if len(found) != len(training_set.queries):
+    raise ValueError(f'{path}: got {len(found)} queries, wanted '
+                     f'{len(training_set.queries)}: mine again for these data')
+  return Negatives(*np.array(found, np.int64).T)
+
+
+def modality(item):
+  """'text', 'image' or 'image,text'."""
+  return _MODALITY[item.image is not None, item.text is not None]
+
+
+_MODALITY = {(False, True): 'text', (True, False): 'image',
+             (True, True): 'image,text'}
+
+
+def codes(items):
+  """The modalities as places in MODALITIES, int8 [N]."""
+  code = functools.cache(MODALITIES.index)
+  return np.fromiter((code(modality(item)) for item in items), np.int8,
+                     len(items))

@@ -1,0 +1,1 @@
+"""Shapes world: the embedded corpus, drawn and described by seed."""

@@ -1,1 +1,0 @@
-"""From a trained method and a split to results."""

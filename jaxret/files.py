@@ -1,0 +1,36 @@
+"""Files that are whole or not there."""
+import contextlib
+import os
+import pathlib
+import threading
+
+
+def write_atomically(path, content):
+  """Writes str (as UTF-8) or bytes, whole or, if interrupted, not at all."""
+  data = content.encode() if isinstance(content, str) else content
+  save_atomically(path, lambda file: file.write(data))
+
+
+def save_atomically(path, save):
+  """The same of what `save` writes to the binary file that it is given."""
+  with replacing(path) as partial, partial.open('wb') as file:
+    save(file)
+
+
+@contextlib.contextmanager
+def replacing(path):
+  """Gives the path of a file to write, which then takes the place of `path`.
+
+  Its name is this thread's own. What an exception interrupts leaves nothing
+  behind; a kill leaves a hidden `.<name>.*.partial`, which nothing reads.
+  """
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(
+      f'.{path.name}.{os.getpid()}-{threading.get_ident()}.partial')
+  try:
+    yield partial
+    os.replace(partial, path)
+  except BaseException:
+    partial.unlink(missing_ok=True)
+    raise

@@ -1,0 +1,224 @@
+"""Evaluates a likelihood model on one split: matrices, rows, report data."""
+import functools
+import hashlib
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jaxret import metrics, sharding
+from jaxret.scoring import store as store_lib
+from jaxret.scoring.likelihood import cpn, reference
+from jaxret.scoring.likelihood import score as likelihood
+
+DIRECTIONS = ('text_to_video', 'video_to_text')
+
+
+class Inputs(NamedTuple):
+  """What is scored: a Split, its features, its texts as token sequences.
+
+  first_stage: {direction: [Q, C]} or None. topk: of each query, the candidates
+  that are scored; 0 = all. zero_shot: no video given text, whose head is
+  untrained.
+  """
+  split: object
+  features: object
+  prompts: likelihood.Prompts
+  vocabulary: np.ndarray
+  first_stage: dict | None = None
+  topk: int = 0
+  zero_shot: bool = False
+
+
+class Scored(NamedTuple):
+  """What a likelihood model says of V videos and T texts, float32.
+
+  text_given_video [V, T]; text_prior [T], or [V, T] in reference mode;
+  video_given_text [T, V] and video_prior [T, V], None in zero-shot mode.
+  """
+  text_given_video: np.ndarray
+  text_prior: np.ndarray
+  video_given_text: np.ndarray | None
+  video_prior: np.ndarray | None
+
+
+def score(model, params, mesh, inputs, options, directory, keep=None):
+  """Scored, kept in `directory` as it is found; None on all processes but 0.
+
+  Every process computes; process 0 alone reads and writes the directory, and
+  holds the matrices: memory maps that need not fit into memory.
+
+  Args:
+    keep: bool [V, T], the pairs to score; None = all.
+  """
+  check(inputs)
+  store = None
+  fingerprint = _fingerprint(params, inputs, options)
+  if jax.process_index() == 0:
+    store = store_lib.Store(directory, fingerprint)
+  fill = functools.partial(_filled, store)
+  common = model, params, mesh, inputs.prompts
+  videos = inputs.features, inputs.vocabulary, options
+  if options.mode == 'reference':
+    return _reference(fill, common, inputs, options)
+  n_videos, n_texts = len(inputs.vocabulary), len(inputs.prompts.labels)
+  text_given_video = fill('text_given_video', (n_videos, n_texts), lambda m: (
+      likelihood.score_texts(*common, inputs.features, options, m, keep)), keep)
+  text_prior = fill('text_prior', (n_texts,), lambda m: _copy(
+      m, likelihood.text_priors(*common, options)[0]))
+  if inputs.zero_shot:
+    return store and Scored(text_given_video, text_prior, None, None)
+  turned = None if keep is None else keep.T
+  video_given_text = fill('video_given_text', (n_texts, n_videos), lambda m: (
+      likelihood.score_videos(*common, *videos, m, turned)), turned)
+  length_index = likelihood.prior_lengths(inputs.prompts, options)[1]
+  video_prior = fill(
+      'video_prior', (length_index.max() + 1, n_videos), lambda m: _copy(
+          m, likelihood.video_priors(*common, *videos)[0]))
+  return store and Scored(text_given_video, text_prior, video_given_text,
+                          video_prior[length_index])
+
+
+def _reference(fill, common, inputs, options):
+  """Full passes per pair: what is finished is kept as a whole, or not."""
+  found = []
+  shape = len(inputs.vocabulary), len(inputs.prompts.labels)
+  def compute():
+    if not found:
+      found.append(reference.score(
+          *common, inputs.features, inputs.vocabulary, options))
+    return found[0]
+  parts = {name: fill(f'reference_{name}', shape[::turn], functools.partial(
+      lambda name, m: _copy(m, getattr(compute(), name)), name))
+           for name, turn in (('text_given_video', 1), ('text_prior', 1),
+                              ('video_given_text', -1), ('video_prior', -1))}
+  return None if parts['text_prior'] is None else Scored(**parts)
+
+
+def _copy(matrix, values):
+  if matrix is not None:
+    np.copyto(matrix, values)
+
+
+def check(inputs):
+  """Raises ValueError for features that are no numbers, naming the item."""
+  bad = ~np.isfinite(inputs.vocabulary).reshape(
+      len(inputs.vocabulary), -1).all(1)
+  if bad.any():
+    names = [inputs.split.videos[i].id for i in np.flatnonzero(bad)]
+    raise ValueError(
+        f'the features of {names[0]!r} hold values that are not finite'
+        + (f' (and of {len(names) - 1} other videos)' if names[1:] else '')
+        + ': extract them again, or leave the item out')
+  if len(inputs.split.videos) != len({v.id for v in inputs.split.videos}):
+    raise ValueError('two videos have the same id: ids must differ')
+
+
+def directions(scored, inputs, keep=None):
+  """{name: cpn.Direction} of both directions; keep: {name: bool [Q, C]}."""
+  turned = None
+  if scored.video_given_text is not None:
+    turned = scored.video_given_text.T
+  first, keep = inputs.first_stage or {}, keep or {}
+  return {
+      'text_to_video': cpn.Direction(
+          scored.video_given_text, scored.text_given_video.T,
+          scored.video_prior, first.get('text_to_video'),
+          keep.get('text_to_video')),
+      'video_to_text': cpn.Direction(
+          scored.text_given_video, turned, np.atleast_2d(scored.text_prior),
+          first.get('video_to_text'), keep.get('video_to_text'))}
+
+
+def evaluate(model, params, mesh, inputs, options, directory):
+  """The Directions of a split; None on all processes but 0."""
+  scored = score(model, params, mesh, inputs, options, directory,
+                 either_kept(inputs))
+  return scored and directions(scored, inputs, kept_pairs(inputs))
+
+
+def _filled(store, name, shape, fill, keep=None):
+  """The named matrix, filled: from disk as far as it is there.
+
+  Returns None, and calls fill(None), on all processes but 0.
+  """
+  matrix = store and store.matrix(name, shape)
+  is_open = store is not None and store.is_open(matrix, keep)
+  if jax.process_count() > 1:
+    is_open = multihost_utils.broadcast_one_to_all(np.array(is_open))
+  if is_open:
+    fill(matrix)
+  if store is not None:
+    matrix.flush()
+  return matrix
+
+
+def kept_pairs(inputs):
+  """{direction: bool [Q, C]}: the best `topk` candidates of the first stage."""
+  if not inputs.topk:
+    return None
+  if inputs.first_stage is None:
+    raise ValueError(
+        f'eval.topk is {inputs.topk}, but there is no first stage to take '
+        'candidates from: set eval.first_stage, or eval.topk=0 to score all')
+  keep = {}
+  for name in DIRECTIONS:
+    scores = inputs.first_stage[name]
+    best = np.argsort(-scores, 1, kind='stable')[:, :inputs.topk]
+    keep[name] = np.zeros(scores.shape, bool)
+    np.put_along_axis(keep[name], best, True, 1)
+  return keep
+
+
+def either_kept(inputs):
+  """bool [V, T]: the pairs that either direction keeps; None = all."""
+  keep = kept_pairs(inputs)
+  return keep and keep['text_to_video'].T | keep['video_to_text']
+
+
+def _fingerprint(params, inputs, options):
+  """What a pair's scores depend on, as short strings.
+
+  Not the first stage, which only says which pairs are scored: a cascade and
+  an exhaustive run fill the same matrices.
+  """
+  def digest(*arrays):
+    parts = [np.ascontiguousarray(array).tobytes() for array in arrays]
+    return hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]
+  ids = [item.id for item in inputs.split.videos + inputs.split.texts]
+  return {
+      'weights': sharding.checksum(params),
+      'items': digest(np.array(ids)),
+      'texts': digest(inputs.prompts.visual_prefix, *inputs.prompts.labels,
+                      *inputs.prompts.text_prefixes),
+      'features': digest(inputs.vocabulary),
+      'nonzero_denominator': options.nonzero_denominator,
+      'mode': options.mode, 'scoring': likelihood.VERSION}
+
+
+def relevant(split):
+  return {'text_to_video': split.text_to_video().relevant,
+          'video_to_text': split.video_to_text().relevant}
+
+
+def choose_weights(found, split):
+  """{direction: {row: Weights}}, chosen on this split."""
+  answers = relevant(split)
+  return {name: cpn.choose(found[name], answers[name]) for name in DIRECTIONS}
+
+
+def tabulate(found, split, chosen, **others):
+  """({direction: {row: summary}}, {direction: {row: [Q, C] scores}}).
+
+  chosen, others: {direction: {row: Weights}}; others by their row's suffix.
+  """
+  answers, summaries, matrices = relevant(split), {}, {}
+  for name in DIRECTIONS:
+    matrices[name] = cpn.rows(
+        found[name], chosen[name],
+        **{suffix: weights[name] for suffix, weights in others.items()})
+    summaries[name] = {
+        row: metrics.summary(metrics.ranks(scores, answers[name]))
+        for row, scores in matrices[name].items()}
+  return summaries, matrices

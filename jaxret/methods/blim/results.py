@@ -1,0 +1,233 @@
+"""From trained parameters to results.json, a table and report.html."""
+import pathlib
+import zipfile
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from absl import logging
+
+from jaxret import metrics, report, run
+from jaxret.data.sets import splits as sources
+from jaxret.methods.blim import evaluator
+from jaxret.methods.blim import likelihood as blim_likelihood
+from jaxret.methods.blim import method as blim
+from jaxret.scoring import trec
+from jaxret.scoring.likelihood import cpn
+from jaxret.scoring.likelihood import score as likelihood
+
+SHOWN_ROWS = ('candidate_likelihood', 'cpn', 'query_likelihood', 'blim')
+
+
+class Ready(NamedTuple):
+  """A split to evaluate: its features, and its frames if there are any.
+
+  first_stage: {direction: [Q, C]} or None.
+  """
+  split: object
+  features: object
+  frames: object | None
+  first_stage: dict | None
+
+
+def blim_results(config, workdir, mesh, params, tokenizer, ready):
+  """Scores every split of `ready` and writes the results of the last one.
+
+  ready: {name: Ready}; weights are chosen on 'validation' if it is there,
+  else the paper's are taken. Returns results as in results.json.
+  """
+  vlm = blim.model_config(config, tokenizer)
+  model = blim_likelihood.likelihood_model(vlm)
+  prompts = blim.prompts(config, vlm, tokenizer)
+  options = likelihood.Options(
+      config.eval.rows, config.eval.columns, config.eval.max_padding,
+      nonzero_denominator=config.eval.nonzero_denominator,
+      mode=config.eval.mode)
+  found = {}
+  for name, data in ready.items():
+    logging.info('scoring %d videos x %d texts of %s, exhaustively'
+                 if not config.eval.topk else
+                 "scoring %d videos x %d texts of %s, the first stage's best",
+                 len(data.split.videos), len(data.split.texts), name)
+    inputs = evaluator.Inputs(
+        data.split, data.features,
+        blim.scoring_prompts(prompts, data.split.texts),
+        blim.video_vocabulary(data.features, len(data.split.videos)),
+        data.first_stage, config.eval.topk, config.eval.zero_shot)
+    found[name] = evaluator.evaluate(
+        model, params, mesh, inputs, options,
+        pathlib.Path(workdir) / 'scores' / name)
+  if jax.process_index() == 0:
+    return _write(config, workdir, found, ready)
+  return None
+
+
+def _write(config, workdir, found, ready):
+  name = list(ready)[-1]
+  data, scores = ready[name], found[name]
+  paper = paper_weights(config)
+  others = {'paper': paper,
+            'oracle': evaluator.choose_weights(scores, data.split)}
+  if 'validation' in ready and name != 'validation':
+    chosen_on, chosen = 'validation', evaluator.choose_weights(
+        found['validation'], ready['validation'].split)
+  else:
+    chosen_on, chosen = 'paper', others.pop('paper')
+  summaries, matrices = evaluator.tabulate(
+      scores, data.split, chosen, **others)
+  results = {
+      'dataset': data.split.dataset, 'split': data.split.name,
+      'sizes': {'videos': len(data.split.videos),
+                'texts': len(data.split.texts)},
+      'left_out': run.left_out(workdir), **summaries,
+      'weights': _weights(summaries, chosen_on, chosen, others)}
+  note = sources.note(run.trained_on(config, workdir), data.split)
+  if note:
+    results['note'] = note
+  if config.eval.trec_depth:
+    _write_trec(config, workdir, data.split, matrices)
+  run.publish(config, workdir, results,
+          _sweeps(found, ready, name, chosen, paper), _hubness(matrices),
+          _gallery(config, data, matrices))
+  return results
+
+
+def _write_trec(config, workdir, split, matrices):
+  """runs/<direction>.<row>.trec of every row, and runs/<direction>.qrels."""
+  directory = pathlib.Path(workdir) / 'runs'
+  for direction, rows in matrices.items():
+    task = getattr(split, direction)()
+    ids = [[item.id for item in side]
+           for side in (task.queries, task.candidates)]
+    trec.write_relevance(
+        directory / f'{direction}.qrels', task.relevant, *ids)
+    for row, scores in rows.items():
+      trec.write_run(directory / f'{direction}.{row}.trec', scores, *ids,
+                     config.eval.trec_depth, f'jaxret-{row}')
+
+
+def paper_weights(config):
+  """{direction: {row: Weights}} as fixed in the config."""
+  alpha, c = config.eval.alpha, config.eval.c
+  if config.eval.zero_shot:
+    alpha, c = config.eval.zero_shot_alpha, config.eval.zero_shot_c
+  return {'text_to_video': cpn.fixed(alpha[0], c[0], c[2]),
+          'video_to_text': cpn.fixed(alpha[1], c[1], c[3])}
+
+
+def _weights(summaries, chosen_on, chosen, others):
+  """{direction: {row: {'chosen_on', 'alpha', 'query_weight', ...}}}."""
+  used = {'cpn': ('alpha',), 'bidirectional': ('query_weight',),
+          'blim': ('alpha', 'query_weight'),
+          'ensemble': ('alpha', 'query_weight', 'first_stage_weight')}
+  sets = {'': (chosen_on, chosen)}
+  for name, weights in others.items():
+    sets[f'_{name}'] = ('test' if name == 'oracle' else name, weights)
+  table = {}
+  for direction, rows in summaries.items():
+    table[direction] = {}
+    for suffix, (split, weights) in sets.items():
+      for row, names in used.items():
+        if row + suffix in rows:
+          w = weights[direction][row]
+          values = {'alpha': w.alpha, 'query_weight': w.c,
+                    'first_stage_weight': round(1 - w.d, 6)}
+          table[direction][row + suffix] = {
+              'chosen_on': split, **{n: values[n] for n in names}}
+  return table
+
+
+def _sweeps(found, ready, name, chosen, paper):
+  """The alpha sweeps, for directions that have a prior."""
+  sweeps = []
+  for direction in evaluator.DIRECTIONS:
+    scores = found[name][direction]
+    if scores.candidate is None or 'validation' not in found:
+      continue
+    curve = {split: cpn.sweep(
+        found[split][direction],
+        evaluator.relevant(ready[split].split)[direction])
+        for split in {'validation', name}}
+    sweeps.append(report.Sweep(
+        direction, np.array(cpn.GRID), curve['validation'],
+        chosen[direction]['cpn'].alpha,
+        curve[name] if name != 'validation' else None,
+        paper[direction]['cpn'].alpha))
+  return sweeps
+
+
+def _hubness(matrices):
+  return [
+      report.Hubness(direction, {
+          row: metrics.first_counts(rows[row])
+          for row in ('candidate_likelihood', 'cpn') if row in rows})
+      for direction, rows in matrices.items()
+      if 'candidate_likelihood' in rows]
+
+
+def _gallery(config, data, matrices):
+  answers, gallery = evaluator.relevant(data.split), []
+  n_shown = config.eval.gallery_queries // 2
+  for direction, rows in matrices.items():
+    rows = {row: rows[row] for row in SHOWN_ROWS if row in rows}
+    ranks = {row: metrics.ranks(scores, answers[direction])
+             for row, scores in rows.items()}
+    for query in report.choose_queries(ranks, n_shown, n_shown):
+      gallery.append(_gallery_query(data, direction, query, rows, ranks))
+  return gallery
+
+
+def _gallery_query(data, direction, query, rows, ranks):
+  task = getattr(data.split, direction)()
+  def show(side, index):
+    item = side[index]
+    if item.text is not None or data.frames is None:
+      return report.Shown(item.id, item.text or item.id)
+    return report.Shown(item.id, frames=data.frames[index])
+  def answer(row):
+    relevant = task.relevant[query]
+    best = metrics.top(rows[row][query], relevant, 5)
+    return report.Ranked(
+        int(ranks[row][query]),
+        tuple(show(task.candidates, int(i)) for i in best),
+        tuple(bool(np.isin(i, relevant)) for i in best))
+  return report.GalleryQuery(
+      direction, show(task.queries, query),
+      show(task.candidates, int(task.relevant[query][0])),
+      {row: answer(row) for row in rows})
+
+
+def first_stage_from_file(config, name, split):
+  """{direction: [Q, C]} from an .npz with `text_to_video` and `video_to_text`.
+
+  Rows and columns follow the data set's files; those of items that were left
+  out are dropped. Raises ValueError for a file of another kind or shape.
+  """
+  path = pathlib.Path(config.eval.first_stage.replace('{split}', name))
+  try:
+    stored = dict(np.load(path))
+  except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    raise ValueError(
+        f'eval.first_stage {path} cannot be read ({error}); give an .npz with '
+        'text_to_video and video_to_text, as jaxret.methods.blim.convert '
+        'writes it'
+    ) from None
+  whole = sources.load(config.data, name)
+  shape = len(whole.texts), len(whole.videos)
+  kept = [
+      np.flatnonzero(np.isin([i.id for i in all_], [i.id for i in some]))
+      for all_, some in ((whole.texts, split.texts),
+                         (whole.videos, split.videos))]
+  result = {}
+  for direction, turned in (('text_to_video', 1), ('video_to_text', -1)):
+    if direction not in stored:
+      raise ValueError(f'{path} has no {direction}, only {", ".join(stored)}')
+    scores = stored[direction]
+    if scores.shape != shape[::turned]:
+      raise ValueError(
+          f'{path}: {direction} has shape {scores.shape}, wanted '
+          f'{shape[::turned]} for split {name} of {config.data.name}: put '
+          '{split} in eval.first_stage for one file per split, or set '
+          'eval.splits')
+    result[direction] = scores[np.ix_(*kept[::turned])].astype(np.float32)
+  return result

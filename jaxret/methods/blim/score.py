@@ -1,0 +1,207 @@
+"""`jaxret.score_matrix`: videos and texts in, both likelihood matrices out."""
+import os
+import tempfile
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxret import checkpoint, methods, sharding
+from jaxret import run as run_lib
+from jaxret import train as train_lib
+from jaxret.data import types
+from jaxret.methods.blim import evaluator
+from jaxret.methods.blim import features as extract_lib
+from jaxret.methods.blim import likelihood as blim_likelihood
+from jaxret.methods.blim import method as blim
+from jaxret.methods.blim import run as experiment
+from jaxret.scoring.likelihood import score as likelihood
+
+
+def score_matrix(videos, texts, model, *, first_stage=None, topk=0,
+                 mode='shared', workdir=None, rows=32, columns=64, mesh=None):
+  """Scores every video against every text with BLiM, in both directions.
+
+    scores = jaxret.score_matrix(
+        ['a.mp4', 'b.mp4'], ['a dog runs', 'a man cooks'], 'workdirs/blim')
+    best_video_of_text = scores.video_given_text.argmax(1)
+
+  Args:
+    videos: V paths, or encoded bytes, or features [V, clips, tokens, width]
+      of the model's own tower; a dict gives them ids, for messages.
+    texts: T strings, or a dict of them.
+    model: a work directory that `python -m jaxret.main` has trained, or a
+      config, whose `model.pretrained` is then scored as it is, zero-shot.
+    first_stage: float [T, V], scores of another model; with `topk`, only each
+      text's and each video's best are scored, the others are NaN.
+    mode: 'shared', 'canonical' or 'reference', see likelihood.Options.
+    workdir: where finished tiles are kept, so that a killed call goes on; by
+      default nothing is kept.
+    rows, columns: of a tile. mesh: default all devices in one row.
+
+  Returns:
+    A NamedTuple of float32 arrays: text_given_video [V, T], text_prior [T],
+    video_given_text [T, V] and video_prior [T, V]: mean log-likelihoods per
+    token and per clip (nats), and those of the candidate without its query.
+    Zero-shot, the last two are None. None on all processes but the first.
+
+  Raises:
+    ValueError, before anything is computed, for an empty or too long text, a
+    video that cannot be read, features that are not finite or of another shape,
+    ids that are not unique, or a first stage of another shape.
+  """
+  _check_mode(mode, topk)
+  config, trained = _config(model)
+  mesh = mesh or sharding.make_mesh(config.mesh)
+  videos, features = _videos(videos)
+  texts = _texts(texts)
+  _check_first_stage(first_stage, topk, (len(texts), len(videos)))
+  tokenizer = run_lib.open_tokenizer(config, trained)
+  method = methods.get(config.method).method(config, tokenizer)
+  method.check(texts, extract_lib.feature_shape(config) if features is None
+               else features.shape[1:])
+  if features is None:
+    features = _extract(config, trained, mesh, tokenizer, videos)
+  params = _params(config, trained, mesh, method)
+  vlm = blim.model_config(config, tokenizer)
+  prompts = blim.scoring_prompts(blim.prompts(config, vlm, tokenizer), texts)
+  inputs = _inputs(videos, texts, features, prompts, first_stage, topk)
+  inputs = inputs._replace(zero_shot=not trained)
+  options = likelihood.Options(
+      rows, columns, nonzero_denominator=config.eval.nonzero_denominator,
+      mode=mode)
+  with tempfile.TemporaryDirectory() as temporary:
+    scored = evaluator.score(
+        blim_likelihood.likelihood_model(vlm), params, mesh, inputs, options,
+        workdir or temporary, evaluator.either_kept(inputs))
+    return scored and evaluator.Scored(
+        *(None if matrix is None else np.array(matrix) for matrix in scored))
+
+
+def _inputs(videos, texts, features, prompts, first_stage, topk):
+  split = types.Split(
+      'own', 'own', videos, texts, np.zeros(len(texts), np.int32))
+  if topk:
+    first_stage = {'text_to_video': first_stage, 'video_to_text': first_stage.T}
+  return evaluator.Inputs(
+      split, features, prompts, blim.video_vocabulary(features, len(videos)),
+      first_stage, topk)
+
+
+def _params(config, trained, mesh, method):
+  params = experiment.initial(config, method, mesh)
+  if trained:
+    return train_lib.restore_trained(method, config, trained, mesh, params)
+  if params is None:
+    return train_lib.init_params(method, config.seed, mesh)
+  return params
+
+
+def _check_mode(mode, topk):
+  if mode not in likelihood.MODES:
+    raise ValueError(
+        f'mode is {mode!r}: use one of {", ".join(likelihood.MODES)}')
+  if mode == 'reference' and topk:
+    raise ValueError("mode 'reference' scores all pairs: leave topk out")
+
+
+def _config(model):
+  """(config, workdir it was trained in or None)."""
+  if isinstance(model, ConfigDict):
+    if not model.model.pretrained:
+      raise ValueError('the config names no weights: set model.pretrained, or '
+                       'give the work directory of a trained model')
+    return model, None
+  config = checkpoint.read_config(model)
+  if config is None:
+    raise ValueError(
+        f'{model} holds no config.json: give the work directory of a run of '
+        'python -m jaxret.main, or a config with model.pretrained')
+  if config.method != 'blim':
+    raise ValueError(f'{model} was made by the method {config.method!r}: only '
+                     "'blim' gives likelihoods")
+  return config, str(model)
+
+
+def _named(things, what):
+  """[(id, thing)] of a dict or a sequence."""
+  if isinstance(things, dict):
+    return list(things.items())
+  if isinstance(things, (str, bytes)):
+    raise ValueError(f'{what}s: got one {type(things).__name__}, wanted a list')
+  return [(f'{what} {i}', thing) for i, thing in enumerate(things)]
+
+
+def _videos(videos):
+  """(Items, features [V, ...] or None)."""
+  named = _named(videos, 'video')
+  if not named:
+    raise ValueError('got no videos: give one at least')
+  if all(isinstance(v, (str, os.PathLike, bytes)) for _, v in named):
+    items = [types.Item(str(v) if name.startswith('video ')
+                        and not isinstance(v, bytes) else str(name),
+                        video=v if isinstance(v, bytes) else str(v))
+             for name, v in named]
+    features = None
+  else:
+    items = [types.Item(str(name)) for name, _ in named]
+    shapes = {np.shape(v) for _, v in named}
+    if len(shapes) > 1 or len(next(iter(shapes))) != 3:
+      raise ValueError(
+          f'videos: got arrays of shapes {sorted(shapes)}, wanted paths, bytes '
+          'or features [clips, tokens, width] of one shape')
+    features = np.stack([np.asarray(v) for _, v in named])
+    for item, own in zip(items, features):
+      if not np.isfinite(own).all():
+        raise ValueError(
+            f'the features of {item.id!r} hold values that are not finite: '
+            'extract them again, or leave the item out')
+  _check_unique('videos', items)
+  return tuple(items), features
+
+
+def _texts(texts):
+  items = [types.Item(str(name), text=text)
+           for name, text in _named(texts, 'text')]
+  if not items:
+    raise ValueError('got no texts: give one at least')
+  for item in items:
+    if not isinstance(item.text, str) or not item.text.strip():
+      raise ValueError(
+          f'{item.id} is {item.text!r}: wanted a text of a word at least')
+  _check_unique('texts', items)
+  return tuple(items)
+
+
+def _check_unique(what, items):
+  seen = set()
+  for item in items:
+    if item.id in seen:
+      raise ValueError(f'{what}: {item.id!r} is there twice; give each once')
+    seen.add(item.id)
+
+
+def _check_first_stage(first_stage, topk, shape):
+  if bool(topk) != (first_stage is not None):
+    raise ValueError('first_stage and topk go together: give both or neither')
+  if topk and np.shape(first_stage) != shape:
+    raise ValueError(f'first_stage has shape {np.shape(first_stage)}, wanted '
+                     f'{shape}: texts by videos')
+
+
+def _extract(config, trained, mesh, tokenizer, videos):
+  """Features of media files, float16 [V, clips, tokens, width]."""
+  frames = extract_lib.frames_of(config, videos)
+  bad = frames.scan()
+  if bad:
+    index, reason = next(iter(bad.items()))
+    raise ValueError(
+        f'{videos[index].id}: {reason}' + (
+            f' (and {len(bad) - 1} other videos)' if len(bad) > 1 else '')
+        + ': leave it out')
+  if trained and 'tower' in config.before:
+    data = experiment.Data({}, {}, {}, tokenizer)
+    _, params = experiment.train_tower(config, trained, mesh, data)
+    tower = extract_lib.trained_tower(config, params)
+  else:
+    tower = extract_lib.pretrained_tower(config, mesh)
+  return extract_lib.extract_all(config, frames, tower)

@@ -1,0 +1,5 @@
+"""LECCR: retrieval by queries in other languages, with MLLM descriptions.
+
+Source: arXiv 2409.19961 and the authors' code.
+"""
+TASKS = {'train_and_evaluate': 'run', 'evaluate': 'run', 'caption': 'run'}

@@ -1,0 +1,80 @@
+"""What a captioner reads: a picture, a question, and in training the answer.
+
+The prompt is Qwen2-VL's chat template. The questions are those of the config.
+"""
+import numpy as np
+
+from jaxret.data import text, types
+from jaxret.data.qwen2_vl import prompts as unite_prompts
+from jaxret.data.qwen2_vl import reader as inputs_lib
+
+CONTROL_TOKENS = unite_prompts.CONTROL_TOKENS
+
+
+def prompt(kinds, question):
+  """The turn of a user who shows media and asks."""
+  media = ''.join(unite_prompts.seen(kind) for kind in kinds)
+  return (f'{text.START}system\nYou are a helpful assistant.{text.END}\n'
+          f'{text.START}user\n{media}{question}{text.END}\n'
+          f'{text.START}assistant\n')
+
+
+class CaptionReader(inputs_lib.Reader):
+  """Turns Items of one image or video into prompts that ask for a description.
+
+  questions: {'image', 'video'} -> text. An Item with a text has it as the
+  answer, with the token that ends it.
+  """
+
+  def __init__(self, tokenizer, resolution, questions, max_tokens,
+               cache_bytes=0):
+    super().__init__(tokenizer, resolution, max_tokens,
+                     cache_bytes=cache_bytes)
+    self._questions = dict(questions)
+
+  def tokens(self, item, kinds, grids):
+    """The prompt and the answer of an item, int32 [T]."""
+    if not kinds:
+      raise ValueError(f'{item.id}: it has no image or video to describe')
+    answer = '' if item.text is None else f'{item.text}{text.END}'
+    ids = self.expanded(
+        prompt(kinds, self._questions[kinds[0]]) + answer, kinds, grids)
+    if len(ids) > self.max_tokens:
+      raise ValueError(
+          f'{item.id}: {len(ids)} tokens, want at most {self.max_tokens}: '
+          'use fewer frames or smaller images, or raise max_tokens')
+    return ids
+
+
+class CaptionExamples:
+  """One example per caption of a split: arrays as inputs.pad gives them.
+
+  prompt_length: int32, how many tokens come before the answer. shape: an
+  inputs.Shape to pad to; default: measured, from the headers of all media.
+  Errors: ValueError naming the caption for what cannot be used.
+  """
+
+  def __init__(self, reader, split, shape=None):
+    self.constants = {}
+    self.ids = [caption.id for caption in split.texts]
+    self._reader = reader
+    self._items = [
+        types.Item(caption.id, caption.text, split.videos[owner].image,
+                   split.videos[owner].video)
+        for caption, owner in zip(split.texts, split.text_video)]
+    self.shape = shape or inputs_lib.common_shape(
+        {reader.shape(item) for item in self._items})
+
+  def __len__(self):
+    return len(self._items)
+
+  def __getitem__(self, index):
+    item = self._items[index]
+    found = self._reader(item)
+    asked = types.Item(item.id, None, item.image, item.video)
+    arrays = inputs_lib.pad(
+        [found], self.shape, self._reader.special, mrope=True)
+    example = {name: array[0] for name, array in arrays.items()}
+    example['prompt_length'] = np.int32(len(
+        self._reader.tokens(asked, found.kinds, found.grids)))
+    return example

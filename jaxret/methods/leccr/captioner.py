@@ -1,0 +1,93 @@
+"""A small Qwen2-VL that learns to describe, where none is to be downloaded.
+
+It stands in for the MLLM whose descriptions LECCR reads, and runs through the
+same code.
+"""
+import functools
+
+import jax.numpy as jnp
+
+from jaxret import losses
+from jaxret.data.qwen2_vl import pixels as qwen2_vl
+from jaxret.data.qwen2_vl import reader as inputs_lib
+from jaxret.methods import base
+from jaxret.methods.leccr import caption_examples
+from jaxret.models import decoder as decoder_lib
+from jaxret.models.qwen2_vl import files
+from jaxret.models.qwen2_vl import model as model_lib
+from jaxret.models.qwen2_vl import vision as vision_lib
+
+VISION_SIZES = ('width', 'layers', 'heads', 'mlp_width')
+DECODER_SIZES = ('width', 'mlp_width', 'layers', 'heads', 'kv_heads',
+                 'head_width', 'rope_theta', 'norm_eps', 'tie_embeddings')
+
+
+def model_config(config, tokenizer):
+  """The Qwen2VlConfig of a config; a checkpoint's own sizes come first."""
+  m = config.model
+  numerics = {'dtype': m.dtype, 'param_dtype': m.param_dtype}
+  if m.pretrained:
+    return files.read_config(m.pretrained, 'mrope', **numerics).config
+  decoder = decoder_lib.DecoderConfig(
+      vocab_size=tokenizer.vocab_size, rope_sections=tuple(m.rope_sections),
+      **{name: m[name] for name in DECODER_SIZES}, **numerics)
+  vision = vision_lib.VisionConfig(
+      out_width=m.width, **numerics,
+      **{name: config.vision[name] for name in VISION_SIZES})
+  return model_lib.Qwen2VlConfig(decoder, vision, 'mrope')
+
+
+def reader(config, tokenizer, cache_bytes=0):
+  """The CaptionReader of a config: its media, questions and max_tokens."""
+  return caption_examples.CaptionReader(
+      tokenizer, qwen2_vl.resolution(config.media), config.questions,
+      config.max_tokens, cache_bytes)
+
+
+def shape(config):
+  """The inputs.Shape that all media and texts are padded to, or None."""
+  return inputs_lib.Shape(*config.shape) if config.shape else None
+
+
+def method(config, tokenizer):
+  """The Method of `config`; `tokenizer` as data.text.load_tokenizer returns."""
+  model = model_config(config, tokenizer)
+  return base.Method(
+      name='captioner', init=functools.partial(model_lib.init, model),
+      load=None, loss=functools.partial(loss, model.module()),
+      examples=lambda split, cache_bytes=0: caption_examples.CaptionExamples(
+          reader(config, tokenizer, cache_bytes), split, shape(config)),
+      trainable=('.*',), train_flops=functools.partial(train_flops, model),
+      tokens=lambda batch: int(batch['length'].sum()))
+
+
+def loss(module, params, constants, batch, key):
+  """Negative log-likelihood of the answers' tokens; see base.Method.
+
+  batch: as caption_examples.CaptionExamples gives it.
+  """
+  del constants, key
+  def apply(method, *args):
+    return module.apply(params, *args, method=method)
+  visual = apply('visual_tokens', batch['patches'], batch['segments'],
+                 batch['coordinates'])
+  x = apply('embed', batch['tokens'], visual, batch['visual_index'])
+  keys = decoder_lib.length_mask(batch['length'], x.shape[1])
+  hidden = apply('hidden', x, keys, batch['positions'])
+  place = jnp.arange(1, x.shape[1])
+  answers = keys[:, 1:] & (place >= batch['prompt_length'][:, None])
+  value = losses.token_log_likelihood(
+      apply('vocabulary_terms', hidden[:, :-1]), batch['tokens'][:, 1:])
+  return losses.token_mean(value, answers), {}
+
+
+def train_flops(model, batch):
+  """Minimal model FLOPs of forward and backward; padding does not count."""
+  patches = sum(
+      float(n) * vision_lib.flops_per_patch(model.vision, n)
+      for n in (batch['segments'] > 0).sum((1, 2)))
+  answers = float((batch['length'] - batch['prompt_length']).sum())
+  read = sum(n * decoder_lib.flops_per_token(model.decoder)
+             + decoder_lib.attention_flops(model.decoder, int(n))
+             for n in batch['length'])
+  return 3 * (patches + read + answers * decoder_lib.head_flops(model.decoder))

@@ -1,0 +1,5 @@
+"""MM-Embed: a universal bi-encoder, hard negatives, zero-shot reranking.
+
+Source: arXiv 2411.02571 and the released models.
+"""
+TASKS = {'train_and_evaluate': 'run', 'evaluate': 'run', 'mine': 'run'}

@@ -1,0 +1,160 @@
+"""Writes the hard negatives that a trained retriever finds for its queries.
+
+For every source <directory>/<source>.jsonl with a line per training query:
+  {"query": "9:3", "positive": "9:17", "negative": "2:5", "rank": 4, "kind":
+   "wrong_modality"}
+<source>.ranked.npy, the places in the pool of the first k candidates of each,
+and <source>.statistics.json, how many queries have which kind; a kind is one
+of embeddings.mining.KINDS, the rank is the positive's (k + 1 = beyond the
+top k).
+"""
+import json
+import pathlib
+
+import numpy as np
+from absl import logging
+
+from jaxret import files
+from jaxret.data.sets import mixed
+from jaxret.scoring.embeddings import mining, searches
+from jaxret.scoring.embeddings import store as embeddings
+
+
+def mine(name, training_set, seed, encoder, directory, options, mesh=None,
+         block_items=1024):
+  """Mines one source; what is finished is not done again.
+
+  training_set: a mixed.TrainingSet. seed: of what is drawn. encoder: a
+  retrieval.Encoder; None as a prompt means a candidate. options: k, offset
+  (k'), and part_queries, that are searched for and stored at a time. mesh: of
+  this process's devices.
+  Returns the statistics, or None on other processes than the first.
+  Errors: ValueError where the directory holds what was mined otherwise.
+  """
+  directory = pathlib.Path(directory)
+  wanted = {**encoder.fingerprint, 'k': options.k, 'offset': options.offset,
+            'seed': seed, 'queries': len(training_set.queries),
+            'candidates': len(training_set.pool)}
+  done = directory / f'{name}.statistics.json'
+  if done.is_file():
+    return _checked(done, json.loads(json.dumps(wanted)))
+  store = embeddings.Embeddings(directory / 'embeddings', encoder.fingerprint)
+  positive = mixed.chosen_positives(training_set, seed)
+  pool = store.rows(training_set.pool, None, encoder.encode, block_items)
+  asked = _asked(store, training_set, encoder.encode, block_items)
+  if pool is None:
+    return None
+  negative, kind, rank, top = _negatives(
+      training_set, pool, asked.place, positive, directory, options, seed, mesh)
+  files.save_atomically(directory / f'{name}.ranked.npy',
+                        lambda file: np.save(file, top))
+  _write(directory / f'{name}.jsonl', training_set, positive, negative, kind,
+         rank)
+  found = {**mining.statistics(kind, rank, options.k), 'mined_with': wanted}
+  files.write_atomically(done, json.dumps(found, indent=1))
+  logging.info('mined %s: %s', name, {
+      key: found[key] for key in ('queries', *mining.KINDS)})
+  return found
+
+
+def ranked(directory, name):
+  """The first k candidates of each query that `mine` looked at, [Q, k].
+
+  Places in the pool; -1 = none.
+  """
+  file = pathlib.Path(directory) / f'{name}.ranked.npy'
+  if not file.is_file():
+    raise ValueError(f'no {file}: mine {name} first')
+  return np.load(file)
+
+
+def read(directories, name, training_set):
+  """The mixed.Negatives of a source, from the first directory that has it."""
+  files = [pathlib.Path(directory).expanduser() / f'{name}.jsonl'
+           for directory in directories]
+  for file in files:
+    if file.is_file():
+      return mixed.read_negatives(file, training_set)
+  raise ValueError(f'no {" and no ".join(map(str, files))}: run task=mine '
+                   'first, or name another directory in `negatives`')
+
+
+def tables(directory):
+  """What was mined, for the report: [{'title', 'rows'}], or []."""
+  files = sorted(pathlib.Path(directory).glob('*.statistics.json'))
+  found = {path.name.partition('.')[0]: json.loads(path.read_text())
+           for path in files}
+  columns = ('queries', *mining.KINDS, 'positive_first', 'positive_beyond_top')
+  return [{'title': 'mined negatives: how many queries have which kind, and '
+                    'where their positives were',
+           'rows': [('source', *(name.replace('_', ' ') for name in columns)),
+                    *((name.replace('_', ' '), *(str(own[c]) for c in columns))
+                      for name, own in found.items())]}] if found else []
+
+
+def _asked(store, training_set, encode, block_items):
+  """Rows of the queries; each is told what asks for its first positive."""
+  place = mixed.places(training_set.pool)
+  kinds = [mixed.modality(training_set.pool[place[query.positives[0]]])
+           for query in training_set.queries]
+  return store.rows_told(
+      [query.item for query in training_set.queries],
+      [query.instructions[kind][0]
+       for query, kind in zip(training_set.queries, kinds)],
+      encode, block_items)
+
+
+def _negatives(training_set, pool, asked, positive, directory, options, seed,
+               mesh):
+  """(negative, kind, rank of the positive, top k), of all queries."""
+  place = mixed.places(training_set.pool)
+  modality = mixed.codes(training_set.pool)
+  labels = np.unique(training_set.labels, return_inverse=True)[1]
+  labels[pool.place < 0] = -1  # what cannot be read is not drawn at random
+  found = []
+  for first in range(0, len(asked), options.part_queries):
+    part = slice(first, first + options.part_queries)
+    positives = [np.array([place[name] for name in (
+        *query.positives, *query.excluded)])
+                 for query in training_set.queries[part]]
+    top = _top(pool, asked[part], directory, options.k, mesh)
+    sets = mining.split(
+        top, modality, positive[part], positives, options.offset)
+    found.append((*mining.draw(
+        top, sets, positive[part], positives, labels, seed, first),
+                  sets.positive_rank, top))
+  return [np.concatenate(parts) for parts in zip(*found)]
+
+
+def _top(pool, asked, directory, k, mesh):
+  """The first k candidates of each query; none where it has no embedding."""
+  top = np.full((len(asked), k), -1, np.int32)
+  there = np.flatnonzero(asked >= 0)
+  top[there] = searches.search(
+      directory / 'searches', pool, asked[there], k, mesh)[1]
+  return top
+
+
+def _write(path, training_set, positive, negative, kind, rank):
+  def save(file):
+    for q, query in enumerate(training_set.queries):
+      file.write(json.dumps({
+          'query': query.item.id,
+          'positive': training_set.pool[positive[q]].id,
+          'negative': training_set.pool[negative[q]].id,
+          'rank': int(rank[q]), 'kind': mining.KINDS[kind[q]]}).encode()
+                 + b'\n')
+  files.save_atomically(path, save)
+
+
+def _checked(path, wanted):
+  """The statistics of an earlier run; ValueError where it was another."""
+  found = json.loads(path.read_text())
+  old = found['mined_with']
+  for name in wanted:
+    if old.get(name) != wanted[name]:
+      raise ValueError(
+          f'{path.parent} holds negatives mined otherwise: {name} was '
+          f'{old.get(name)!r}, is {wanted[name]!r}; remove it, or use another '
+          'workdir')
+  return found

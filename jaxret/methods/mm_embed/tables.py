@@ -1,0 +1,163 @@
+"""The results of mixed pools as results.json and the report have them."""
+import numpy as np
+
+from jaxret import report, retrieval
+from jaxret.methods.mm_embed import evaluator as mixed
+from jaxret.report import tables as report_tables
+
+MEASURES = {'hit_rate': 'hit rate', 'ndcg': 'nDCG',
+            'map': 'mean average precision'}
+
+
+def tabulate(benchmark, union, rankings, split):
+  """Results of all rows, see report.write; the union's come first.
+
+  rankings: {row: what mixed.rank gives}, perhaps only of some tasks; the last
+  row that has all is the main one. The task 'x' stands for the union pool
+  where there is one, 'x_local' then for its own pool.
+  """
+  results, facts, tables, reported = {}, {}, [], {}
+  places = mixed.POOLS if benchmark.union else mixed.POOLS[1:]
+  for where in places:
+    for task in benchmark.tasks:
+      name = _name(benchmark, task, where)
+      pool = None if where == 'union' else task.pool
+      rows = {row: found[task.name, where] for row, found in rankings.items()
+              if (task.name, where) in found}
+      results[name] = {
+          row: mixed.summary(union, task, ranking, pool, benchmark.measure)
+          for row, ranking in rows.items()}
+      facts[name] = {
+          'queries': len(task.queries),
+          'candidates': len(union.pool(pool)) if pool else len(union),
+          'chance': mixed.chance(union, task, pool),
+          'left_out': max(len(task.queries) - len(ranking.kept)
+                          for ranking in rows.values())}
+    reported[where] = _reported(benchmark, results, where, list(rankings))
+    tables.append(_reported_table(benchmark, where, reported[where]))
+  if benchmark.union:
+    tables.append(_wrong_modality(benchmark, results, list(rankings)))
+  whole = max(map(len, rankings.values()))
+  main = [row for row, found in rankings.items() if len(found) == whole][-1]
+  return {
+      'dataset': benchmark.name, 'split': split,
+      'sizes': {'tasks': len(benchmark.tasks), 'queries': sum(
+          len(task.queries) for task in benchmark.tasks),
+                'candidates': len(union)},
+      'tasks': facts, 'main_row': main, 'tables': tables,
+      'reported': reported, **results}
+
+
+def _name(benchmark, task, where):
+  """'x' of the union pool, or of the only one; 'x_local' of its own."""
+  local = benchmark.union and where == 'local'
+  return f'{task.name}_local' if local else task.name
+
+
+def _reported(benchmark, results, where, rows):
+  """{row: {task or mean: the number it is known by, in percent}}."""
+  found = {}
+  for row in rows:
+    values = {task.name: results[_name(benchmark, task, where)][row]['reported']
+              for task in benchmark.tasks
+              if row in results[_name(benchmark, task, where)]}
+    means = {}
+    for label, parts in _groups(benchmark.tasks).items():
+      if all(name in values for part in parts for name in part):
+        means[label] = float(np.mean([
+            np.mean([values[name] for name in part]) for part in parts]))
+    found[row] = values | means
+  return found
+
+
+def _reported_table(benchmark, where, reported):
+  """The same as {'title', 'rows'}."""
+  title = f'{MEASURES[benchmark.measure]}, %'
+  if benchmark.union:
+    title += {'union': ', in the union of all pools',
+              'local': ", in each task's own pool"}[where]
+  table = [('task', 'at', *map(report_tables.row_words, reported))]
+  depths = {task.name: str(task.depth) for task in benchmark.tasks}
+  for label in (*depths, *_groups(benchmark.tasks)):
+    table.append((label.replace('_', ' '), depths.get(label, ''), *(
+        _cell(own.get(label)) for own in reported.values())))
+  return {'title': title, 'rows': table}
+
+
+def _groups(tasks):
+  """{mean: parts, names of tasks}; those of one part are averaged first.
+
+  The parts of CQADupStack are one: 'cqadupstack/android', ...
+  """
+  parts, composed = {}, {}
+  for task in tasks:
+    name = task.name.partition('/')[0]
+    parts.setdefault(name, []).append(task.name)
+    composed[name] = task.is_composed
+  groups = {'mean of all': list(parts.values())}
+  if len(set(composed.values())) == 2:
+    for label, wanted in (('single', False), ('multi', True)):
+      groups[f'mean, {label}-modal queries'] = [
+          part for name, part in parts.items() if composed[name] == wanted]
+  return groups
+
+
+def _wrong_modality(benchmark, results, rows):
+  table = [('task', 'asks for', *map(report_tables.row_words, rows))]
+  for task in benchmark.tasks:
+    found = results[task.name]
+    table.append((task.name.replace('_', ' '), task.modality, *(
+        _cell(found[row]['wrong_modality_at_1'] if row in found else None)
+        for row in rows)))
+  shares = wrong_modality(benchmark, results)
+  table.append(('all queries', '', *(_cell(shares.get(row)) for row in rows)))
+  return {'title': 'first answers of the wrong modality, %, in the union of '
+                   'all pools', 'rows': table}
+
+
+def wrong_modality(benchmark, results):
+  """{row: percent of all queries whose first answer has the wrong modality}.
+
+  In the union pool; of the rows that answered every task.
+  """
+  sizes = [len(task.queries) for task in benchmark.tasks]
+  found = [results[task.name] for task in benchmark.tasks]
+  return {row: float(np.average(
+      [own[row]['wrong_modality_at_1'] for own in found], weights=sizes))
+          for row in found[0] if all(row in own for own in found)}
+
+
+def _cell(value):
+  return report_tables.number('%.1f', value)
+
+
+def gallery(benchmark, union, rankings, n_missed, n_found):
+  """report.GalleryQuery of each task: in the union where there is one."""
+  shown, show = [], retrieval.Show(report.TILE_PX)
+  where = 'union' if benchmark.union else 'local'
+  for task in benchmark.tasks:
+    rows = {row: found[task.name, where] for row, found in rankings.items()
+            if (task.name, where) in found}
+    main = list(rows)[-1]
+    rows = {row: ranking for row, ranking in rows.items()
+            if np.array_equal(ranking.kept, rows[main].kept)}
+    ranks = {row: mixed.ranks(union, task, ranking)
+             for row, ranking in rows.items()}
+    for q in report.choose_queries(ranks, n_missed, n_found, main):
+      number = int(rows[main].kept[q])
+      relevant = union.places(task.relevant[number])
+      if not len(relevant):
+        continue
+      shown.append(report.GalleryQuery(
+          task.name, show(task.queries[number]),
+          show(union[int(relevant[0])]),
+          {row: report.Ranked(int(ranks[row][q]), *_top(
+              union, ranking.candidates[q, :5], relevant, show))
+           for row, ranking in rows.items()}))
+  return shown
+
+
+def _top(union, best, relevant, show):
+  best = best[best >= 0]
+  return (tuple(show(union[int(place)]) for place in best),
+          tuple(bool(place in relevant) for place in best))

@@ -1,0 +1,163 @@
+"""UNITE: one embedder for text, images, videos and mixtures of them.
+
+Source: arXiv 2505.19650 and the authors' code; what differs is named in
+losses.modal_contrastive, data.qwen2_vl.reader and data.qwen2_vl.
+"""
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxret import losses
+from jaxret.data import pair_examples
+from jaxret.data.qwen2_vl import pixels as qwen2_vl
+from jaxret.data.qwen2_vl import prompts as unite_prompts
+from jaxret.data.qwen2_vl import reader as inputs_lib
+from jaxret.methods import base
+from jaxret.methods.unite import sets as embedding_sets
+from jaxret.models import decoder as decoder_lib
+from jaxret.models.qwen2_vl import files
+from jaxret.models.qwen2_vl import model as model_lib
+from jaxret.models.qwen2_vl import vision as vision_lib
+
+VISION_SIZES = ('width', 'layers', 'heads', 'mlp_width')
+DECODER_SIZES = ('width', 'mlp_width', 'layers', 'heads', 'kv_heads',
+                 'head_width', 'rope_theta', 'rope_sections', 'norm_eps',
+                 'tie_embeddings')
+
+
+def model_config(config, tokenizer):
+  """The Qwen2VlConfig of a config; a checkpoint's own sizes come first."""
+  m, factors = config.model, base.lora_fields(config.model.lora)
+  shared = {'dtype': m.dtype, 'param_dtype': m.param_dtype, 'remat': m.remat}
+  if m.pretrained:
+    return files.read_config(
+        m.pretrained, m.position_mode, **shared, **factors).config
+  sizes = {name: m[name] for name in DECODER_SIZES}
+  sizes['rope_sections'] = tuple(sizes['rope_sections'])
+  decoder = decoder_lib.DecoderConfig(
+      vocab_size=m.vocab_size or tokenizer.vocab_size, **sizes, **shared,
+      **factors)
+  vision = vision_lib.VisionConfig(
+      out_width=m.width, **shared,
+      **{name: config.vision[name] for name in VISION_SIZES})
+  return model_lib.Qwen2VlConfig(decoder, vision, m.position_mode)
+
+
+def reader(config, tokenizer, cache_bytes=0):
+  """What turns Items into tokens and patches, as `config` has them."""
+  return inputs_lib.Reader(
+      tokenizer, qwen2_vl.resolution(config.media), config.data.max_tokens,
+      cache_bytes=cache_bytes, mrope=config.model.position_mode == 'mrope')
+
+
+def method(config, tokenizer):
+  """The Method of `config`; `tokenizer` as data.text.load_tokenizer returns."""
+  model, lora = model_config(config, tokenizer), config.model.lora
+  init_all = functools.partial(
+      base.init, functools.partial(model_lib.init, model), lora.targets,
+      lora.rank)
+  load = None
+  if config.model.pretrained:
+    load = functools.partial(_load, init_all, model, config.model.pretrained)
+  contrast = functools.partial(embedding_loss, config.loss)
+  return base.Method(
+      name='unite', init=init_all, load=load,
+      loss=functools.partial(loss, model, contrast),
+      examples=functools.partial(examples, config, tokenizer),
+      trainable=tuple(config.model.trainable),
+      train_flops=lambda batch: model_lib.train_flops(
+          model, bool(lora.rank), pair_examples.sides(batch).values()),
+      tokens=lambda batch: int(sum(
+          rows['length'].sum() for rows in
+          pair_examples.sides(batch).values())),
+      embed=functools.partial(embed_pairs, model),
+      embedding_loss=contrast)
+
+
+def examples(config, tokenizer, pairs, shapes=None, its_reader=None):
+  """pair_examples.PairExamples of training pairs.
+
+  pairs: sequence of things with query, candidate, target_modality, negative.
+  its_reader: a `reader` whose cache several examples share.
+  """
+  return pair_examples.PairExamples(
+      its_reader or reader(config, tokenizer), pairs, shapes)
+
+
+def embed(model, params, batch, key=None):
+  """Unit vectors float32 [B, D] of a batch as qwen2_vl.reader.pad gives it.
+
+  Without a key there is no dropout.
+  """
+  rngs = None if key is None else {'dropout': key}
+  return model.module().apply(params, batch, rngs=rngs)
+
+
+def embed_pairs(model, params, constants, batch, key):
+  """{'query', 'candidate'[, 'negative']: [B, D]}; see base.Method."""
+  del constants
+  embeddings, sides = {}, pair_examples.sides(batch)
+  for number, side in enumerate(pair_examples.SIDES):
+    if side in sides:
+      own = None if key is None else jax.random.fold_in(key, number)
+      embeddings[side] = embed(model, params, sides[side], own)
+  return embeddings
+
+
+def embedding_loss(settings, embeddings, batch):
+  """MAMCL of embeddings [B, D] of the whole batch; see base.Method.
+
+  settings: temperature, dual, modality_mask, multi_positive, released; see
+  losses.modal_contrastive.
+  """
+  query, candidate = embeddings['query'], embeddings['candidate']
+  value = losses.modal_contrastive(
+      query, candidate, settings.temperature,
+      batch['modality'] if settings.modality_mask else None,
+      embeddings.get('negative'),
+      batch['positive'] if settings.multi_positive else None,
+      settings.dual, settings.released)
+  best = jnp.argmax(query @ candidate.T, 1)
+  right = batch['positive'][best] == batch['positive']
+  return value, {'accuracy': jnp.mean(right.astype(jnp.float32))}
+
+
+def loss(model, contrast, params, constants, batch, key):
+  """The same in one pass; see base.Method."""
+  return contrast(embed_pairs(model, params, constants, batch, key), batch)
+
+
+def _load(init_all, model, directory, key, mesh):
+  """Pretrained parameters on the mesh, LoRA factors at random."""
+  return base.add_lora(
+      init_all, files.load(directory, model, mesh), key, mesh)
+
+
+def fingerprint(config):
+  """What embeddings depend on besides weights, items and prompts."""
+  return {'max_tokens': config.data.max_tokens,
+          'position_mode': config.model.position_mode,
+          'media': str(qwen2_vl.resolution(config.media))}
+
+
+def tokenizer_options():
+  """What a tokenizer must know besides captions."""
+  names = tuple(unite_prompts.CODES)
+  orders = [(name,) for name in names] + [('image', 'text'), ('video', 'text')]
+  return {'control_tokens': unite_prompts.CONTROL_TOKENS, 'prompts': [
+      unite_prompts.summary_prompt('', order) for order in orders]}
+
+
+def check(config):
+  """Raises ValueError for fields of the loss that have no effect."""
+  if config.loss.modality_mask and config.pairs.per_source:
+    raise ValueError(
+        'loss.modality_mask has nothing to mask in batches of one source '
+        'each: set pairs.per_source=False')
+
+
+EMBEDS = base.Embeds(
+    ('stage1',), ('plain',), model_config, reader, fingerprint,
+    tokenizer_options, embedding_sets.training_pairs, embedding_sets.evaluated,
+    check)

@@ -1,0 +1,1 @@
+"""LLaVA-NeXT, and MM-Embed, which reads with its eyes."""

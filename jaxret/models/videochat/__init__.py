@@ -1,0 +1,1 @@
+"""VideoChat-Flash and its UMT tower."""

@@ -1,0 +1,39 @@
+"""What several processes of one run agree on; with one, all of it is free."""
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+
+def first():
+  """Whether this is process 0, which writes what is written once."""
+  return jax.process_index() == 0
+
+
+def one_then_all(do):
+  """What `do()` returns: on process 0, then, when it is done, elsewhere."""
+  if not first():
+    wait_for_all()
+  result = do()
+  if first():
+    wait_for_all()
+  return result
+
+
+def wait_for_all():
+  """Returns when every process has come here."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices('jaxret')
+
+
+def agreed(decision):
+  """Process 0's decision, a bool, on every process."""
+  if jax.process_count() == 1:
+    return decision
+  return bool(multihost_utils.broadcast_one_to_all(np.array(decision)))
+
+
+def gathered(values):
+  """A bool or number array of every process, [processes, *values.shape]."""
+  if jax.process_count() == 1:
+    return np.asarray(values)[None]
+  return multihost_utils.process_allgather(np.asarray(values))

@@ -1,0 +1,278 @@
+"""Evaluates embeddings on any list of retrieval tasks."""
+import dataclasses
+import pathlib
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxret import metrics, report
+from jaxret.data import media, types
+from jaxret.scoring.embeddings import similarity
+from jaxret.scoring.embeddings import store as embeddings_lib
+
+DENSE_CANDIDATES = 1 << 17  # beyond, only the first places are looked at
+_DENSE_CELLS = 1 << 25  # scores in memory; 128 MiB
+_MARK = re.compile(r'<\|[A-Z]+\|>\s*')
+
+
+class Encoder(NamedTuple):
+  """How one row of results embeds.
+
+  encode: (items, prompt) -> [N, D], unit vectors; a row of NaN leaves its item
+    out. fingerprint: flat dict of what embeddings depend on besides the item
+    and its prompt: a checksum of the weights, preprocessing.
+  """
+  encode: object
+  fingerprint: dict
+
+
+class Answers(NamedTuple):
+  """What one encoder makes of one task, for what could be embedded of it.
+
+  task: less what was left out. queries, candidates: embeddings, [Q, D] and
+  [C, D]. ranks: int64 [Q], 1-based. deepest: later ranks are not known; None
+  where all are.
+  """
+  task: types.Task
+  queries: object
+  candidates: object
+  ranks: np.ndarray
+  deepest: int | None
+
+
+def evaluate(tasks, encoders, workdir, dataset, split='test',
+             recall_at=metrics.RECALL_AT, mesh=None, block_items=1024):
+  """Every encoder on every task.
+
+  tasks: with names that differ. encoders: {row: Encoder}; the last one is the
+    main row. recall_at: increasing, the depths k of recall. mesh: of this
+    process's devices, for the search. block_items: embedded at a time.
+  Embeddings are kept in workdir/embeddings, each content once per prompt: a
+  killed run goes on where it stopped.
+
+  Returns (results, answers), or (None, None) on other processes than the
+  first. results: {'dataset', 'split', 'sizes', 'main_row', 'tasks': {task:
+  {'queries', 'candidates', 'chance', 'left_out'}}, task: {row: metrics}};
+  answers: {task: {row: Answers}}.
+  """
+  names = [task.name for task in tasks]
+  if len(set(names)) < len(names) or not names:
+    raise ValueError(f'the tasks are named {names}; wanted at least one, and '
+                     'no name twice')
+  stores = {row: embeddings_lib.Embeddings(
+      pathlib.Path(workdir) / 'embeddings', encoder.fingerprint)
+            for row, encoder in encoders.items()}
+  results, answers = {}, {}
+  for task in tasks:
+    answers[task.name] = {}
+    for row, encoder in encoders.items():
+      sides = [
+          stores[row].rows(items, prompt, encoder.encode, block_items)
+          for items, prompt in ((task.queries, task.query_prompt),
+                                (task.candidates, task.candidate_prompt))]
+      if sides[0] is not None:
+        answers[task.name][row] = _answer(task, *sides, recall_at[-1], mesh)
+    if answers[task.name]:
+      results[task.name] = {
+          row: _summary(found, recall_at)
+          for row, found in answers[task.name].items()}
+  if not results:
+    return None, None
+  return {'dataset': dataset, 'split': split, **_facts(tasks, answers),
+          'main_row': list(encoders)[-1], **results}, answers
+
+
+def _answer(task, queries, candidates, depth, mesh):
+  task, queries, candidates = _usable(task, queries, candidates)
+  deepest = None
+  if task.lists is not None:
+    scores = [candidates[indices] @ queries[q:q + 1][0]
+              for q, indices in enumerate(task.lists)]
+    ranks = metrics.ranks_in_lists(scores, task.lists, task.relevant)
+  elif len(candidates) <= DENSE_CANDIDATES:
+    ranks = _dense_ranks(task, queries, candidates[:])
+  else:
+    # One place more than is counted shows whether a tie goes on.
+    deepest = depth + 1
+    ranks = metrics.ranks_in_top(*similarity.search(
+        queries[:], candidates, deepest, mesh, task.excluded), task.relevant)
+  return Answers(task, queries, candidates, ranks, deepest)
+
+
+def _dense_ranks(task, queries, candidates):
+  size = max(1, _DENSE_CELLS // len(candidates))
+  ranks = []
+  for start in range(0, len(task.queries), size):
+    block = slice(start, start + size)
+    scores = _scores(task, queries, candidates,
+                     range(len(task.queries))[block])
+    ranks.append(metrics.ranks(scores, task.relevant[block]))
+  return np.concatenate(ranks)
+
+
+def _scores(task, queries, candidates, chosen):
+  """Scores of the chosen queries, [n, C], -inf where there is no answer."""
+  scores = np.array(similarity.similarity(
+      queries[np.asarray(chosen)], candidates))
+  if task.excluded is not None:
+    for row, q in zip(scores, chosen):
+      row[task.excluded[q]] = -np.inf
+  return scores
+
+
+def _usable(task, queries, candidates):
+  """The task and its embeddings less what could not be embedded."""
+  good = [rows.place >= 0 for rows in (queries, candidates)]
+  if good[0].all() and good[1].all():
+    return task, queries, candidates
+  new = np.cumsum(good[1]) - 1
+  def fewer(indices):
+    indices = np.asarray(indices)
+    return new[indices[good[1][indices]]].astype(np.int32)
+  relevant = [fewer(indices) for indices in task.relevant]
+  kept = [q for q in np.flatnonzero(good[0]) if len(relevant[q])]
+  if not kept:
+    raise ValueError(f'task {task.name!r}: no query is left whose item and '
+                     'answer can be embedded; see skipped.jsonl')
+  def chosen(field):
+    values = getattr(task, field)
+    return values and tuple(fewer(values[q]) for q in kept)
+  left = types.Task(
+      task.name, tuple(task.queries[q] for q in kept),
+      tuple(c for c, ok in zip(task.candidates, good[1]) if ok),
+      chosen('relevant'), chosen('lists'), chosen('excluded'),
+      task.query_prompt, task.candidate_prompt)
+  return (left, dataclasses.replace(queries, place=queries.place[kept]),
+          dataclasses.replace(candidates, place=candidates.place[good[1]]))
+
+
+def _summary(found, recall_at):
+  """As metrics.summary; None for what needs ranks that are not known."""
+  numbers = metrics.summary(found.ranks, recall_at=recall_at)
+  if found.deepest is not None:
+    numbers |= {'mean_rank': None, 'mrr': None}
+    if np.sort(found.ranks)[len(found.ranks) // 2] > found.deepest:
+      numbers['median_rank'] = None
+  if found.task.lists is not None:
+    numbers['precision_at_1'] = numbers['recall_at_1']
+  return numbers
+
+
+def _facts(tasks, answers):
+  facts = {}
+  for whole in tasks:
+    task = list(answers[whole.name].values())[-1].task
+    facts[task.name] = {
+        'queries': len(task.queries), 'candidates': len(task.candidates),
+        'chance': chance(task), 'left_out': sum(
+            len(getattr(whole, side)) - len(getattr(task, side))
+            for side in ('queries', 'candidates'))}
+    if task.lists is not None:
+      facts[task.name]['list_length'] = float(
+          np.mean([len(indices) for indices in task.lists]))
+  return {'sizes': {'tasks': len(facts)} | {
+      side: sum(task[side] for task in facts.values())
+      for side in ('queries', 'candidates')}, 'tasks': facts}
+
+
+def chance(task):
+  """R@1 in percent of a random order."""
+  shares = np.array([len(np.unique(i)) for i in task.relevant], np.float64)
+  if task.lists is not None:
+    shares /= [len(i) for i in task.lists]
+  elif task.excluded is not None:
+    shares /= [len(task.candidates) - len(np.unique(i)) for i in task.excluded]
+  else:
+    shares /= len(task.candidates)
+  return 100.0 * float(np.mean(shares))
+
+
+def group_means(results, groups, metric='recall_at_1'):
+  """{row: {group: {'mean', 'tasks', 'of'}}} and 'overall', plain means.
+
+  groups: {group: names of its tasks}; those that were not evaluated are left
+  out of the mean, which `tasks` of `of` tells.
+  """
+  groups = dict(groups) | {'overall': [n for g in groups.values() for n in g]}
+  means = {}
+  for name, tasks in groups.items():
+    for row in next(iter(results[t] for t in results['tasks'])):
+      values = [results[task][row][metric] for task in tasks
+                if task in results['tasks']]
+      means.setdefault(row, {})[name] = {
+          'mean': float(np.mean(values)) if values else None,
+          'tasks': len(values), 'of': len(tasks)}
+  return means
+
+
+def gallery(answers, n_missed=3, n_found=3, image_px=report.TILE_PX):
+  """Queries with the first five answers of every row, for the report."""
+  shown = []
+  show = Show(image_px)
+  for name, rows in answers.items():
+    ranks = {row: found.ranks for row, found in rows.items()}
+    last = list(rows)[-1]
+    asked = {row: [item.id for item in found.task.queries]
+             for row, found in rows.items()}
+    if any(ids != asked[last] for ids in asked.values()):
+      rows, ranks = {last: rows[last]}, {last: ranks[last]}
+    for q in report.choose_queries(ranks, n_missed, n_found, last):
+      task = rows[last].task
+      shown.append(report.GalleryQuery(
+          name, show(task.queries[q]),
+          show(task.candidates[int(task.relevant[q][0])]),
+          {row: _ranked(found, q, show) for row, found in rows.items()}))
+  return shown
+
+
+def _ranked(found, q, show):
+  task, relevant = found.task, found.task.relevant[q]
+  if task.lists is not None:
+    indices = task.lists[q]
+    scores = found.candidates[indices] @ found.queries[q:q + 1][0]
+    best = indices[metrics.top(
+        scores, np.flatnonzero(np.isin(indices, relevant)), 5)]
+  elif found.deepest is None:
+    scores = _scores(task, found.queries, found.candidates[:], [q])[0]
+    best = metrics.top(scores, relevant, 5)
+  else:
+    excluded = task.excluded and task.excluded[q:q + 1]
+    best = similarity.search(found.queries[q:q + 1], found.candidates, 5,
+                             exclude=excluded)[1][0]
+  return report.Ranked(
+      int(found.ranks[q]), tuple(show(task.candidates[int(i)]) for i in best),
+      tuple(bool(np.isin(i, relevant)) for i in best))
+
+
+class Show:
+  """Items as the gallery shows them; each medium is read once."""
+
+  def __init__(self, image_px):
+    self._image_px, self._frames = image_px, {}
+
+  def __call__(self, item):
+    text = item.text and _MARK.sub('', item.text)
+    source = next((m for m in (item.video, item.image) if m is not None), None)
+    if source is None:
+      return report.Shown(item.id, text)
+    key = embeddings_lib.key(item, None)
+    if key not in self._frames:
+      self._frames[key] = self._read(item)
+    frames = self._frames[key]
+    if frames is None:
+      return report.Shown(item.id, text or item.id)
+    return report.Shown(item.id, text, frames)
+
+  def _read(self, item):
+    kind = 'video' if item.video is not None else 'image'
+    medium = getattr(item, kind)
+    medium = medium[0] if isinstance(medium, tuple) else medium
+    if isinstance(medium, np.ndarray):
+      return medium[None] if kind == 'image' else medium
+    one = types.Item(item.id, **{kind: medium})
+    try:
+      return media.load_frames(one, 4 if kind == 'video' else 1,
+                               self._image_px)
+    except media.MediaError:
+      return None  # shown by its id

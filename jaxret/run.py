@@ -1,0 +1,276 @@
+"""The scenes of a run, as plain functions; a paper's run.py tells its story.
+
+A run opens its workdir, leaves out what cannot be read, opens or trains a
+tokenizer, restores or trains its stages, evaluates, exports and publishes.
+"""
+import functools
+import hashlib
+import json
+import pathlib
+import shutil
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from jaxret import (
+  checkpoint,
+  files,
+  methods,
+  optim,
+  processes,
+  report,
+  sharding,
+)
+from jaxret import train as train_lib
+from jaxret.data import text
+from jaxret.methods import base
+from jaxret.models import adapters
+
+
+class Stage(NamedTuple):
+  """One training: its row in the results, its config and its directory."""
+  row: str
+  config: ConfigDict
+  directory: pathlib.Path
+
+
+def open_workdir(config, workdir):
+  """Makes the workdir this config's own and gives the mesh of the run."""
+  checkpoint.claim_workdir(workdir, config)
+  mesh = sharding.make_mesh(config.mesh)
+  logging.info('%d %s, mesh %s, workdir %s', jax.device_count(),
+               jax.devices()[0].device_kind, dict(mesh.shape), workdir)
+  return mesh
+
+
+def has_checkpoints(workdir):
+  """Whether anything was trained in this very directory."""
+  return (pathlib.Path(workdir) / 'checkpoints').is_dir()
+
+
+def check_weights(config, workdir, trained):
+  """Raises ValueError where an evaluation finds no weights.
+
+  trained: whether checkpoints are there.
+  """
+  if not trained and not config.init_from and not config.model.pretrained:
+    raise ValueError(
+        f'{workdir} holds no checkpoints and the config names no weights: '
+        'train there first, or set model.pretrained or init_from')
+
+
+# What cannot be used.
+
+
+def unreadable(ids, media, record):
+  """{id: why it cannot be used} of the files that do not decode.
+
+  media: anything of as many media as `ids` with a `scan` like media.Frames.
+  Each process decodes its share. What is seen is kept in the file `record`:
+  a rerun goes on with the same videos and does not decode them all again.
+  """
+  digest = hashlib.sha256(json.dumps(ids).encode()).hexdigest()
+  known = json.loads(record.read_text()) if record.is_file() else {}
+  if processes.agreed(known.get('ids') == digest):
+    return known['unreadable']
+  share = range(jax.process_index(), len(ids), jax.process_count())
+  bad = media.scan(share, progress=processes.first())
+  if jax.process_count() > 1:
+    is_bad = processes.gathered(
+        np.isin(np.arange(len(ids)), list(bad))).any(0)
+    # Reasons are texts, which do not travel: the few bad ones fail again.
+    again = media.scan(np.flatnonzero(is_bad), progress=False)
+    bad = {int(i): again.get(i, 'one of the processes cannot read it')
+           for i in np.flatnonzero(is_bad)}
+  reasons = {ids[i]: reason for i, reason in bad.items()}
+  if processes.first():
+    files.write_atomically(
+        record, json.dumps({'ids': digest, 'unreadable': reasons}, indent=1))
+  return reasons
+
+
+def leave_out(workdir, split, skipped, total, what):
+  """Lists [{'id', 'reason'}] of `split`; ValueError if that is all there is.
+
+  total: how many there are, unusable ones included; what: their name in the
+  message, 'files of shapes train' say.
+  """
+  if not skipped:
+    return
+  list_skipped(workdir, split, skipped)
+  if len(skipped) == total:
+    raise ValueError(f'none of the {total} {what} can be read; the first: '
+                     f'{skipped[0]["id"]}: {skipped[0]["reason"]}')
+
+
+def list_skipped(workdir, split, skipped):
+  """Adds what is new of [{'id', 'reason'}] to skipped.jsonl."""
+  if not processes.first():
+    return
+  logging.warning('%d items of split %s cannot be used and are left out, see '
+                  'skipped.jsonl', len(skipped), split)
+  path = pathlib.Path(workdir) / 'skipped.jsonl'
+  known = set(path.read_text().splitlines()) if path.exists() else set()
+  lines = [json.dumps({**record, 'split': split}) for record in skipped]
+  with path.open('a') as file:
+    file.writelines(line + '\n' for line in lines if line not in known)
+
+
+def left_out(workdir):
+  """How many items cannot be used, each counted once."""
+  path = pathlib.Path(workdir) / 'skipped.jsonl'
+  lines = path.read_text().splitlines() if path.exists() else []
+  return len({json.loads(line)['id'] for line in lines})
+
+
+# Tokenizer.
+
+
+def open_tokenizer(config, workdir, captions=None, **options):
+  """The tokenizer of the model, or a small one trained on the captions.
+
+  A run that starts from another one's parameters reads its tokenizer too.
+  captions: None = it was trained before. options: of text.train_tokenizer.
+  """
+  name = config.model.tokenizer or config.model.pretrained
+  if name:
+    return text.load_tokenizer(name)
+  directory = pathlib.Path(config.init_from or workdir) / 'tokenizer'
+  if captions is not None and not config.init_from:
+    return processes.one_then_all(functools.partial(
+        _train_tokenizer, config, workdir, directory, captions, options))
+  if not directory.is_dir():
+    raise ValueError(f'{directory.parent} holds no tokenizer: train there '
+                     'first, or set model.tokenizer')
+  return text.load_tokenizer(directory)
+
+
+def _train_tokenizer(config, workdir, directory, captions, options):
+  if processes.first() and not checkpoint.has_results(workdir):
+    # Left by a start that failed, whose captions may since have been mended.
+    shutil.rmtree(directory, ignore_errors=True)
+  return text.train_tokenizer(
+      captions, config.model.vocab_size, directory, **options)
+
+
+# Where parameters come from and go to.
+
+
+def stage_config(config, sections, name, **fields):
+  """The config of one training: `config` changed by its section `name`.
+
+  sections: all names of such sections, which a stage's config has none of;
+  fields: set before the section's own.
+  """
+  whole = {key: value for key, value in config.to_dict().items()
+           if key not in sections}
+  changed = ConfigDict({**whole, **fields})
+  changed.update(config[name])
+  return changed
+
+
+def earlier_run(config, workdir):
+  """The workdir whose result a run goes on from, or None.
+
+  A stage `starts_from` another of its run: they lie in the run's workdir.
+  """
+  stage, workdir = config.get('starts_from'), pathlib.Path(workdir)
+  if stage:
+    return (workdir if stage in config.before else workdir.parent) / stage
+  return pathlib.Path(config.init_from) if config.init_from else None
+
+
+def trained(config, tokenizer, workdir, mesh):
+  """The parameters that the last checkpoint of a workdir completes.
+
+  What was frozen comes from where the run started, see `start`. Raises
+  ValueError without a checkpoint.
+  """
+  method = methods.get(config.method).method(config, tokenizer)
+  _, frozen = optim.partition(
+      jax.eval_shape(method.init, jax.random.key(0)), method.trainable)
+  train_lib.trained_steps(workdir)  # before the base is read
+  params = start(config, method, tokenizer, workdir, mesh) if frozen else None
+  return train_lib.restore_trained(method, config, workdir, mesh, params)
+
+
+def start(config, method, tokenizer, workdir, mesh):
+  """What a run begins with: another run's result, merged, or its own weights.
+
+  LoRA factors are no part of another run's result: fresh ones are made.
+  """
+  earlier = earlier_run(config, workdir)
+  if earlier is None:
+    return train_lib.init_params(method, config.seed, mesh)
+  first = checkpoint.read_config(earlier)
+  if first is None:
+    raise ValueError(f'init_from {earlier} holds no config.json: name the '
+                     'workdir of a run, or leave it out')
+  params = base.merged(first, trained(first, tokenizer, earlier, mesh))
+  key = jax.random.split(jax.random.key(config.seed))[0]
+  return base.add_lora(method.init, params, key, mesh)
+
+
+def export_adapter(config, directory, params, weights, trained=(),
+                   visual_head=None):
+  """Writes what LoRA trained to adapter/ in a directory, as PEFT does.
+
+  weights: the table of models.names that the keys are taken from. trained:
+  roots of params['params'] that were trained besides; those that PEFT's files
+  have no place for are named in the log. visual_head: of BLiM, its kernel.
+  """
+  lora = config.model.lora
+  held, others = adapters.modules_to_save(
+      {root: params['params'][root] for root in trained}, params['lora'],
+      weights)
+  factors, held, head = sharding.to_host((params['lora'], held, visual_head))
+  if not processes.first():
+    return
+  directory = pathlib.Path(directory) / 'adapter'
+  if others:
+    logging.warning('%s lacks %s, trained as well: checkpoints/ beside it has '
+                    'all', directory, ', '.join(others))
+  adapters.export_peft(
+      adapters.Adapter(factors, lora.alpha / lora.rank, head, modules=held),
+      directory, config.model.pretrained, nested=False, weights=weights)
+
+
+# Results.
+
+
+def trained_on(config, workdir):
+  """The `data` of each training that led to a run's weights, its own first.
+
+  A run without checkpoints has trained nothing; its weights, or those that its
+  training began with, may be of the run that `init_from` names.
+  """
+  sections = [config.data] if has_checkpoints(workdir) else []
+  earlier = config.init_from and checkpoint.read_config(config.init_from)
+  return (sections + trained_on(earlier, config.init_from) if earlier
+          else sections)
+
+
+def publish(config, workdir, results, sweeps=(), hubness=(), gallery=()):
+  """Writes results.json, report.html, results.txt, and prints the table."""
+  report.write(workdir, results, _facts(config, results), sweeps, hubness,
+               gallery)
+  table = report.format_table(results)
+  (pathlib.Path(workdir) / 'results.txt').write_text(table)
+  print(table)
+  if results['left_out']:
+    print(f'left out: {results["left_out"]} items, see skipped.jsonl')
+  if 'note' in results:
+    logging.warning('%s', results['note'])
+  logging.info('report: %s', pathlib.Path(workdir) / 'report.html')
+
+
+def _facts(config, results):
+  facts = {'method': config.method, 'device': jax.devices()[0].device_kind,
+           'devices': jax.device_count()}
+  for name in ('selected_on', 'note'):
+    if name in results:
+      facts[name.replace('_', ' ')] = results[name]
+  return facts

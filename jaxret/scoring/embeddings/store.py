@@ -1,0 +1,194 @@
+"""Embeddings on disk, found again by what was embedded."""
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import sys
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from tqdm import tqdm
+
+from jaxret import files
+
+
+def key(item, prompt):
+  """16 bytes that stand for an item's content and the prompt it is given.
+
+  The id does not count: one caption, image or clip that serves several tasks
+  is embedded once. A path stands for its file's size and time of change.
+  """
+  digest = hashlib.sha256()
+  def add(part):
+    if isinstance(part, tuple):
+      digest.update(f'({len(part)}'.encode())
+      for element in part:
+        add(element)
+      return
+    if isinstance(part, np.ndarray):
+      add(f'{part.shape}{part.dtype}')
+      part = np.ascontiguousarray(part).tobytes()
+    data = part if isinstance(part, bytes) else str(part).encode()
+    digest.update(f'{type(part).__name__}{len(data)}:'.encode())
+    digest.update(data)
+  add('' if prompt is None else f'prompt {prompt}')
+  for name in item.order:
+    part = getattr(item, name)
+    if part is not None:
+      add(name)
+      add(part)
+      if name != 'text':
+        add(tuple(map(_state, part if isinstance(part, tuple) else (part,))))
+  return digest.digest()[:16]
+
+
+def _state(medium):
+  try:
+    state = os.stat(medium) if isinstance(medium, (str, os.PathLike)) else None
+  except OSError:
+    state = None  # the encoder will say it better
+  return '' if state is None else f'{state.st_size} {state.st_mtime_ns}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+  """Embeddings of a collection, read from disk when sliced: [slice] -> [n, D].
+
+  place: int64 [N], where each row lies in the store; -1 = left out, NaN.
+  """
+  store: 'Embeddings'
+  place: np.ndarray
+
+  @property
+  def shape(self):
+    return len(self.place), self.store.width
+
+  def __len__(self):
+    return len(self.place)
+
+  def __getitem__(self, index):
+    return self.store.read(self.place[index])
+
+
+class Embeddings:
+  """A directory of embeddings, filled block by block; a block stays.
+
+  fingerprint: flat dict of what embeddings depend on besides the item and its
+    prompt: weights, preprocessing. Each fingerprint has its own folder, so
+    that several models share a directory and nothing stale is read.
+  A block is two files, of vectors and of keys; it counts once both are there.
+  With several processes process 0 alone reads and writes, all of them embed.
+  """
+
+  def __init__(self, directory, fingerprint):
+    text = json.dumps(fingerprint, sort_keys=True)
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    self.directory = pathlib.Path(directory) / name
+    self.width = None
+    self._vectors, self._starts, self._place = [], [0], {}
+    if jax.process_index() == 0:
+      self.directory.mkdir(parents=True, exist_ok=True)
+      files.write_atomically(self.directory / 'fingerprint.json', text)
+      while self._file('keys').exists():
+        self._open()
+
+  def rows(self, items, prompt, encode, block_items=1024):
+    """Rows of all items, of which the missing ones are embedded first.
+
+    encode: (items, prompt) -> float [n, D]; a row of NaN leaves the item out,
+      and it is tried again in the next run. Called with at most `block_items`
+      items, each content once.
+    Returns Rows, or None on processes other than the first.
+    Errors: ValueError for a wrong shape, or numbers that are not finite.
+    """
+    keys = [key(item, prompt) for item in items]
+    first = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1)))
+    missing = [i for k, i in first.items() if k not in self._place]
+    missing = _of_first_process(np.sort(np.array(missing, np.int64)))
+    for start in tqdm(range(0, len(missing), block_items), 'embedding',
+                      unit='block', file=sys.stderr,
+                      disable=len(missing) <= block_items):
+      block = missing[start:start + block_items]
+      vectors = np.asarray(encode([items[i] for i in block], prompt))
+      kept = _check(vectors, [items[i] for i in block])
+      if jax.process_index() == 0 and kept.any():
+        self._append([keys[i] for i in block[kept]], vectors[kept])
+    if jax.process_index():
+      return None
+    return Rows(self, np.array([self._place.get(k, -1) for k in keys],
+                               np.int64))
+
+  def rows_told(self, items, prompts, encode, block_items=1024):
+    """As `rows`, each item with a prompt of its own: prompts[i]."""
+    place, rows, groups = np.full(len(items), -1, np.int64), None, {}
+    for i, prompt in enumerate(prompts):
+      groups.setdefault(prompt, []).append(i)
+    for prompt, own in groups.items():
+      rows = self.rows([items[i] for i in own], prompt, encode, block_items)
+      if rows is not None:
+        place[own] = rows.place
+    return rows and Rows(self, place)
+
+  def read(self, place):
+    """The vectors at `place` (int [n]), float32 [n, D]; NaN where it is -1."""
+    place = np.asarray(place)
+    vectors = np.full((len(place), self.width), np.nan, np.float32)
+    block = np.searchsorted(self._starts, place, 'right') - 1
+    for b in np.unique(block[place >= 0]):
+      own = block == b
+      vectors[own] = self._vectors[b][place[own] - self._starts[b]]
+    return vectors
+
+  def _file(self, kind):
+    """The next block's file of vectors or keys."""
+    return self.directory / f'{len(self._vectors):06d}.{kind}.npy'
+
+  def _append(self, keys, vectors):
+    self._check_width(vectors.shape[1])
+    files.save_atomically(self._file('vectors'),
+                lambda file: np.save(file, vectors.astype(np.float32)))
+    table = np.frombuffer(b''.join(keys), np.uint8).reshape(-1, 16)
+    files.save_atomically(self._file('keys'), lambda file: np.save(file, table))
+    self._open()
+
+  def _open(self):
+    """Takes in the next block, which is on disk."""
+    keys = np.load(self._file('keys'))
+    vectors = np.load(self._file('vectors'), mmap_mode='r')
+    self._check_width(vectors.shape[1])
+    start = self._starts[-1]
+    self._place.update(
+        (k.tobytes(), start + i) for i, k in enumerate(keys))
+    self._vectors.append(vectors)
+    self._starts.append(start + len(keys))
+
+  def _check_width(self, width):
+    if self.width not in (None, width):
+      raise ValueError(
+          f'{self.directory} holds embeddings {self.width} wide, the model '
+          f'gives {width}; its fingerprint must tell the two apart')
+    self.width = width
+
+
+def _of_first_process(indices):
+  """What process 0 says, on all of them."""
+  if jax.process_count() == 1:
+    return indices
+  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(indices))))
+  return multihost_utils.broadcast_one_to_all(np.resize(indices, size))
+
+
+def _check(vectors, items):
+  """Which rows hold an embedding, bool [n]."""
+  if vectors.ndim != 2 or len(vectors) != len(items):
+    raise ValueError(f'the encoder gave the shape {vectors.shape} for '
+                     f'{len(items)} items; wanted [{len(items)}, D]')
+  finite = np.isfinite(vectors).all(1)
+  left_out = np.isnan(vectors).all(1)
+  wrong = np.flatnonzero(~finite & ~left_out)
+  if wrong.size:
+    raise ValueError(f'the embedding of {items[wrong[0]].id!r} is not finite; '
+                     'check the weights')
+  return finite

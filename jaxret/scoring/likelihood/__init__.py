@@ -1,0 +1,1 @@
+"""Exhaustive likelihood scoring in both directions."""

@@ -1,0 +1,309 @@
+"""Exhaustive likelihood scoring in both directions, nothing computed twice.
+
+The prefix of a row (a video with its instruction, a text with its prompt) is
+encoded once; every candidate is then a suffix of a few tokens that attends to
+the stored keys and values. It yields BLiM's two matrices and two priors
+(arXiv 2507.23284, section 3) with the numbers of one full pass per pair.
+This module knows no model: `kernels.LikelihoodModel` is what a decoder offers.
+"""
+import functools
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxret import sharding
+from jaxret.scoring.likelihood import filling, kernels, tiles, tries
+
+VERSION = 2  # of the numbers: scores of another version are not resumed
+MODES = ('shared', 'canonical', 'reference')
+
+
+class Prompts(NamedTuple):
+  """The token sequences of one set of texts.
+
+  visual_prefix: int [S], up to the caption, `visual` at each video token.
+  labels: T arrays int [L], the scored tokens of each caption, two at least.
+  text_prefixes: T arrays int [S], up to the first clip.
+  prior_length: how many tokens of a text prefix the video prior may see.
+  visual: the placeholder id.
+  """
+  visual_prefix: np.ndarray
+  labels: tuple[np.ndarray, ...]
+  text_prefixes: tuple[np.ndarray, ...]
+  prior_length: int
+  visual: int
+
+
+class Options(NamedTuple):
+  """How scores are computed; the last two change what comes out.
+
+  rows x columns of a tile; max_padding of a length bucket. share: compute what
+  captions of a tile begin with alike only once.
+  nonzero_denominator: divide a caption's log-likelihood by the labels whose
+  loss is not exactly 0, as the authors' code does, not by all its labels.
+  mode: 'shared', what pairs have in common is computed once; 'canonical', the
+  same, but the video prior is that of one caption length for all texts, an
+  approximation; 'reference', full passes for each pair, to compare with.
+  """
+  rows: int = 32
+  columns: int = 64
+  max_padding: float = 0.1
+  share: bool = True
+  nonzero_denominator: bool = True
+  mode: str = 'shared'
+
+
+def _on_mesh(function):
+  """Sets the mesh that its third argument is, see sharding.split_rows."""
+  @functools.wraps(function)
+  def wrapped(model, params, mesh, *args, **kwargs):
+    with jax.set_mesh(mesh):
+      return function(model, params, mesh, *args, **kwargs)
+  return wrapped
+
+
+@_on_mesh
+def score_texts(model, params, mesh, prompts, features, options, matrix,
+                keep=None):
+  """Fills matrix [V, T] with log P(text | video), tile by tile.
+
+  Args:
+    model, params, mesh: `params` live on `mesh`.
+    prompts: of the T texts.
+    features: Visuals of the V videos, [clips, tokens, Dv] each.
+    options: tile sizes.
+    matrix: float32 [V, T], NaN where it is still to be computed; a memory
+      map keeps every finished tile. None on all processes but 0.
+    keep: bool [V, T], the pairs to score; None = all.
+
+  Returns:
+    How many tokens went through the decoder.
+  """
+  rows_of = tiles.blocks(np.ones(len(features), int), options.rows,
+                         multiple=sharding.batch_shards(mesh))
+  captions = _captions(prompts, options, keep)
+  sheet = filling.Filling(
+      'text given video', matrix, keep, [rows.index for rows in rows_of],
+      [index for index, _ in captions])
+  row_size = _even(len(rows_of[0].index), mesh)
+  size = len(prompts.visual_prefix)
+  start = sharding.constant(mesh, np.full(row_size, size, np.int32))
+  for r, rows in enumerate(rows_of):
+    prefix = None
+    padded = tiles.fill(rows.index, row_size)
+    for c, (_, inputs_of) in enumerate(captions):
+      if not sheet.is_open(r, c):
+        continue
+      if prefix is None:
+        prefix = kernels.visual_prefix(
+            model, params, np.asarray(prompts.visual_prefix, np.int32),
+            sharding.constant(mesh, _features(features, padded)))
+        sheet.tokens += row_size * size
+      index, (tokens, *layout), labels, lengths = inputs_of(padded)
+      tokens, labels, lengths = _put(mesh, tokens, labels, lengths)
+      values = kernels.text_tile(
+          model, options.nonzero_denominator, params, *prefix, start,
+          (tokens, *layout), labels, lengths)
+      work = row_size * tokens.shape[1]
+      sheet.put(rows.index, index, values, work, work * (
+          model.cost.token + size * model.cost.key + model.cost.logits))
+  return sheet.close()
+
+
+def _captions(prompts, options, keep):
+  """[(columns, rows [P] -> what a tile takes)] of all captions.
+
+  What a tile takes: the columns, and the arguments of kernels.text_tile.
+  """
+  if keep is None and options.share:
+    found = []
+    for trie in tries.tries(prompts.labels, options.columns):
+      tile = (trie.index,
+              (trie.tokens[None], trie.depth, trie.chains, trie.place),
+              trie.labels[None], trie.lengths[None])
+      found.append((trie.index, lambda rows, tile=tile: tile))
+    return found
+  def inputs_of(block, rows):
+    # With `keep`, each row has candidates of its own.
+    index = block.index[None] if keep is None else tiles.kept_columns(
+        keep[rows], block.index)[0]
+    return index, *_rectangle(prompts, index, block.length)
+  lengths = np.array([len(label) for label in prompts.labels])
+  return [(block.index, functools.partial(inputs_of, block)) for block in
+          tiles.blocks(lengths, options.columns, options.max_padding)]
+
+
+def _rectangle(prompts, index, length):
+  tokens, labels, lengths, chains, place, depth = tries.rectangle(
+      prompts.labels, index, length)
+  return (tokens, depth, chains, place), labels, lengths
+
+
+@_on_mesh
+def score_videos(model, params, mesh, prompts, features, vocabulary, options,
+                 matrix, keep=None):
+  """Fills matrix [T, V] with log P(video | text); see `score_texts`.
+
+  vocabulary: float32 [V, clips, Dv], the token means of all V videos.
+  """
+  lengths = np.array([len(p) for p in prompts.text_prefixes])
+  rows_of = tiles.blocks(lengths, options.rows, options.max_padding,
+                         multiple=sharding.batch_shards(mesh))
+  columns_of = tiles.blocks(np.ones(len(features), int), options.columns)
+  clips = clip_inputs(model, params, mesh, features, options)
+  vocabulary = sharding.replicate(mesh, vocabulary)
+  sizes = {}
+  for rows in rows_of:
+    sizes[rows.length] = max(sizes.get(rows.length, 0), len(rows.index))
+  sheet = filling.Filling(
+      'video given text', matrix, keep, [rows.index for rows in rows_of],
+      [columns.index for columns in columns_of])
+  for r, rows in enumerate(rows_of):
+    prefix = None
+    padded = tiles.fill(rows.index, _even(sizes[rows.length], mesh))
+    for c, columns in enumerate(columns_of):
+      if not sheet.is_open(r, c):
+        continue
+      if prefix is None:
+        start = sharding.constant(mesh, lengths[padded].astype(np.int32))
+        prefix = _text_prefix(model, params, mesh, [
+            prompts.text_prefixes[t] for t in padded], rows.length, start,
+                              vocabulary)
+        sheet.tokens += len(padded) * rows.length
+      index = columns.index[None] if keep is None else tiles.kept_columns(
+          keep[padded], columns.index)[0]
+      values = kernels.clip_tile(
+          model, params, *prefix, start,
+          *_put(mesh, clips[index], index.astype(np.int32)), vocabulary)
+      work = len(padded) * index.shape[1] * clips.shape[1]
+      sheet.put(rows.index, index, values, work, work * (
+          model.cost.token + rows.length * model.cost.key
+          + model.cost.clip_query + len(vocabulary) * model.cost.clip_logit))
+  return sheet.close()
+
+
+def _text_prefix(model, params, mesh, prefixes, length, start, vocabulary):
+  """(log P(first clip) of all videos [R, V], cache) of R text prefixes."""
+  tokens = tries.stack(prefixes, length)
+  positions = np.broadcast_to(np.arange(length), tokens.shape)
+  last, cache = kernels.text_prefix(
+      model, params, sharding.constant(mesh, tokens),
+      sharding.constant(mesh, positions.astype(np.int32)), start)
+  return kernels.first_clip(model, params, last, vocabulary), cache
+
+
+def clip_inputs(model, params, mesh, features, options):
+  """Every video's clips but the last as decoder inputs, [V, clips - 1, D]."""
+  rows_of = tiles.blocks(np.ones(len(features), int), options.rows,
+                         multiple=sharding.batch_shards(mesh))
+  size = _even(len(rows_of[0].index), mesh)
+  parts = []
+  for rows in rows_of:
+    block = _features(features, tiles.fill(rows.index, size))
+    clips = kernels.clip_tokens(model, params, sharding.constant(mesh, block))
+    parts.append(sharding.to_host(clips)[:len(rows.index)])
+  return np.concatenate(parts)
+
+
+@_on_mesh
+def text_priors(model, params, mesh, prompts, options):
+  """log P(text) [T] of the text alone, at its positions after a video.
+
+  The video's keys are masked and its positions stay (spec §4), so that the
+  prior does not depend on the video: one prefix serves all texts.
+
+  Returns:
+    float32 [T], and how many tokens went through the decoder.
+  """
+  everywhere = np.asarray(prompts.visual_prefix, np.int32)
+  positions = np.flatnonzero(everywhere != prompts.visual).astype(np.int32)
+  multiple = sharding.batch_shards(mesh)
+  # The same prefix on each device, the texts dealt out among them.
+  def rows(x):
+    return sharding.constant(mesh, np.repeat(x[None], multiple, 0))
+
+  last, cache = kernels.text_prefix(
+      model, params, rows(everywhere[positions]), rows(positions),
+      rows(np.int32(len(positions))))
+  first = kernels.next_token(model, params, last)
+  lengths = np.array([len(label) for label in prompts.labels])
+  prior, tokens = np.empty(len(lengths), np.float32), len(positions)
+  start = rows(np.int32(len(everywhere)))
+  for block in tiles.blocks(lengths, multiple * options.columns,
+                            options.max_padding, multiple):
+    columns = -(-len(block.index) // multiple)
+    index = tiles.fill(block.index, columns * multiple)
+    index = index.reshape(multiple, columns)
+    (words, *layout), *scored = _rectangle(prompts, index, block.length)
+    words, labels, length = _put(mesh, words, *scored)
+    values = kernels.text_tile(
+        model, options.nonzero_denominator, params, first, cache, start,
+        (words, *layout), labels, length)
+    prior[index] = sharding.to_host(values)
+    tokens += words.size
+  return prior, tokens
+
+
+@_on_mesh
+def video_priors(model, params, mesh, prompts, features, vocabulary, options):
+  """log P(video) without its text, for each distinct length of a text prefix.
+
+  The prefix stops before the caption, but the clips keep their positions: the
+  prior depends on the text through its token count alone (spec §5.2). In
+  `canonical` mode one length, the median, stands for all.
+
+  Returns:
+    float32 [distinct lengths, V]; int [T], which of them is each text's; and
+    how many tokens went through the decoder.
+  """
+  values, length_index = prior_lengths(prompts, options)
+  tokens = np.asarray(
+      prompts.text_prefixes[0][:prompts.prior_length], np.int32)[None]
+  put = functools.partial(sharding.replicate, mesh)
+  positions = np.arange(tokens.shape[1], dtype=np.int32)[None]
+  _, cache = kernels.text_prefix(model, params, put(tokens), put(positions),
+                                 put(np.array([tokens.shape[1]], np.int32)))
+  clips = clip_inputs(model, params, mesh, features, options)
+  header = prompts.text_prefixes[0][-1]
+  prior = np.empty((len(values), len(features)), np.float32)
+  vocabulary, count = put(vocabulary), tokens.size
+  size = min(_even(len(values), mesh), _even(options.rows, mesh))
+  for first in range(0, len(values), size):
+    rows = np.arange(first, min(first + size, len(values)))
+    start = values[tiles.fill(rows, size)].astype(np.int32)
+    for columns in tiles.blocks(np.ones(len(features), int), options.columns):
+      tile = columns.index[None]
+      part = kernels.clip_prior_tile(
+          model, params, cache,
+          sharding.constant(mesh, np.full(size, header, np.int32)),
+          sharding.constant(mesh, start), put(clips[tile]),
+          put(tile.astype(np.int32)), vocabulary)
+      prior[np.ix_(rows, columns.index)] = (
+          sharding.to_host(part)[:len(rows)])
+      count += size * (1 + len(columns.index) * clips.shape[1])
+  return prior, length_index, count
+
+
+def prior_lengths(prompts, options):
+  """(distinct prefix lengths [N], which of them is each text's [T])."""
+  lengths = np.array([len(p) for p in prompts.text_prefixes])
+  if options.mode == 'canonical':
+    lengths = np.full(len(lengths), int(np.median(lengths)))
+  return np.unique(lengths, return_inverse=True)
+
+
+def _even(size, mesh):
+  """`size` rounded up so that each device gets as many rows."""
+  shards = sharding.batch_shards(mesh)
+  return -(-size // shards) * shards
+
+
+def _features(features, index):
+  return np.stack([features[int(v)] for v in index])
+
+
+def _put(mesh, *arrays):
+  """Per-row arrays are dealt out with the rows, shared ones [1, ...] copied."""
+  return [sharding.replicate(mesh, x) if x.shape[0] == 1
+          else sharding.constant(mesh, x) for x in arrays]

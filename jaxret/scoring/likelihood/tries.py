@@ -1,0 +1,167 @@
+"""Captions as token tries: what they share is computed once per video.
+
+The captions of a candidate set begin alike ("a man is ..."). Sorted and cut
+into tiles, their tokens form small forests; a decoder that knows which tokens
+precede which scores every caption of a tile from its distinct tokens alone.
+"""
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxret.scoring.likelihood import tiles
+
+# Padding of a chain costs attention among its few tokens, not a pass through
+# the layers: few wide buckets leave captions of all lengths together, so that
+# they share more.
+CHAIN_PADDING = 0.5
+
+
+class Trie(NamedTuple):
+  """C captions of L scored tokens at most, as M distinct input tokens.
+
+  index int [n]: the captions, n <= C; the rest is padding.
+  tokens, depth int32 [M]: inputs, and how many precede each in its caption.
+  chains int32 [C, L - 1]: the input tokens of each caption, in order.
+  place int32 [M]: one position of each token in the flattened chains.
+  labels int32 [C, L], lengths int32 [C]: the scored tokens of each caption.
+  """
+  index: np.ndarray
+  tokens: np.ndarray
+  depth: np.ndarray
+  chains: np.ndarray
+  place: np.ndarray
+  labels: np.ndarray
+  lengths: np.ndarray
+
+
+def tries(labels, columns):
+  """Cuts T captions into tries of about `columns` captions each.
+
+  The last token of a caption is scored, but it is no input. Tries of one
+  length bucket have one shape, filled evenly.
+
+  Args:
+    labels: T int arrays, the scored tokens of each caption, two at least.
+    columns: captions per trie, about.
+
+  Returns:
+    List of Trie.
+  """
+  lengths = np.array([len(label) for label in labels])
+  caps = tiles.buckets(lengths, CHAIN_PADDING)
+  bucket = np.searchsorted(caps, lengths)
+  result = []
+  for number, cap in enumerate(caps):
+    members = sorted(np.flatnonzero(bucket == number),
+                     key=lambda i: labels[i].tolist())
+    parts = _partition(_fresh(labels, members), lengths[members] - 1,
+                       -(-len(members) // columns))
+    built = [_build(labels, [members[i] for i in part], cap) for part in parts]
+    size = max(len(trie.tokens) for trie in built)
+    count = max(len(trie.index) for trie in built)
+    result += [_pad(trie, count, size) for trie in built]
+  return result
+
+
+def rectangle(labels, index, length):
+  """The same captions for every row, or others for each, nothing shared.
+
+  Args:
+    labels: T int arrays; index: int [P, C], captions of each row; length:
+      what each is padded to.
+
+  Returns:
+    (tokens [P, M], labels [P, C, length], lengths [P, C]) and the chains,
+    place and depth of M = C * (length - 1) tokens, which are the same for all
+    rows.
+  """
+  rows, count = index.shape
+  stacked = stack([labels[i] for i in index.reshape(-1)], length)
+  stacked = stacked.reshape(rows, count, length)
+  lengths = np.array([[len(labels[i]) for i in row] for row in index], np.int32)
+  return (stacked[:, :, :-1].reshape(rows, -1), stacked, lengths,
+          *separate(count, length - 1))
+
+
+def separate(count, length):
+  """(chains, place, depth) of `count` chains that share nothing."""
+  place = np.arange(count * length, dtype=np.int32)
+  return place.reshape(count, length), place, place % max(length, 1)
+
+
+def stack(arrays, length, value=0):
+  """Right-pads int arrays to [N, length]."""
+  out = np.full((len(arrays), length), value, np.int32)
+  for row, array in zip(out, arrays):
+    row[:len(array)] = array
+  return out
+
+
+def _common(first, second):
+  """How many input tokens two captions begin with alike."""
+  size = min(len(first), len(second)) - 1
+  differs = np.flatnonzero(first[:size] != second[:size])
+  return int(differs[0]) if len(differs) else size
+
+
+def _fresh(labels, order):
+  """The tokens that each caption adds to those before it, int [n]."""
+  fresh = [len(labels[i]) - 1 for i in order]
+  for k in range(1, len(order)):
+    fresh[k] -= _common(labels[order[k - 1]], labels[order[k]])
+  return fresh
+
+
+def _partition(fresh, whole, parts):
+  """Cuts a sequence into runs whose largest number of tokens is smallest.
+
+  A run pays for its first caption as a whole. Returns lists of positions.
+  """
+  def cut(budget):
+    runs, used = [[0]], whole[0]
+    for k in range(1, len(fresh)):
+      if used + fresh[k] <= budget:
+        runs[-1].append(k)
+        used += fresh[k]
+      else:
+        runs.append([k])
+        used = whole[k]
+    return runs
+  low, high = int(max(whole)), int(whole[0] + sum(fresh))
+  while low < high:
+    middle = (low + high) // 2
+    if len(cut(middle)) <= parts:
+      high = middle
+    else:
+      low = middle + 1
+  return cut(high)
+
+
+def _build(labels, members, length):
+  tokens, depth, place, path = [], [], [], []
+  chains = np.zeros((len(members), length - 1), np.int32)
+  for row, caption in enumerate(members):
+    inputs = labels[caption][:-1]
+    shared = _common(labels[members[row - 1]], labels[caption]) if row else 0
+    path = path[:shared]
+    for k in range(shared, len(inputs)):
+      path.append(len(tokens))
+      tokens.append(inputs[k])
+      depth.append(k)
+      place.append(row * (length - 1) + k)
+    chains[row, :len(path)] = path
+  own = [labels[caption] for caption in members]
+  arrays = [np.array(x, np.int32) for x in (tokens, depth)]
+  return Trie(np.array(members), *arrays, chains, np.array(place, np.int32),
+              stack(own, length), np.array([len(x) for x in own], np.int32))
+
+
+def _pad(trie, count, size):
+  """Further tokens repeat the first one's place; their values are not read."""
+  more, rows = size - len(trie.tokens), count - len(trie.index)
+  def longer(x, n):
+    return np.pad(x, [(0, n)] + [(0, 0)] * (x.ndim - 1))
+  return Trie(
+      trie.index, *(longer(x, more) for x in (trie.tokens, trie.depth)),
+      longer(trie.chains, rows), longer(trie.place, more),
+      longer(trie.labels, rows), longer(trie.lengths, rows))

@@ -1,0 +1,84 @@
+"""BEIR's and CIRCO's files."""
+import json
+
+import pytest
+
+from jaxret.data.sets import beir, circo
+from tests import tiny_mbeir
+
+
+@pytest.fixture
+def root(tmp_path):
+  for name in ('scifact', 'arguana', 'cqadupstack/gis', 'cqadupstack/tex'):
+    tiny_mbeir.lines(tmp_path / name / 'corpus.jsonl', [
+        {'_id': 'a', 'title': 'A', 'text': 'first'},
+        {'_id': 'b', 'title': '', 'text': 'second'}])
+    tiny_mbeir.lines(tmp_path / name / 'queries.jsonl', [
+        {'_id': 'a', 'text': 'one?'}, {'_id': 'x', 'text': 'two?'}])
+    for split in ('test', 'train'):
+      tiny_mbeir.text(tmp_path / name / f'qrels/{split}.tsv',
+                      'query-id\tcorpus-id\tscore\na\tb\t2\na\ta\t0\n')
+  tiny_mbeir.text(tmp_path / 'instructions.json', json.dumps(
+      {'scifact': 'Check.', 'arguana': 'Refute.', 'cqadupstack': ''}))
+  return tmp_path
+
+
+def test_queries_grades_and_instructions(root):
+  found = beir.load(root, 'test', ['scifact'])
+  task, = found.tasks
+  assert [item.text for item in found.pools['scifact']] == ['A first', 'second']
+  assert [item.id for item in task.queries] == ['a']  # x has no answer
+  assert task.relevant == ({'b': 2},) and task.instructions == ('Check.',)
+  assert task.excluded is None and not found.union
+  assert beir.load(root, 'test', ['arguana']).tasks[0].excluded == (('a',),)
+
+
+def test_cqadupstack_is_twelve_tasks(root, monkeypatch):
+  monkeypatch.setattr(beir, 'CQADUPSTACK', ('gis', 'tex'))
+  found = beir.load(root, 'test', ['cqadupstack'])
+  assert [task.name for task in found.tasks] == [
+      'cqadupstack/gis', 'cqadupstack/tex']
+
+
+def test_a_training_set_of_text(root):
+  found = beir.training_set(root, 'scifact')
+  assert found.queries[0].positives == ('b',)
+  assert found.queries[0].instructions == {'text': ('Check.',)}
+
+
+@pytest.mark.parametrize('file, content, wanted', (
+    ('scifact/qrels/test.tsv', 'h\na\tz\t1\n',
+     r'test.tsv, line 2: got the document z, wanted one that is in corpus'),
+    ('scifact/qrels/test.tsv', 'h\na b 1\n', r"line 2: got 'a b 1', wanted"),
+    ('scifact/qrels/test.tsv', 'h\nq\tb\t1\n',
+     'got relevance of the query q, wanted one that is in queries.jsonl'),
+    ('scifact/corpus.jsonl', '{"_id": "a", "text": "<image>"}\n',
+     'corpus.jsonl, line 1, a: its text holds the image placeholder'),
+    ('instructions.json', '{}', "has no instruction for 'scifact'")))
+def test_bad_lines_are_named(root, file, content, wanted):
+  (root / file).write_text(content)
+  with pytest.raises(ValueError, match=wanted):
+    beir.load(root, 'test', ['scifact'])
+
+
+def test_circo(tmp_path):
+  tiny_mbeir.text(tmp_path / circo.POOL, json.dumps({'images': [
+      {'id': i, 'file_name': f'{i:012d}.jpg'} for i in (7, 8, 9)]}))
+  rows = [{'id': 0, 'reference_img_id': 7, 'relative_caption': 'two dogs',
+           'target_img_id': 9, 'gt_img_ids': [9, 8]}]
+  path = tmp_path / 'annotations/val.json'
+  tiny_mbeir.text(path, json.dumps(rows))
+  found = circo.load(tmp_path, 'val', 'Change it.')
+  task, = found.tasks
+  assert task.relevant == ({'9': 1, '8': 1},) and task.instructions == (
+      'Change it.',)
+  assert task.queries[0].image.endswith('unlabeled2017/000000000007.jpg')
+  path.write_text(json.dumps([{**rows[0], 'gt_img_ids': [5]}]))
+  with pytest.raises(ValueError, match='val.json, entry 1: got the image 5'):
+    circo.load(tmp_path, 'val', '')
+
+
+def test_a_submission_has_fifty_images(tmp_path):
+  with pytest.raises(ValueError, match='query 3 has fewer than 50'):
+    circo.write_submission(tmp_path / 'x.json', ['3'], [[str(i) for i in
+                                                         range(49)]])

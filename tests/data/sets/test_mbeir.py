@@ -1,0 +1,126 @@
+"""M-BEIR's files: what is read, and one line for what is wrong in them."""
+import json
+
+import pytest
+
+from jaxret.data.sets import mbeir, mixed
+from tests import tiny_mbeir
+
+NAMES = (tiny_mbeir.TASK, tiny_mbeir.SECOND)
+POOL = f'cand_pool/local/mbeir_{tiny_mbeir.TASK}_test_cand_pool.jsonl'
+QUERIES = f'query/test/mbeir_{tiny_mbeir.TASK}_test.jsonl'
+QRELS = f'qrels/test/mbeir_{tiny_mbeir.TASK}_test_qrels.txt'
+TRAIN = 'query/union_train/mbeir_union_up_train.jsonl'
+
+
+@pytest.fixture
+def root(tmp_path):
+  return tiny_mbeir.write(tmp_path)
+
+
+def spoil(path, line, **changes):
+  """Changes fields of one line of JSON, counted from 1."""
+  rows = [json.loads(row) for row in path.read_text().splitlines()]
+  rows[line - 1].update(changes)
+  tiny_mbeir.lines(path, rows)
+
+
+def test_tasks_pools_and_instructions(root):
+  found = mbeir.load(root, 'test', NAMES)
+  first, second = found.tasks
+  assert list(found.pools) == list(NAMES)
+  assert [len(pool) for pool in found.pools.values()] == [3, 3]
+  assert (first.modality, second.modality) == ('image', 'text')
+  assert first.instructions == ('Find a picture.',) * 2
+  assert first.relevant == ({'9:0': 1}, {'9:1': 1})  # grade 0 does not count
+  assert first.depth == 5 and not first.is_composed
+  assert mbeir.load(root, 'test', [tiny_mbeir.SECOND]).tasks == (second,)
+
+
+def test_training_pairs_vary_the_wording_and_keep_to_it(root):
+  for line in range(1, 5):
+    spoil(root / TRAIN, line, pos_cand_list=['9:0', '9:1', '9:2'],
+          qid=f'9:{line}')
+  found = mbeir.training_set(root)
+  pairs = [[mixed.Pairs(found, seed)[i] for i in range(4)]
+           for seed in range(20)]
+  assert {p.instruction for own in pairs for p in own} == {
+      'Find a picture.', 'Which picture?'}
+  assert {p.candidate.id for own in pairs for p in own} == {
+      '9:0', '9:1', '9:2'}
+  again = mixed.Pairs(found, 3)
+  assert [again[i] for i in range(4)] == pairs[3]
+  assert len(set(found.labels)) == 2
+
+
+def test_a_positive_of_another_data_set_is_looked_for_in_other_pools(root):
+  with (root / QRELS).open('a') as file:
+    file.write('9:100 0 2:1 1 0\n')
+  alone = mbeir.load(root, 'test', [tiny_mbeir.TASK]).tasks[0]
+  assert alone.relevant[0] == {'9:0': 1, '2:1': 1}
+
+
+@pytest.mark.parametrize('path, line, changes, wanted', (
+    (POOL, 2, {'img_path': 'mbeir_images/no.jpg'},
+     r'line 2: got the image mbeir_images/no.jpg, which is not in'),
+    (POOL, 3, {'img_path': None}, r"line 3: got 9:2 of modality 'image' with"),
+    (POOL, 1, {'did': 7}, 'line 1: got did 7'),
+    (POOL, 1, {'modality': 'sound'}, "line 1: got modality 'sound'"),
+    (QUERIES, 2, {'query_txt': 'a <image> here'},
+     'line 2, 9:101: its text holds the image placeholder <image>'),
+    (QUERIES, 2, {'pos_cand_list': ['9:77']}, 'line 2: got 9:101 with the'),
+    (QUERIES, 2, {'pos_cand_list': []}, r'line 2: got pos_cand_list \[\]'),
+    (QUERIES, 2, {'qid': '9:100'}, 'line 2: got the qid 9:100 again'),
+    (QUERIES, 1, {'pos_cand_list': ['2:0'], 'qid': '2:5'},
+     r'line \d+: got the query 9:100, wanted one of the query file'),
+))
+def test_bad_lines_are_named(root, path, line, changes, wanted):
+  spoil(root / path, line, **changes)
+  with pytest.raises(ValueError, match=wanted) as caught:
+    mbeir.load(root, 'test', NAMES)
+  assert '\n' not in str(caught.value)
+  assert str(root) in str(caught.value)
+
+
+def test_a_query_without_an_instruction_for_its_pair(root):
+  path = root / mbeir.INSTRUCTIONS
+  path.write_text(path.read_text().replace('text\timage', 'image\timage'))
+  with pytest.raises(ValueError, match=(
+      r"_test\.jsonl, line 1: got 9:100 of modality 'text', which asks for "
+      r"'image', wanted an instruction for that pair and data set 9 in ")):
+    mbeir.load(root, 'test', NAMES)
+  with pytest.raises(ValueError, match='up_train.jsonl, line 1: got 9:100'):
+    mbeir.training_set(root)
+
+
+def test_qrels_of_an_unknown_id(root):
+  with (root / QRELS).open('a') as file:
+    file.write('9:101 0 9:55 0 0\n9:101 0 9:66 1 0\n')
+  with pytest.raises(ValueError, match=(
+      r'qrels\.txt, line 6: got the candidate 9:66, wanted one that is in a')):
+    mbeir.load(root, 'test', NAMES)
+
+
+def test_qrels_of_four_columns(root):
+  (root / QRELS).write_text('9:100 0 9:0 1\n')
+  with pytest.raises(ValueError, match="line 1: got '9:100 0 9:0 1', wanted "):
+    mbeir.load(root, 'test', NAMES)
+
+
+def test_a_positive_that_is_not_in_the_training_pool(root):
+  spoil(root / TRAIN, 3, pos_cand_list=['2:0', '2:9'])
+  with pytest.raises(ValueError, match='line 3: got the positive 2:9'):
+    mbeir.training_set(root)
+
+
+def test_a_task_that_does_not_exist(root):
+  with pytest.raises(ValueError, match="no task 'mscoco'"):
+    mbeir.load(root, 'test', ['mscoco'])
+  with pytest.raises(ValueError, match='has no cand_pool/local/mbeir_cirr_'):
+    mbeir.load(root, 'test', ['cirr_task7'])
+
+
+def test_texts_are_tidied_if_asked():
+  assert mbeir.tidy(' "hello there"\r') == 'Hello there.'
+  assert mbeir.tidy('Really?') == 'Really?'
+  assert mbeir.tidy(' \r') == ''

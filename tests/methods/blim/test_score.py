@@ -1,0 +1,129 @@
+"""The library call: what it gives, and what it refuses before any work."""
+import json
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+import jaxret
+from jaxret import main, sharding
+from jaxret.data.sets import splits as sources
+from tests import tiny_runs
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+  """(workdir, test Split) of a whole run, tiny."""
+  root = tmp_path_factory.mktemp('score')
+  flags = tiny_runs.shapes_flags(root / 'corpus')
+  assert tiny_runs.run('', root / 'run', *flags) == 0
+  config = json.loads((root / 'run' / 'config.json').read_text())
+  split = sources.load(ConfigDict(config).data, 'test')
+  return root / 'run', split
+
+
+@pytest.mark.slow
+def test_scores_are_those_of_the_run(trained):
+  """From paths and strings, in another order; and the same from features."""
+  workdir, split = trained
+  order = np.random.default_rng(0).permutation(len(split.videos))
+  texts = [text.text for text in split.texts][::-1]
+  scores = jaxret.score_matrix(
+      [split.videos[v].video for v in order], texts, workdir)
+  for name, place in (
+      ('text_given_video', np.ix_(order, np.arange(len(texts))[::-1])),
+      ('video_given_text', np.ix_(np.arange(len(texts))[::-1], order))):
+    stored = np.load(workdir / 'scores' / 'test' / f'{name}.npy')
+    np.testing.assert_allclose(
+        getattr(scores, name), stored[place], atol=1e-5)
+  prior = np.load(workdir / 'scores' / 'test' / 'text_prior.npy')
+  np.testing.assert_allclose(scores.text_prior, prior[::-1], atol=1e-5)
+  assert scores.video_prior.shape == scores.video_given_text.shape
+
+  first = scores.video_given_text
+  kept = jaxret.score_matrix(
+      [split.videos[v].video for v in order], texts, workdir,
+      first_stage=first, topk=2)
+  best = np.zeros(first.shape, bool)
+  np.put_along_axis(best, np.argsort(-first, 1)[:, :2], True, 1)
+  best_texts = np.zeros(first.T.shape, bool)
+  np.put_along_axis(best_texts, np.argsort(-first.T, 1)[:, :2], True, 1)
+  wanted = best | best_texts.T
+  np.testing.assert_array_equal(~np.isnan(kept.video_given_text), wanted)
+  np.testing.assert_allclose(
+      kept.video_given_text[wanted], first[wanted], atol=1e-5)
+
+
+FEATURES = np.zeros((2, 2, 2, 16), np.float32)  # as tiny_runs.TINY says
+BAD = FEATURES.copy()
+BAD[1, 0, 1, 3] = np.nan
+
+
+@pytest.fixture(scope='module')
+def untrained(tmp_path_factory):
+  """The workdir of a run that has made its tokenizer and nothing else."""
+  workdir = tmp_path_factory.mktemp('untrained')
+  config = main.load_config(str(tiny_runs.CONFIG))
+  with config.unlocked():
+    config.update_from_flattened_dict(tiny_runs.TINY)
+  (workdir / 'config.json').write_text(json.dumps(config.to_dict()))
+  tiny_runs.text.train_tokenizer(['a dog'], 300, workdir / 'tokenizer')
+  return workdir
+
+
+@pytest.mark.parametrize('videos, texts, options, message', [
+    (FEATURES, ['a', ' '], {}, "text 1 is ' '"),
+    (FEATURES, ['a', None], {}, 'text 1 is None'),
+    (FEATURES, 'a dog', {}, 'got one str, wanted a list'),
+    (FEATURES, [], {}, 'no texts'),
+    ([], ['a'], {}, 'no videos'),
+    (['x.mp4', 'x.mp4'], ['a'], {}, "'x.mp4' is there twice"),
+    (['missing.mp4'], ['a'], {}, 'missing.mp4'),
+    (BAD, ['a'], {}, "features of 'video 1' hold values that are not finite"),
+    ({'cat': BAD[0], 'dog': BAD[1]}, ['a'], {}, "features of 'dog' hold"),
+    (FEATURES[:, :, :, :5], ['a'], {}, 'features of a video have shape'),
+    (FEATURES, ['many words ' * 600], {}, "caption 'text 0' has .* tokens"),
+    (['missing.mp4'], ['a', 'many words ' * 600], {}, "caption 'text 1' has"),
+    (FEATURES, ['a'], {'topk': 1}, 'go together'),
+    (FEATURES, ['a'], {'topk': 1, 'first_stage': np.zeros((2, 1))},
+     r'first_stage has shape \(2, 1\), wanted \(1, 2\)'),
+    (FEATURES, ['a'], {'mode': 'fast'}, "mode is 'fast'"),
+])
+def test_bad_input_is_refused_in_one_line(
+    untrained, videos, texts, options, message):
+  """Before any work: there are no weights here to do it with."""
+  with pytest.raises(ValueError, match=message) as caught:
+    jaxret.score_matrix(videos, texts, untrained, **options)
+  assert '\n' not in str(caught.value)
+  with pytest.raises(ValueError, match='no checkpoints in'):
+    jaxret.score_matrix(FEATURES, ['a'], untrained)
+
+
+@pytest.mark.slow
+def test_published_weights_score_as_they_are(tmp_path):
+  """Zero-shot, from a config; full passes of each pair say the same."""
+  width = tiny_runs.FEATURE_SHAPE[2]
+  tiny_runs.write_released_model(tmp_path / 'model', ['some words'], width)
+  config = main.load_config(f'{tiny_runs.CONFIG}:folder_7b')
+  with config.unlocked():
+    config.update_from_flattened_dict({
+        'model.pretrained': str(tmp_path / 'model'), 'model.dtype': 'float32',
+        'model.param_dtype': 'float32', 'model.tokens_per_clip': 4,
+        'model.visual_width': width})
+  features = np.random.default_rng(0).normal(
+      size=(2, *tiny_runs.FEATURE_SHAPE)).astype(np.float32)
+  texts = ['some words', 'words', 'some more words']
+  mesh = sharding.make_mesh(devices=jax.devices()[:1])
+  got, want = (jaxret.score_matrix(features, texts, config, mode=mode,
+                                   mesh=mesh)
+               for mode in ('shared', 'reference'))
+  assert got.video_given_text is None and got.text_given_video.shape == (2, 3)
+  np.testing.assert_allclose(
+      got.text_given_video, want.text_given_video, atol=1e-5)
+  assert np.ptp(got.text_given_video, 0).min() > 1e-4  # videos differ
+
+
+def test_a_directory_that_is_no_run_is_refused(tmp_path):
+  with pytest.raises(ValueError, match='holds no config.json'):
+    jaxret.score_matrix(FEATURES, ['a'], tmp_path)

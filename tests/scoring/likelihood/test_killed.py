@@ -1,0 +1,54 @@
+"""Scoring that is killed again and again ends with the same bits."""
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+KILLS = 10
+
+
+def start(directory):
+  return subprocess.Popen(
+      [sys.executable, '-m', 'tests.scoring.likelihood.killed_run',
+       str(directory)],
+      cwd=ROOT, stderr=subprocess.DEVNULL)
+
+
+def scored(directory):
+  """How many cells of the two matrices are finished."""
+  total = 0
+  for name in ('text_given_video', 'video_given_text'):
+    path = directory / f'{name}.npy'
+    if path.exists():
+      total += int((~np.isnan(np.load(path, mmap_mode='r'))).sum())
+  return total
+
+
+@pytest.mark.slow
+def test_killed_at_random_points_and_rerun(tmp_path):
+  undisturbed = start(tmp_path / 'whole')
+  rng = np.random.default_rng(int(time.time()))
+  killed, cells, kills = tmp_path / 'killed', 2 * 40 * 40, []
+  for kill in range(KILLS):
+    # Somewhere in the next share of the work, or between two files of it.
+    goal = rng.uniform(kill, kill + 1) / KILLS * cells
+    process = start(killed)
+    while scored(killed) < goal and process.poll() is None:
+      time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() in (-signal.SIGKILL, 0)
+    kills.append(scored(killed))
+  assert start(killed).wait() == 0
+  assert undisturbed.wait() == 0
+  assert sum(0 < done < cells for done in kills) >= KILLS // 2, kills
+  names = sorted(path.name for path in (tmp_path / 'whole').iterdir())
+  assert names == sorted(path.name for path in killed.iterdir())
+  for name in names:
+    assert (tmp_path / 'whole' / name).read_bytes() == (
+        killed / name).read_bytes(), (name, kills)

@@ -1,0 +1,388 @@
+"""The scorer against one full pass per pair, with the authors' key masks."""
+import functools
+import logging
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+
+from jaxret import sharding
+from jaxret.methods.blim import likelihood as blim_likelihood
+from jaxret.methods.blim import method as blim
+from jaxret.models import decoder
+from jaxret.models.videochat import model as vlm
+from jaxret.scoring.likelihood import filling, kernels, reference
+from jaxret.scoring.likelihood import score as likelihood
+
+VISUAL = vlm.VISUAL
+CONFIG = vlm.VlmConfig(
+    decoder.DecoderConfig(vocab_size=40, width=16, mlp_width=24, layers=2,
+                          heads=4, kv_heads=2, head_width=4),
+    visual_width=6, clips=3, tokens_per_clip=2)
+MODEL = blim_likelihood.likelihood_model(CONFIG)
+VIDEOS, TEXTS = 6, 7
+ATOL = 1e-5
+
+
+# All texts in one bucket; columns 0:3, 3:6 and 6:7 of three blocks of rows.
+COARSE = likelihood.Options(rows=2, columns=3, max_padding=9.0)
+# A bucket for each length.
+FINE = COARSE._replace(max_padding=0.0)
+
+
+def one_device():
+  return sharding.make_mesh(devices=jax.devices()[:1])
+
+
+@pytest.fixture(scope='module')
+def params():
+  """Random, wide enough that scores differ by whole nats."""
+  params = blim.init(CONFIG, (), 0, jax.random.key(0))
+  params = jax.tree.map(
+      lambda leaf: leaf * 2 if leaf.ndim > 1 else leaf, params)
+  return jax.device_put(params, sharding.shardings(one_device(), params))
+
+
+@pytest.fixture(scope='module')
+def features():
+  return np.random.default_rng(0).normal(size=(
+      VIDEOS, CONFIG.clips, CONFIG.tokens_per_clip, CONFIG.visual_width)
+  ).astype(np.float32)
+
+
+@pytest.fixture(scope='module')
+def prompts():
+  rng = np.random.default_rng(1)
+  def tokens(n):
+    return rng.integers(1, 40, n).astype(np.int32)
+  start, end, header = tokens(4), tokens(2), tokens(3)
+  captions = [tokens(n) for n in (2, 5, 2, 5, 5, 9, 2)]
+  visual = np.full(CONFIG.clips * CONFIG.tokens_per_clip, VISUAL, np.int32)
+  return likelihood.Prompts(
+      visual_prefix=np.concatenate([tokens(3), visual, tokens(2)]),
+      labels=tuple(np.concatenate([caption, end]) for caption in captions),
+      text_prefixes=tuple(
+          np.concatenate([start, caption, header]) for caption in captions),
+      prior_length=len(start), visual=VISUAL)
+
+
+class Scores(NamedTuple):
+  text_given_video: np.ndarray  # [V, T]
+  video_given_text: np.ndarray  # [T, V]
+  text_prior: np.ndarray  # [T]
+  video_prior: np.ndarray  # [T, V]
+
+
+@functools.cache
+def full_pass(visual_method):
+  """Hidden states of one padded sequence under a key mask."""
+  module = CONFIG.module()
+  def run(params, tokens, features, length, keys):
+    apply = functools.partial(module.apply, params)
+    visual = apply(features[None], method=visual_method)
+    x = apply(tokens[None], visual, method='embed')
+    return apply(x, length[None], keys[None], method='hidden')[0]
+  return jax.jit(run)
+
+
+def padded_pass(params, visual_method, tokens, features, hidden_keys):
+  """Float64 hidden states [T, D]; `hidden_keys` bool [T] are masked."""
+  size = 28
+  keys = np.ones(size, bool)
+  keys[:len(tokens)] = ~hidden_keys
+  row = np.zeros(size, np.int32)
+  row[:len(tokens)] = tokens
+  hidden = full_pass(visual_method)(
+      params, row, features, np.int32(len(tokens)), keys)
+  return np.asarray(hidden, np.float64)[:len(tokens)]
+
+
+def log_softmax(logits):
+  peak = logits.max(-1, keepdims=True)
+  return logits - peak - np.log(np.exp(logits - peak).sum(-1, keepdims=True))
+
+
+def token_values(params, prompts, features, video, text, prior):
+  """log P of each label of one pair, [L]."""
+  labels, prefix = prompts.labels[text], prompts.visual_prefix
+  tokens = np.concatenate([prefix, labels])
+  hidden = padded_pass(params, 'visual_tokens', tokens, features[video],
+                       (tokens == VISUAL) & prior)
+  kernel = np.asarray(
+      params['params']['decoder']['lm_head']['kernel'], np.float64)
+  value = log_softmax(hidden[len(prefix) - 1:-1] @ kernel)
+  return value[np.arange(len(labels)), labels]
+
+
+def clip_values(params, prompts, features, video, text, prior):
+  """log P of each clip of one pair, [clips]."""
+  prefix = prompts.text_prefixes[text]
+  tokens = np.concatenate([prefix, np.full(CONFIG.clips, VISUAL)])
+  place = np.arange(len(tokens))
+  masked = (place >= prompts.prior_length) & (place < len(prefix)) & prior
+  hidden = padded_pass(params, 'clip_tokens', tokens, features[video], masked)
+  kernel = np.asarray(params['params']['visual_head']['kernel'], np.float64)
+  queries = hidden[len(prefix) - 1:-1] @ kernel
+  vocabulary = features.mean(2)
+  return np.array([
+      log_softmax(vocabulary[:, k] @ query / vocabulary.shape[-1] ** 0.5)[video]
+      for k, query in enumerate(queries)])
+
+
+@pytest.fixture(scope='module')
+def wanted(params, features, prompts):
+  """Every pair by full passes, in a plain double loop."""
+  def matrix(values, prior):
+    return np.array([[values(params, prompts, features, v, t, prior).mean()
+                      for t in range(TEXTS)] for v in range(VIDEOS)])
+  text_prior = matrix(token_values, True)
+  assert np.ptp(text_prior, 0).max() < ATOL  # not of the video
+  return Scores(matrix(token_values, False), matrix(clip_values, False).T,
+                text_prior[0], matrix(clip_values, True).T)
+
+
+def compute(params, prompts, features, options, mesh, model=MODEL):
+  params = jax.device_put(params, sharding.shardings(mesh, params))
+  common = model, params, mesh, prompts
+  vocabulary = features.mean(2)
+  shape = len(features), len(prompts.labels)
+  text_given_video = np.full(shape, np.nan, np.float32)
+  likelihood.score_texts(*common, features, options, text_given_video)
+  video_given_text = np.full(shape[::-1], np.nan, np.float32)
+  likelihood.score_videos(
+      *common, features, vocabulary, options, video_given_text)
+  by_length, index, _ = likelihood.video_priors(
+      *common, features, vocabulary, options)
+  return Scores(text_given_video, video_given_text,
+                likelihood.text_priors(*common, options)[0], by_length[index])
+
+
+@pytest.mark.parametrize('options, mesh_shape, shuffled', [
+    (likelihood.Options(), {'data': 1}, False),
+    pytest.param(FINE, {'data': 1}, True, marks=pytest.mark.slow),
+    pytest.param(likelihood.Options(rows=1, columns=2, max_padding=9.0),
+                 {'data': 8}, True, marks=pytest.mark.slow),
+    pytest.param(
+        likelihood.Options(rows=4, columns=1, max_padding=0.3),
+        {'data': 2, 'fsdp': 2, 'tensor': 2}, False, marks=pytest.mark.slow),
+])
+def test_scores_are_those_of_full_passes(
+    params, features, prompts, wanted, options, mesh_shape, shuffled):
+  """Whatever the tiles, the padding, the order and the devices."""
+  mesh = sharding.make_mesh(
+      mesh_shape, jax.devices()[:int(np.prod(list(mesh_shape.values())))])
+  videos, texts = np.arange(VIDEOS), np.arange(TEXTS)
+  if shuffled:
+    rng = np.random.default_rng(2)
+    videos, texts = rng.permutation(videos), rng.permutation(texts)
+  got = compute(params, prompts._replace(
+      labels=tuple(prompts.labels[t] for t in texts),
+      text_prefixes=tuple(prompts.text_prefixes[t] for t in texts)),
+                features[videos], options, mesh)
+  by_text = np.ix_(texts, videos)
+  for name, place in (
+      ('text_given_video', np.ix_(videos, texts)), ('text_prior', texts),
+      ('video_given_text', by_text), ('video_prior', by_text)):
+    np.testing.assert_allclose(
+        getattr(got, name), getattr(wanted, name)[place], atol=ATOL,
+        err_msg=name)
+
+
+def test_nothing_is_compiled_after_the_first_block_of_rows(
+    params, features, prompts, caplog):
+  common, options = (MODEL, params, one_device(), prompts), FINE
+  vocabulary = features.mean(2)
+
+  def run(n_videos):
+    by_video = np.full((n_videos, TEXTS), np.nan, np.float32)
+    likelihood.score_texts(*common, features[:n_videos], options, by_video)
+    by_text = np.full((TEXTS, VIDEOS), np.nan, np.float32)
+    likelihood.score_videos(*common, features, vocabulary, options, by_text)
+    likelihood.text_priors(*common, options)
+    likelihood.video_priors(*common, features, vocabulary, options)
+  run(options.rows)
+  with jax.log_compiles(), caplog.at_level(logging.WARNING):
+    jax.jit(lambda x: x + 1)(1)
+    assert any('Compiling' in record.getMessage() for record in caplog.records)
+    caplog.clear()
+    run(VIDEOS)
+  assert not [record.getMessage() for record in caplog.records
+              if 'Compiling' in record.getMessage()]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+  """{name: how often} of the scorer's compiled parts."""
+  counts = {}
+  def counted(name, function):
+    def call(*args):
+      counts[name] = counts.get(name, 0) + 1
+      return function(*args)
+    return call
+  for name in ('visual_prefix', 'text_prefix', 'text_tile', 'clip_tile'):
+    monkeypatch.setattr(
+        kernels, name, counted(name, getattr(kernels, name)))
+  return counts
+
+
+def test_half_filled_matrices_are_finished_with_the_missing_tiles(
+    params, features, prompts, wanted, calls):
+  common, options = (MODEL, params, one_device(), prompts, features), COARSE
+  by_video = wanted.text_given_video.astype(np.float32)
+  by_video[2, 4] = by_video[3, 6] = np.nan
+  by_video[0, 0] = 123  # kept, whatever it is
+  likelihood.score_texts(*common, options, by_video)
+  assert calls == {'visual_prefix': 1, 'text_tile': 2}
+  assert by_video[0, 0] == 123
+  by_video[0, 0] = wanted.text_given_video[0, 0]
+  np.testing.assert_allclose(by_video, wanted.text_given_video, atol=ATOL)
+
+  calls.clear()
+  by_text = wanted.video_given_text.astype(np.float32)
+  by_text[2:4] = np.nan
+  likelihood.score_videos(*common, features.mean(2), options, by_text)
+  assert calls == {'text_prefix': 1, 'clip_tile': 2}
+  np.testing.assert_allclose(by_text, wanted.video_given_text, atol=ATOL)
+  calls.clear()
+  likelihood.score_texts(*common, options, by_video)
+  likelihood.score_videos(*common, features.mean(2), options, by_text)
+  assert not calls
+
+
+def test_a_cascade_fills_only_the_pairs_that_are_kept(
+    params, features, prompts, wanted, calls):
+  keep = np.random.default_rng(3).random((VIDEOS, TEXTS)) < 0.3
+  keep[2:4] = False  # a block of rows without any pair
+  common, options = (MODEL, params, one_device(), prompts, features), COARSE
+  by_video = np.full(keep.shape, np.nan, np.float32)
+  likelihood.score_texts(*common, options, by_video, keep)
+  np.testing.assert_array_equal(np.isnan(by_video), ~keep)
+  np.testing.assert_allclose(
+      by_video[keep], wanted.text_given_video[keep], atol=ATOL)
+  assert calls['visual_prefix'] == 2
+  by_text = np.full(keep.T.shape, np.nan, np.float32)
+  likelihood.score_videos(
+      *common, features.mean(2), options, by_text, keep.T)
+  np.testing.assert_array_equal(np.isnan(by_text), ~keep.T)
+  np.testing.assert_allclose(
+      by_text[keep.T], wanted.video_given_text[keep.T], atol=ATOL)
+
+
+def test_labels_that_are_certain_leave_the_released_denominator(
+    params, features, prompts):
+  """Their loss is exactly 0 in float32, which the authors do not count."""
+  kernel = params['params']['decoder']['lm_head']['kernel'] * 1e3
+  sharp = {'params': {**params['params'], 'decoder': {
+      **params['params']['decoder'], 'lm_head': {'kernel': kernel}}}}
+  # The caption's first token becomes the one that the model is sure of.
+  options = [prompts._replace(
+      labels=(np.array([token, *prompts.labels[0][1:]], np.int32),),
+      text_prefixes=prompts.text_prefixes[:1]) for token in range(40)]
+  values = [token_values(sharp, option, features, 0, 0, False)
+            for option in options]
+  best = int(np.argmax([value[0] for value in values]))
+  certain = values[best] > -1e-8
+  assert certain[0] and not certain.all()
+  for released, count in ((True, (~certain).sum()), (False, len(certain))):
+    matrix = np.full((1, 1), np.nan, np.float32)
+    likelihood.score_texts(
+        MODEL, sharp, one_device(), options[best], features[:1],
+        likelihood.Options(nonzero_denominator=released), matrix)
+    np.testing.assert_allclose(
+        matrix[0, 0], values[best].sum() / count, rtol=1e-5)
+
+
+def test_a_feature_that_is_not_a_number_is_named(params, features, prompts):
+  broken = features.copy()
+  broken[4, 1, 0, 2] = np.nan
+  matrix = np.full((VIDEOS, TEXTS), np.nan, np.float32)
+  with pytest.raises(ValueError, match='of row 4, column . is nan') as caught:
+    likelihood.score_texts(
+        MODEL, params, one_device(), prompts, broken, COARSE, matrix)
+  assert '\n' not in str(caught.value)
+  assert np.isfinite(matrix[:4]).all()  # what was finished stays
+
+
+def test_one_clip_per_video(params, features, prompts):
+  """Its only clip is predicted by the prefix: no suffix is run."""
+  prompts = prompts._replace(labels=prompts.labels[:2],
+                             text_prefixes=prompts.text_prefixes[:2])
+  one_clip = features[:, :1]
+  common = (MODEL, params, one_device(), prompts, one_clip, one_clip.mean(2),
+            COARSE)
+  by_text = np.full((2, VIDEOS), np.nan, np.float32)
+  likelihood.score_videos(*common, by_text)
+  prior, index, _ = likelihood.video_priors(*common)
+  for text, video in np.ndindex(by_text.shape):
+    for masked, got in ((False, by_text), (True, prior[index])):
+      values = clip_values(params, prompts, features, video, text, masked)
+      np.testing.assert_allclose(got[text, video], values[0], atol=ATOL)
+
+
+def test_reference_mode_runs_full_passes_of_each_pair(
+    params, features, prompts, wanted):
+  mesh = sharding.make_mesh(devices=jax.devices()[:8])
+  for device_mesh, rows in ((one_device(), 5), (mesh, 16)):
+    got = reference.score(
+        MODEL, jax.device_put(params, sharding.replicated(device_mesh)),
+        device_mesh, prompts, features, features.mean(2),
+        likelihood.Options(rows=rows, nonzero_denominator=False))
+    np.testing.assert_allclose(
+        got.text_given_video, wanted.text_given_video, atol=ATOL)
+    np.testing.assert_allclose(
+        got.video_given_text, wanted.video_given_text, atol=ATOL)
+    np.testing.assert_allclose(
+        got.text_prior, np.tile(wanted.text_prior, (VIDEOS, 1)), atol=ATOL)
+    np.testing.assert_allclose(got.video_prior, wanted.video_prior, atol=ATOL)
+
+
+def test_canonical_mode_takes_the_prior_of_the_median_length(
+    params, features, prompts, wanted):
+  options = likelihood.Options(mode='canonical')
+  prior, index, _ = likelihood.video_priors(
+      MODEL, params, one_device(), prompts, features, features.mean(2), options)
+  assert prior.shape == (1, VIDEOS) and not index.any()
+  lengths = [len(prefix) for prefix in prompts.text_prefixes]
+  middle = lengths.index(int(np.median(lengths)))
+  np.testing.assert_allclose(prior[0], wanted.video_prior[middle], atol=ATOL)
+  assert np.abs(prior - wanted.video_prior).max() > 1e-3
+
+
+def live_bytes_while_scoring(monkeypatch, params, prompts, features):
+  """{matrix: the most bytes that were alive on the device at any tile}."""
+  most, name = {}, None
+  put = filling.Filling.put
+
+  def measured(self, *args):
+    put(self, *args)
+    alive = sum(array.nbytes for array in jax.live_arrays())
+    most[name] = max(most.get(name, 0), alive)
+  monkeypatch.setattr(filling.Filling, 'put', measured)
+  common = MODEL, params, one_device(), prompts, features
+  shape = len(features), len(prompts.labels)
+  before = sum(array.nbytes for array in jax.live_arrays())
+  name = 'text_given_video'
+  likelihood.score_texts(*common, COARSE, np.full(shape, np.nan, np.float32))
+  name = 'video_given_text'
+  likelihood.score_videos(*common, features.mean(2), COARSE,
+                          np.full(shape[::-1], np.nan, np.float32))
+  return {name: value - before for name, value in most.items()}
+
+
+def test_memory_is_bounded_by_the_tile(monkeypatch, params, features, prompts):
+  """Four times as many videos and texts; only the video vocabulary grows."""
+  def repeated(times):
+    return prompts._replace(
+        labels=prompts.labels * times,
+        text_prefixes=prompts.text_prefixes * times), np.tile(
+            features, (times, 1, 1, 1))
+  small = live_bytes_while_scoring(monkeypatch, params, *repeated(1))
+  large = live_bytes_while_scoring(monkeypatch, params, *repeated(4))
+  tile = 2 * 3 * 4 * 10  # float32 values and labels of one tile, at most
+  assert large['text_given_video'] <= small['text_given_video'] + tile
+  more = 3 * VIDEOS
+  vocabulary = more * CONFIG.clips * CONFIG.visual_width * 4
+  first = COARSE.rows * more * 4  # log P of clip 1 of every video
+  assert large['video_given_text'] <= (
+      small['video_given_text'] + vocabulary + first + tile)

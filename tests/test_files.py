@@ -1,0 +1,67 @@
+"""Files are whole or not there, whatever interrupts the writing of them."""
+import concurrent.futures
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from jaxret import files
+
+
+def test_texts_and_bytes_take_the_place_of_what_was_there(tmp_path):
+  path = tmp_path / 'new' / 'a.json'
+  files.write_atomically(path, 'größer')
+  assert path.read_bytes() == 'größer'.encode()
+  files.write_atomically(path, b'\x00\xff')
+  assert path.read_bytes() == b'\x00\xff'
+  files.save_atomically(path, lambda file: np.save(file, np.arange(3)))
+  np.testing.assert_array_equal(np.load(path), np.arange(3))
+  assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_fails_while_it_writes_changes_nothing(tmp_path):
+  path = tmp_path / 'a.txt'
+  path.write_text('old')
+  def fail(file):
+    file.write(b'half')
+    raise KeyboardInterrupt
+  with pytest.raises(KeyboardInterrupt):
+    files.save_atomically(path, fail)
+  assert path.read_text() == 'old' and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_kill_leaves_the_old_file(tmp_path):
+  path = tmp_path / 'a.txt'
+  path.write_text('old')
+  code = ('import sys, time; from jaxret import files\n'
+          'def save(file):\n'
+          '  file.write(b"half"); file.flush(); print("now", flush=True)\n'
+          '  time.sleep(60)\n'
+          'files.save_atomically(sys.argv[1], save)')
+  process = subprocess.Popen([sys.executable, '-c', code, str(path)],
+                             stdout=subprocess.PIPE, text=True)
+  assert process.stdout.readline() == 'now\n'
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  assert path.read_text() == 'old'
+  left = [p.name for p in tmp_path.iterdir() if p != path]
+  assert len(left) == 1 and left[0].startswith('.a.txt.')
+
+
+def test_threads_that_write_one_file_do_not_mix(tmp_path):
+  path = tmp_path / 'a.bin'
+  contents = [bytes([i]) * 100_000 for i in range(8)]
+  def write(content):
+    def save(file):
+      file.write(content[:50_000])
+      time.sleep(0.01)
+      file.write(content[50_000:])
+    files.save_atomically(path, save)
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    list(pool.map(write, contents))
+  assert path.read_bytes() in contents
+  assert os.listdir(tmp_path) == ['a.bin']
