@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from jaxret.data import text
+from jaxret.data import sets, text
 
 CAPTIONS = [
     'a red square moves left', 'a blue circle moves up slowly',
@@ -23,7 +23,7 @@ def tokenizer(tmp_path_factory):
 @pytest.fixture(scope='module')
 def prompts(tokenizer):
   return text.BlimPrompts(
-      tokenizer, text.INSTRUCTIONS['shapes'], n_visual_tokens=5, n_clips=2,
+      tokenizer, sets.instruction('shapes'), n_visual_tokens=5, n_clips=2,
       max_tokens=12)
 
 
