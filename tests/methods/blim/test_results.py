@@ -4,9 +4,9 @@ import json
 import pytest
 from ml_collections import ConfigDict
 
+from jaxret import run as run_lib
 from jaxret.data import sets
 from jaxret.data.sets import splits
-from jaxret.methods.blim import results as evaluate
 
 
 def folder(root):
@@ -30,8 +30,8 @@ def run(workdir, root, init_from='', trained=True):
 
 
 def note(config, workdir):
-  return splits.note(evaluate.trained_on(config, workdir),
-                      sets.load(config.data, 'test'))
+  return splits.note(run_lib.trained_on(config, workdir),
+                     sets.load(config.data, 'test'))
 
 
 def test_clips_that_were_trained_on_are_told(tmp_path):
