@@ -19,14 +19,13 @@ _SYSTEM = f'{START}system\nYou are a helpful assistant.{END}\n'
 _USER = f'{START}user\n'
 _ANSWER = f'{END}\n{START}assistant\n'
 _GENERATE = 'Generate a video given the caption.'
-INSTRUCTIONS = {
-    'shapes': 'Describe this video briefly.',
-    'folder': 'Describe this video briefly.',
-    'didemo': 'Describe this video in detail.',
-    'activitynet': 'Describe this video in detail.',
-    'lsmdc': 'Describe this video in one sentence.',
-    'msrvtt': 'Describe this video briefly.',
-}
+# What BLiM asks of the videos of its data sets: a tokenizer that is trained
+# here has these words, whichever data set it is trained on.
+_ASKED = (
+    'Describe this video briefly.',
+    'Describe this video in detail.',
+    'Describe this video in one sentence.',
+)
 
 
 class Tokenizer(NamedTuple):
@@ -170,7 +169,7 @@ def train_tokenizer(captions, vocab_size, out_dir, control_tokens=(),
 
   if prompts is None:
     prompts = [_SYSTEM, _USER, _ANSWER, f'{_GENERATE}\nCaption:',
-               *sorted(set(INSTRUCTIONS.values()))]
+               *_ASKED]
   prompts = [re.sub(r'<\|\w+\|>', '', prompt) for prompt in prompts]
   weight = 1 + len(captions) // 10
   # A caption follows a newline in one direction and a space in the other.

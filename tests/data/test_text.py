@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from jaxret.data import text
+from jaxret.data import sets, text
 from tests.parity import blim_reference as reference
 
 CAPTIONS = [
@@ -24,7 +24,7 @@ def tokenizer(tmp_path_factory):
 @pytest.fixture(scope='module')
 def prompts(tokenizer):
   return text.BlimPrompts(
-      tokenizer, text.INSTRUCTIONS['shapes'], n_visual_tokens=5, max_tokens=12)
+      tokenizer, sets.instruction('shapes'), n_visual_tokens=5, max_tokens=12)
 
 
 def test_trained_tokenizer_round_trips_any_text(tokenizer):

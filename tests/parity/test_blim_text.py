@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from jaxret.data import text
+from jaxret.data import sets, text
 from tests.parity import blim_reference as reference
 
 # One clip's token stands for the video, as in the authors' data set.
@@ -46,7 +46,7 @@ def settings(blim_golden):
 @pytest.fixture
 def prompts(spec, settings):
   """One VISUAL per sequence, as in the ids that the authors' dataset gives."""
-  instruction = text.INSTRUCTIONS[settings['dataset_style'].lower()]
+  instruction = sets.instruction(settings['dataset_style'].lower())
   return text.BlimPrompts(
       _stand_in_tokenizer(spec), instruction, n_visual_tokens=1)
 

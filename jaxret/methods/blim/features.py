@@ -16,8 +16,7 @@ from tqdm import tqdm
 
 from jaxret import processes, run, sharding
 from jaxret.data import features as features_lib
-from jaxret.data import media, records
-from jaxret.data.sets import splits as sources
+from jaxret.data import media, records, sets
 from jaxret.models import names, pretrained
 from jaxret.models.videochat import files as videochat
 from jaxret.models.videochat import vision as vision_lib
@@ -57,7 +56,7 @@ def open_features(config, name, workdir):
   As the authors, training leaves out videos without features. A test video
   without them is an error, or zeros with `data.missing_features='zeros'`.
   """
-  split = sources.load(config.data, name)
+  split = sets.load(config.data, name)
   missing = features_lib.missing_ids(config.data.features, split.videos)
   if missing and name == 'train':
     run.list_skipped(workdir, name, [
@@ -119,7 +118,7 @@ def load_split(config, name, workdir):
   is made first; pods read few large files better than many small ones.
   """
   workdir = pathlib.Path(workdir)
-  split, skipped = sources.load(config.data, name), []
+  split, skipped = sets.load(config.data, name), []
   videos, n_files = split.videos, len(split.videos)
   if config.data.store_videos:
     stored = workdir / 'videos' / name

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxret import losses, sharding
+from jaxret.data import sets
 from jaxret.data import text as text_lib
 from jaxret.methods import base
 from jaxret.methods.blim import examples as examples_lib
@@ -62,7 +63,7 @@ def method(config, tokenizer):
 
 def prompts(config, vlm, tokenizer):
   return text_lib.BlimPrompts(
-      tokenizer, text_lib.INSTRUCTIONS[config.data.name],
+      tokenizer, sets.instruction(config.data.name),
       vlm.clips * vlm.tokens_per_clip, config.data.max_caption_tokens or None)
 
 

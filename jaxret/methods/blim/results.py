@@ -9,7 +9,8 @@ import numpy as np
 from absl import logging
 
 from jaxret import metrics, report, run
-from jaxret.data.sets import splits as sources
+from jaxret.data import sets
+from jaxret.data.sets import splits
 from jaxret.methods.blim import evaluator
 from jaxret.methods.blim import likelihood as blim_likelihood
 from jaxret.methods.blim import method as blim
@@ -83,7 +84,7 @@ def _write(config, workdir, found, ready):
                 'texts': len(data.split.texts)},
       'left_out': run.left_out(workdir), **summaries,
       'weights': _weights(summaries, chosen_on, chosen, others)}
-  note = sources.note(run.trained_on(config, workdir), data.split)
+  note = splits.note(run.trained_on(config, workdir), data.split)
   if note:
     results['note'] = note
   if config.eval.trec_depth:
@@ -209,7 +210,7 @@ def first_stage_from_file(config, name, split):
         'text_to_video and video_to_text, as jaxret.methods.blim.convert '
         'writes it'
     ) from None
-  whole = sources.load(config.data, name)
+  whole = sets.load(config.data, name)
   shape = len(whole.texts), len(whole.videos)
   kept = [
       np.flatnonzero(np.isin([i.id for i in all_], [i.id for i in some]))

@@ -4,8 +4,9 @@ import json
 import pytest
 from ml_collections import ConfigDict
 
-from jaxret.data.sets import splits as sources
-from jaxret.methods.blim import results as evaluate
+from jaxret import run as run_lib
+from jaxret.data import sets
+from jaxret.data.sets import splits
 
 
 def folder(root):
@@ -29,8 +30,8 @@ def run(workdir, root, init_from='', trained=True):
 
 
 def note(config, workdir):
-  return sources.note(evaluate.trained_on(config, workdir),
-                      sources.load(config.data, 'test'))
+  return splits.note(run_lib.trained_on(config, workdir),
+                     sets.load(config.data, 'test'))
 
 
 def test_clips_that_were_trained_on_are_told(tmp_path):
