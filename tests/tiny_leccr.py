@@ -4,12 +4,16 @@ import types
 import ml_collections
 import numpy as np
 
+from jaxret import main
 from jaxret.data import types as data_types
 from jaxret.data.sets import nrccr as parallel
 from jaxret.methods.leccr import method as leccr
+from tests import tiny_cross_lingual
 
 BRANCHES = ('image', 'video')
 PX, WIDTH = 16, 16
+NO_DECAY = tuple(main.load_config(
+    str(tiny_cross_lingual.CONFIG)).optim.no_decay)
 
 
 def make_config(branch, preset='corrected', **model):
@@ -34,7 +38,7 @@ def make_config(branch, preset='corrected', **model):
           'remat': False, **model},
       'optim': {'learning_rate': 3e-3, 'betas': (0.9, 0.98), 'eps': 1e-8,
                 'weight_decay': 0.01, 'schedule': 'linear',
-                'warmup_fraction': 0.1, 'no_decay': leccr.NO_DECAY,
+                'warmup_fraction': 0.1, 'no_decay': NO_DECAY,
                 'gradient_clip_norm': 0.0},
       'train': {'batch_size': 8, 'epochs': 0.0, 'steps': 12,
                 'accumulation_steps': 1, 'log_every_steps': 4,
