@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from jaxret import main
-from jaxret.data import media
-from jaxret.methods.leccr import run
+from jaxret.data import bigfile, media
+from jaxret.methods.leccr import run, visuals
 from tests import tiny_cross_lingual
 
 LANGUAGES = ('de', 'fr', 'cs', 'zh')
@@ -108,3 +108,38 @@ def test_languages_may_have_images_of_their_own(root, tmp_path, opened):
                  'fr': list('54321')}
   read_all(data)
   assert set(opened[0].values()) == {1}
+
+
+def test_a_captioner_may_keep_what_the_images_leave(root, tmp_path):
+  """So that both together stay within one budget."""
+  for room, spare in ((10, 4), (N_IMAGES, 0), (2, 0)):
+    config = make_config(
+        root, **{'data.cache_gb': room * IMAGE_BYTES / 2 ** 30})
+    data = run.open_data(config, tmp_path / 'run', SPLITS)
+    assert visuals.spare_bytes(config, data.splits) == spare * IMAGE_BYTES
+
+
+def test_features_are_opened_once_for_all_languages(
+    root, tmp_path, monkeypatch):
+  features = tmp_path / 'features'
+  features.mkdir()
+  vectors = np.random.default_rng(0).normal(
+      size=(N_IMAGES, 4)).astype(np.float32)
+  names = [f'{i}_0' for i in range(N_IMAGES)]
+  (features / 'shape.txt').write_text(f'{N_IMAGES} 4')
+  (features / 'id.txt').write_text(' '.join(names))
+  (features / 'feature.bin').write_bytes(vectors.tobytes())
+  (features / 'video2frames.txt').write_text(
+      repr({name[:-2]: [name] for name in names}))
+  opened = []
+  def open_file(path, whole=bigfile.read_video2frames):
+    opened.append(path)
+    return whole(path)
+  monkeypatch.setattr(bigfile, 'read_video2frames', open_file)
+  config = make_config(root, **{'data.features': str(features)})
+  data = run.open_data(config, tmp_path / 'run', SPLITS)
+  assert len(opened) == 1 and len(data.visuals) == 12
+  for key, split in data.splits.items():
+    for i, video in enumerate(split.videos):
+      np.testing.assert_array_equal(
+          data.visuals[key][i], vectors[[int(video.id)]])
