@@ -19,9 +19,8 @@ import numpy as np
 
 from jaxret import process_settings, sharding
 from jaxret.bench import machine
-from jaxret.data.qwen2_vl import layout as visual_tokens
-from jaxret.data.qwen2_vl import pixels as preprocessing
-from jaxret.data.qwen2_vl import reader as inputs_lib
+from jaxret.data.qwen2_vl import layout, pixels
+from jaxret.data.qwen2_vl import reader as reader_lib
 from jaxret.models import decoder as decoder_lib
 from jaxret.models import generation
 from jaxret.models.qwen2_vl import model as model_lib
@@ -72,20 +71,20 @@ def parse(argv):
 
 
 def prompts(config, count, seed=0):
-  """[inputs.Inputs] of one random image each between random tokens."""
+  """[reader.Inputs] of one random image each between random tokens."""
   rng = np.random.default_rng(seed)
   def words(n):
     return rng.integers(len(SPECIAL) + 1, config.decoder.vocab_size, n)
-  found = []
+  inputs = []
   for number in range(count):
-    patches, grid = preprocessing.patchify(rng.integers(
+    patches, grid = pixels.patchify(rng.integers(
         0, 256, (1, IMAGE_PX, IMAGE_PX, 3), np.uint8))
-    seen = [SPECIAL['image']] * visual_tokens.n_tokens(grid)
+    seen = [SPECIAL['image']] * layout.n_tokens(grid)
     tokens = np.array([*words(BEFORE), SPECIAL['vision_start'], *seen,
                        SPECIAL['vision_end'], *words(AFTER)], np.int32)
-    found.append(inputs_lib.Inputs(
+    inputs.append(reader_lib.Inputs(
         str(number), tokens, ('image',), (grid,), (patches,)))
-  return found
+  return inputs
 
 
 def measure(options):
@@ -96,9 +95,9 @@ def measure(options):
       lambda key: model_lib.init(config, key),
       out_shardings=sharding.replicated(mesh))(jax.random.key(0))
   shown = prompts(config, options.batch)
-  shape = inputs_lib.shape_of(len(shown[0].tokens), shown[0].grids)
+  shape = reader_lib.shape_of(len(shown[0].tokens), shown[0].grids)
   batch = sharding.global_batch(
-      mesh, inputs_lib.pad(shown, shape, SPECIAL, mrope=True))
+      mesh, reader_lib.pad(shown, shape, SPECIAL, mrope=True))
   module = config.module()
 
   def ours():

@@ -39,11 +39,11 @@ class BigFile:
     path = self.directory / 'feature.bin'
     if not path.is_file():
       raise ValueError(f'{path}: no such file; {_WANTED}')
-    size, wanted = path.stat().st_size, 4 * n_rows * self.width
-    if size != wanted:
+    n_bytes, expected_bytes = path.stat().st_size, 4 * n_rows * self.width
+    if n_bytes != expected_bytes:
       raise ValueError(
-          f'{path}: got {size} bytes, {shape_path}, line 1, says {n_rows} x '
-          f'{self.width} float32, {wanted} bytes: copy the file again')
+          f'{path}: got {n_bytes} bytes, {shape_path}, line 1, says {n_rows} x '
+          f'{self.width} float32, {expected_bytes} bytes: copy the file again')
     self._vectors = np.memmap(
         path, np.float32, 'r', shape=(n_rows, self.width))
 
@@ -58,38 +58,69 @@ class BigFile:
     return np.asarray(self._vectors[[self._rows[name] for name in names]])
 
 
+class FeatureSet:
+  """The frame features in a directory with all four files, read once.
+
+  Errors: ValueError for a file that is missing or does not fit the others.
+  """
+
+  def __init__(self, directory):
+    self.directory = pathlib.Path(directory).expanduser()
+    if not self.directory.is_dir():
+      raise ValueError(f'{self.directory} is no directory; {_WANTED}')
+    self._video2frames = read_video2frames(
+        self.directory / 'video2frames.txt')
+    self._vectors = BigFile(self.directory)
+
+  def frames_of(self, videos, id_lines=None, max_frames=0):
+    """FrameFeatures of Items.
+
+    id_lines: {video id: 'file, line n'} of the list that names the videos; one
+    without features is then refused with that line. max_frames: frames after
+    that are left out, 0 = all (NRCCR takes 64, LECCR all).
+    """
+    lines = id_lines or {}
+    return FrameFeatures(self._vectors, [
+        self._frame_names(video.id, lines.get(video.id))[:max_frames or None]
+        for video in videos])
+
+  def _frame_names(self, video, line):
+    """[names of vectors] of a video id, all of them there."""
+    names = self._video2frames.get(video)
+    if not names and line:
+      raise ValueError(
+          f'{line}: {video!r} has no features in {self.directory}; remove it '
+          'from the list or extract its features')
+    if not names:
+      raise ValueError(
+          f'{self.directory / "video2frames.txt"} has no frames of {video!r}; '
+          'leave the video out or extract its features')
+    lacking = [name for name in names if name not in self._vectors]
+    if lacking:
+      raise ValueError(
+          f'{self.directory / "id.txt"} has no {lacking[0]!r}, which '
+          f'video2frames.txt names as a frame of {video!r}: the files belong '
+          'to different feature sets')
+    return names
+
+
 class FrameFeatures:
   """Frame features of videos, [i] -> float32 [F, D] (Visuals).
 
-  videos: Items; max_frames: frames after that are left out, 0 = all (NRCCR
-  takes 64, LECCR all). `longest` is the largest F.
-  Errors: ValueError naming the line of video2frames.txt or the id.
+  vectors: BigFile. names: of each video, those of its frames' vectors.
+  `longest` is the largest F; `width` is D.
   """
 
-  def __init__(self, bigfile, video2frames, videos, max_frames=0):
-    self._bigfile = bigfile
-    self._names = []
-    for video in videos:
-      names = video2frames.get(video.id)
-      if not names:
-        raise ValueError(
-            f'{bigfile.directory / "video2frames.txt"} has no frames of '
-            f'{video.id!r}; leave the video out or extract its features')
-      lacking = [name for name in names if name not in bigfile]
-      if lacking:
-        raise ValueError(
-            f'{bigfile.directory / "id.txt"} has no {lacking[0]!r}, which '
-            f'video2frames.txt names as a frame of {video.id!r}: the files '
-            'belong to different feature sets')
-      self._names.append(names[:max_frames] if max_frames else names)
-    self.longest = max(map(len, self._names))
-    self.width = bigfile.width
+  def __init__(self, vectors, names):
+    self._vectors, self._names = vectors, names
+    self.longest = max(map(len, names))
+    self.width = vectors.width
 
   def __len__(self):
     return len(self._names)
 
   def __getitem__(self, index):
-    return self._bigfile.stack(self._names[index])
+    return self._vectors.stack(self._names[index])
 
 
 def read_video2frames(path):
@@ -100,7 +131,7 @@ def read_video2frames(path):
   """
   path = pathlib.Path(path).expanduser()
   try:
-    found = ast.literal_eval(_read(path, 'utf-8').strip())
+    frames = ast.literal_eval(_read(path, 'utf-8').strip())
   except SyntaxError as error:
     raise ValueError(
         f'{path}, line {error.lineno}: not the text of a Python dict '
@@ -110,33 +141,15 @@ def read_video2frames(path):
     raise ValueError(
         f'{path}, line {line}: got an expression, wanted {{video id: [names of '
         'frames]} of strings alone') from None
-  if not isinstance(found, dict):
-    raise ValueError(f'{path}, line 1: got {type(found).__name__}, wanted '
+  if not isinstance(frames, dict):
+    raise ValueError(f'{path}, line 1: got {type(frames).__name__}, wanted '
                      '{video id: [names of frames]}')
-  for video, names in found.items():
+  for video, names in frames.items():
     if not isinstance(video, str) or not isinstance(names, list | tuple) or (
         not all(isinstance(name, str) for name in names)):
       raise ValueError(f'{path}: the frames of {video!r} are no list of '
                        'strings; wanted {video id: [names of frames]}')
-  return {video: list(names) for video, names in found.items()}
-
-
-def open_frames(directory, videos, id_lines=None, max_frames=0):
-  """FrameFeatures of a directory with all four files.
-
-  id_lines: {video id: 'file, line n'} of the list that names the videos; one
-  without features is then refused with that line.
-  """
-  directory = pathlib.Path(directory).expanduser()
-  if not directory.is_dir():
-    raise ValueError(f'{directory} is no directory; {_WANTED}')
-  frames = read_video2frames(directory / 'video2frames.txt')
-  for video in videos:
-    if id_lines and video.id in id_lines and not frames.get(video.id):
-      raise ValueError(
-          f'{id_lines[video.id]}: {video.id!r} has no features in {directory}; '
-          'remove it from the list or extract its features')
-  return FrameFeatures(BigFile(directory), frames, videos, max_frames)
+  return {video: list(names) for video, names in frames.items()}
 
 
 def _shape(path):

@@ -20,7 +20,7 @@ import sys
 import numpy as np
 
 from jaxret import files
-from jaxret.data.sets import nrccr as parallel
+from jaxret.data.sets import nrccr
 
 IMPORTED = 'imported'
 _FIELDS = ('key', 'id', 'text', 'tokens', 'finish', 'settings')
@@ -36,8 +36,8 @@ def key(settings, item):
   """What a description of an Item is found by."""
   digest = hashlib.sha256(f'{fingerprint(settings)}\n{item.id}\n'.encode())
   for medium in (item.image, item.video):
-    for one in medium if isinstance(medium, tuple) else (medium,):
-      digest.update(_content(one))
+    for part in medium if isinstance(medium, tuple) else (medium,):
+      digest.update(_content(part))
   return digest.hexdigest()[:32]
 
 
@@ -77,10 +77,10 @@ class Cache:
       self._known.add(record['key'])
 
   def missing(self, keys):
-    """Positions of those of `keys` that have no description yet."""
+    """Indices of those of `keys` that have no description yet."""
     return [i for i, name in enumerate(keys) if name not in self._known]
 
-  def add(self, found):
+  def add(self, records):
     """Appends descriptions, dicts of key, id, text, tokens and finish.
 
     They are on disk when this returns. A line that an earlier process was
@@ -90,14 +90,14 @@ class Cache:
     if self._fingerprint not in _read_file(self._path)[0]:
       lines.append({'fingerprint': self._fingerprint,
                     'settings': self.settings})
-    lines += [{**record, 'settings': self._fingerprint} for record in found]
+    lines += [{**record, 'settings': self._fingerprint} for record in records]
     self.directory.mkdir(parents=True, exist_ok=True)
     broken = self._path.is_file() and not self._path.read_bytes().endswith(
         b'\n')
     with self._path.open('a', encoding='utf-8') as file:
       file.write('\n' * broken + ''.join(
           json.dumps(line, ensure_ascii=False) + '\n' for line in lines))
-    self._known.update(record['key'] for record in found)
+    self._known.update(record['key'] for record in records)
 
 
 def load(directory, where, keys=None, names=None):
@@ -112,19 +112,19 @@ def load(directory, where, keys=None, names=None):
   """
   directory = pathlib.Path(directory).expanduser()
   if not any(directory.glob('*.jsonl')):
-    return parallel.read_descriptions(directory, where, names)
-  found, first = {}, None
+    return nrccr.read_descriptions(directory, where, names)
+  texts, first = {}, None
   made_with, lines = _read(directory)
-  for place, record in lines:
+  for line, record in lines:
     if record['id'] not in where or (
         keys is not None and record['key'] != keys[record['id']]):
       continue
-    first = first or (place, record['settings'])
+    first = first or (line, record['settings'])
     if record['settings'] != first[1]:
-      raise _mixed(place, made_with[record['settings']],
+      raise _mixed(line, made_with[record['settings']],
                    made_with[first[1]], f'{first[0]} has')
-    found[record['id']] = record['text']
-  return parallel.require_descriptions(found, where, directory, empty_ok=True)
+    texts[record['id']] = record['text']
+  return nrccr.require_descriptions(texts, where, directory, empty_ok=True)
 
 
 def export_texts(directory, out_dir):
@@ -148,14 +148,15 @@ def import_texts(texts_dir, directory):
                      'description each')
   settings = {'model': IMPORTED, 'source': str(texts_dir)}
   cache = Cache(directory, settings, IMPORTED)
-  found = []
+  records = []
   for path in paths:
     text = path.read_text(encoding='utf-8').strip('\n')
     digest = hashlib.sha256(f'{fingerprint(settings)}\n{path.stem}'.encode())
-    found.append({'key': digest.hexdigest()[:32], 'id': path.stem,
-                  'text': text, 'tokens': None, 'finish': IMPORTED})
-  cache.add([found[i] for i in cache.missing([one['key'] for one in found])])
-  return len(found)
+    records.append({'key': digest.hexdigest()[:32], 'id': path.stem,
+                    'text': text, 'tokens': None, 'finish': IMPORTED})
+  keys = [record['key'] for record in records]
+  cache.add([records[i] for i in cache.missing(keys)])
+  return len(records)
 
 
 def _read(directory):
@@ -192,13 +193,13 @@ def _read_file(path):
   return made_with, lines
 
 
-def _mixed(where, found, wanted, who):
-  names = sorted(name for name in {*found, *wanted}
-                 if found.get(name) != wanted.get(name))
-  name = names[0]
+def _mixed(where, settings, others, who):
+  """The error for a line whose settings are not those that `who` has."""
+  name = min(name for name in {*settings, *others}
+             if settings.get(name) != others.get(name))
   return ValueError(
-      f'{where}: made with {name} {found.get(name)!r}, {who} '
-      f'{wanted.get(name)!r}: descriptions of different settings do not mix; '
+      f'{where}: made with {name} {settings.get(name)!r}, {who} '
+      f'{others.get(name)!r}: descriptions of different settings do not mix; '
       'remove them or name another directory')
 
 

@@ -40,7 +40,7 @@ PRESETS = {
 
 
 def unit(x, axis=-1):
-  """x / |x| along an axis; a zero vector stays, with a finite gradient."""
+  """x / |x| along an axis, of any shape; 0 stays, with a finite gradient."""
   square = jnp.sum(jnp.square(x), axis, keepdims=True)
   is_zero = square == 0
   # The root's gradient at 0 is infinite: keep 0 out of it.
@@ -49,7 +49,7 @@ def unit(x, axis=-1):
 
 
 def first_max(x, axis):
-  """The maximum, whose gradient goes to the first of equal ones.
+  """The maximum along an axis, which goes; its gradient to the first of ties.
 
   As PyTorch's max with indices. `jnp.max` splits it evenly: slots that start
   equal would stay equal.
@@ -59,12 +59,16 @@ def first_max(x, axis):
 
 
 def soft_labels(labels):
-  """float32 [B, B], rows sum to 1: equal parts for those of one label."""
+  """Targets of rows that share a label, equal parts of 1.
+
+  labels: int [B]. Returns float32 [B, B], rows sum to 1.
+  """
   same = (labels[:, None] == labels[None]).astype(jnp.float32)
   return same / jnp.sum(same, 1, keepdims=True)
 
 
 def _cross_entropy(logits, targets):
+  """Of each row: [B, C], and targets [B, C] that sum to 1 -> [B]."""
   return -jnp.sum(targets * jax.nn.log_softmax(logits, 1), 1)
 
 
@@ -102,14 +106,17 @@ def slot_contrastive(slots, texts, temperature, groups=1):
     slots: [B, n, E], not normalised; texts: [B, E]; temperature: scalar.
 
   Returns:
-    float32 [B].
+    float32 [B], the mean of both directions.
+
+  Raises:
+    ValueError: if B is no multiple of `groups`.
   """
-  def one(slots, texts):
+  def contrast(slots, texts):
     logits = slot_similarity(slots, texts) / temperature
     targets = jnp.eye(len(texts))
     return (_cross_entropy(logits, targets)
             + _cross_entropy(logits.T, targets)) / 2
-  return _in_groups(one, groups, slots, texts)
+  return _in_groups(contrast, groups, slots, texts)
 
 
 def slot_regularization(raw_slots):
@@ -136,17 +143,24 @@ def description_vision(slots, visual, labels, norm_axis='feature', mask=None,
 
   Returns:
     float32 [B], one per description; no temperature.
+
+  Raises:
+    ValueError: for another norm_axis, or if B is no multiple of `groups`.
   """
   if mask is None:
     mask = jnp.ones(visual.shape[:2], bool)
-  def one(slots, visual, labels, mask):
+  def match(slots, visual, labels, mask):
     similarity = description_similarity(slots, visual, norm_axis, mask)
     return _cross_entropy(similarity, soft_labels(labels))
-  return _in_groups(one, groups, slots, visual, labels, mask)
+  return _in_groups(match, groups, slots, visual, labels, mask)
 
 
 def description_similarity(slots, visual, norm_axis, mask):
-  """Mean over slots and tokens of their products, float32 [B, B]."""
+  """Mean over slots and tokens of their products, rows descriptions.
+
+  Arguments as for `description_vision`, the mask given. Returns float32
+  [B, B].
+  """
   if norm_axis not in ('feature', 'sequence'):
     raise ValueError(f"norm_axis {norm_axis!r} is not known; want 'feature' or "
                      "'sequence'")
@@ -160,14 +174,23 @@ def description_similarity(slots, visual, norm_axis, mask):
 
 
 def softened_targets(source, visual, slots, alpha=0.8, slot_rows='text'):
-  """What English says of each text and visual, float32 [B, B], rows texts.
+  """How well each visual fits each English text, for another language.
 
   Similarities of English captions with visuals and with slots, each brought to
   0..1 over the whole matrix, are mixed and go through a softmax (no
   temperature). Nothing is learned through them.
 
-  slots: None = the visuals alone. slot_rows: 'text', or 'image' as the
-  authors, who add the slots' matrix with its rows and columns exchanged.
+  Args:
+    source, visual: [B, E], unit vectors; slots: [B, n, E], None = the visuals
+      alone. alpha: share of the visuals.
+    slot_rows: 'text', or 'image' as the authors, who add the slots' matrix
+      transposed.
+
+  Returns:
+    float32 [B, B], rows texts, which sum to 1.
+
+  Raises:
+    ValueError: for another slot_rows.
   """
   if slot_rows not in ('text', 'image'):
     raise ValueError(
@@ -183,7 +206,8 @@ def softened_targets(source, visual, slots, alpha=0.8, slot_rows='text'):
 def softened_matching(target, visual, targets):
   """KL of `softened_targets` from the target language's similarities.
 
-  target, visual: [B, E], unit vectors. Returns float32 [B], one per text.
+  target, visual: [B, E], unit vectors; targets: [B, B]. Returns float32 [B],
+  one per text.
   """
   logits = jax.nn.log_softmax(_products('TE,VE->TV', target, visual), 1)
   return jnp.sum(jax.scipy.special.xlogy(targets, targets)
@@ -196,35 +220,41 @@ def min_max(x):
   return (x - low) / jnp.where(high > low, high - low, 1.0)
 
 
-def terms(found, recipe, labels, mask=None, alpha=0.8, gpus=1):
-  """{name: float32 [B]} of every loss, unweighted; found: leccr Features.
+def terms(features, recipe, labels, mask=None, alpha=0.8, gpus=1):
+  """{name: float32 [B]} of every loss, unweighted.
 
-  gpus: how many the authors' run had, for what is local to each. Their local
-  terms weigh as many times more against the gathered ones, whose gradients
-  they do not reduce: to reproduce that, raise the weights of slots and
-  regularization. A model without slots has the first four terms alone.
+  A model without slots has the first four alone. The authors' local terms
+  weigh `gpus` times more against the gathered ones, whose gradients they do
+  not reduce: to reproduce that, raise the weights of slots and regularization.
+
+  Args:
+    features: a models.leccr.Features of B examples.
+    labels: int [B], the visual of each.
+    mask: bool [B, T] of visual tokens; None for images, all of whose count.
+    alpha: see `softened_targets`.
+    gpus: how many the authors' run had, for what is local to each.
   """
   groups = gpus if recipe.slot_scope == 'local' else 1
   contrast = functools.partial(
-      contrastive, temperature=found.temperature, labels=labels)
-  parts = {'source': contrast(found.visual, found.source),
-           'target': contrast(found.visual, found.target),
-           'languages': contrast(found.source, found.target)}
+      contrastive, temperature=features.temperature, labels=labels)
+  parts = {'source': contrast(features.visual, features.source),
+           'target': contrast(features.visual, features.target),
+           'languages': contrast(features.source, features.target)}
   targets = softened_targets(
-      found.source, found.visual, found.slots, alpha, recipe.slot_rows)
+      features.source, features.visual, features.slots, alpha, recipe.slot_rows)
   parts['softened'] = softened_matching(
-      found.target, found.visual, targets)
-  if found.slots is None:
+      features.target, features.visual, targets)
+  if features.slots is None:
     return parts
   parts['slot'] = sum(
-      slot_contrastive(found.slots, text, found.temperature, groups)
-      for text in (found.source, found.target))
-  parts['regularization'] = slot_regularization(found.raw_slots)
+      slot_contrastive(features.slots, text, features.temperature, groups)
+      for text in (features.source, features.target))
+  parts['regularization'] = slot_regularization(features.raw_slots)
   if mask is not None and recipe.padded_frames == 'count':
     # As the authors, whose batches are as long as their longest video.
     mask = jnp.broadcast_to(mask.any(0), mask.shape)
   parts['description'] = description_vision(
-      found.matched_slots, found.matched_visual, labels, recipe.norm_axis,
+      features.matched_slots, features.matched_visual, labels, recipe.norm_axis,
       mask, 1 if mask is None else groups)
   return parts
 

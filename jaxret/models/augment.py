@@ -16,7 +16,7 @@ def random_crops(key, images, min_area=MIN_AREA):
   """uint8 [B, H, W, 3] -> uint8 [B, H, W, 3], each with a crop of its own.
 
   A crop of `min_area` to 1 of the image, its ratio log-uniform in RATIOS and
-  its place uniform, is resized bicubically to the whole; half are flipped.
+  its corner uniform, is resized bicubically to the whole; half are flipped.
   Where torchvision draws again for a crop that does not fit, its longer side
   is cut to the image's.
   """
@@ -25,14 +25,14 @@ def random_crops(key, images, min_area=MIN_AREA):
 
 
 def _random_crop(min_area, key, image):
-  area_key, ratio_key, place_key, flip_key = jax.random.split(key, 4)
+  area_key, ratio_key, corner_key, flip_key = jax.random.split(key, 4)
   size = jnp.array(image.shape[:2], jnp.float32)
   area = jax.random.uniform(area_key, (), minval=min_area) * size.prod()
   low, high = jnp.log(jnp.array(RATIOS))
   ratio = jnp.exp(jax.random.uniform(ratio_key, (), minval=low, maxval=high))
   crop = jnp.minimum(
       jnp.sqrt(area * jnp.array([1 / ratio, ratio])), size)
-  first = jax.random.uniform(place_key, (2,)) * (size - crop)
+  first = jax.random.uniform(corner_key, (2,)) * (size - crop)
   scale = size / crop
   resized = jax.image.scale_and_translate(
       image.astype(jnp.float32), image.shape, (0, 1), scale, -first * scale,

@@ -205,10 +205,10 @@ class Leccr(nn.Module):
     visual = self.visual_tokens(visual, visual_mask)
     if not self.config.slots:
       return self.project_visual(visual, visual_mask), None
-    found = self.interact(
+    interaction = self.interact(
         visual, visual_mask, self.text_encoder(tokens, mask), mask)
-    return (self.project_visual(found.visual, visual_mask),
-            self.project_slots(found.slots))
+    return (self.project_visual(interaction.visual, visual_mask),
+            self.project_slots(interaction.slots))
 
   def features(self, visual, visual_mask, source, target, description=None,
                description_mask=None):
@@ -219,12 +219,13 @@ class Leccr(nn.Module):
                       self.temperature)
     # As the authors: nothing is learned from a description's encoding.
     description = jax.lax.stop_gradient(description)
-    found = self.interact(visual, visual_mask, description, description_mask)
+    interaction = self.interact(
+        visual, visual_mask, description, description_mask)
     return Features(
-        self.project_visual(found.visual, visual_mask), *texts,
-        self.temperature, self.project_slots(found.slots),
-        found.raw_slots.astype(jnp.float32),
-        self.heads('matched_slot', found.raw_slots).astype(jnp.float32),
+        self.project_visual(interaction.visual, visual_mask), *texts,
+        self.temperature, self.project_slots(interaction.slots),
+        interaction.raw_slots.astype(jnp.float32),
+        self.heads('matched_slot', interaction.raw_slots).astype(jnp.float32),
         self.heads('matched_vision', visual).astype(jnp.float32))
 
   def __call__(self, visual, visual_mask, captions, caption_mask,

@@ -29,12 +29,13 @@ def items(*ids):
 
 
 def test_frames_of_videos_in_their_order(directory, vectors):
-  frames = bigfile.open_frames(directory, items('v2', 'v1', 'v3'))
+  features = bigfile.FeatureSet(directory)
+  frames = features.frames_of(items('v2', 'v1', 'v3'))
   assert (len(frames), frames.longest, frames.width) == (3, 3, 4)
   np.testing.assert_array_equal(frames[0], vectors[[2]])
   np.testing.assert_array_equal(frames[1], vectors[[0, 1, 3]])
   np.testing.assert_array_equal(frames[2], vectors[[4]])
-  cut = bigfile.open_frames(directory, items('v2', 'v1'), max_frames=2)
+  cut = features.frames_of(items('v2', 'v1'), max_frames=2)
   assert cut.longest == 2
   np.testing.assert_array_equal(cut[1], vectors[[0, 1]])
 
@@ -70,13 +71,13 @@ def test_sizes_that_do_not_fit_are_named(directory, vectors):
 
 def test_an_id_without_features_is_named_by_its_line(directory):
   refused(r"train_id.txt, line 7: 'v9' has no features in ",
-          lambda: bigfile.open_frames(directory, items('v1', 'v9'), {
+          lambda: bigfile.FeatureSet(directory).frames_of(items('v1', 'v9'), {
               'v1': 'train_id.txt, line 2', 'v9': 'train_id.txt, line 7'}))
   refused("video2frames.txt has no frames of 'v9'",
-          lambda: bigfile.open_frames(directory, items('v9')))
+          lambda: bigfile.FeatureSet(directory).frames_of(items('v9')))
   (directory / 'video2frames.txt').write_text("{'v1': ['v1_0', 'gone']}")
   refused(r"id.txt has no 'gone', which video2frames.txt names",
-          lambda: bigfile.open_frames(directory, items('v1')))
+          lambda: bigfile.FeatureSet(directory).frames_of(items('v1')))
 
 
 @pytest.mark.parametrize('text, message', [

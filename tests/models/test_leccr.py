@@ -10,7 +10,7 @@ import pytest
 
 from jaxret import sharding
 from jaxret.losses import leccr as losses
-from jaxret.models import augment, bert, clip, encoder, leccr
+from jaxret.models import bert, clip, encoder, leccr
 
 TEXT = bert.BertConfig(encoder.EncoderConfig(8, 12, 1, 2, dropout=0.1), 20, 12)
 VIDEO = leccr.LeccrConfig(
@@ -180,26 +180,6 @@ def test_published_image_sizes():
   slots = sum(math.prod(leaf.shape) for path, leaf in flat.items()
               if '_to_' in path)
   assert slots == 7 * (6 * 512 ** 2 + 8 * 512)
-
-
-def test_random_crops_are_parts_of_the_image():
-  """Of a ramp from left to right: a line, up to a flip and the border."""
-  ramp = np.broadcast_to(
-      np.linspace(0, 248, 32, dtype=np.uint8)[None, :, None], (32, 32, 3))
-  images = np.stack([ramp] * 16)
-  crop = jax.jit(augment.random_crops)
-  crops = np.asarray(crop(jax.random.key(0), images)).astype(int)
-  assert crops.shape == images.shape
-  inner = crops[:, 8, 4:-4, 0]
-  steps = np.diff(inner, axis=1)
-  flipped = steps.mean(1) < 0
-  assert 0 < flipped.sum() < 16
-  slopes = np.abs(steps.mean(1)) / 8
-  assert (slopes <= 1.01).all() and slopes.min() > 0.5
-  # Some are as wide as the image, and alike.
-  assert len({tuple(row) for row in inner}) > 12
-  np.testing.assert_array_equal(crops, crop(jax.random.key(0), images))
-  assert (crops != np.asarray(crop(jax.random.key(1), images))).any()
 
 
 def test_wrong_choices_are_refused_in_one_line():

@@ -5,21 +5,21 @@ The prompt is Qwen2-VL's chat template. The questions are those of the config.
 import numpy as np
 
 from jaxret.data import text, types
-from jaxret.data.qwen2_vl import prompts as unite_prompts
-from jaxret.data.qwen2_vl import reader as inputs_lib
+from jaxret.data.qwen2_vl import prompts as prompts_lib
+from jaxret.data.qwen2_vl import reader as reader_lib
 
-CONTROL_TOKENS = unite_prompts.CONTROL_TOKENS
+CONTROL_TOKENS = prompts_lib.CONTROL_TOKENS
 
 
 def prompt(kinds, question):
   """The turn of a user who shows media and asks."""
-  media = ''.join(unite_prompts.seen(kind) for kind in kinds)
+  media = ''.join(prompts_lib.seen(kind) for kind in kinds)
   return (f'{text.START}system\nYou are a helpful assistant.{text.END}\n'
           f'{text.START}user\n{media}{question}{text.END}\n'
           f'{text.START}assistant\n')
 
 
-class CaptionReader(inputs_lib.Reader):
+class CaptionReader(reader_lib.Reader):
   """Turns Items of one image or video into prompts that ask for a description.
 
   questions: {'image', 'video'} -> text. An Item with a text has it as the
@@ -47,10 +47,10 @@ class CaptionReader(inputs_lib.Reader):
 
 
 class CaptionExamples:
-  """One example per caption of a split: arrays as inputs.pad gives them.
+  """One example per caption of a split: arrays as reader.pad gives them.
 
-  prompt_length: int32, how many tokens come before the answer. shape: an
-  inputs.Shape to pad to; default: measured, from the headers of all media.
+  prompt_length: int32, how many tokens come before the answer. shape: a
+  reader.Shape to pad to; default: measured, from the headers of all media.
   Errors: ValueError naming the caption for what cannot be used.
   """
 
@@ -62,7 +62,7 @@ class CaptionExamples:
         types.Item(caption.id, caption.text, split.videos[owner].image,
                    split.videos[owner].video)
         for caption, owner in zip(split.texts, split.text_video)]
-    self.shape = shape or inputs_lib.common_shape(
+    self.shape = shape or reader_lib.common_shape(
         {reader.shape(item) for item in self._items})
 
   def __len__(self):
@@ -70,11 +70,11 @@ class CaptionExamples:
 
   def __getitem__(self, index):
     item = self._items[index]
-    found = self._reader(item)
-    asked = types.Item(item.id, None, item.image, item.video)
-    arrays = inputs_lib.pad(
-        [found], self.shape, self._reader.special, mrope=True)
+    inputs = self._reader(item)
+    question = types.Item(item.id, None, item.image, item.video)
+    arrays = reader_lib.pad(
+        [inputs], self.shape, self._reader.special, mrope=True)
     example = {name: array[0] for name, array in arrays.items()}
     example['prompt_length'] = np.int32(len(
-        self._reader.tokens(asked, found.kinds, found.grids)))
+        self._reader.tokens(question, inputs.kinds, inputs.grids)))
     return example

@@ -8,8 +8,8 @@ import functools
 import jax.numpy as jnp
 
 from jaxret import losses
-from jaxret.data.qwen2_vl import pixels as qwen2_vl
-from jaxret.data.qwen2_vl import reader as inputs_lib
+from jaxret.data.qwen2_vl import pixels
+from jaxret.data.qwen2_vl import reader as reader_lib
 from jaxret.methods import base
 from jaxret.methods.leccr import caption_examples
 from jaxret.models import decoder as decoder_lib
@@ -41,13 +41,13 @@ def model_config(config, tokenizer):
 def reader(config, tokenizer, cache_bytes=0):
   """The CaptionReader of a config: its media, questions and max_tokens."""
   return caption_examples.CaptionReader(
-      tokenizer, qwen2_vl.resolution(config.media), config.questions,
+      tokenizer, pixels.resolution(config.media), config.questions,
       config.max_tokens, cache_bytes)
 
 
 def shape(config):
-  """The inputs.Shape that all media and texts are padded to, or None."""
-  return inputs_lib.Shape(*config.shape) if config.shape else None
+  """The reader.Shape that all media and texts are padded to, or None."""
+  return reader_lib.Shape(*config.shape) if config.shape else None
 
 
 def method(config, tokenizer):
@@ -65,7 +65,8 @@ def method(config, tokenizer):
 def loss(module, params, constants, batch, key):
   """Negative log-likelihood of the answers' tokens; see base.Method.
 
-  batch: as caption_examples.CaptionExamples gives it.
+  Its mean over the batch is that over all of these tokens. batch: as
+  caption_examples.CaptionExamples gives it.
   """
   del constants, key
   def apply(method, *args):
@@ -75,8 +76,9 @@ def loss(module, params, constants, batch, key):
   x = apply('embed', batch['tokens'], visual, batch['visual_index'])
   keys = decoder_lib.length_mask(batch['length'], x.shape[1])
   hidden = apply('hidden', x, keys, batch['positions'])
-  place = jnp.arange(1, x.shape[1])
-  answers = keys[:, 1:] & (place >= batch['prompt_length'][:, None])
+  # A state tells the next token: what is predicted starts at the second.
+  index = jnp.arange(1, x.shape[1])
+  answers = keys[:, 1:] & (index >= batch['prompt_length'][:, None])
   value = losses.token_log_likelihood(
       apply('vocabulary_terms', hidden[:, :-1]), batch['tokens'][:, 1:])
   return losses.token_mean(value, answers), {}

@@ -6,126 +6,76 @@ again.
 """
 import collections
 import concurrent.futures
+import dataclasses
 import functools
 import os
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import pathlib
 
 import jax
-import numpy as np
 import tqdm
 from absl import logging
-from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
 
-import jaxret
-from jaxret import sharding
+from jaxret import processes, sharding
+from jaxret import train as train_lib
 from jaxret.data import descriptions as descriptions_lib
-from jaxret.data import media, text
-from jaxret.data.qwen2_vl import reader as inputs_lib
-from jaxret.methods.leccr import captioner
-from jaxret.models import decoder as decoder_lib
-from jaxret.models import generation, names, pretrained
-from jaxret.models.qwen2_vl import files
-from jaxret.models.videochat import files as videochat
-from jaxret.models.videochat import model as vlm
-from jaxret.models.videochat import vision as vision_lib
+from jaxret.methods.leccr import captioner, tokenizers, visuals
+from jaxret.methods.leccr import describer as describer_lib
+from jaxret.models import generation
 
 READ_AHEAD = 2  # batches whose media are read while the device works
 
 
-class Describer(NamedTuple):
-  """An MLLM that is ready to describe.
+def described(config, workdir, mesh, splits, where, file_names):
+  """`splits` with a description of each visual, made here if none are given.
 
-  module, params: as generation.greedy takes them. read: Item -> what is seen
-  of it, or ValueError naming it; thread-safe. shape: (what was read) -> what
-  the items of one batch have in common. pad: ([what was read], shape) ->
-  arrays, a row each. batch: (params, arrays on devices) -> what
-  module.start takes. decode: ids -> text. ends: ids that end an answer.
-  settings: flat dict of all that a description depends on.
+  splits: {(language, name): ParallelSplit}; by the same keys where: {visual
+  id: 'file, line n'}, for messages, and file_names: {visual id: its file} if
+  published descriptions are named by these, or None.
   """
-  module: Any
-  params: Any
-  read: Callable
-  shape: Callable
-  pad: Callable
-  batch: Callable
-  decode: Callable
-  ends: tuple[int, ...]
-  settings: dict
+  directory, keys = config.data.descriptions, None
+  if not directory:
+    directory = pathlib.Path(workdir) / 'descriptions'
+    keys = describe_all(config, workdir, mesh, splits, directory)
+  def texts(key, split):
+    lines = {visual.id: where[key][visual.id] for visual in split.videos}
+    return tuple(descriptions_lib.load(
+        directory, lines, keys, file_names[key]).values())
+  return {key: dataclasses.replace(split, descriptions=texts(key, split))
+          for key, split in splits.items()}
 
 
-def qwen2_vl(config, tokenizer, mesh, params=None):
-  """A Describer of Qwen2-VL: that of `config.model.pretrained`, or trained.
+def describe_all(config, workdir, mesh, splits, directory):
+  """Describes each image or video once; returns {id: key in the cache}."""
+  items = {visual.id: visual for split in splits.values()
+           for visual in split.videos}
+  local = sharding.local_mesh()
+  describer = open_describer(config, workdir, mesh, local, splits)
+  section = config.captioner
+  return describe(
+      describer, list(items.values()), directory, section.batch_size,
+      section.max_new_tokens, local, processes.first())
 
-  config: the `captioner` section. params: on `mesh`, of a model that was
-  trained here; None = read from the files of the pretrained one.
+
+def open_describer(config, workdir, mesh, local, splits):
+  """A Describer on the mesh `local`, of a captioner trained on `mesh`.
+
+  Nothing is trained if the config names a pretrained one.
   """
-  model = captioner.model_config(config, tokenizer)
-  if params is None:
-    params = files.load(config.model.pretrained, model, mesh)
-  reader = captioner.reader(config, tokenizer)
-  return Describer(
-      model.module(), params, reader,
-      lambda seen: captioner.shape(config) or inputs_lib.shape_of(
-          len(seen.tokens), seen.grids),
-      lambda seen, shape: inputs_lib.pad(seen, shape, reader.special, True),
-      lambda params, arrays: arrays, tokenizer.decode, _ends(tokenizer),
-      _settings(config, params, media=str(reader.resolution),
-                questions=str(dict(config.questions))))
-
-
-def videochat_flash(config, tokenizer, mesh):
-  """A Describer of VideoChat-Flash, for videos; an image is one frame."""
-  name = config.model.pretrained
-  sizes = videochat.read_config(name)
-  if sizes['vision'] is None:
-    raise ValueError(f'{name} has no vision tower (no mm_vision_tower in its '
-                     'config.json): it cannot see what it is to describe')
-  numerics = {'dtype': config.model.dtype,
-              'param_dtype': config.model.param_dtype}
-  tower = vision_lib.VisionConfig(**sizes['vision'], **numerics)
-  module = vlm.Vlm(decoder_lib.DecoderConfig(**sizes['decoder'], **numerics),
-                   sizes['visual_width'])
-  params = _load_videochat(name, module, tower, mesh)
-  n_frames = config.media.clips * tower.n_frames
-  prompts = {kind: text.BlimPrompts(
-      tokenizer, config.questions[kind],
-      (1 if kind == 'image' else config.media.clips) * sizes['tokens_per_clip']
-      ).vtg_prefix for kind in ('image', 'video')}
-
-  def read(item):
-    kind = 'image' if item.image is not None else 'video'
-    return kind, media.load_frames(
-        item, 1 if kind == 'image' else n_frames, tower.image_px)
-
-  def pad(seen, kind):
-    tokens = np.repeat(prompts[kind][None], len(seen), 0)
-    return {'frames': np.stack([frames for _, frames in seen]),
-            'tokens': tokens,
-            'length': np.full(len(seen), tokens.shape[1], np.int32)}
-
-  def batch(params, arrays):
-    frames = arrays.pop('frames')
-    return {**arrays, 'features': _encode(
-        tower, sizes['tokens_per_clip'], params['params']['vision'], frames)}
-
-  return Describer(
-      module, params, read, lambda seen: seen[0], pad, batch, tokenizer.decode,
-      _ends(tokenizer), _settings(
-          config, params, media=f'{n_frames} frames of {tower.image_px} px',
-          questions=str(dict(config.questions))))
-
-
-FAMILIES = {'qwen2_vl': qwen2_vl, 'videochat_flash': videochat_flash}
-
-
-def open_describer(config, tokenizer, mesh):
-  """The Describer of pretrained weights that a `captioner` section names."""
-  family = config.model.family
-  if family not in FAMILIES:
-    raise ValueError(f'captioner.model.family {family!r} is not known; want '
-                     f'one of {", ".join(FAMILIES)}')
-  return FAMILIES[family](config, tokenizer, mesh)
+  stage = ConfigDict({**config.captioner.to_dict(), 'seed': config.seed})
+  if stage.model.pretrained:
+    return describer_lib.pretrained(stage, local)
+  split = splits[config.data.languages[0], 'train']
+  directory = pathlib.Path(workdir) / 'captioner'
+  tokenizer = tokenizers.captioner(
+      stage, directory, [caption.text for caption in split.texts])
+  method = captioner.method(stage, tokenizer)
+  examples = method.examples(split, visuals.spare_bytes(config, splits))
+  logging.info('training a captioner on %d captions', len(examples))
+  params = sharding.to_host(
+      train_lib.fit(method, examples, stage, directory, mesh))
+  params = jax.device_put(params, sharding.shardings(local, params))
+  return describer_lib.qwen2_vl(stage, tokenizer, local, params)
 
 
 def describe(describer, items, cache_dir, batch_size, max_new_tokens, mesh,
@@ -142,10 +92,10 @@ def describe(describer, items, cache_dir, batch_size, max_new_tokens, mesh,
   with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
     keys = list(pool.map(
         functools.partial(descriptions_lib.key, settings), items))
-  mine, n_empty = [i for i in cache.missing(keys) if i % count == index], 0
-  with tqdm.tqdm(total=len(mine), desc='describing', unit='item',
-                 disable=not show_progress or not mine) as progress:
-    for shape, group in _groups(describer, items, mine, batch_size):
+  share, n_empty = [i for i in cache.missing(keys) if i % count == index], 0
+  with tqdm.tqdm(total=len(share), desc='describing', unit='item',
+                 disable=not show_progress or not share) as progress:
+    for shape, group in _groups(describer, items, share, batch_size):
       written = _write(describer, shape, [seen for _, seen in group],
                        batch_size, max_new_tokens, mesh)
       cache.add([{'key': keys[i], 'id': items[i].id, **answer}
@@ -153,16 +103,15 @@ def describe(describer, items, cache_dir, batch_size, max_new_tokens, mesh,
       n_empty += sum(not answer['text'] for answer in written)
       progress.update(len(group))
   if n_empty:
-    logging.warning('%d of %d descriptions are empty', n_empty, len(mine))
-  if count > 1:
-    multihost_utils.sync_global_devices('describe')  # for their parts
+    logging.warning('%d of %d descriptions are empty', n_empty, len(share))
+  processes.wait_for_all()  # whose parts are read next
   return {item.id: name for item, name in zip(items, keys)}
 
 
-def _groups(describer, items, mine, batch_size):
+def _groups(describer, items, indices, batch_size):
   """Yields (shape, [(index, what was read)]), at most a batch of one shape."""
   waiting = collections.defaultdict(list)
-  for index, seen in _read(describer, items, mine, batch_size):
+  for index, seen in _read(describer, items, indices, batch_size):
     shape = describer.shape(seen)
     waiting[shape].append((index, seen))
     if len(waiting[shape]) == batch_size:
@@ -170,17 +119,18 @@ def _groups(describer, items, mine, batch_size):
   yield from waiting.items()
 
 
-def _read(describer, items, mine, batch_size):
+def _read(describer, items, indices, batch_size):
+  """Yields (index, what was read) in their order, read ahead by threads."""
   with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
     ahead = collections.deque()
     try:
-      for index in mine:
+      for index in indices:
         ahead.append((index, pool.submit(describer.read, items[index])))
         if len(ahead) > READ_AHEAD * batch_size:
-          index, found = ahead.popleft()
-          yield index, found.result()
-      for index, found in ahead:
-        yield index, found.result()
+          index, reading = ahead.popleft()
+          yield index, reading.result()
+      for index, reading in ahead:
+        yield index, reading.result()
     finally:
       pool.shutdown(wait=False, cancel_futures=True)
 
@@ -203,41 +153,3 @@ def _write(describer, shape, seen, batch_size, max_new_tokens, mesh):
     answers.append({'text': ' '.join(describer.decode(ids).split()),
                     'tokens': count, 'finish': 'stop' if ended else 'length'})
   return answers
-
-
-def _ends(tokenizer):
-  """Ids of the tokens that end an answer; Qwen2's models have two."""
-  ids = [tokenizer.encode(token) for token in (text.END, text.PAD)]
-  return tuple(id_[0] for id_ in ids if len(id_) == 1)
-
-
-def _settings(config, params, **more):
-  return {'model': config.model.pretrained or 'trained here',
-          'weights': sharding.checksum(params),
-          'dtype': config.model.dtype, 'decoding': 'greedy',
-          'version': jaxret.__version__, **more}
-
-
-def _load_videochat(name, module, tower, mesh):
-  """Decoder, projector and tower, on the mesh; the rest is not read."""
-  def init(key):
-    tokens = np.full((1, 2), vlm.VISUAL)
-    features = np.zeros((1, 1, 1, module.visual_width), np.float32)
-    pixels = np.zeros((1, tower.n_frames, tower.image_px, tower.image_px, 3),
-                      np.float32)
-    whole = module.init(key, features, tokens)['params']
-    return {'params': {
-        'decoder': whole['decoder'],
-        'projector': {'vtg': whole['projector']['vtg']},
-        'vision': vision_lib.VisionTower(tower).init(key, pixels)['params']}}
-  abstract = jax.eval_shape(init, jax.random.key(0))
-  places = sharding.shardings(mesh, abstract)
-  params, _ = pretrained.load(
-      pretrained.open_checkpoint(name), names.VIDEOCHAT_FLASH,
-      abstract['params'], places['params'])
-  return {'params': params}
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _encode(tower, tokens_per_clip, params, frames):
-  return vision_lib.encode_clips(tower, params, frames, tokens_per_clip)

@@ -55,13 +55,30 @@ def embed(module, params, mesh, split, visuals, encode, batch_size=64,
     return example
 
   def run(function, example, count):
+    # A multiple of the devices, and no larger than what there is.
     size = -(-min(batch_size, count) // shards) * shards
     return _in_batches(_compiled(function, module), params, mesh, example,
                        count, size)
 
-  found = run(leccr.embed_texts, text_example, len(split.texts))
-  gallery = run(leccr.embed_gallery, visual_example, len(split.videos))
-  return Embedded(found, *gallery)
+  embedded = run(embed_texts, text_example, len(split.texts))
+  gallery = run(embed_gallery, visual_example, len(split.videos))
+  return Embedded(embedded, *gallery)
+
+
+def embed_gallery(module, params, batch):
+  """(unit vectors [B, E], slots [B, n, E] or None) of visuals.
+
+  batch: 'visual', 'n_frames' and 'description' as in ParallelExamples.
+  """
+  return module.apply(params, batch['visual'], leccr.frame_mask(batch),
+                      *leccr.tokens_of(batch, 'description'),
+                      method='embed_gallery')
+
+
+def embed_texts(module, params, batch):
+  """Unit vectors [B, E] of the texts 'text', with 'text_length'."""
+  return module.apply(params, *leccr.tokens_of(batch, 'text'),
+                      method='embed_texts')
 
 
 @functools.lru_cache
@@ -77,13 +94,12 @@ def _in_batches(function, params, mesh, example, count, batch_size):
     rows = range(first, min(first + batch_size, count))
     # The last batch is filled up, so that there is one compilation.
     chosen = [example(i) for i in np.resize(rows, batch_size)]
-    batch = {name: np.stack([one[name] for one in chosen])
+    batch = {name: sharding.constant(
+        mesh, np.stack([row[name] for row in chosen]))
              for name in chosen[0]}
-    batch = {name: sharding.constant(mesh, array)
-             for name, array in batch.items()}
-    found = sharding.to_host(function(params, batch))
+    embedded = sharding.to_host(function(params, batch))
     n_rows = len(rows)
-    parts.append(jax.tree.map(lambda array, n=n_rows: array[:n], found))
+    parts.append(jax.tree.map(lambda array, n=n_rows: array[:n], embedded))
   return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
@@ -112,29 +128,29 @@ def summarize(scores, split):
           'sum_of_recalls': metrics.sum_of_recalls(*ranks.values())}
 
 
-def select(found, select_on='validation'):
+def select(sums, select_on='validation'):
   """The step whose parameters are reported, and on what it was chosen.
 
-  found: {step: {split: SumR}}. select_on: 'validation', or 'test' as the
+  sums: {step: {split: SumR}}. select_on: 'validation', or 'test' as the
   authors' code does, which sees the answers. Of equal ones the first.
   Returns {'step', 'selected_on', 'sum_of_recalls'}: the last of that split.
   """
   if select_on not in ('validation', 'test'):
     raise ValueError(
         f"select_on {select_on!r} is not known; want 'validation' or 'test'")
-  lacking = [step for step, sums in found.items() if select_on not in sums]
-  if lacking or not found:
+  lacking = [step for step in sums if select_on not in sums[step]]
+  if lacking or not sums:
     raise ValueError(
         f'no SumR on {select_on} of step {lacking[0] if lacking else "any"}: '
         f'put {select_on!r} in eval.splits')
-  step = max(sorted(found), key=lambda step: found[step][select_on])
+  step = max(sorted(sums), key=lambda step: sums[step][select_on])
   named = {'validation': 'validation', 'test': 'test (released)'}[select_on]
   return {'step': step, 'selected_on': named,
-          'sum_of_recalls': found[step][select_on]}
+          'sum_of_recalls': sums[step][select_on]}
 
 
 def tasks(split, language):
-  """{name in the results: (Task, whether its scores are turned)}."""
+  """{name in the results: (Task, whether its scores are transposed)}."""
   kind = 'image' if split.videos[0].image is not None else 'video'
   return {f'text_to_{kind}_{language}': (split.text_to_video(), False),
           f'{kind}_to_text_{language}': (split.video_to_text(), True)}
@@ -147,19 +163,20 @@ def results(splits, scores, chosen):
   {language: {row: what `select` gives}}. Besides the tasks there is
   'sum_of_recalls': {language: {row: SumR}}.
   """
-  facts, found, groups, sums = {}, {}, {}, {}
+  facts, summaries, groups, sums = {}, {}, {}, {}
   for language, split in splits.items():
     sums[language] = dict.fromkeys(scores[language], 0.0)
-    for name, (task, turned) in tasks(split, language).items():
+    for name, (task, transposed) in tasks(split, language).items():
       facts[name] = {'queries': len(task.queries),
                      'candidates': len(task.candidates),
                      'chance': retrieval.chance(task), 'left_out': 0}
       group = name.rpartition('_')[0].replace('_', ' ')
       groups.setdefault(group, []).append(name)
-      found[name] = {}
+      summaries[name] = {}
       for row, values in scores[language].items():
-        ranks = metrics.ranks(values.T if turned else values, task.relevant)
-        found[name][row] = metrics.summary(ranks)
+        ranks = metrics.ranks(
+            values.T if transposed else values, task.relevant)
+        summaries[name][row] = metrics.summary(ranks)
         sums[language][row] += metrics.sum_of_recalls(ranks)
   first = next(iter(splits.values()))
   selected_on = next(iter(chosen[next(iter(splits))].values()))['selected_on']
@@ -167,7 +184,7 @@ def results(splits, scores, chosen):
           'sizes': {'languages': len(splits), 'tasks': len(facts), **{
               side: sum(task[side] for task in facts.values())
               for side in ('queries', 'candidates')}},
-          'main_row': MAIN_ROW, 'tasks': facts, **found,
+          'main_row': MAIN_ROW, 'tasks': facts, **summaries,
           'sum_of_recalls': sums, 'selected_on': selected_on,
           'selection': chosen}
   made['means'] = retrieval.group_means(made, groups)

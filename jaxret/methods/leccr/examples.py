@@ -12,11 +12,13 @@ class ParallelExamples:
   'description', int32 [T], each with its '_length'; 'visual_index', which
   captions of one visual share.
 
-  tokens: {'caption': T, 'description': T} to pad texts to instead, so that
-  several splits have one shape. constants: see methods.base.Examples.
+  constants: the weights of the loss, {name: float32 []}; see
+  methods.base.Examples. tokens: {'caption': T, 'description': T} to pad texts
+  to instead, so that several splits have one shape.
+  Errors: ValueError where translations or descriptions are missing.
   """
 
-  def __init__(self, encode, split, visuals, tokens=None, constants=None):
+  def __init__(self, encode, split, visuals, constants, tokens=None):
     if len(split.translations) != len(split.texts):
       raise ValueError(
           f'{split.dataset} {split.name}: got {len(split.translations)} '
@@ -27,16 +29,16 @@ class ParallelExamples:
           f'{split.dataset} {split.name}: got {len(split.descriptions)} '
           f'descriptions of {len(split.videos)} visuals; describe all of them')
     self.ids = [text.id for text in split.texts]
-    self.constants, tokens = constants or {}, tokens or {}
+    self.constants, tokens = constants, tokens or {}
     self._visuals, self._visual_index = visuals, split.text_video
     captions = {'source': [text.text for text in split.texts],
                 'target': [text.text for text in split.translations]}
     rows = {name: list(map(encode, texts)) for name, texts in captions.items()}
     # Both languages go through the encoder in one batch.
     size = tokens.get('caption') or max(
-        len(row) for name in rows for row in rows[name])
-    self._captions = {name: PaddedRows(found, size)
-                      for name, found in rows.items()}
+        len(row) for language in rows.values() for row in language)
+    self._captions = {name: PaddedRows(language, size)
+                      for name, language in rows.items()}
     self._descriptions = PaddedRows(
         list(map(encode, split.descriptions)), tokens.get('description'))
 

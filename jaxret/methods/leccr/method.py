@@ -9,6 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxret import sharding
 from jaxret.losses import leccr as losses
@@ -31,15 +32,14 @@ def recipe(config):
   if section.preset not in losses.PRESETS:
     raise ValueError(f'recipe.preset {section.preset!r} is not known; want one '
                      f'of {", ".join(losses.PRESETS)}')
-  chosen, default = {}, losses.PRESETS[section.preset]
+  chosen, preset = {}, losses.PRESETS[section.preset]
   for field in dataclasses.fields(losses.Recipe):
     value = section.get(field.name, '')
-    known = [getattr(preset, field.name)
-             for preset in losses.PRESETS.values()]
+    known = [getattr(one, field.name) for one in losses.PRESETS.values()]
     if value and value not in known:
       raise ValueError(f'recipe.{field.name} {value!r} is not known; want one '
                        f"of {', '.join(known)}, or '' for the preset's")
-    chosen[field.name] = value or getattr(default, field.name)
+    chosen[field.name] = value or getattr(preset, field.name)
   return losses.Recipe(**chosen)
 
 
@@ -73,8 +73,22 @@ def model_config(config, tokenizer):
       m.param_dtype, numerics['attention'])
 
 
+def method_config(config):
+  """The fields of a config that `method` reads, and no others."""
+  return ConfigDict({
+      'model': config.model.to_dict(), 'recipe': config.recipe.to_dict(),
+      'loss': {'softened_alpha': config.loss.softened_alpha},
+      'data': {'augment': config.data.augment,
+               'tokens': config.data.get('tokens', ConfigDict()).to_dict()}})
+
+
 def method(config, tokenizer):
-  """The Method of `config`; `tokenizer` as load_text_encoder_tokenizer's."""
+  """The Method of `config`, or of its `method_config`.
+
+  tokenizer: as load_text_encoder_tokenizer gives it. `examples` takes a
+  ParallelSplit, its Visuals and `loss_weights`, which are inputs of a step:
+  models that differ in these or in their data share what is compiled.
+  """
   sizes = model_config(config, tokenizer)
   module = leccr_lib.Leccr(sizes)
   m = config.model
@@ -87,12 +101,11 @@ def method(config, tokenizer):
   return base.Method(
       name='leccr', init=init_all, load=load,
       loss=functools.partial(
-          loss, module, recipe(config), config.loss, config.recipe.gpus,
-          config.data.augment),
+          loss, module, recipe(config), config.loss.softened_alpha,
+          config.recipe.gpus, config.data.augment),
       examples=functools.partial(
           examples_lib.ParallelExamples, tokenizer.encode,
-          tokens=dict(config.data.get('tokens', {})),
-          constants=loss_weights(config.loss)),
+          tokens=dict(config.data.get('tokens', {}))),
       trainable=('.*',),
       train_flops=functools.partial(leccr_lib.train_flops, sizes),
       tokens=lambda batch: sum(
@@ -113,7 +126,7 @@ def init(module, key):
 
 
 def loss_weights(section):
-  """Weights as inputs of a step: what differs in them is compiled once."""
+  """{name: float32 []} of the weights in a config's section `loss`."""
   return {name: np.float32(value) for name, value in section.items()
           if name.endswith('_weight')}
 
@@ -141,52 +154,40 @@ def frame_mask(batch):
   return jnp.arange(batch['visual'].shape[1]) < batch['n_frames'][:, None]
 
 
-def loss(module, recipe, weights, gpus, augmented, params, constants, batch,
-         key):
-  """The weighted sum of all terms (spec §4); see base.Method."""
+def loss(module, recipe, softened_alpha, gpus, augmented, params, constants,
+         batch, key):
+  """The weighted sum of all terms (spec §4); see base.Method.
+
+  constants: `loss_weights`. batch: of ParallelExamples.
+  """
   rngs = None
   if key is not None:
     rngs = {'dropout': jax.random.fold_in(key, 0)}
     if augmented and 'n_frames' not in batch:
       batch = {**batch, 'visual': augment.random_crops(
           jax.random.fold_in(key, 1), batch['visual'])}
-  found = module.apply(params, *inputs(batch), rngs=rngs)
-  parts = losses.terms(found, recipe, batch['visual_index'],
-                       frame_mask(batch), weights.softened_alpha, gpus)
-  return losses.total(parts, {**weights, **constants}), {
+  features = module.apply(params, *inputs(batch), rngs=rngs)
+  parts = losses.terms(features, recipe, batch['visual_index'],
+                       frame_mask(batch), softened_alpha, gpus)
+  return losses.total(parts, constants), {
       **{f'{name}_loss': jnp.mean(value) for name, value in parts.items()},
-      'temperature': found.temperature}
+      'temperature': features.temperature}
 
 
 def _load(init_all, text, vision, key, mesh):
   """Pretrained encoders on the mesh; what they lack starts at random."""
   abstract = jax.eval_shape(init_all, key)
-  places = sharding.shardings(mesh, abstract)
-  params = jax.jit(init_all, out_shardings=places)(key)['params']
+  shardings = sharding.shardings(mesh, abstract)
+  params = jax.jit(init_all, out_shardings=shardings)(key)['params']
   def part(*roots):
     return ({root: abstract['params'][root] for root in roots},
-            {root: places['params'][root] for root in roots})
+            {root: shardings['params'][root] for root in roots})
   if text:
-    found, _ = pretrained.load(bert.open_bert(text)[0], encoder_names.BERT,
-                               *part('text_encoder'))
-    params.update(found)
+    encoder_params, _ = pretrained.load(
+        bert.open_bert(text)[0], encoder_names.BERT, *part('text_encoder'))
+    params.update(encoder_params)
   if vision:
     checkpoint, table, _ = clip.open_clip(vision)
-    found, _ = clip.load(
-        checkpoint, table, *part('vision', 'vision_head'))
-    params.update(found)
+    tower, _ = clip.load(checkpoint, table, *part('vision', 'vision_head'))
+    params.update(tower)
   return {'params': params}
-
-
-def embed_gallery(module, params, batch):
-  """(unit vectors [B, E], slots [B, n, E] or None) of visuals.
-
-  batch: 'visual', 'n_frames' and 'description' as in ParallelExamples.
-  """
-  return module.apply(params, batch['visual'], frame_mask(batch),
-                      *tokens_of(batch, 'description'), method='embed_gallery')
-
-
-def embed_texts(module, params, batch):
-  """Unit vectors [B, E] of the texts 'text', with 'text_length'."""
-  return module.apply(params, *tokens_of(batch, 'text'), method='embed_texts')

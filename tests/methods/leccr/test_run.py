@@ -1,14 +1,15 @@
 """Whole runs of LECCR: descriptions, every model, results, and again."""
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from jaxret import main
-from jaxret.methods.leccr import describe as caption
+from jaxret import train as train_lib
+from jaxret.data import media
+from jaxret.methods.leccr import describe
 from jaxret.methods.leccr import method as leccr
-from tests import tiny_cross_lingual, tiny_runs
+from jaxret.methods.leccr import run as leccr_run
+from tests import tiny_cross_lingual, tiny_leccr, tiny_runs
 
 pytestmark = pytest.mark.usefixtures('one_device')
 
@@ -21,22 +22,34 @@ TASKS = {f'{task}_{language}' for task in ('text_to_image', 'image_to_text')
 def trained(tmp_path_factory):
   """(workdir, flags, results) of the default config at tiny size.
 
-  It is stopped in the middle of describing and started again.
+  It is stopped in the middle of describing and started again; that run keeps
+  images in one place, and makes one step for the captioner and one for all
+  models.
   """
   root = tmp_path_factory.mktemp('trained')
   flags = tiny_cross_lingual.shapes_flags(root / 'shapes')
-  batches = []
+  batches, stores, steps = [], [], []
   with pytest.MonkeyPatch.context() as patch:
-    def write(*args, whole=caption._write):
+    def write(*args, whole=describe._write):
       batches.append(len(args[2]))
       if len(batches) == 2:
         raise KeyboardInterrupt
       return whole(*args)
-    patch.setattr(caption, '_write', write)
+    patch.setattr(describe, '_write', write)
     assert tiny_cross_lingual.run('', root / 'run', *flags) == 130
+    def open_frames(*args, whole=media.Frames, **options):
+      stores.append(whole(*args, **options))
+      return stores[-1]
+    patch.setattr(media, 'Frames', open_frames)
+    def make_update(*args, whole=train_lib.make_update):
+      steps.append(args[0].name)
+      return whole(*args)
+    patch.setattr(train_lib, 'make_update', make_update)
     assert tiny_cross_lingual.run('', root / 'run', *flags) == 0
   # 30 images in batches of 8; the second was lost, and none done twice.
   assert batches == [8, 8, 8, 8, 6]
+  assert [len(store) for store in stores] == [30]
+  assert steps == ['captioner', 'leccr']
   return root / 'run', flags, tiny_runs.results(root / 'run')
 
 
@@ -74,6 +87,29 @@ def test_models_differ_in_what_their_row_says(trained):
   assert configs[ROWS[0]]['loss'].pop('softened_weight') == 0
   assert configs['leccr']['loss'].pop('softened_weight') == 0.5
   assert configs[ROWS[0]] == configs['leccr']
+
+
+def test_models_share_a_method_and_keep_their_weights(monkeypatch, tmp_path):
+  """Two languages and three rows: one Method for each of two models."""
+  config = main.load_config(str(tiny_cross_lingual.CONFIG))
+  config.update_from_flattened_dict(
+      {'data.languages': ('de', 'zh'), **tiny_cross_lingual.MODEL})
+  fitted = []
+  def fit(method, examples, config, directory, mesh, programs):
+    fitted.append((method, examples.constants, config, id(programs)))
+  monkeypatch.setattr(train_lib, 'fit', fit)
+  keys = [(language, 'train') for language in ('de', 'zh')]
+  data = leccr_run.Data(
+      {key: tiny_leccr.make_split() for key in keys},
+      {key: tiny_leccr.Visuals('image', 7) for key in keys}, {}, {})
+  leccr_run.train_all(config, tmp_path, None, data, tiny_leccr.TOKENIZER)
+  assert len(fitted) == 6 and len({programs for *_, programs in fitted}) == 1
+  methods = [method for method, *_ in fitted]
+  assert methods == [methods[0], methods[1], methods[1]] * 2
+  assert methods[0] != methods[1]  # without slots
+  for row, (_, weights, stage, _) in zip(2 * (1, 0, 1), fitted):
+    assert weights == leccr.loss_weights(stage.loss)
+    assert weights['softened_weight'] == 0.5 * row
 
 
 @pytest.mark.slow
@@ -114,22 +150,7 @@ def test_descriptions_of_other_settings_are_refused(trained, tmp_path, capsys):
 
 @pytest.fixture
 def multi30k(tmp_path):
-  """A data set in LECCR's layout: three images for each split."""
-  root = tmp_path / 'multi30k'
-  captions = {'Flickr30ktrain_enc': 'enc', 'multi30kval_fr': 'fr',
-              'Flickr30ktrain_google_enc2fr': 'enc2fr',
-              'multi30ktest_fr_2016': 'fr'}
-  (root / 'TextData').mkdir(parents=True)
-  (root / 'img_id').mkdir()
-  for i in range(3):
-    Image.fromarray(np.full((8, 8, 3), 80 * i, np.uint8)).save(
-        root / f'{i}.jpg')
-  for name in ('train_id', 'val_id', 'test_id_2016'):
-    (root / 'img_id' / f'{name}.txt').write_text('0\n1\n2\n')
-  for name, tag in captions.items():
-    (root / 'TextData' / f'{name}.caption.txt').write_text(
-        ''.join(f'{i}.jpg#{tag}#0 text {i}\n' for i in range(3)))
-  return root
+  return tiny_cross_lingual.write_multi30k(tmp_path / 'multi30k')
 
 
 def refused(root, tmp_path, capsys, variant='multi30k_fr', **fields):
