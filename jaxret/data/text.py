@@ -42,12 +42,6 @@ class Tokenizer(NamedTuple):
   vocab_size: int
 
 
-class Tokens(NamedTuple):
-  """tokens: int32 [T]; n_prefix: index of the first token that is scored."""
-  tokens: np.ndarray
-  n_prefix: int
-
-
 def load_tokenizer(name_or_dir):
   """Opens a Hugging Face tokenizer: a directory, or a name on the hub.
 
@@ -232,9 +226,9 @@ class BlimPrompts:
   """Turns a caption into the two sequences of BLiM (spec section 2).
 
   Caption given video (VTG): VISUAL x n_visual_tokens comes first, the caption,
-  <|im_end|> and the newline are scored. Video given caption (TVG): VISUAL x
-  n_clips comes last and is scored. Each piece beside the visual tokens is
-  tokenised on its own, as the authors do.
+  <|im_end|> and the newline are scored. Video given caption (TVG): the clips
+  come last and are scored. Each piece beside the visual tokens is tokenised on
+  its own, as the authors do.
 
   tokenizer: anything with `encode(text) -> ids` and `pad_id`.
   max_tokens: the longest caption allowed, in tokens; None = no limit.
@@ -243,11 +237,9 @@ class BlimPrompts:
   token, or would merge with the prompt before it.
   """
 
-  def __init__(self, tokenizer, instruction, n_visual_tokens, n_clips,
-               max_tokens=None):
+  def __init__(self, tokenizer, instruction, n_visual_tokens, max_tokens=None):
     self._encode = tokenizer.encode
     self.pad_id = tokenizer.pad_id
-    self.n_visual_tokens, self.n_clips = n_visual_tokens, n_clips
     self.max_tokens = max_tokens
     self._question = f'\n{instruction}{_ANSWER}'
     self._question_ids = self._encode(self._question)
@@ -255,7 +247,7 @@ class BlimPrompts:
         self._encode(_SYSTEM + _USER) + [VISUAL] * n_visual_tokens
         + self._question_ids)
     self._tvg_frame = len(self._encode(self._request('')))
-    self._tvg_end = self._encode(f'{END}\n')
+    self._n_end = len(self._encode(f'{END}\n'))
 
   @property
   def prior_prefix_length(self):
@@ -265,12 +257,6 @@ class BlimPrompts:
     last two tokens. For Qwen2: 21.
     """
     return len(self._encode(f'{_SYSTEM}{_USER}{_GENERATE}{END}\n')) - 2
-
-  def vtg(self, caption, caption_id=None):
-    """Caption given video: prefix, caption, <|im_end|>, newline."""
-    suffix = self.vtg_suffix(caption, caption_id)
-    return Tokens(np.concatenate([self.vtg_prefix, suffix]),
-                  len(self.vtg_prefix))
 
   def vtg_suffix(self, caption, caption_id=None):
     """The scored tokens of the caption: int32 [L + 2]."""
@@ -282,16 +268,9 @@ class BlimPrompts:
       raise ValueError(
           f'{_named(caption, caption_id)} merges with the prompt before it '
           'into one token; change its first character')
-    n_caption = len(ids) - n_question - len(self._tvg_end)
+    n_caption = len(ids) - n_question - self._n_end
     self._limit(n_caption, caption, caption_id)
     return _int32(ids[n_question:])
-
-  def tvg(self, caption, caption_id=None):
-    """Video given caption: prefix, one VISUAL per clip, <|im_end|>, newline."""
-    prefix = self.tvg_prefix(caption, caption_id)
-    tokens = np.concatenate(
-        [prefix, _int32([VISUAL] * self.n_clips + self._tvg_end)])
-    return Tokens(tokens, len(prefix))
 
   def tvg_prefix(self, caption, caption_id=None):
     """Tokens before the first clip: int32 [S]."""

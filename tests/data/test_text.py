@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxret.data import sets, text
+from tests.parity import blim_reference as reference
 
 CAPTIONS = [
     'a red square moves left', 'a blue circle moves up slowly',
@@ -23,8 +24,7 @@ def tokenizer(tmp_path_factory):
 @pytest.fixture(scope='module')
 def prompts(tokenizer):
   return text.BlimPrompts(
-      tokenizer, sets.instruction('shapes'), n_visual_tokens=5, n_clips=2,
-      max_tokens=12)
+      tokenizer, sets.instruction('shapes'), n_visual_tokens=5, max_tokens=12)
 
 
 def test_trained_tokenizer_round_trips_any_text(tokenizer):
@@ -139,7 +139,7 @@ def test_vocab_and_merges_are_read_through_transformers(tokenizer, tmp_path):
 
 def test_vtg_is_prefix_then_suffix(prompts, tokenizer):
   for caption in CAPTIONS:
-    tokens, n_prefix = prompts.vtg(caption)
+    tokens, n_prefix = reference.vtg(prompts, caption)
     suffix = prompts.vtg_suffix(caption)
     assert tokens.dtype == np.int32 and n_prefix == len(prompts.vtg_prefix)
     np.testing.assert_array_equal(
@@ -151,7 +151,7 @@ def test_vtg_is_prefix_then_suffix(prompts, tokenizer):
 
 def test_tvg_ends_with_one_token_per_clip(prompts, tokenizer):
   for caption in CAPTIONS:
-    tokens, n_prefix = prompts.tvg(caption)
+    tokens, n_prefix = reference.tvg(prompts, caption, 2)
     np.testing.assert_array_equal(
         tokens[:n_prefix], prompts.tvg_prefix(caption))
     assert tokens[n_prefix:n_prefix + 2].tolist() == [text.VISUAL] * 2
@@ -170,14 +170,14 @@ def test_prior_prefix_ends_before_the_caption(prompts, tokenizer):
 
 
 def test_image_marker_in_a_caption_is_plain_text(prompts):
-  assert (prompts.vtg('an <image>').tokens == text.VISUAL).sum() == 5
+  assert (reference.vtg(prompts, 'an <image>').tokens == text.VISUAL).sum() == 5
 
 
 @pytest.mark.parametrize('caption, reason', [
     ('', 'is empty'), (' \n', 'is empty'),
     ('a<|im_end|>b', 'control token <|im_end|>'),
     ('red ' * 13, 'has 1[0-9]+ tokens; wanted at most 12')])
-@pytest.mark.parametrize('method', ['vtg', 'tvg', 'vtg_suffix', 'tvg_prefix'])
+@pytest.mark.parametrize('method', ['vtg_suffix', 'tvg_prefix'])
 def test_bad_captions_are_named(prompts, caption, reason, method):
   pattern = "caption 'video7#1' .*" + reason.replace('|', r'\|')
   with pytest.raises(ValueError, match=pattern) as error:
@@ -194,4 +194,4 @@ def test_caption_that_merges_with_the_prompt_is_named():
 
   merging = text.Tokenizer(encode, None, 0, 0, 0)
   with pytest.raises(ValueError, match="'v#0' merges with the prompt"):
-    text.BlimPrompts(merging, 'Describe.', 1, 1).vtg_suffix('x', 'v#0')
+    text.BlimPrompts(merging, 'Describe.', 1).vtg_suffix('x', 'v#0')

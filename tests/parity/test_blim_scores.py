@@ -191,7 +191,7 @@ def test_blim_topk_scores_only_what_internvideo2_keeps(blim_golden, tmp_path):
     assert (direction.keep.sum(1) == topk).all()
     for name in ('candidate_likelihood', 'query_likelihood'):
       np.testing.assert_array_equal(
-          direction.keep, golden[f'{short}_{name}'] != likelihood.FILL)
+          direction.keep, golden[f'{short}_{name}'] != reference.FILL)
     check(direction.candidate, golden[f'{short}_candidate_likelihood'], short,
           direction)
     check(direction.query, golden[f'{short}_query_likelihood'], short,

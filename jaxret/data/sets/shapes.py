@@ -20,12 +20,12 @@ GROUPS = {
 def root_of(section):
   """Where the corpus of `section` lies; it is built if need be.
 
-  section: `root` (empty = in the cache), sizes, seed, captions_per_clip,
-  images and renderings, as world.build takes them, each optional.
+  section: `root` (empty = in the cache), sizes, seed, images and renderings,
+  as world.build takes them, each optional.
   """
   from jaxret.data.shapes import world
-  chosen = {name: getattr(section, name) for name in (
-      'sizes', 'seed', 'captions_per_clip', 'images', 'renderings')
+  chosen = {name: getattr(section, name)
+            for name in ('sizes', 'seed', 'images', 'renderings')
             if getattr(section, name, None) is not None}
   for name in {'sizes', 'images'} & set(chosen):
     chosen[name] = dict(chosen[name])

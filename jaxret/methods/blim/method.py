@@ -64,8 +64,7 @@ def method(config, tokenizer):
 def prompts(config, vlm, tokenizer):
   return text_lib.BlimPrompts(
       tokenizer, sets.instruction(config.data.name),
-      vlm.clips * vlm.tokens_per_clip, vlm.clips,
-      config.data.max_caption_tokens or None)
+      vlm.clips * vlm.tokens_per_clip, config.data.max_caption_tokens or None)
 
 
 def scoring_prompts(prompts, texts):

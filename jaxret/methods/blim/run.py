@@ -11,6 +11,7 @@ from jaxret import train as train_lib
 from jaxret.methods.blim import features as extract_lib
 from jaxret.methods.blim import results as evaluate_lib
 from jaxret.methods.blim import tower as dual_encoder
+from jaxret.models import adapters
 from jaxret.scoring.likelihood import score as likelihood
 
 
@@ -39,8 +40,9 @@ def train_and_evaluate(config, workdir):
   params = train_lib.fit(method, examples, config, workdir, mesh,
                          initial(config, method, mesh))
   if 'lora' in params:
-    run_lib.export_adapter(config, workdir, params,
-                           params['params']['visual_head']['kernel'])
+    run_lib.export_adapter(
+        config, workdir, params, adapters.BLIM,
+        visual_head=params['params']['visual_head']['kernel'])
   return _evaluate(config, workdir, mesh, params, data, features, first_stage)
 
 

@@ -90,8 +90,8 @@ def videochat_flash(config, tokenizer, mesh):
   n_frames = config.media.clips * tower.n_frames
   prompts = {kind: text.BlimPrompts(
       tokenizer, config.questions[kind],
-      (1 if kind == 'image' else config.media.clips) * sizes['tokens_per_clip'],
-      1).vtg_prefix for kind in ('image', 'video')}
+      (1 if kind == 'image' else config.media.clips) * sizes['tokens_per_clip']
+      ).vtg_prefix for kind in ('image', 'video')}
 
   def read(item):
     kind = 'image' if item.image is not None else 'video'

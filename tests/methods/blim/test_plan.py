@@ -29,7 +29,7 @@ VLM = vlm.VlmConfig(CONFIG, visual_width=8, clips=3, tokens_per_clip=2)
 def test_words_are_as_many_as_tokens_of_qwen2(name, question):
   """The lengths of the authors' sequences (spec §2), without a tokenizer."""
   prompts = text.BlimPrompts(
-      plan.word_tokenizer(7), sets.instruction(name), 256, 4)
+      plan.word_tokenizer(7), sets.instruction(name), 256)
   for length in (1, 30):
     words = plan.caption(length).text
     assert len(prompts.vtg_prefix) == 14 + 256 + question
