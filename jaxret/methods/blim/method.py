@@ -35,7 +35,7 @@ def model_config(config, tokenizer):
   return vlm_lib.VlmConfig(
       decoder_lib.DecoderConfig(
           **sizes, dtype=m.dtype, param_dtype=m.param_dtype, remat=m.remat,
-          **base.lora_fields(m.lora)),
+          attention=m.get('attention', 'xla'), **base.lora_fields(m.lora)),
       visual_width, m.clips, m.tokens_per_clip)
 
 
