@@ -6,7 +6,7 @@ import pytest
 
 import jaxret
 from jaxret import checkpoint, main
-from jaxret.data.sets import splits
+from jaxret.data.sets import shapes
 from jaxret.data.shapes import parallel
 from tests import tiny_cross_lingual, tiny_embedding, tiny_runs
 
@@ -31,7 +31,7 @@ def test_a_second_config_leaves_the_first_ones_models_alone(tmp_path, capsys):
                'data.descriptions': texts})
   config, _ = main.parse(
       ['jaxret', f'--config={tiny_cross_lingual.CONFIG}', *first])
-  splits.shapes_root(config.data)
+  shapes.root_of(config.data)
   for name in config.data.images:
     for image in parallel.load(root, name, 'de', 0, 1).videos:
       (texts / f'{image.id}.txt').write_text('some shapes')

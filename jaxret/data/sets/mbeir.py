@@ -294,5 +294,3 @@ def tidy(text):
     return text
   end = '' if text[-1] in '.?!' else '.'
   return text[0].upper() + text[1:] + end
-
-

@@ -44,8 +44,8 @@ def note(trained_on, split):
   """What is to be said of results on a split that was trained on, or ''.
 
   trained_on: the `data` sections of the trainings behind the weights. Files
-  count as the same where their paths are; a data set that is gone is passed
-  over.
+  count as the same where their paths are, media without a path do not count; a
+  data set that is gone is passed over.
   """
   seen = set()
   for section in trained_on:
@@ -61,8 +61,9 @@ def note(trained_on, split):
 
 
 def _files(split):
-  return {os.path.realpath(video.video or video.image)
-          for video in split.videos}
+  media = (item.image if item.video is None else item.video
+           for item in split.videos)
+  return {os.path.realpath(path) for path in media if isinstance(path, str)}
 
 
 def _rows_of(read, fraction, split):
