@@ -1,0 +1,23 @@
+"""Opens a Qwen2-VL checkpoint, UNITE's among others, to embed with it."""
+import functools
+
+import jax
+
+from jaxret.models import adapters, lora
+from jaxret.models.qwen2_vl import files
+
+
+def open_embedder(path, mesh, dtype='float32', position_mode='sequential',
+                  adapter=None):
+  """(Qwen2VlConfig, {'params': ...} on the mesh) of a directory or hub model.
+
+  adapter: a directory with a PEFT adapter, merged into the weights.
+  """
+  config, _ = files.read_config(
+      path, position_mode, dtype=dtype, param_dtype=dtype)
+  params = files.load(path, config, mesh)
+  if adapter is not None:
+    found = adapters.import_peft(adapter)
+    params = {'params': jax.jit(functools.partial(
+        lora.merge, scale=found.scale))(params['params'], found.lora)}
+  return config, params
