@@ -100,8 +100,8 @@ def embed_pairs(model, params, constants, batch, key):
   for number, group in enumerate(groups.values()):
     rows = jax.tree.map(lambda *arrays: jnp.stack(arrays, 1).reshape(
         -1, *arrays[0].shape[1:]), *group.values())
-    own = None if key is None else jax.random.fold_in(key, number)
-    vectors = model_lib.embed(model, params, rows, own)
+    side_key = None if key is None else jax.random.fold_in(key, number)
+    vectors = model_lib.embed(model, params, rows, side_key)
     vectors = vectors.reshape(-1, len(group), vectors.shape[-1])
     embeddings |= {side: vectors[:, i] for i, side in enumerate(group)}
   return embeddings

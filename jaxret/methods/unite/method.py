@@ -95,8 +95,8 @@ def embed_pairs(model, params, constants, batch, key):
   embeddings, sides = {}, pair_examples.sides(batch)
   for number, side in enumerate(pair_examples.SIDES):
     if side in sides:
-      own = None if key is None else jax.random.fold_in(key, number)
-      embeddings[side] = embed(model, params, sides[side], own)
+      side_key = None if key is None else jax.random.fold_in(key, number)
+      embeddings[side] = embed(model, params, sides[side], side_key)
   return embeddings
 
 
