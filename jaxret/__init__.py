@@ -9,7 +9,7 @@ import importlib
 
 __version__ = '0.1.0'
 
-_EXPORTS = {'load': 'jaxret.embedder',
+_EXPORTS = {'load': 'jaxret.loading',
             'score_matrix': 'jaxret.methods.blim.score'}
 
 

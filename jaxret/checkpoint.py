@@ -130,13 +130,18 @@ class Checkpoints(contextlib.AbstractContextManager):
   """
 
   def __init__(self, directory, keep=None, read_only=False):
-    """keep: how many of the latest checkpoints stay, None for all."""
+    """keep: how many of the latest checkpoints stay, None for all.
+
+    read_only: nothing is made, removed or saved in the directory.
+    """
+    self._read_only = read_only
     self.directory = pathlib.Path(directory).absolute()
+    # Orbax's own read_only warns whenever a directory is opened. It adds to
+    # these options that `save` does nothing, which ours would not want.
     self._manager = ocp.CheckpointManager(
         self.directory,
         options=ocp.CheckpointManagerOptions(
             create=not read_only,
-            read_only=read_only,
             preservation_policy=ocp.checkpoint_managers.LatestN(keep),
             cleanup_tmp_directories=not read_only,
             enable_async_checkpointing=True))
@@ -154,6 +159,7 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     trees: {name: tree of jax arrays}; run: JSON-able dict.
     """
+    assert not self._read_only
     items = {name: ocp.args.StandardSave(_nested(tree))
              for name, tree in trees.items()}
     self._manager.save(step, args=ocp.args.Composite(

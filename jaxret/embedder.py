@@ -10,70 +10,24 @@ The names follow sentence-transformers.
 import collections
 import concurrent.futures
 import functools
-import json
 import os
-import pathlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
 import tqdm
 from absl import logging
+from jax.sharding import Mesh
 
-from jaxret import checkpoint, methods, run, sharding
-from jaxret.data import text, types
-from jaxret.data.qwen2_vl import pixels as qwen2_vl
-from jaxret.data.qwen2_vl import reader as inputs_lib
-from jaxret.methods.mm_embed import method as mm_embed
-from jaxret.models import adapters, names, pretrained
-from jaxret.models.llava import mm_embed as mm_embed_lib
-from jaxret.models.llava import mm_embed_files
-from jaxret.models.qwen2_vl import files
+from jaxret import sharding
+from jaxret.data import types
+from jaxret.methods import base
 
-FIELDS = ('id', *inputs_lib.MODALITIES)
+FIELDS = ('id', 'text', 'image', 'video')
 READ_AHEAD = 2  # batches whose items are read while the device works
 
-
-def load(path, position_mode='sequential', dtype='float32', adapter=None,
-         resolution=None, max_tokens=2048, trim_text=False, mesh=None):
-  """Opens a model: an Embedder.
-
-  Args:
-    path: a directory or hub model as transformers writes it (Qwen2-VL and
-      what is trained from it, UNITE among others; nvidia/MM-Embed and
-      nvidia/NV-Embed-v1, where position_mode and resolution do not count), or
-      the workdir of a training run of ours. A workdir keeps its own settings:
-      position_mode, dtype, adapter, resolution and max_tokens are those of its
-      config.
-    position_mode: 'sequential', as UNITE is trained, or 'mrope'.
-    dtype: of weights and computation, 'float32' or 'bfloat16'.
-    adapter: a directory with a PEFT adapter, to be merged into the weights.
-    resolution: a data.qwen2_vl.pixels.Resolution; default: as UNITE is
-      released.
-    max_tokens: of an item, visual tokens included; to MM-Embed an image counts
-      as one.
-    trim_text: True cuts the text of a longer item and says so; False refuses
-      it.
-    mesh: of devices; default: all of them.
-
-  Raises:
-    ValueError: for what is not there, damaged, or of another kind.
-  """
-  mesh = mesh or sharding.make_mesh()
-  if _is_workdir(path):
-    return _load_workdir(pathlib.Path(path).expanduser(), trim_text, mesh)
-  if _model_type(path) in mm_embed_files.MODEL_TYPES:
-    return _load_mm_embed(path, dtype, adapter, max_tokens, trim_text, mesh)
-  config, _ = files.read_config(
-      path, position_mode, dtype=dtype, param_dtype=dtype)
-  tokenizer = text.load_tokenizer(path)
-  params = files.load(path, config, mesh)
-  if adapter is not None:
-    params = adapters.merge(
-        params, adapters.import_peft(adapter, names.QWEN2_VL))
-  reader = inputs_lib.Reader(
-      tokenizer, resolution or qwen2_vl.Resolution(), max_tokens, trim_text,
-      mrope=position_mode == 'mrope')
-  return Embedder(config, params, reader, mesh)
+Given: TypeAlias = str | dict[str, Any] | types.Item
 
 
 class Embedder:
@@ -85,20 +39,30 @@ class Embedder:
   of the smallest: little models compile longer than they run.
   """
 
-  def __init__(self, config, params, reader, mesh=None, shape=None):
+  def __init__(self, config: base.EmbedderConfig, params: dict[str, Any],
+               reader: base.Reader, mesh: Mesh | None = None,
+               shape: tuple[int, ...] | None = None):
     self.config, self.reader, self.shape = config, reader, shape
     self.mesh = mesh or sharding.make_mesh()
     self.params = jax.device_put(
         params, sharding.shardings(self.mesh, params))
     self.embed = _compiled(config)
 
+  def __repr__(self) -> str:
+    devices = self.mesh.devices.ravel()
+    return (f'Embedder({self.config.name}, width {self.width}, '
+            f'{_main_dtype(self.params)}, '
+            f'{len(devices)} x {devices[0].device_kind})')
+
   @property
-  def width(self):
+  def width(self) -> int:
     """How many numbers an embedding has, D."""
     return self.config.width
 
-  def encode(self, items, prompt=None, batch_size=32, on_error='raise',
-             show_progress=True):
+  def encode(self, items: Given | Sequence[Given], prompt: str | None = None,
+             batch_size: int = 32,
+             on_error: str | Callable[[ValueError], None] = 'raise',
+             show_progress: bool = True) -> np.ndarray:
     """Embeds items, float32 [N, D], in their order; one item alone as [D].
 
     Items are grouped by size into buckets; the model is compiled once for
@@ -136,14 +100,17 @@ class Embedder:
       self._finish(running, out, failed, progress)
     return out[0] if alone else out
 
-  def similarity(self, left, right):
+  def similarity(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Cosine similarity of all pairs, [N, D] and [M, D] -> float32 [N, M]."""
     left, right = (np.atleast_2d(np.asarray(x, np.float32))
                    for x in (left, right))
     norms = [np.linalg.norm(x, axis=1, keepdims=True) for x in (left, right)]
     return (left / norms[0]) @ (right / norms[1]).T
 
-  def search(self, queries, candidates, k=10, exclude=None):
+  def search(self, queries: np.ndarray,
+             candidates: np.ndarray | Iterable[np.ndarray], k: int = 10,
+             exclude: Sequence[np.ndarray] | None = None
+             ) -> tuple[np.ndarray, np.ndarray]:
     """The k best candidates of each query: (scores, indices), both [Q, k].
 
     candidates: [C, D], or an iterable of blocks of them where they are more
@@ -224,6 +191,14 @@ def _parts(group, shards):
     group = group[size:]
 
 
+def _main_dtype(params):
+  """The dtype that most of the parameters have."""
+  counts = collections.Counter()
+  for leaf in jax.tree.leaves(params):
+    counts[leaf.dtype.name] += leaf.size
+  return counts.most_common(1)[0][0]
+
+
 @functools.lru_cache
 def _compiled(config):
   """The jitted forward pass; models of one config share what it compiles."""
@@ -243,7 +218,7 @@ def _reaction(on_error):
   return failed
 
 
-def as_item(given, index):
+def as_item(given: Given, index: int) -> types.Item:
   """The Item of one entry of what `encode` is given; errors name it."""
   if isinstance(given, types.Item):
     return given
@@ -260,42 +235,3 @@ def as_item(given, index):
   fields = {key: tuple(value) if isinstance(value, list) else value
             for key, value in given.items() if key != 'id'}
   return types.Item(name, order=tuple(fields), **fields)
-
-
-def _is_workdir(path):
-  file = pathlib.Path(path).expanduser() / 'config.json'
-  return file.is_file() and 'method' in json.loads(file.read_text())
-
-
-def _load_workdir(workdir, trim_text, mesh):
-  config = checkpoint.read_config(workdir)
-  embeds = methods.embeds(config.method)
-  if embeds is None:
-    raise ValueError(f'{workdir} was made by the method {config.method!r}, '
-                     "which gives no embeddings; want one made by 'unite', say")
-  name = config.model.tokenizer or config.model.pretrained
-  own = pathlib.Path(config.init_from or workdir) / 'tokenizer'
-  if not own.is_dir():  # the stages of a run share the run's
-    own = workdir.parent / 'tokenizer'
-  tokenizer = text.load_tokenizer(name or own)
-  reader = embeds.reader(config, tokenizer)
-  reader.trim_text = trim_text
-  return Embedder(embeds.model(config, tokenizer),
-                  run.trained(config, tokenizer, workdir, mesh), reader, mesh)
-
-
-def _model_type(path):
-  file = pretrained.find_model(path) / 'config.json'
-  return json.loads(file.read_text()).get('model_type') if (
-      file.is_file()) else None
-
-
-def _load_mm_embed(path, dtype, adapter, max_tokens, trim_text, mesh):
-  found = mm_embed_files.read_config(path, dtype=dtype, param_dtype=dtype)
-  params = mm_embed_files.load(path, found.config, mesh)
-  if adapter is not None:
-    params = adapters.merge(params, adapters.import_peft(
-        adapter, mm_embed_files.weight_names(found.config)))
-  return Embedder(*mm_embed_lib.fold(found.config, params), mm_embed.its_reader(
-      found.config, text.load_tokenizer(path), max_tokens, trim_text=trim_text),
-                  mesh)

@@ -124,7 +124,7 @@ def _scores(task, queries, candidates, chosen):
 
 def _usable(task, queries, candidates):
   """The task and its embeddings less what could not be embedded."""
-  good = [rows.place >= 0 for rows in (queries, candidates)]
+  good = [rows.index >= 0 for rows in (queries, candidates)]
   if good[0].all() and good[1].all():
     return task, queries, candidates
   new = np.cumsum(good[1]) - 1
@@ -144,8 +144,8 @@ def _usable(task, queries, candidates):
       tuple(c for c, ok in zip(task.candidates, good[1]) if ok),
       chosen('relevant'), chosen('lists'), chosen('excluded'),
       task.query_prompt, task.candidate_prompt)
-  return (left, dataclasses.replace(queries, place=queries.place[kept]),
-          dataclasses.replace(candidates, place=candidates.place[good[1]]))
+  return (left, dataclasses.replace(queries, index=queries.index[kept]),
+          dataclasses.replace(candidates, index=candidates.index[good[1]]))
 
 
 def _summary(found, recall_at):

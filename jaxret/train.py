@@ -43,14 +43,14 @@ class Plan(NamedTuple):
 
 
 def fit(method, examples, config, workdir, mesh, params=None, order=None,
-        programs=None):
+        programs=None, instead=None):
   """Trains a method and returns its parameters, sharded by the rules.
 
   examples: what `method.examples` gives. params: where to start from, consumed
   (their buffers are donated); None = `method.load`, else `method.init`.
-  config: seed, train, optim; see `make_plan` and `optim`. order: in which to
-  draw examples, see loader.train_batches. programs: a dict that trainings of
-  one Method share: the next one compiles nothing. A rerun with the same
+  config: seed, train, optim; see `make_plan` and `optim`. order, instead: which
+  examples to draw, see loader.train_batches. programs: a dict that trainings
+  of one Method share: the next one compiles nothing. A rerun with the same
   workdir goes on from the last checkpoint, bit for bit on CPU.
   Writes config.json, metrics.jsonl and checkpoints/ in `workdir`. A line of
   metrics holds means over the steps since the line before.
@@ -79,7 +79,7 @@ def fit(method, examples, config, workdir, mesh, params=None, order=None,
       with Progress(workdir, int(state.step), plan.total_steps) as progress:
         state = _loop(
             plan, config, state, _batches(method, examples, config, mesh,
-                                          int(state.step), order),
+                                          int(state.step), order, instead),
             lambda state, batch: update(state, frozen, constants, batch),
             _Watch(examples.ids), learning_rate, checkpoints, progress)
   return optim.merge(state.trainable, frozen)
@@ -282,7 +282,7 @@ def _resume(checkpoints, step, n_examples, state):
   return State(**found)
 
 
-def _batches(method, examples, config, mesh, start_step, order):
+def _batches(method, examples, config, mesh, start_step, order, instead):
   """Yields (batch on the mesh, this process's example indices, amounts).
 
   amounts: what the whole batch counts for in the rates. Where processes load
@@ -291,7 +291,7 @@ def _batches(method, examples, config, mesh, start_step, order):
   index, count = sharding.process_rows(mesh)
   batches = loader.train_batches(
       examples, config.train.batch_size, config.seed, start_step, index, count,
-      with_index=True, order=order)
+      with_index=True, order=order, instead=instead)
   for batch in batches:
     chosen = batch.pop('index')
     amounts = {'examples': count * len(chosen),

@@ -88,6 +88,21 @@ def test_missing_extra_and_misshapen_tensors_are_named(saved):
       checkpoints.restore(3, {'nothing': params})
 
 
+def test_reading_warns_of_nothing_and_leaves_the_directory_alone(
+    saved, caplog, recwarn):
+  directory, params, _ = saved
+  def state():
+    return {path: path.stat().st_mtime_ns for path in directory.rglob('*')}
+  before = state()
+  with caplog.at_level('WARNING'):
+    with checkpoint.Checkpoints(directory, read_only=True) as checkpoints:
+      checkpoints.restore(3, {'trainable': params})
+      assert checkpoints.run(3) == {'step': 3}
+  assert not caplog.records and not recwarn.list and state() == before
+  with pytest.raises(AssertionError):
+    checkpoints.save(4, {'trainable': params}, {})
+
+
 def test_half_written_checkpoint_does_not_count_and_is_removed(
     saved, tmp_path):
   directory, params, _ = saved

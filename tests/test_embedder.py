@@ -1,21 +1,16 @@
 """The embedding front end: order, buckets, recompilation, bad items."""
 import io
-import json
 import logging
 
 import jax
 import numpy as np
 import PIL.Image
 import pytest
-import safetensors.numpy
 
-import jaxret
 from jaxret import embedder as embedding
 from jaxret import sharding, train
 from jaxret.data import types
-from jaxret.data.qwen2_vl import pixels as qwen2_vl
 from jaxret.methods.unite import method as unite
-from jaxret.models import names
 from tests import tiny_unite
 
 
@@ -51,6 +46,14 @@ def mixture():
       {'image': PIL.Image.fromarray(tiny_unite.pixels(0))},
       types.Item('named', text='left right'), {'id': 'own', 'text': 'left'},
       {'video': [tiny_unite.pixels(i) for i in range(4)], 'text': 'right'}]
+
+
+def test_repr_says_model_width_dtype_and_devices(model):
+  assert repr(model) == 'Embedder(qwen2_vl, width 16, float32, 2 x cpu)'
+  half = embedding.Embedder(
+      model.config, jax.tree.map(lambda leaf: leaf.astype('bfloat16'),
+                                 model.params), model.reader)
+  assert repr(half) == 'Embedder(qwen2_vl, width 16, bfloat16, 8 x cpu)'
 
 
 def test_results_are_in_input_order_and_unit(model):
@@ -160,112 +163,3 @@ def test_embedding_that_is_not_finite_names_its_item(model):
 def test_other_values_of_on_error_are_refused(model):
   with pytest.raises(ValueError, match="want 'raise' or 'skip'"):
     model.encode(['red'], on_error='ignore')
-
-
-def hub_directory(directory, config, params):
-  """A tiny model in the layout of published checkpoints."""
-  c, tokenizer = config, tiny_unite.tokenizer()
-  (directory / 'config.json').write_text(json.dumps({
-      'model_type': 'qwen2_vl', 'hidden_size': c.decoder.width,
-      'intermediate_size': c.decoder.mlp_width, 'rms_norm_eps': 1e-6,
-      'num_hidden_layers': c.decoder.layers,
-      'num_attention_heads': c.decoder.heads,
-      'num_key_value_heads': c.decoder.kv_heads,
-      'rope_theta': c.decoder.rope_theta,
-      'rope_scaling': {'mrope_section': c.decoder.rope_sections},
-      'vocab_size': c.decoder.vocab_size, 'tie_word_embeddings': True,
-      'vision_config': {
-          'embed_dim': c.vision.width, 'hidden_size': c.decoder.width,
-          'depth': c.vision.layers, 'num_heads': c.vision.heads,
-          'mlp_ratio': c.vision.mlp_width / c.vision.width, 'patch_size': 14,
-          'spatial_merge_size': 2, 'temporal_patch_size': 2}}))
-  tensors = {}
-  flat = sharding.flatten(sharding.to_host(params['params']))
-  for weight in names.QWEN2_VL:
-    if weight.path not in flat:
-      continue
-    leaf = flat[weight.path]
-    for layer, part in enumerate(leaf if '{layer}' in weight.key else [leaf]):
-      if weight.transform == 'transpose':
-        part = part.T
-      elif weight.transform == 'flatten':
-        part = part.T.reshape(-1, 3, 2, 14, 14)
-      tensors[weight.key.format(layer=layer)] = np.ascontiguousarray(part)
-  safetensors.numpy.save_file(tensors, directory / 'model.safetensors')
-  fast = {'tokenizer_class': 'x', 'pad_token': '<|endoftext|>',
-          'eos_token': '<|im_end|>'}
-  (directory / 'tokenizer_config.json').write_text(json.dumps(fast))
-  return tokenizer
-
-
-def test_published_directory_is_loaded(model, tmp_path, monkeypatch):
-  tokenizer = hub_directory(tmp_path, model.config, model.params)
-  monkeypatch.setattr(embedding.text, 'load_tokenizer', lambda path: tokenizer)
-  resolution = qwen2_vl.resolution(tiny_unite.make_config().media)
-  loaded = jaxret.load(
-      tmp_path, resolution=resolution, max_tokens=160, mesh=model.mesh)
-  items = mixture()[:4]
-  np.testing.assert_allclose(
-      loaded.encode(items, show_progress=False),
-      model.encode(items, show_progress=False), atol=1e-6)
-
-
-def test_published_weights_that_are_not_finite_are_refused(
-    model, tmp_path, monkeypatch):
-  params = jax.tree.map(np.array, sharding.to_host(model.params))
-  params['params']['decoder']['final_norm']['scale'][-1] = np.nan
-  tokenizer = hub_directory(tmp_path, model.config, params)
-  monkeypatch.setattr(embedding.text, 'load_tokenizer', lambda path: tokenizer)
-  with pytest.raises(ValueError) as error:
-    jaxret.load(tmp_path, mesh=model.mesh)
-  assert str(error.value).startswith(
-      f'{tmp_path / "model.safetensors"}: model.norm.weight holds NaN')
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('with_lora', [False, True])
-def test_workdir_is_loaded(tmp_path, monkeypatch, with_lora):
-  config, tokenizer = tiny_unite.make_config(), tiny_unite.tokenizer()
-  if with_lora:
-    tiny_unite.with_lora(config)
-  monkeypatch.setattr(embedding.text, 'load_tokenizer', lambda path: tokenizer)
-  method = unite.method(config, tokenizer)
-  mesh = sharding.make_mesh(devices=jax.devices()[:2])
-  pairs = [tiny_unite.Pair(tiny_unite.item('text', i),
-                           tiny_unite.item('text', i + 1)) for i in range(16)]
-  examples = method.examples(pairs)
-  params = train.fit(method, examples, config, tmp_path, mesh)
-  loaded = jaxret.load(tmp_path, mesh=mesh)
-  want = embedding.Embedder(
-      unite.model_config(config, tokenizer), params,
-      unite.reader(config, tokenizer), mesh)
-  items = ['red square', {'image': tiny_unite.pixels(0)}]
-  np.testing.assert_allclose(
-      loaded.encode(items, show_progress=False),
-      want.encode(items, show_progress=False), atol=1e-6)
-  with pytest.raises(ValueError, match='no checkpoints in'):
-    embedding.trained(config, tokenizer, tmp_path / 'none', mesh)
-  config.init_from = str(tmp_path / 'none')
-  with pytest.raises(ValueError, match='none holds no config.json: name the'):
-    embedding.start(config, method, tokenizer, tmp_path, mesh)
-
-
-@pytest.mark.parametrize('trim_text', [True, False])
-def test_trim_text_reaches_mm_embed(tmp_path, caplog, pytestconfig, trim_text):
-  golden = pytestconfig.getoption('--golden') / 'mm_embed/model'
-  if not golden.is_dir():
-    pytest.skip(f'there is no {golden}')
-  model = jaxret.load(golden, max_tokens=8, trim_text=trim_text)
-  given = [{'id': 'mine', 'text': 'a brown dog runs on the beach ' * 4}]
-  if trim_text:
-    assert np.isfinite(model.encode(given, show_progress=False)).all()
-    assert 'mine: ' in caplog.text and 'cut to keep 8' in caplog.text
-    return
-  with pytest.raises(ValueError, match='mine: .* want at most 8: shorten its'):
-    model.encode(given, show_progress=False)
-
-
-def test_workdir_of_another_method_is_refused(tmp_path):
-  (tmp_path / 'config.json').write_text('{"method": "blim"}')
-  with pytest.raises(ValueError, match="made by the method 'blim'"):
-    jaxret.load(tmp_path)

@@ -82,8 +82,10 @@ def test_micro_batch_means_would_be_another_gradient():
 def unite_step(chunks, n_devices):
   """(metrics, {path: gradient}) of one step of a tiny UNITE."""
   config = tiny_unite.make_config(dual=True, modality_mask=True)
-  method = unite.method(config, tiny_unite.tokenizer())
-  examples = method.examples(tiny_unite.pairs(16))
+  tokenizer = tiny_unite.tokenizer()
+  method = unite.method(config, tokenizer)
+  examples = method.examples(
+      tiny_unite.pairs(16), unite.reader(config, tokenizer))
   rows = [examples[i] for i in range(len(examples))]
   batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
   mesh = sharding.make_mesh(devices=jax.devices()[:n_devices])

@@ -49,12 +49,17 @@ def with_lora(config, dropout=0.0):
 
 
 @functools.cache
+def tokenizer_directory():
+  return f'{tempfile.mkdtemp()}/tokenizer'
+
+
+@functools.cache
 def tokenizer():
   prompts = [unite_prompts.summary_prompt('', (name,))
              for name in unite_prompts.CODES]
   captions = [' '.join(WORDS[i:i + 3]) for i in range(6)]
   return text.train_tokenizer(
-      captions, 400, f'{tempfile.mkdtemp()}/tokenizer',
+      captions, 400, tokenizer_directory(),
       unite_prompts.CONTROL_TOKENS, prompts)
 
 

@@ -3,6 +3,8 @@ import functools
 
 import numpy as np
 
+from jaxret.data import media
+
 
 def steps_per_epoch(n_examples, batch_size):
   """Whole batches in an epoch; what remains is dropped.
@@ -17,7 +19,8 @@ def steps_per_epoch(n_examples, batch_size):
 
 
 def train_batches(examples, batch_size, seed, start_step=0, process_index=0,
-                  process_count=1, n_threads=8, with_index=False, order=None):
+                  process_count=1, n_threads=8, with_index=False, order=None,
+                  instead=None):
   """Endless batches, shuffled anew in every epoch.
 
   Step s holds the same global batch whatever `start_step`, the number of
@@ -29,6 +32,8 @@ def train_batches(examples, batch_size, seed, start_step=0, process_index=0,
   with_index: adds 'index', int64 [B]: which example each row is.
   order: (step, batch_size, row of the global batch) -> which example, for
     instance mixture.MixedOrder; in place of the shuffled epochs and `seed`.
+  instead: a redraws.Redraws, which gives (which example, it) for a row whose
+    example raises a media.MediaError; None = that is raised.
   Returns an iterator of dicts of arrays, [batch_size / process_count, ...].
   Errors: ValueError when the sizes do not fit; what examples[i] raises.
   """
@@ -44,17 +49,26 @@ def train_batches(examples, batch_size, seed, start_step=0, process_index=0,
   def read(row):
     """Row `row` of this process, counted from the first step."""
     step, offset = divmod(int(row), n_rows)
-    index = order(step, batch_size, process_index * n_rows + offset)
-    example = dict(examples[index])
-    if with_index:
-      example['index'] = np.int64(index)
-    return example
+    index, example = _drawn(examples, order, instead, step, batch_size,
+                            process_index * n_rows + offset)
+    return {**example, 'index': np.int64(index)} if with_index else example
 
   rows = grain.MapDataset.range(start_step * n_rows, np.iinfo(np.int64).max)
   options = grain.ReadOptions(
       num_threads=n_threads, prefetch_buffer_size=max(2 * n_rows, n_threads))
   batches = rows.map(read).to_iter_dataset(options).batch(n_rows)
   return iter(batches)
+
+
+def _drawn(examples, order, instead, step, batch_size, row):
+  """(which example stands in a row of the global batch, the example)."""
+  index = order(step, batch_size, row)
+  try:
+    return index, dict(examples[index])
+  except media.MediaError as error:
+    if instead is None:
+      raise
+    return instead(examples, error, step, batch_size, row)
 
 
 class _Order:

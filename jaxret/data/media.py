@@ -286,8 +286,10 @@ def read_image(source, size_only=False):
   try:
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     with Image.open(file) as image:
-      if size_only:  # the size of the file; orientations from 5 lie on a side
-        return image.size[::1 if image.getexif().get(0x0112, 1) > 4 else -1]
+      if size_only:
+        # A PNG's own getexif decodes the pixels, to look for more behind them.
+        orientation = Image.Image.getexif(image).get(0x0112, 1)
+        return image.size[::1 if orientation > 4 else -1]  # 5 to 8: on a side
       return np.array(ImageOps.exif_transpose(image).convert('RGB'))
   except FileNotFoundError:
     raise MediaError(name, 'no such file') from None

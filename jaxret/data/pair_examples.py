@@ -1,5 +1,6 @@
 """Training pairs as examples of one shape: query, candidate, hard negative."""
 import concurrent.futures
+import os
 
 import numpy as np
 
@@ -85,6 +86,69 @@ class JoinedExamples(mixture.Mixture):
     super().__init__(parts)
     self.ids = [name for part in parts.values() for name in part.ids]
     self.constants = {}
+
+
+class Headers:
+  """Media of training pairs of several sources, of which headers are read.
+
+  items: of the pairs, one for each medium or set of media. ids: one string
+  each. `scan` as media.Frames has it.
+  """
+
+  def __init__(self, reader, sources):
+    self._reader, found = reader, {}
+    for pairs in sources.values():
+      for pair in (pairs[i] for i in range(len(pairs))):
+        for item in _items(pair):
+          if _has_media(item):
+            found.setdefault(_media_id(item), item)
+    self.ids, self.items = list(found), list(found.values())
+
+  def __len__(self):
+    return len(self.items)
+
+  def scan(self, indices, progress=True):
+    """{index: why it cannot be used} of the bad ones among `indices`."""
+    from tqdm import tqdm
+
+    def reason(index):
+      try:
+        self._reader.check(self.items[int(index)])
+      except ValueError as error:  # media.MediaError is one
+        return str(error)
+      return None
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+      reasons = list(tqdm(pool.map(reason, indices), 'headers of media',
+                          len(indices), unit='item', disable=not progress))
+    return {int(i): r for i, r in zip(indices, reasons) if r is not None}
+
+
+def without(sources, bad):
+  """{source: pairs} less those with a medium in `bad`, ids as Headers' are.
+
+  A source that loses none stays what it is; one that loses all is left out.
+  """
+  kept = {}
+  for name, pairs in sources.items():
+    good = [pair for pair in (pairs[i] for i in range(len(pairs)))
+            if not any(_media_id(item) in bad for item in _items(pair))]
+    if good:
+      kept[name] = pairs if len(good) == len(pairs) else good
+  return kept
+
+
+def _items(pair):
+  return [item for item in (pair.query, pair.candidate, pair.negative)
+          if item is not None]
+
+
+def _has_media(item):
+  return item.image is not None or item.video is not None
+
+
+def _media_id(item):
+  return repr((item.image, item.video))
 
 
 def sides(batch):

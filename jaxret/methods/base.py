@@ -3,13 +3,15 @@
 And what methods with LoRA have in common: where it starts, and its end.
 """
 import functools
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxret import sharding
+from jaxret.data import types
 from jaxret.models import lora as lora_lib
 from jaxret.models import names
 
@@ -28,23 +30,63 @@ class Examples(Protocol):
   def __getitem__(self, index: int) -> dict[str, np.ndarray]: ...
 
 
+class Pair(Protocol):
+  """A training pair of a method that embeds; its media are not decoded yet.
+
+  target_modality: of the candidate, 'text' or 'image,text' say; None = what
+  the candidate has. negative: an item that is no answer, or None.
+  """
+  query: types.Item
+  candidate: types.Item
+  target_modality: str | None
+  negative: types.Item | None
+
+
 class Reader(Protocol):
   """Turns items into what the model of a method that embeds is given.
 
   Calling it reads one item, its media decoded, a prompt put where the method
-  wants it; raises ValueError naming the item for what it cannot read. What it
-  returns has the item's `id`. bucket: the static sizes that hold it, a tuple
-  of ints; few of them, since the model is compiled for each. pad: arrays
-  [B, ...] of several at one such size, rows in order; ValueError naming the
-  item that does not fit. trim_text: an attribute, what is done with a text that
-  is too long: True cuts it and says so, False refuses it.
+  wants it; raises ValueError naming the item for what it cannot read, a
+  media.MediaError if that is a medium. What it returns has the item's `id`.
+  check: raises the same for what its text and the headers of its media show,
+  without decoding more than a first frame. bucket: the static sizes that hold
+  what was read, a tuple of ints; few of them, since the model is compiled for
+  each. pad: arrays [B, ...] of several at one such size, rows in order;
+  ValueError naming the item that does not fit. trim_text: an attribute, what
+  is done with a text that is too long: True cuts it and says so, False refuses
+  it.
   """
 
-  def __call__(self, item, prompt: str | None = None): ...
+  def __call__(self, item: types.Item, prompt: str | None = None): ...
+
+  def check(self, item: types.Item) -> None: ...
 
   def bucket(self, inputs) -> tuple[int, ...]: ...
 
   def pad(self, inputs: list, shape) -> dict[str, np.ndarray]: ...
+
+
+class EmbedderConfig(Protocol):
+  """Hashable sizes of a model that embeds.
+
+  name: of the model, as Embedder is shown. width: of an embedding, D. module:
+  gives what has `apply(params, batch of a Reader)`, unit vectors float32
+  [B, D].
+  """
+  name: str
+  width: int
+
+  def module(self) -> Any: ...
+
+
+class Evaluated(Protocol):
+  """What a method that embeds is evaluated on: tasks with a name together.
+
+  Its run knows more of it: UNITE's methods.unite.sets.Evaluated holds
+  types.Tasks, MM-Embed's data.sets.mixed.Benchmark pools and mixed.Tasks.
+  """
+  name: str
+  tasks: Sequence[Any]
 
 
 class Embeds(NamedTuple):
@@ -54,35 +96,33 @@ class Embeds(NamedTuple):
 
   stages, compared: sections of the config that `before` and `compare` may
     name: what is trained first, and beside the method.
-  model: (config, tokenizer) -> hashable sizes with `width`, of an embedding,
-    and `module()`, whose call on a batch of a Reader gives unit vectors
-    float32 [B, D].
+  model: (config, tokenizer) -> EmbedderConfig.
   reader: (config, tokenizer, cache_bytes=0) -> Reader.
   fingerprint: (config) -> flat dict of what an embedding depends on besides
     the weights, the item and its prompt.
   tokenizer_options: () -> options of data.text.train_tokenizer: what a
     tokenizer must know besides the texts of the pairs.
-  training_pairs: (config) -> {source: pairs}, things with `query`,
-    `candidate` and `negative` (Items, the latter maybe None).
-  evaluated: (config) -> [methods.unite.sets.Evaluated], all files found.
+  training_pairs: (config) -> {source: sequence of Pairs}.
+  evaluated: (config) -> [Evaluated], all files found: what the method's own
+    run evaluates it on.
   check: (config) raises ValueError for fields that do not go together.
   weight_names: the table of models.names that an exported adapter's keys are
     from.
   served: (what `model` gives, params) -> the same in the form that embeds
     fastest, for evaluation.
-  `examples` of its Method takes (pairs, its_reader=, shapes=): a Reader that
-  several examples share, and {side: bucket} or None to measure it.
+  `examples` of its Method takes (pairs, reader, shapes=None): its Reader,
+  which several examples share, and {side: bucket} or None to measure it.
   """
   stages: tuple[str, ...]
   compared: tuple[str, ...]
-  model: Callable
-  reader: Callable
-  fingerprint: Callable
-  tokenizer_options: Callable
-  training_pairs: Callable
-  evaluated: Callable
-  check: Callable = lambda config: None
-  served: Callable = lambda model, params: (model, params)
+  model: Callable[..., EmbedderConfig]
+  reader: Callable[..., Reader]
+  fingerprint: Callable[[ConfigDict], dict[str, Any]]
+  tokenizer_options: Callable[[], dict[str, Any]]
+  training_pairs: Callable[[ConfigDict], dict[str, Sequence[Pair]]]
+  evaluated: Callable[[ConfigDict], Sequence[Evaluated]]
+  check: Callable[[ConfigDict], None] = lambda config: None
+  served: Callable[..., tuple] = lambda model, params: (model, params)
   weight_names: tuple[names.Weight, ...] = names.QWEN2_VL
 
 
@@ -95,7 +135,7 @@ class Method(NamedTuple):
     the method trains from `init`.
   loss: (params, constants, batch, key) -> (float32 [B], {name: float32 []});
     without a key there is no dropout.
-  examples: (Split, Visuals) -> Examples; of UNITE (training pairs) -> Examples.
+  examples: (Split, Visuals) -> Examples; of a method that embeds, see Embeds.
   trainable: regexes on '/'-joined parameter paths; all others are frozen.
   train_flops: (batch) -> model FLOPs of forward and backward on one batch.
   tokens: (batch) -> how many tokens the model reads in it.

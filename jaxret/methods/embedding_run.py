@@ -1,4 +1,4 @@
-"""A whole run of a method that embeds: stages of training, then any tasks.
+"""What runs of methods that embed share: stages of training, and encoders.
 
 `config.before` names stages that are trained first, `config.compare` runs that
 are trained beside the method from the same start; each is a section of the
@@ -10,35 +10,30 @@ import functools
 import pathlib
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxret import embedder as embedding
-from jaxret import methods, optim, processes, retrieval, sharding
+from jaxret import embedder, methods, optim, processes, retrieval, sharding
 from jaxret import run as run_lib
 from jaxret import train as train_lib
+from jaxret.data import media, pair_examples, redraws
 from jaxret.data import mixture as mixture_lib
-from jaxret.data import pair_examples
-from jaxret.data.qwen2_vl import reader as inputs_lib
-from jaxret.data.sets import splits
+from jaxret.methods import base
 
 
 class Run(NamedTuple):
   """What all parts of a run share.
 
-  embeds: methods.base.Embeds. trained: {row: (config, params)}, which grows.
+  trained: {row: (config, params)}, which grows.
   """
   config: ConfigDict
   workdir: pathlib.Path
   mesh: Any
-  embeds: Any
+  embeds: base.Embeds
   tokenizer: Any
   trained: dict
-
-
-def train_and_evaluate(config, workdir):
-  """Trains what the config names, then evaluates it."""
-  return evaluate_all(*train_all(config, workdir))
 
 
 def train_all(config, workdir, prepare=None):
@@ -51,23 +46,18 @@ def train_all(config, workdir, prepare=None):
   embeds = check_config(config)
   mesh = run_lib.open_workdir(config, workdir)
   evaluated = embeds.evaluated(config)  # before hours of training
-  found = embeds.training_pairs(config)
+  sources = embeds.training_pairs(config)
   for stage in stages(config, workdir):
-    _sources(stage.config, found)
+    _source_names(stage.config, sources)
   tokenizer = run_lib.open_tokenizer(
-      config, workdir, _texts(config, found), **embeds.tokenizer_options())
+      config, workdir, _texts(config, sources), **embeds.tokenizer_options())
   reader = embeds.reader(config, tokenizer, int(config.data.cache_gb * 2 ** 30))
-  found = readable(workdir, reader, found)
+  sources = readable(workdir, reader, sources)
   run = Run(config, pathlib.Path(workdir), mesh, embeds, tokenizer, {})
   for stage in stages(config, workdir):
-    pairs = prepare(run, stage, found) if prepare else found
+    pairs = prepare(run, stage, sources) if prepare else sources
     run.trained[stage.row] = stage.config, train(run, stage, pairs, reader)
   return run, evaluated
-
-
-def evaluate(config, workdir):
-  """Evaluates what was trained in this workdir, or the weights it names."""
-  return evaluate_all(*open_trained(config, workdir))
 
 
 def open_trained(config, workdir):
@@ -127,19 +117,22 @@ def stages(config, workdir):
           run_lib.Stage(config.method, config, workdir)]
 
 
-def train(run, stage, found, reader):
+def train(run, stage, sources, reader):
   """Trains one stage from where it starts; returns its parameters."""
   config = stage.config
   method = methods.get(config.method).method(config, run.tokenizer)
-  examples, order = make_examples(config, method, reader, found)
+  examples, mixture, order = make_examples(config, method, reader, sources)
   logging.info('training %s on %d pairs of %s', stage.row, len(examples),
-               ', '.join(_sources(config, found)))
+               ', '.join(mixture.names))
   params = None
   if run_lib.earlier_run(config, stage.directory) is not None:
     params = run_lib.start(
         config, method, run.tokenizer, stage.directory, run.mesh)
-  params = train_lib.fit(method, examples, config, stage.directory, run.mesh,
-                         params, order)
+  damaged = Damaged(run.workdir)
+  params = train_lib.fit(
+      method, examples, config, stage.directory, run.mesh, params, order,
+      instead=redraws.Redraws(mixture, order, config.seed, damaged))
+  damaged.gather(reader, {name: sources[name] for name in mixture.names})
   if 'lora' in params:
     trained = optim.partition(params, method.trainable)[0].get('params', {})
     run_lib.export_adapter(config, stage.directory, params,
@@ -147,23 +140,24 @@ def train(run, stage, found, reader):
   return params
 
 
-def make_examples(config, method, reader, found):
-  """(examples, order) of a stage, from the pairs of its sources.
+def make_examples(config, method, reader, sources):
+  """(examples, Mixture, order) of a stage, from the pairs of its sources.
 
   With batches of one source each, every source has shapes of its own.
   """
-  names = _sources(config, found)
-  chosen = {name: found[name] for name in names}
+  names = _source_names(config, sources)
+  chosen = {name: sources[name] for name in names}
   mixture = mixture_lib.Mixture(chosen)
   weights = dict(zip(names, config.pairs.weights)) or None
-  order = mixture_lib.MixedOrder(mixture, config.train.batch_size, config.seed,
-                               weights, config.pairs.per_source)
+  order = mixture_lib.MixedOrder(
+      mixture, config.train.batch_size, config.seed, weights,
+      config.pairs.per_source)
   make = functools.partial(
-      method.examples, its_reader=reader, shapes=_shapes(config))
+      method.examples, reader=reader, shapes=_shapes(config))
   if not config.pairs.per_source:
-    return make(mixture), order
+    return make(mixture), mixture, order
   return pair_examples.JoinedExamples(
-      {name: make(source) for name, source in chosen.items()}), order
+      {name: make(source) for name, source in chosen.items()}), mixture, order
 
 
 def _shapes(config):
@@ -173,85 +167,78 @@ def _shapes(config):
   return dict.fromkeys(pair_examples.SIDES, tuple(config.data.shape))
 
 
-def _sources(config, found):
-  names = config.pairs.sources or tuple(found)
-  unknown = [name for name in names if name not in found]
+def _source_names(config, sources):
+  names = config.pairs.sources or tuple(sources)
+  unknown = [name for name in names if name not in sources]
   if unknown:
     raise ValueError(f'pairs.sources names {unknown[0]!r}; there is '
-                     f'{", ".join(found)}')
+                     f'{", ".join(sources)}')
   if config.pairs.weights and len(config.pairs.weights) != len(names):
     raise ValueError(f'pairs.weights has {len(config.pairs.weights)} numbers '
                      f'for {len(names)} sources; want one for each')
   return names
 
 
-def _texts(config, found):
+def _texts(config, sources):
   """All texts of the training pairs, for the tokenizer that is made of them.
 
   A model that has a tokenizer needs none.
   """
   if config.model.tokenizer or config.model.pretrained or config.init_from:
     return None
-  texts = (getattr(pair, side).text for pairs in found.values()
+  texts = (getattr(pair, side).text for pairs in sources.values()
            for pair in (pairs[i] for i in range(len(pairs)))
            for side in ('query', 'candidate'))
   return list(dict.fromkeys(text for text in texts if text))
 
 
-def readable(workdir, reader, found):
-  """The pairs whose media can be read; the others go to skipped.jsonl."""
-  media = {}
-  for pairs in found.values():
-    for pair in (pairs[i] for i in range(len(pairs))):
-      for item in (pair.query, pair.candidate, pair.negative):
-        if item is not None and (item.image or item.video):
-          media.setdefault((item.image, item.video), item)
-  scan = inputs_lib.Scan(reader, list(media.values()))
-  ids = [repr(key) for key in media]
+def readable(workdir, reader, sources):
+  """The pairs whose media can be opened; the others go to skipped.jsonl.
+
+  Headers are read, and of videos a first frame, each file once. What only
+  decoding shows is met while training, see Damaged.
+  """
+  headers = pair_examples.Headers(reader, sources)
   bad = run_lib.unreadable(
-      ids, scan, pathlib.Path(workdir) / 'media' / 'train.json')
-  if not bad:
-    return found
+      headers.ids, headers, pathlib.Path(workdir) / 'media' / 'train.json')
   run_lib.leave_out(workdir, 'train', [
       {'id': item.id, 'reason': bad[name]}
-      for name, item in zip(ids, media.values()) if name in bad],
-                    len(ids), 'media')
-  def good(pair):
-    return all(repr((item.image, item.video)) not in bad for item in (
-        pair.query, pair.candidate, pair.negative) if item is not None)
-  kept = {name: [pairs[i] for i in range(len(pairs)) if good(pairs[i])]
-          for name, pairs in found.items()}
-  return {name: pairs for name, pairs in kept.items() if pairs}
+      for name, item in zip(headers.ids, headers.items) if name in bad],
+                    len(headers), 'media')
+  return pair_examples.without(sources, bad)
 
 
-def evaluate_all(run, evaluated):
-  """Evaluates what was trained on every Evaluated.
+class Damaged:
+  """Items of a training whose media prove damaged when they are decoded.
 
-  Of several each gets a directory of its own. Returns the results of the last,
-  None on other processes.
+  Called with the MediaError of one, it says that the item is left out and
+  lists it in skipped.jsonl.
   """
-  results = None
-  for one in evaluated:
-    encoders = {row: encoder(run, row, one.n_frames) for row in run.trained}
-    where = run.workdir / one.name if len(evaluated) > 1 else run.workdir
-    logging.info('evaluating %s on %d tasks of %s', ', '.join(encoders),
-                 len(one.tasks), one.name)
-    results, answers = retrieval.evaluate(
-        one.tasks, encoders, where, one.name, run.config.eval.split,
-        one.recall_at, sharding.local_mesh())
-    if results is not None:
-      if one.groups:
-        results['means'] = retrieval.group_means(results, one.groups)
-      note = one.split and splits.note(
-          run_lib.trained_on(run.config, run.workdir), one.split)
-      if note:
-        results['note'] = note
-      results['left_out'] = run_lib.left_out(run.workdir)
-      shown = run.config.eval.gallery_queries // 2
-      run_lib.publish(
-          run.config, where, results,
-          gallery=retrieval.gallery(answers, shown, shown))
-  return results
+
+  def __init__(self, workdir):
+    self._workdir, self._ids = workdir, set()
+
+  def __call__(self, error):
+    self._ids.add(error.name)
+    logging.warning('%s; it is left out, and other pairs are drawn in place of '
+                    'its own', error)
+    run_lib.list_skipped(self._workdir, 'train', [
+        {'id': error.name, 'reason': error.reason}])
+
+  def gather(self, reader, sources):
+    """Lists what other processes met, too; every process calls it."""
+    if jax.process_count() == 1:
+      return
+    items = pair_examples.Headers(reader, sources).items
+    met = processes.gathered(
+        np.array([item.id in self._ids for item in items])).any(0)
+    for item in (items[i] for i in np.flatnonzero(met)):
+      # Reasons are texts, which do not travel: the few bad ones fail again.
+      if processes.first() and item.id not in self._ids:
+        try:
+          reader(item)
+        except media.MediaError as error:
+          self(error)
 
 
 def encoder(run, row, n_frames=0):
@@ -262,7 +249,7 @@ def encoder(run, row, n_frames=0):
     seen.media.n_frames = n_frames
   if config.eval.max_tokens:
     seen.data.max_tokens = config.eval.max_tokens
-  model = embedding.Embedder(
+  model = embedder.Embedder(
       *run.embeds.served(run.embeds.model(config, run.tokenizer), params),
       run.embeds.reader(seen, run.tokenizer), run.mesh,
       tuple(config.eval.shape) or None)

@@ -9,7 +9,7 @@ import weakref
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from jaxret.data import media
 from jaxret.data.types import Item
@@ -220,6 +220,20 @@ def test_a_still_image_is_repeated_and_turned(tmp_path):
   frames = media.load_frames(Item('a', image=str(file)), 3, 24)
   for frame in frames:
     np.testing.assert_array_equal(frame, np.rot90(pixels, -1))
+
+
+@pytest.mark.parametrize('form', ['png', 'jpeg'])
+@pytest.mark.parametrize('orientation, size', [(1, (20, 30)), (6, (30, 20))])
+def test_the_size_of_a_still_image_is_read_without_its_pixels(
+    form, orientation, size, monkeypatch):
+  exif, file = Image.Exif(), io.BytesIO()
+  exif[0x0112] = orientation
+  Image.new('RGB', (30, 20)).save(file, form, exif=exif)
+  assert media.read_image(file.getvalue()).shape[:2] == size
+  def load(image):
+    raise AssertionError('decoded')
+  monkeypatch.setattr(ImageFile.ImageFile, 'load', load)
+  assert media.read_image(file.getvalue(), size_only=True) == size
 
 
 def test_scan_says_what_cannot_be_used_and_why():

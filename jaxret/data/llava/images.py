@@ -42,11 +42,7 @@ def read(source, name):
   for what is no image.
   """
   if isinstance(source, (str, bytes, os.PathLike)):
-    try:
-      return media.read_image(source)
-    except media.MediaError as error:
-      raise media.MediaError(
-          name, f'its image cannot be read: {error}') from None
+    return _of_file(source, name)
   if hasattr(source, 'convert'):  # a PIL image
     source = np.asarray(source.convert('RGB'))
   if (not isinstance(source, np.ndarray) or source.dtype != np.uint8
@@ -56,6 +52,22 @@ def read(source, name):
     raise ValueError(f'{name}: its image is {got}; want one image: a path, '
                      'encoded bytes, or uint8 pixels [H, W, 3]')
   return source
+
+
+def check(source, name):
+  """Raises as `read` does for what the header of a file shows."""
+  if isinstance(source, (str, bytes, os.PathLike)):
+    _of_file(source, name, size_only=True)
+  else:
+    read(source, name)
+
+
+def _of_file(source, name, size_only=False):
+  try:
+    return media.read_image(source, size_only)
+  except media.MediaError as error:
+    raise media.MediaError(
+        name, f'its image cannot be read: {error}') from None
 
 
 def squash(image, image_px):

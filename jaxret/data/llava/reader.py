@@ -101,6 +101,12 @@ class Reader:
     return _bucket(len(tokens), 0 if item.image is None
                    else self.grid.image_px)
 
+  def check(self, item):
+    """Raises for what the text and the header of the image show."""
+    self.tokens(item)
+    if item.image is not None:
+      llava_images.check(item.image, item.id)
+
   def tokens(self, item, instruction=None, is_query=False):
     """(tokens int32 [T], pool_start) of an item."""
     _check(item)
@@ -142,6 +148,28 @@ class Reader:
         self._free_bytes -= image.nbytes
         self._cache[source] = image
     return image
+
+
+class PromptReader(Reader):
+  """The same as a run wants it: a prompt, perhaps '', makes a query."""
+
+  def __call__(self, item, prompt=None):
+    return super().__call__(item, prompt or None, prompt is not None)
+
+  def bucket(self, inputs):
+    return tuple(shape_of(inputs))
+
+  def pad(self, inputs, shape):
+    return pad(inputs, Shape(*shape))
+
+
+def open_reader(config, tokenizer, max_tokens=2048, cache_bytes=0,
+                trim_text=None):
+  """The PromptReader of a MmEmbedConfig; NV-Embed-v1 sees no images."""
+  seen, style = config.vision, 'mm_embed' if config.vision else 'nv_embed_v1'
+  sides = (seen.image_px, seen.patch_px) if seen else (14, 14)
+  return PromptReader(tokenizer, *sides, max_tokens, config.decoder.vocab_size,
+                      style, cache_bytes, trim_text)
 
 
 class Vocabulary:

@@ -4,7 +4,6 @@
 at one `Shape`. Shapes come in buckets, so that a model compiles for a few of
 them however many sizes there are.
 """
-import concurrent.futures
 import math
 import os
 import threading
@@ -87,6 +86,7 @@ class Reader:
     self.resolution, self.max_tokens = resolution, max_tokens
     self.mrope = mrope
     self._cache, self._free_bytes = {}, cache_bytes
+    self._grids = {}
     self._lock = threading.Lock()
     self.trim_text = trim_text
     self._encode = tokenizer.encode
@@ -125,10 +125,21 @@ class Reader:
   def shape(self, item):
     """The bucket of an item, from the headers of its media alone."""
     kinds, sources = _media(item)
-    grids = [self._cache[kind, source][1] if self._is_kept(kind, source)
-             else _grid(item.id, kind, source, self.resolution)
+    grids = [self._grid(item.id, kind, source)
              for kind, source in zip(kinds, sources)]
     return shape_of(len(self.tokens(item, kinds, grids)), grids)
+
+  def check(self, item):
+    """Raises for what text and headers show; decodes a first frame at most."""
+    self.shape(item)
+
+  def _grid(self, name, kind, source):
+    """The grid of a medium; the headers of a file are read once."""
+    if not isinstance(source, str):
+      return _grid(name, kind, source, self.resolution)
+    if (kind, source) not in self._grids:
+      self._grids[kind, source] = _grid(name, kind, source, self.resolution)
+    return self._grids[kind, source]
 
   def _is_kept(self, kind, source):
     return isinstance(source, str) and (kind, source) in self._cache
@@ -191,6 +202,13 @@ class Reader:
     logging.warning('%s: %d tokens, its text is cut after %d characters to '
                     'keep %d', name, n_tokens, best[0], self.max_tokens)
     return best[1]
+
+
+def open_reader(config, tokenizer, max_tokens=2048, trim_text=False,
+                resolution=None):
+  """The Reader of a Qwen2VlConfig; resolution: default as UNITE is released."""
+  return Reader(tokenizer, resolution or qwen2_vl.Resolution(), max_tokens,
+                trim_text, mrope=config.position_mode == 'mrope')
 
 
 def pad(inputs, shape, special, mrope=False):
@@ -298,7 +316,7 @@ def _frames(name, kind, source, resolution):
   except media.MediaError as error:
     raise _unreadable(name, kind, error) from None
   except ValueError as error:
-    raise ValueError(f'{name}: its {kind} has {error}') from None
+    raise media.MediaError(name, f'its {kind} has {error}') from None
 
 
 def _unreadable(name, kind, error):
@@ -326,7 +344,7 @@ def _grid(name, kind, source, resolution):
   try:
     return qwen2_vl.grid_of(n_frames, *resolution.sizes(kind, *size)[-1])
   except ValueError as error:
-    raise ValueError(f'{name}: its {kind} has {error}') from None
+    raise media.MediaError(name, f'its {kind} has {error}') from None
 
 
 def _header(kind, source, resolution):
@@ -336,32 +354,3 @@ def _header(kind, source, resolution):
     chosen = qwen2_vl.choose_frames(info.n_frames, info.fps, resolution)
     return len(chosen), (info.height, info.width)
   return 1, media.read_image(source, size_only=True)
-
-
-class Scan:
-  """Media of items, read once to see which cannot be: as media.Frames has it.
-
-  Fills the cache of the reader as far as it reaches.
-  """
-
-  def __init__(self, reader, items):
-    self._reader, self._items = reader, items
-
-  def __len__(self):
-    return len(self._items)
-
-  def scan(self, indices, progress=True):
-    """{index: why it cannot be used} of the bad ones among `indices`."""
-    from tqdm import tqdm
-
-    def reason(index):
-      try:
-        self._reader(self._items[int(index)])
-      except ValueError as error:  # media.MediaError is one
-        return str(error)
-      return None
-
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-      reasons = list(tqdm(pool.map(reason, indices), 'decoding', len(indices),
-                          unit='item', disable=not progress))
-    return {int(i): r for i, r in zip(indices, reasons) if r is not None}

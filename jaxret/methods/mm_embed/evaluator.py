@@ -78,13 +78,14 @@ def rank(benchmark, union, encoder, workdir, mesh=None, block_items=1024):
   """
   store = embeddings_lib.Embeddings(
       pathlib.Path(workdir) / 'embeddings', encoder.fingerprint)
-  queries = [store.rows_told(task.queries, task.instructions, encoder.encode,
-                             block_items) for task in benchmark.tasks]
+  queries = [store.rows_by_prompt(
+      task.queries, task.instructions, encoder.encode, block_items)
+             for task in benchmark.tasks]
   pools = {name: store.rows(pool, None, encoder.encode, block_items)
            for name, pool in benchmark.pools.items()}
   if queries[0] is None:
     return None
-  kept = [np.flatnonzero(rows.place >= 0) for rows in queries]
+  kept = [np.flatnonzero(rows.index >= 0) for rows in queries]
   asked = _Asked(benchmark, queries, kept)
   best, found = None, {}
   for name, rows in pools.items():
@@ -92,7 +93,7 @@ def rank(benchmark, union, encoder, workdir, mesh=None, block_items=1024):
     if not len(chosen):
       continue
     top = searches.search(
-        pathlib.Path(workdir) / 'searches', rows, asked.place[chosen],
+        pathlib.Path(workdir) / 'searches', rows, asked.index[chosen],
         SEARCHED, mesh, [union.places(ids, name) - union.starts[name]
                          for ids in asked.excluded(chosen)])
     top = top[0], np.where(top[1] < 0, -1, top[1] + union.starts[name])
@@ -118,8 +119,8 @@ class _Asked:
   def __init__(self, benchmark, queries, kept):
     self._tasks, self._kept = benchmark.tasks, np.concatenate(kept)
     self.task = np.repeat(np.arange(len(kept)), [len(own) for own in kept])
-    self.place = np.concatenate(
-        [rows.place[own] for rows, own in zip(queries, kept)])
+    self.index = np.concatenate(
+        [rows.index[own] for rows, own in zip(queries, kept)])
 
   def of_pool(self, name):
     """Which queries are searched for in a pool; None = all."""

@@ -6,7 +6,7 @@ from jaxret.data.llava import reader as mm_embed_inputs
 
 
 class Examples(pair_examples.PairExamples):
-  """PairExamples of mixed.Pairs, each query told its instruction.
+  """PairExamples of mixed.Pairs, each query with its instruction.
 
   `positive` is equal where the candidate is the same document, and so is
   `negative_id` of the negative.
@@ -36,9 +36,10 @@ class Examples(pair_examples.PairExamples):
   def _measure(self, progress):
     shapes = {}
     for side in self.sides:
-      told = side == 'query'
+      is_query = side == 'query'
       shapes[side] = tuple(mm_embed_inputs.common_shape({
           self._reader.shape(getattr(pair, side),
-                             (pair.instruction or None) if told else None, told)
+                             (pair.instruction or None) if is_query else None,
+                             is_query)
           for pair in self.pairs}))
     return shapes

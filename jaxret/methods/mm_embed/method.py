@@ -51,31 +51,11 @@ def model_config(config, tokenizer):
       latent_attention.LatentConfig(m.width, **config.latent, **numerics))
 
 
-class Reader(mm_embed_inputs.Reader):
-  """Its Reader as a run wants it: a prompt, perhaps '', makes a query."""
-
-  def __call__(self, item, prompt=None):
-    return super().__call__(item, prompt or None, prompt is not None)
-
-  def bucket(self, inputs):
-    return tuple(mm_embed_inputs.shape_of(inputs))
-
-  def pad(self, inputs, shape):
-    return mm_embed_inputs.pad(inputs, mm_embed_inputs.Shape(*shape))
-
-
 def reader(config, tokenizer, cache_bytes=0):
   """What turns Items into tokens and pixels, as `config` has them."""
-  return its_reader(model_config(config, tokenizer), tokenizer,
-                    config.data.max_tokens, cache_bytes)
-
-
-def its_reader(model, tokenizer, max_tokens, cache_bytes=0, trim_text=None):
-  """The same for a MmEmbedConfig; NV-Embed-v1 sees no images."""
-  seen, style = model.vision, 'mm_embed' if model.vision else 'nv_embed_v1'
-  sides = (seen.image_px, seen.patch_px) if seen else (14, 14)
-  return Reader(tokenizer, *sides, max_tokens, model.decoder.vocab_size, style,
-                cache_bytes, trim_text)
+  return mm_embed_inputs.open_reader(
+      model_config(config, tokenizer), tokenizer, config.data.max_tokens,
+      cache_bytes)
 
 
 def method(config, tokenizer):
@@ -91,7 +71,7 @@ def method(config, tokenizer):
   return base.Method(
       name='mm_embed', init=init_all, load=load,
       loss=lambda *inputs: contrast(embed_pairs(model, *inputs), inputs[2]),
-      examples=functools.partial(examples, config, tokenizer),
+      examples=functools.partial(examples, config),
       trainable=tuple(config.model.trainable),
       train_flops=functools.partial(train_flops, model, bool(lora.rank)),
       tokens=lambda batch: int(sum(rows['length'].sum() for rows in
@@ -99,14 +79,13 @@ def method(config, tokenizer):
       embed=functools.partial(embed_pairs, model), embedding_loss=contrast)
 
 
-def examples(config, tokenizer, pairs, shapes=None, its_reader=None):
+def examples(config, pairs, reader, shapes=None):
   """mixed_examples.Examples; data.candidate_shape is that of documents."""
   if shapes and config.data.candidate_shape:
     document = tuple(config.data.candidate_shape)
     shapes = {side: shapes[side] if side == 'query' else document
               for side in pair_examples.SIDES}
-  return mixed_examples.Examples(
-      its_reader or reader(config, tokenizer), pairs, shapes)
+  return mixed_examples.Examples(reader, pairs, shapes)
 
 
 def embed_pairs(model, params, constants, batch, key):
@@ -123,8 +102,8 @@ def embed_pairs(model, params, constants, batch, key):
   for number, group in enumerate(groups.values()):
     rows = jax.tree.map(lambda *arrays: jnp.stack(arrays, 1).reshape(
         -1, *arrays[0].shape[1:]), *group.values())
-    own = None if key is None else jax.random.fold_in(key, number)
-    vectors = model_lib.embed(model, params, rows, own)
+    side_key = None if key is None else jax.random.fold_in(key, number)
+    vectors = model_lib.embed(model, params, rows, side_key)
     vectors = vectors.reshape(-1, len(group), vectors.shape[-1])
     embeddings |= {side: vectors[:, i] for i, side in enumerate(group)}
   return embeddings

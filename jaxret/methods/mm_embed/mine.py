@@ -3,7 +3,7 @@
 For every source <directory>/<source>.jsonl with a line per training query:
   {"query": "9:3", "positive": "9:17", "negative": "2:5", "rank": 4, "kind":
    "wrong_modality"}
-<source>.ranked.npy, the places in the pool of the first k candidates of each,
+<source>.ranked.npy, the indices in the pool of the first k candidates of each,
 and <source>.statistics.json, how many queries have which kind; a kind is one
 of embeddings.mining.KINDS, the rank is the positive's (k + 1 = beyond the
 top k).
@@ -32,25 +32,26 @@ def mine(name, training_set, seed, encoder, directory, options, mesh=None,
   Errors: ValueError where the directory holds what was mined otherwise.
   """
   directory = pathlib.Path(directory)
-  wanted = {**encoder.fingerprint, 'k': options.k, 'offset': options.offset,
+  mined_with = {**encoder.fingerprint, 'k': options.k, 'offset': options.offset,
             'seed': seed, 'queries': len(training_set.queries),
             'candidates': len(training_set.pool)}
   done = directory / f'{name}.statistics.json'
   if done.is_file():
-    return _checked(done, json.loads(json.dumps(wanted)))
+    return _checked(done, json.loads(json.dumps(mined_with)))
   store = embeddings.Embeddings(directory / 'embeddings', encoder.fingerprint)
   positive = mixed.chosen_positives(training_set, seed)
   pool = store.rows(training_set.pool, None, encoder.encode, block_items)
-  asked = _asked(store, training_set, encoder.encode, block_items)
+  queries = _queries(store, training_set, encoder.encode, block_items)
   if pool is None:
     return None
   negative, kind, rank, top = _negatives(
-      training_set, pool, asked.place, positive, directory, options, seed, mesh)
+      training_set, pool, queries.index, positive, directory, options, seed,
+      mesh)
   files.save_atomically(directory / f'{name}.ranked.npy',
                         lambda file: np.save(file, top))
   _write(directory / f'{name}.jsonl', training_set, positive, negative, kind,
          rank)
-  found = {**mining.statistics(kind, rank, options.k), 'mined_with': wanted}
+  found = {**mining.statistics(kind, rank, options.k), 'mined_with': mined_with}
   files.write_atomically(done, json.dumps(found, indent=1))
   logging.info('mined %s: %s', name, {
       key: found[key] for key in ('queries', *mining.KINDS)})
@@ -60,7 +61,7 @@ def mine(name, training_set, seed, encoder, directory, options, mesh=None,
 def ranked(directory, name):
   """The first k candidates of each query that `mine` looked at, [Q, k].
 
-  Places in the pool; -1 = none.
+  Indices in the pool; -1 = none.
   """
   file = pathlib.Path(directory) / f'{name}.ranked.npy'
   if not file.is_file():
@@ -92,32 +93,32 @@ def tables(directory):
                       for name, own in found.items())]}] if found else []
 
 
-def _asked(store, training_set, encode, block_items):
-  """Rows of the queries; each is told what asks for its first positive."""
-  place = mixed.places(training_set.pool)
-  kinds = [mixed.modality(training_set.pool[place[query.positives[0]]])
+def _queries(store, training_set, encode, block_items):
+  """Rows of the queries; each with the instruction for its first positive."""
+  index = mixed.places(training_set.pool)
+  kinds = [mixed.modality(training_set.pool[index[query.positives[0]]])
            for query in training_set.queries]
-  return store.rows_told(
+  return store.rows_by_prompt(
       [query.item for query in training_set.queries],
       [query.instructions[kind][0]
        for query, kind in zip(training_set.queries, kinds)],
       encode, block_items)
 
 
-def _negatives(training_set, pool, asked, positive, directory, options, seed,
+def _negatives(training_set, pool, queries, positive, directory, options, seed,
                mesh):
   """(negative, kind, rank of the positive, top k), of all queries."""
-  place = mixed.places(training_set.pool)
+  index = mixed.places(training_set.pool)
   modality = mixed.codes(training_set.pool)
   labels = np.unique(training_set.labels, return_inverse=True)[1]
-  labels[pool.place < 0] = -1  # what cannot be read is not drawn at random
+  labels[pool.index < 0] = -1  # what cannot be read is not drawn at random
   found = []
-  for first in range(0, len(asked), options.part_queries):
+  for first in range(0, len(queries), options.part_queries):
     part = slice(first, first + options.part_queries)
-    positives = [np.array([place[name] for name in (
+    positives = [np.array([index[name] for name in (
         *query.positives, *query.excluded)])
                  for query in training_set.queries[part]]
-    top = _top(pool, asked[part], directory, options.k, mesh)
+    top = _top(pool, queries[part], directory, options.k, mesh)
     sets = mining.split(
         top, modality, positive[part], positives, options.offset)
     found.append((*mining.draw(
@@ -126,12 +127,12 @@ def _negatives(training_set, pool, asked, positive, directory, options, seed,
   return [np.concatenate(parts) for parts in zip(*found)]
 
 
-def _top(pool, asked, directory, k, mesh):
+def _top(pool, queries, directory, k, mesh):
   """The first k candidates of each query; none where it has no embedding."""
-  top = np.full((len(asked), k), -1, np.int32)
-  there = np.flatnonzero(asked >= 0)
-  top[there] = searches.search(
-      directory / 'searches', pool, asked[there], k, mesh)[1]
+  top = np.full((len(queries), k), -1, np.int32)
+  embedded = np.flatnonzero(queries >= 0)
+  top[embedded] = searches.search(
+      directory / 'searches', pool, queries[embedded], k, mesh)[1]
   return top
 
 
@@ -147,14 +148,14 @@ def _write(path, training_set, positive, negative, kind, rank):
   files.save_atomically(path, save)
 
 
-def _checked(path, wanted):
+def _checked(path, mined_with):
   """The statistics of an earlier run; ValueError where it was another."""
   found = json.loads(path.read_text())
   old = found['mined_with']
-  for name in wanted:
-    if old.get(name) != wanted[name]:
+  for name in mined_with:
+    if old.get(name) != mined_with[name]:
       raise ValueError(
           f'{path.parent} holds negatives mined otherwise: {name} was '
-          f'{old.get(name)!r}, is {wanted[name]!r}; remove it, or use another '
-          'workdir')
+          f'{old.get(name)!r}, is {mined_with[name]!r}; remove it, or use '
+          'another workdir')
   return found

@@ -40,15 +40,15 @@ def miner(run, row):
           run.config.mine, sharding.local_mesh())
 
 
-def prepare(run, stage, found):
+def prepare(run, stage, sources):
   """Gives the pairs of a stage the negatives that `negatives` names.
 
   A stage of this run, which mines them now, or directories of task=mine.
   """
   where, config = stage.config.negatives, run.config
   if not where:
-    return found
-  names, given = stage.config.pairs.sources or tuple(found), {}
+    return sources
+  names, given = stage.config.pairs.sources or tuple(sources), {}
   for name, training_set in mixed_sets.training_sets(config, names).items():
     if name not in names:
       continue
@@ -60,8 +60,8 @@ def prepare(run, stage, found):
         mine_lib.read, directories, name, training_set))
     mined = mixed.Pairs(training_set, config.seed, negatives)
     # Pairs whose media cannot be read were left out before.
-    given[name] = mined if isinstance(found[name], mixed.Pairs) else [
-        mined[pair.row] for pair in found[name]]
+    given[name] = mined if isinstance(sources[name], mixed.Pairs) else [
+        mined[pair.row] for pair in sources[name]]
   return given
 
 

@@ -65,7 +65,7 @@ def method(config, tokenizer):
   return base.Method(
       name='unite', init=init_all, load=load,
       loss=functools.partial(loss, model, contrast),
-      examples=functools.partial(examples, config, tokenizer),
+      examples=examples,
       trainable=tuple(config.model.trainable),
       train_flops=lambda batch: model_lib.train_flops(
           model, bool(lora.rank), pair_examples.sides(batch).values()),
@@ -76,14 +76,9 @@ def method(config, tokenizer):
       embedding_loss=contrast)
 
 
-def examples(config, tokenizer, pairs, shapes=None, its_reader=None):
-  """pair_examples.PairExamples of training pairs.
-
-  pairs: sequence of things with query, candidate, target_modality, negative.
-  its_reader: a `reader` whose cache several examples share.
-  """
-  return pair_examples.PairExamples(
-      its_reader or reader(config, tokenizer), pairs, shapes)
+def examples(pairs, reader, shapes=None):
+  """pair_examples.PairExamples of training pairs; see base.Method."""
+  return pair_examples.PairExamples(reader, pairs, shapes)
 
 
 def embed(model, params, batch, key=None):
@@ -101,8 +96,8 @@ def embed_pairs(model, params, constants, batch, key):
   embeddings, sides = {}, pair_examples.sides(batch)
   for number, side in enumerate(pair_examples.SIDES):
     if side in sides:
-      own = None if key is None else jax.random.fold_in(key, number)
-      embeddings[side] = embed(model, params, sides[side], own)
+      side_key = None if key is None else jax.random.fold_in(key, number)
+      embeddings[side] = embed(model, params, sides[side], side_key)
   return embeddings
 
 

@@ -25,6 +25,10 @@ class MmEmbedConfig(llava_next.LlavaNextConfig):
           f'{self.decoder.width}: make them equal')
 
   @property
+  def name(self):
+    return 'nv_embed_v1' if self.vision is None else 'mm_embed'
+
+  @property
   def width(self):
     """How many numbers an embedding has, D."""
     return self.decoder.width

@@ -5,11 +5,10 @@ import pathlib
 import jax
 
 from jaxret.models import model_files
+from jaxret.models.llava import MODEL_TYPES, latent_attention, mm_embed
 from jaxret.models.llava import files as llava
-from jaxret.models.llava import latent_attention, mm_embed
 from jaxret.models.llava import names as mm_embed_names
 
-MODEL_TYPES = ('llava_next', 'nvembed')
 # Defaults of NV-Embed-v1's classes, whose config.json holds what differs.
 LATENT_DEFAULTS = {
     'hidden_dim': 4096, 'num_latents_value': 512, 'num_cross_heads': 8,

@@ -1,1 +1,2 @@
 """Qwen2-VL: model, tower, files."""
+MODEL_TYPES = ('qwen2_vl', 'qwen2_vl_text')

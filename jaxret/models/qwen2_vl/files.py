@@ -5,10 +5,10 @@ import jax
 
 from jaxret.models import decoder as decoder_lib
 from jaxret.models import model_files, names
+from jaxret.models.qwen2_vl import MODEL_TYPES
 from jaxret.models.qwen2_vl import model as qwen2_vl
 from jaxret.models.qwen2_vl import vision as vision_lib
 
-MODEL_TYPES = ('qwen2_vl', 'qwen2_vl_text')
 # (key of the text part, the value that we implement, what it means)
 SUPPORTED = (
     ('hidden_act', 'silu', 'the activation of the decoder'),

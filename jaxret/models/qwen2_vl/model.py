@@ -43,6 +43,8 @@ class Qwen2VlConfig:
           f'the tower gives tokens of width {self.vision.out_width}, the '
           f'decoder wants {self.decoder.width}: make them equal')
 
+  name = 'qwen2_vl'
+
   @property
   def width(self):
     """How many numbers an embedding has, D."""

@@ -10,32 +10,34 @@ from jaxret import files
 from jaxret.scoring.embeddings import similarity
 
 
-def search(directory, rows, asked, k, mesh=None, excluded=None):
+def search(directory, rows, queries, k, mesh=None, excluded=None):
   """The k best rows for each query -> (scores float32, places int64) [Q, k].
 
   Args:
     directory: holds what was found before, under what it depends on.
     rows: embeddings.Rows that are searched; those left out are never found.
-    asked: int64 [Q], the queries' places in the same store.
+    queries: int64 [Q], where the queries lie in the same store.
     excluded: Q arrays of rows that are no answers, or None.
   Places are rows; where there are fewer than k, the rest is -inf and -1.
   """
   store = rows.store
-  name = digest([k], asked, rows.place, *(() if excluded is None else excluded))
+  name = digest([k], queries, rows.index,
+                *(() if excluded is None else excluded))
   path = pathlib.Path(directory) / store.directory.name / f'{name}.npz'
   if path.is_file():
     with np.load(path) as stored:
       return stored['scores'], stored['places']
-  there = np.flatnonzero(rows.place >= 0)
+  there = np.flatnonzero(rows.index >= 0)
   if excluded is not None:
-    new = np.full(len(rows), -1, np.int64)
-    new[there] = np.arange(len(there))
-    excluded = [new[own][new[own] >= 0] for own in excluded]
+    renumbered = np.full(len(rows), -1, np.int64)
+    renumbered[there] = np.arange(len(there))
+    new = [renumbered[indices] for indices in excluded]
+    excluded = [indices[indices >= 0] for indices in new]
   logging.info('searching %d candidates for %d queries', len(there),
-               len(asked))
+               len(queries))
   scores, places = similarity.search(
-      store.read(asked), dataclasses.replace(rows, place=rows.place[there]), k,
-      mesh, excluded)
+      store.read(queries), dataclasses.replace(rows, index=rows.index[there]),
+      k, mesh, excluded)
   places = np.where(places < 0, -1, there[places])
   files.save_atomically(path, lambda file: np.savez(
       file, scores=scores, places=places))

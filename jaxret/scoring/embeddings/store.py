@@ -56,20 +56,20 @@ def _state(medium):
 class Rows:
   """Embeddings of a collection, read from disk when sliced: [slice] -> [n, D].
 
-  place: int64 [N], where each row lies in the store; -1 = left out, NaN.
+  index: int64 [N], where each row lies in the store; -1 = left out, NaN.
   """
   store: 'Embeddings'
-  place: np.ndarray
+  index: np.ndarray
 
   @property
   def shape(self):
-    return len(self.place), self.store.width
+    return len(self.index), self.store.width
 
   def __len__(self):
-    return len(self.place)
+    return len(self.index)
 
   def __getitem__(self, index):
-    return self.store.read(self.place[index])
+    return self.store.read(self.index[index])
 
 
 class Embeddings:
@@ -87,7 +87,7 @@ class Embeddings:
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
     self.directory = pathlib.Path(directory) / name
     self.width = None
-    self._vectors, self._starts, self._place = [], [0], {}
+    self._vectors, self._starts, self._index = [], [0], {}
     if jax.process_index() == 0:
       self.directory.mkdir(parents=True, exist_ok=True)
       files.write_atomically(self.directory / 'fingerprint.json', text)
@@ -105,7 +105,7 @@ class Embeddings:
     """
     keys = [key(item, prompt) for item in items]
     first = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1)))
-    missing = [i for k, i in first.items() if k not in self._place]
+    missing = [i for k, i in first.items() if k not in self._index]
     missing = _of_first_process(np.sort(np.array(missing, np.int64)))
     for start in tqdm(range(0, len(missing), block_items), 'embedding',
                       unit='block', file=sys.stderr,
@@ -117,28 +117,30 @@ class Embeddings:
         self._append([keys[i] for i in block[kept]], vectors[kept])
     if jax.process_index():
       return None
-    return Rows(self, np.array([self._place.get(k, -1) for k in keys],
+    return Rows(self, np.array([self._index.get(k, -1) for k in keys],
                                np.int64))
 
-  def rows_told(self, items, prompts, encode, block_items=1024):
+  def rows_by_prompt(self, items, prompts, encode, block_items=1024):
     """As `rows`, each item with a prompt of its own: prompts[i]."""
-    place, rows, groups = np.full(len(items), -1, np.int64), None, {}
+    index, rows, groups = np.full(len(items), -1, np.int64), None, {}
     for i, prompt in enumerate(prompts):
       groups.setdefault(prompt, []).append(i)
-    for prompt, own in groups.items():
-      rows = self.rows([items[i] for i in own], prompt, encode, block_items)
+    for prompt, members in groups.items():
+      rows = self.rows(
+          [items[i] for i in members], prompt, encode, block_items)
       if rows is not None:
-        place[own] = rows.place
-    return rows and Rows(self, place)
+        index[members] = rows.index
+    return rows and Rows(self, index)
 
-  def read(self, place):
-    """The vectors at `place` (int [n]), float32 [n, D]; NaN where it is -1."""
-    place = np.asarray(place)
-    vectors = np.full((len(place), self.width), np.nan, np.float32)
-    block = np.searchsorted(self._starts, place, 'right') - 1
-    for b in np.unique(block[place >= 0]):
-      own = block == b
-      vectors[own] = self._vectors[b][place[own] - self._starts[b]]
+  def read(self, index):
+    """The vectors at `index` (int [n]), float32 [n, D]; NaN where it is -1."""
+    index = np.asarray(index)
+    vectors = np.full((len(index), self.width), np.nan, np.float32)
+    block = np.searchsorted(self._starts, index, 'right') - 1
+    for b in np.unique(block[index >= 0]):
+      in_block = block == b
+      vectors[in_block] = self._vectors[b][
+          index[in_block] - self._starts[b]]
     return vectors
 
   def _file(self, kind):
@@ -159,7 +161,7 @@ class Embeddings:
     vectors = np.load(self._file('vectors'), mmap_mode='r')
     self._check_width(vectors.shape[1])
     start = self._starts[-1]
-    self._place.update(
+    self._index.update(
         (k.tobytes(), start + i) for i, k in enumerate(keys))
     self._vectors.append(vectors)
     self._starts.append(start + len(keys))

@@ -35,6 +35,11 @@ def tokenizer(tmp_path_factory):
       prompts=mm_embed_prompts.PROMPTS)
 
 
+@pytest.fixture(scope='module')
+def reader(config, tokenizer):
+  return mm_embed.reader(config, tokenizer)
+
+
 def pairs(n=8, negatives=True):
   rng = np.random.default_rng(0)
   def item(i):
@@ -60,33 +65,34 @@ def params(config, tokenizer):
   return jax.jit(mm_embed.method(config, tokenizer).init)(jax.random.key(0))
 
 
-def test_queries_are_told_and_documents_are_numbered(config, tokenizer):
+def test_queries_are_told_and_documents_are_numbered(
+    config, tokenizer, reader):
   method = mm_embed.method(config, tokenizer)
-  batch = batch_of(method.examples(pairs(), shapes=shapes()))
+  batch = batch_of(method.examples(pairs(), reader, shapes()))
   assert (batch['query_pool_start'] > 2).all()
   assert not batch['candidate_pool_start'].any()
   assert batch['positive'].tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
   assert len(set(batch['negative_id'])) == 8
   assert not set(batch['negative_id']) & set(batch['positive'])
-  measured = method.examples(pairs())
+  measured = method.examples(pairs(), reader)
   assert measured.shapes['query'][0] > measured.shapes['candidate'][0]
 
 
 def test_sides_of_one_shape_and_of_several_embed_alike(
-    config, tokenizer, params):
+    config, tokenizer, reader, params):
   method = mm_embed.method(config, tokenizer)
   embed = jax.jit(method.embed)
-  one = batch_of(method.examples(pairs(), shapes=shapes()))
+  one = batch_of(method.examples(pairs(), reader, shapes()))
   own = batch_of(method.examples(
-      pairs(), shapes={**shapes(), 'query': (104, 56)}))
+      pairs(), reader, {**shapes(), 'query': (104, 56)}))
   for got, wanted in zip(*(jax.tree.leaves(embed(params, {}, batch, None))
                            for batch in (one, own))):
     np.testing.assert_allclose(got, wanted, atol=1e-6)
 
 
-def test_loss_is_that_of_a_plain_loop(config, tokenizer, params):
+def test_loss_is_that_of_a_plain_loop(config, tokenizer, reader, params):
   method = mm_embed.method(config, tokenizer)
-  batch = batch_of(method.examples(pairs(), shapes=shapes()))
+  batch = batch_of(method.examples(pairs(), reader, shapes()))
   found = jax.jit(method.embed)(params, {}, batch, None)
   value, numbers = method.embedding_loss(found, batch)
   query, candidate, negative = (np.asarray(found[side], np.float64)
@@ -107,9 +113,9 @@ def test_loss_is_that_of_a_plain_loop(config, tokenizer, params):
 
 
 @pytest.mark.slow
-def test_one_and_eight_devices_agree(config, tokenizer, params):
+def test_one_and_eight_devices_agree(config, tokenizer, reader, params):
   method = mm_embed.method(config, tokenizer)
-  batch = batch_of(method.examples(pairs(), shapes=shapes()))
+  batch = batch_of(method.examples(pairs(), reader, shapes()))
   results = []
   for devices in (jax.devices()[:1], jax.devices()):
     mesh = sharding.make_mesh({'data': -1}, devices)
@@ -123,10 +129,10 @@ def test_one_and_eight_devices_agree(config, tokenizer, params):
     np.testing.assert_allclose(one, eight, atol=2e-5 * np.abs(one).max() + 1e-7)
 
 
-def test_flops_and_tokens_count_what_is_there(config, tokenizer):
+def test_flops_and_tokens_count_what_is_there(config, tokenizer, reader):
   method = mm_embed.method(config, tokenizer)
-  small = batch_of(method.examples(pairs(), shapes=shapes()))
-  large = batch_of(method.examples(pairs(), shapes=shapes((128, 56))))
+  small = batch_of(method.examples(pairs(), reader, shapes()))
+  large = batch_of(method.examples(pairs(), reader, shapes((128, 56))))
   assert method.train_flops(small) == method.train_flops(large) > 0
   assert method.tokens(small) == method.tokens(large) == sum(
       small[f'{side}_length'].sum() for side in pair_examples.SIDES)

@@ -68,10 +68,10 @@ def test_another_fingerprint_shares_nothing(tmp_path):
 def test_items_that_cannot_be_embedded_are_left_out_and_tried_again(tmp_path):
   store = Embeddings(tmp_path, {})
   rows = store.rows(texts('bad', 'good'), None, Model(broken=['bad']))
-  assert rows.place.tolist() == [-1, 0]
+  assert rows.index.tolist() == [-1, 0]
   assert np.isnan(rows[:][0]).all()
   model = Model()
-  assert store.rows(texts('bad', 'good'), None, model).place.min() == 0
+  assert store.rows(texts('bad', 'good'), None, model).index.min() == 0
   assert model.asked == ['bad']
 
 

@@ -1,0 +1,102 @@
+"""`jaxret.load`: a directory, a hub model or a workdir as an Embedder."""
+import importlib
+import inspect
+import json
+import os
+import pathlib
+
+from jax.sharding import Mesh
+
+from jaxret import checkpoint, embedder, methods, models, run, sharding
+from jaxret.data import text
+from jaxret.data.qwen2_vl import pixels
+from jaxret.models import model_files
+
+
+def load(path: str | os.PathLike, position_mode: str = 'sequential',
+         dtype: str = 'float32', adapter: str | os.PathLike | None = None,
+         resolution: pixels.Resolution | None = None, max_tokens: int = 2048,
+         trim_text: bool = False, mesh: Mesh | None = None
+         ) -> embedder.Embedder:
+  """Opens a model: an Embedder.
+
+  Args:
+    path: a directory or hub model as transformers writes it (Qwen2-VL and
+      what is trained from it, UNITE among others; nvidia/MM-Embed and
+      nvidia/NV-Embed-v1), or the workdir of a training run of ours, which
+      keeps its own settings: only trim_text and mesh count there.
+    position_mode: of Qwen2-VL; 'sequential', as UNITE is trained, or 'mrope'.
+    dtype: of weights and computation, 'float32' or 'bfloat16'.
+    adapter: a directory with a PEFT adapter, to be merged into the weights.
+    resolution: of what Qwen2-VL sees; default: as UNITE is released.
+    max_tokens: of an item, visual tokens included.
+    trim_text: True cuts the text of a longer item and says so; False refuses
+      it.
+    mesh: of devices; default: all of them.
+
+  Raises:
+    ValueError: for what is not there, damaged, or of another kind, and for an
+      option that has no effect on the model at `path`.
+  """
+  mesh = mesh or sharding.make_mesh()
+  options = {'position_mode': position_mode, 'dtype': dtype, 'adapter': adapter,
+             'resolution': resolution, 'max_tokens': max_tokens,
+             'trim_text': trim_text}
+  if _is_workdir(path):
+    _refuse_without_effect(path, options, {'trim_text'}, 'a workdir, which '
+                           'keeps its own settings')
+    return _open_workdir(pathlib.Path(path).expanduser(), trim_text, mesh)
+  wings = models.embedding_wings()
+  _, config = model_files.read_json(path, sorted(wings))
+  return _open_checkpoint(path, config['model_type'],
+                          wings[config['model_type']], options, mesh)
+
+
+def _open_checkpoint(path, model_type, wing, options, mesh):
+  """An Embedder of the parts that the two wings of a backbone give."""
+  open_embedder = importlib.import_module(
+      f'jaxret.models.{wing}.embedder').open_embedder
+  open_reader = importlib.import_module(
+      f'jaxret.data.{wing}.reader').open_reader
+  weight_options, reader_options = (
+      {name: value for name, value in options.items()
+       if name in inspect.signature(part).parameters}
+      for part in (open_embedder, open_reader))
+  _refuse_without_effect(path, options, {*weight_options, *reader_options},
+                         f'a model of type {model_type}')
+  tokenizer = text.load_tokenizer(path)  # before gigabytes are read
+  config, params = open_embedder(path, mesh, **weight_options)
+  return embedder.Embedder(
+      config, params, open_reader(config, tokenizer, **reader_options), mesh)
+
+
+def _refuse_without_effect(path, options, known, kind):
+  """Raises ValueError for an option that is set and that nothing reads."""
+  parameters = inspect.signature(load).parameters
+  for name, value in options.items():
+    if name not in known and value != parameters[name].default:
+      raise ValueError(f'{path}: {name} = {value!r} has no effect on {kind}: '
+                       'leave it out')
+
+
+def _is_workdir(path):
+  file = pathlib.Path(path).expanduser() / 'config.json'
+  return file.is_file() and 'method' in json.loads(file.read_text())
+
+
+def _open_workdir(workdir, trim_text, mesh):
+  config = checkpoint.read_config(workdir)
+  embeds = methods.embeds(config.method)
+  if embeds is None:
+    raise ValueError(f'{workdir} was made by the method {config.method!r}, '
+                     "which gives no embeddings; want one made by 'unite', say")
+  name = config.model.tokenizer or config.model.pretrained
+  directory = pathlib.Path(config.init_from or workdir) / 'tokenizer'
+  if not directory.is_dir():  # the stages of a run share the run's
+    directory = workdir.parent / 'tokenizer'
+  tokenizer = text.load_tokenizer(name or directory)
+  reader = embeds.reader(config, tokenizer)
+  reader.trim_text = trim_text
+  return embedder.Embedder(
+      embeds.model(config, tokenizer),
+      run.trained(config, tokenizer, workdir, mesh), reader, mesh)

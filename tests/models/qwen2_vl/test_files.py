@@ -1,0 +1,56 @@
+"""config.json of Qwen2-VL in both layouts gives the same sizes."""
+import json
+
+import pytest
+
+from jaxret.models.qwen2_vl import files
+
+TEXT = {'hidden_size': 64, 'intermediate_size': 96, 'num_hidden_layers': 3,
+        'num_attention_heads': 4, 'num_key_value_heads': 2, 'vocab_size': 500,
+        'rms_norm_eps': 1e-5, 'rope_theta': 1e6,
+        'rope_scaling': {'mrope_section': [2, 3, 3]}}
+VISION = {'embed_dim': 32, 'hidden_size': 64, 'depth': 2, 'num_heads': 2,
+          'mlp_ratio': 4, 'patch_size': 14, 'spatial_merge_size': 2,
+          'temporal_patch_size': 2}
+
+
+def read(directory, whole, *args, **options):
+  directory.mkdir(exist_ok=True)
+  (directory / 'config.json').write_text(json.dumps(whole))
+  return files.read_config(directory, *args, **options)
+
+
+def flat(**fields):
+  return {'model_type': 'qwen2_vl', 'tie_word_embeddings': True,
+          'image_token_id': 7, **TEXT, 'vision_config': VISION, **fields}
+
+
+def test_both_layouts_say_the_same(tmp_path):
+  nested = {'model_type': 'qwen2_vl', 'tie_word_embeddings': True,
+            'image_token_id': 7, 'text_config': TEXT, 'vision_config': VISION}
+  found = read(tmp_path / 'flat', flat())
+  assert found == read(tmp_path / 'nested', nested)
+  decoder, vision = found.config.decoder, found.config.vision
+  assert (decoder.width, decoder.layers, decoder.heads, decoder.kv_heads,
+          decoder.head_width, decoder.vocab_size) == (64, 3, 4, 2, 16, 500)
+  assert (decoder.rope_theta, decoder.rope_sections, decoder.norm_eps) == (
+      1e6, (2, 3, 3), 1e-5)
+  assert (vision.width, vision.layers, vision.mlp_width, vision.out_width) == (
+      32, 2, 128, 64)
+  assert decoder.tie_embeddings and found.special['image'] == 7
+
+
+def test_numerics_reach_the_part_that_has_them(tmp_path):
+  found = read(tmp_path, flat(), 'mrope', dtype='bfloat16', lora_scale=2.0)
+  assert found.config.position_mode == 'mrope'
+  assert (found.config.decoder.dtype, found.config.vision.dtype) == (
+      'bfloat16', 'bfloat16')
+  assert found.config.decoder.lora_scale == 2.0
+
+
+@pytest.mark.parametrize('fields, message', [
+    ({'use_sliding_window': True}, 'got use_sliding_window = True'),
+    ({'vision_config': {**VISION, 'in_channels': 4}}, 'got in_channels = 4')])
+def test_what_is_not_implemented_is_refused(tmp_path, fields, message):
+  with pytest.raises(ValueError, match=message):
+    read(tmp_path, flat(**fields))
