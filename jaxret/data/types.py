@@ -4,6 +4,8 @@ from typing import Protocol
 
 import numpy as np
 
+VISUAL = -200  # of token ids: a model that sees puts a visual vector there
+
 
 @dataclasses.dataclass(frozen=True)
 class Item:

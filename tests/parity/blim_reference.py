@@ -7,16 +7,25 @@ import re
 from typing import Any, NamedTuple
 
 import numpy as np
+from safetensors.numpy import load_file
 
+from jaxret.data import types
 from jaxret.models import adapters, decoder, names, pretrained
 from jaxret.models.videochat import files as videochat
 from jaxret.models.videochat import model as vlm
 from jaxret.scoring.likelihood import score as likelihood
 from jaxret.scoring.likelihood import tries
 
-VISUAL = vlm.VISUAL
+VISUAL = types.VISUAL
+FILL = -100.0  # the value of a pair that a cascade does not score
 TABLE = names.DECODER + names.BLIM_HEADS
 HEADS = tuple(w for w in names.BLIM_HEADS if w.path == 'visual_head/kernel')
+
+
+class Sequence(NamedTuple):
+  """tokens: int32 [T]; n_prefix: index of the first token that is scored."""
+  tokens: np.ndarray
+  n_prefix: int
 
 
 class Model(NamedTuple):
@@ -32,6 +41,21 @@ def read(folder, name):
 
 def settings(folder):
   return json.loads((folder / 'README.json').read_text())['settings']
+
+
+def vtg(prompts, caption):
+  """Caption given video: prefix, caption, <|im_end|>, newline."""
+  suffix = prompts.vtg_suffix(caption)
+  return Sequence(np.concatenate([prompts.vtg_prefix, suffix]),
+                  len(prompts.vtg_prefix))
+
+
+def tvg(prompts, caption, n_clips):
+  """Video given caption: prefix, one VISUAL per clip, <|im_end|>, newline."""
+  prefix = prompts.tvg_prefix(caption)
+  visual = np.full(n_clips, VISUAL, np.int32)
+  return Sequence(np.concatenate([prefix, visual, prompts.vtg_suffix(caption)[
+      -2:]]), len(prefix))
 
 
 def vlm_config(folder, lora_scale=1.0):
@@ -51,7 +75,7 @@ def merged_model(folder):
 
 def lora_model(folder):
   """The base weights of the PEFT state dict, its adapter beside them."""
-  tensors = pretrained.load_flat(folder / 'model_peft.safetensors')
+  tensors = load_file(folder / 'model_peft.safetensors')
   plain = {adapters.plain_key(key): tensor for key, tensor in tensors.items()}
   base = {key: tensor for key, tensor in plain.items() if 'lora_' not in key}
   params, missing = pretrained.load(

@@ -44,7 +44,7 @@ def setup(folder, weights, n_devices, options, shuffled):
 
 
 def inputs(folder, s, first_stage=None, **fields):
-  """evaluator.Inputs in the order of a Setup."""
+  """LikelihoodInputs in the order of a Setup."""
   arrays = reference.read(folder, 'test_inputs.npz')
   prompts = reference.prompts(folder)
   prompts = prompts._replace(
@@ -62,8 +62,9 @@ def inputs(folder, s, first_stage=None, **fields):
             np.ix_(s.texts, s.videos)],
         'video_to_text': first_stage['v2t_internvideo2'][
             np.ix_(s.videos, s.texts)]}
-  return evaluator.Inputs(split, arrays['video_features'][s.videos], prompts,
-                          vocabulary, first_stage, **fields)
+  return evaluator.LikelihoodInputs(
+      split, arrays['video_features'][s.videos], prompts, vocabulary,
+      first_stage, **fields)
 
 
 def directions(folder, s, given, directory):
@@ -191,7 +192,7 @@ def test_blim_topk_scores_only_what_internvideo2_keeps(blim_golden, tmp_path):
     assert (direction.keep.sum(1) == topk).all()
     for name in ('candidate_likelihood', 'query_likelihood'):
       np.testing.assert_array_equal(
-          direction.keep, golden[f'{short}_{name}'] != likelihood.FILL)
+          direction.keep, golden[f'{short}_{name}'] != reference.FILL)
     check(direction.candidate, golden[f'{short}_candidate_likelihood'], short,
           direction)
     check(direction.query, golden[f'{short}_query_likelihood'], short,

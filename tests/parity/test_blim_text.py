@@ -1,11 +1,19 @@
 """The token sequences of BLiM against those of the authors' code."""
+import functools
 import json
 import re
 
+import ml_collections
 import numpy as np
 import pytest
 
-from jaxret.data import text
+from jaxret.data import text, types
+from jaxret.methods.blim import prompts as prompts_lib
+from tests.parity import blim_reference as reference
+
+# One clip's token stands for the video, as in the authors' data set.
+SEQUENCES = {'vtg': reference.vtg,
+             'tvg': functools.partial(reference.tvg, n_clips=1)}
 
 
 def _stand_in_tokenizer(spec):
@@ -40,9 +48,10 @@ def settings(blim_golden):
 @pytest.fixture
 def prompts(spec, settings):
   """One VISUAL per sequence, as in the ids that the authors' dataset gives."""
-  instruction = text.INSTRUCTIONS[settings['dataset_style'].lower()]
-  return text.BlimPrompts(
-      _stand_in_tokenizer(spec), instruction, n_visual_tokens=1, n_clips=1)
+  instruction = prompts_lib.instruction(
+      ml_collections.ConfigDict({'name': settings['dataset_style'].lower()}))
+  return prompts_lib.BlimPrompts(
+      _stand_in_tokenizer(spec), instruction, n_visual_tokens=1)
 
 
 def _captions(spec, split):
@@ -50,29 +59,30 @@ def _captions(spec, split):
 
 
 def test_blim_strings_are_those_of_the_authors(spec, prompts):
-  assert text.VISUAL == spec['image_token_index']
+  assert types.VISUAL == spec['image_token_index']
   decode = _stand_in_tokenizer(spec).decode
   caption = spec['test_items'][0]['text']
-  for name, ids in (('vtg', prompts.vtg(caption).tokens),
-                    ('tvg', prompts.tvg(caption).tokens)):
-    at = int(np.flatnonzero(ids == text.VISUAL)[0])
+  for name, ids in (('vtg', SEQUENCES['vtg'](prompts, caption).tokens),
+                    ('tvg', SEQUENCES['tvg'](prompts, caption).tokens)):
+    at = int(np.flatnonzero(ids == types.VISUAL)[0])
     string = decode(ids[:at]) + '<image>' + decode(ids[at + 1:])
     assert string == spec[f'{name}_string_item0']
 
 
 def test_blim_sequence_lengths(spec, prompts):
   for item in spec['test_items']:
-    assert len(prompts.vtg(item['text']).tokens) == item['n_vtg_tokens']
-    assert len(prompts.tvg(item['text']).tokens) == item['n_tvg_tokens']
+    for kind, sequence in SEQUENCES.items():
+      assert len(sequence(prompts, item['text']).tokens) == (
+          item[f'n_{kind}_tokens'])
 
 
 def test_blim_token_ids_of_every_test_item(blim_golden, spec, prompts):
   arrays = np.load(blim_golden / 'test_inputs.npz')
   for i, caption in enumerate(_captions(spec, 'test')):
     np.testing.assert_array_equal(
-        prompts.vtg(caption).tokens, arrays[f'vtg_ids_{i}'])
+        SEQUENCES['vtg'](prompts, caption).tokens, arrays[f'vtg_ids_{i}'])
     np.testing.assert_array_equal(
-        prompts.tvg(caption).tokens, arrays[f'tvg_ids_{i}'])
+        SEQUENCES['tvg'](prompts, caption).tokens, arrays[f'tvg_ids_{i}'])
 
 
 @pytest.mark.parametrize('kind', ['vtg', 'tvg'])
@@ -83,7 +93,7 @@ def test_blim_labels_start_where_the_prefix_ends(
   ids, labels = arrays[f'{kind}_ids'], arrays[f'{kind}_labels']
   ignored = settings['ignore_index']
   for i, caption in enumerate(_captions(spec, 'test')):
-    tokens, n_prefix = getattr(prompts, kind)(caption)
+    tokens, n_prefix = SEQUENCES[kind](prompts, caption)
     n_pad = ids.shape[1] - len(tokens)
     assert (ids[i, :n_pad] == prompts.pad_id).all()
     np.testing.assert_array_equal(ids[i, n_pad:], tokens)
@@ -96,7 +106,7 @@ def test_blim_labels_start_where_the_prefix_ends(
 def test_blim_training_batch_is_made_of_train_captions(
     blim_golden, spec, prompts, kind):
   arrays = np.load(blim_golden / 'train_batch.npz')
-  sequences = {tuple(getattr(prompts, kind)(caption).tokens)
+  sequences = {tuple(SEQUENCES[kind](prompts, caption).tokens)
                for caption in _captions(spec, 'train')}
   for row, mask in zip(arrays[f'{kind}_ids'], arrays[f'{kind}_mask']):
     assert tuple(row[mask.astype(bool)]) in sequences

@@ -22,6 +22,7 @@ from jaxret.data.sets import cclm
 from jaxret.data.sets import nrccr as parallel
 from jaxret.data.sets import splits as sources
 from jaxret.data.shapes import parallel as shapes_parallel
+from jaxret.data.videochat import prompts as videochat_prompts
 from jaxret.methods.leccr import caption_examples, captioner
 from jaxret.methods.leccr import describe as caption_lib
 from jaxret.methods.leccr import evaluator as cross_lingual
@@ -290,7 +291,8 @@ def open_tokenizer(config, workdir, data=None):
           if split == 'train' for caption in (
               *(item.text for item in (*found.texts, *found.translations)),
               *found.descriptions)))
-    _trained_tokenizer(workdir, m.vocab_size, texts)
+    _trained_tokenizer(workdir, m.vocab_size, texts,
+                       template=videochat_prompts.TEMPLATE)
     name = pathlib.Path(workdir) / 'tokenizer'
   return text.load_text_encoder_tokenizer(name, m.text.max_tokens)
 

@@ -16,7 +16,6 @@ from jaxret import sharding
 from jaxret.scoring.likelihood import filling, kernels, tiles, tries
 
 VERSION = 2  # of the numbers: scores of another version are not resumed
-FILL = -100.0  # the value of a pair that a cascade does not score
 MODES = ('shared', 'canonical', 'reference')
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxret import sharding
+from jaxret.data import types
 from jaxret.methods.blim import likelihood as blim_likelihood
 from jaxret.methods.blim import method as blim
 from jaxret.models import decoder
@@ -15,7 +16,7 @@ from jaxret.models.videochat import model as vlm
 from jaxret.scoring.likelihood import filling, kernels, reference
 from jaxret.scoring.likelihood import score as likelihood
 
-VISUAL = vlm.VISUAL
+VISUAL = types.VISUAL
 CONFIG = vlm.VlmConfig(
     decoder.DecoderConfig(vocab_size=40, width=16, mlp_width=24, layers=2,
                           heads=4, kv_heads=2, head_width=4),

@@ -1,11 +1,11 @@
-"""What is said of results on clips that the weights were trained on."""
+"""What runs have in common: what their weights were trained on."""
 import json
 
 import pytest
 from ml_collections import ConfigDict
 
+from jaxret import run as run_lib
 from jaxret.data.sets import splits as sources
-from jaxret.methods.blim import results as evaluate
 
 
 def folder(root):
@@ -29,7 +29,7 @@ def run(workdir, root, init_from='', trained=True):
 
 
 def note(config, workdir):
-  return sources.note(evaluate.trained_on(config, workdir),
+  return sources.note(run_lib.trained_on(config, workdir),
                       sources.load(config.data, 'test'))
 
 
