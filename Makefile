@@ -10,10 +10,10 @@ PYTEST_ARGS ?=
 # Compiling takes most of the time, one core each.
 WORKERS ?= -n logical --maxprocesses=4 --dist=loadfile
 
-# The stamps say which installation was done last for this setup.cfg.
+# The stamps say which installation was done last for this packaging.
 INSTALLED := $(VENV)/installed.stamp
 TEST_INSTALLED := $(VENV)/test_installed.stamp
-PACKAGING := setup.cfg pyproject.toml
+PACKAGING := setup.cfg setup.py pyproject.toml
 
 ifneq ($(shell command -v uv 2>/dev/null),)
 CREATE = uv venv --quiet --seed --python $(PYTHON) $(VENV)

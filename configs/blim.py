@@ -1,11 +1,21 @@
 """BLiM: trained and evaluated on shapes world; on a folder; on benchmarks.
 
-Variants: (none), folder, folder_7b, didemo, activitynet, lsmdc, msrvtt. The
-first two run on any machine; the others, the 7B, on a TPU slice v5e:4x4 or
-v5p:2x2x2 at least, which --config.task=plan compiles for.
+Those of the 7B run on a TPU slice v5e:4x4 or v5p:2x2x2 at least, which
+--config.task=plan compiles for, the others on any machine.
 """
-from configs import common, planning, sizes
+from ml_collections import ConfigDict
 
+from configs import common
+
+VARIANTS = {
+    '': 'a tiny model and its video tower, trained on shapes world',
+    'folder': 'the tiny model, trained on the clips and captions in data.root',
+    'folder_7b': 'the published 7B as it is, on the clips in data.root',
+    'didemo': 'the 7B with LoRA on DiDeMo, by the published recipe',
+    'activitynet': 'the same on ActivityNet Captions',
+    'lsmdc': 'the same on LSMDC',
+    'msrvtt': 'the same on MSR-VTT',
+}
 # The authors' recipes: rate, epochs, global batch, accumulation, alpha (text
 # to video, video to text), c, and both for zero-shot scoring.
 RECIPES = {
@@ -18,31 +28,26 @@ RECIPES = {
     'msrvtt': (1e-4, 3, 512, 16, (0.0, 0.9), (1.0, 0.6, 0.8, 0.4),
                (0.0, 0.8), (1.0, 0.0, 0.8, 0.6)),
 }
+# Videos and captions to train on, videos to test on (one caption each), tokens
+# of a caption, about: the mean, and one that few or none exceed.
+PLANS = {
+    'didemo': (8395, 8395, 1003, 35, 256),
+    'activitynet': (10009, 10009, 4917, 60, 512),
+    'lsmdc': (101079, 101079, 1000, 11, 128),
+    'msrvtt': (9000, 180000, 1000, 11, 80),
+}
 
 
 def get_config(variant=''):
-  if variant not in ('', 'folder', 'folder_7b', *RECIPES):
-    raise ValueError(f'configs/blim.py has no variant {variant!r}: use one of '
-                     f'folder, folder_7b, {", ".join(RECIPES)}, or none')
-  config = common.base('blim')
-  config.model = sizes.tiny_model()
-  config.vision = sizes.tiny_vision()
-  config.eval = common.evaluation()
-  config.optim = common.optim(2e-3)
-  config.optim.update(weight_decay=0.05, warmup_epochs=0.2,
-                      gradient_clip_norm=1.0)
-  config.train.update(batch_size=32, epochs=4.0)
-  config.data.sizes.train = 2000
-  config.before = ('tower',)
-  config.tower = sizes.tiny_tower()
+  common.check('blim', variant, VARIANTS)
+  config = base()
   if variant == 'folder':
     own_clips(config)
     config.tower.train.update(batch_size=8, epochs=60.0)
   elif variant:
-    sizes.full_size(config)
+    full_size(config)
     if variant in RECIPES:
       benchmark(config, variant)
-      planning.benchmark(config, variant)
     else:
       own_clips_7b(config)
   return config
@@ -74,3 +79,119 @@ def benchmark(config, name):
                       accumulation_steps=accumulation)
   config.eval.update(alpha=alpha, c=c, zero_shot_alpha=zero_shot_alpha,
                      zero_shot_c=zero_shot_c)
+  train_videos, train_texts, test, mean, longest = PLANS[name]
+  config.plan.update(
+      train_videos=train_videos, train_texts=train_texts, videos=test,
+      texts=test, caption_tokens=mean, longest_caption_tokens=longest)
+
+
+def full_size(config):
+  """VideoChat-Flash-Qwen2-7B with LoRA, as the authors train it (spec §3)."""
+  config.before, config.tower = (), ConfigDict()
+  config.data.store_videos = False
+  config.model.update(
+      pretrained='OpenGVLab/VideoChat-Flash-Qwen2-7B_res448',
+      # As in its own config.json, which is read where weights are.
+      vocab_size=152064, width=3584, mlp_width=18944, layers=28, heads=28,
+      kv_heads=4, head_width=128, rope_theta=1e6, tokens_per_clip=64,
+      visual_width=1024, dtype='bfloat16', param_dtype='bfloat16', remat=True,
+      trainable=('lora/.*', 'params/visual_head/.*'))
+  config.model.lora.update(
+      rank=8, alpha=32, dropout=0.05, targets=(
+          'decoder/layers/attention/[qkvo]', 'decoder/lm_head',
+          'projector/(vtg|tvg)/(in|out)'))
+  config.vision.update(
+      tokens_per_clip=64, n_frames=4, image_px=448, patch_px=16, width=1024,
+      layers=23, heads=16, mlp_width=4096, table_frames=4, table_grid=14,
+      dtype='bfloat16', param_dtype='bfloat16')
+  config.mesh.update(data=-1, fsdp=-1)
+  config.plan.topology = 'v5e:4x4,v5p:2x2x2'
+
+
+def base():
+  """A model and its video tower that are trained on CPU in minutes."""
+  config = common.base('blim')
+  config.update({
+      'before': ('tower',),  # sections that are trained first, in this order
+      # Workdir of a run whose parameters, tokenizer and tower are taken.
+      'init_from': '',
+      'data': common.data(), 'model': common.model(), 'vision': vision(),
+      'tower': tower(),  # the dual encoder whose video tower gives features
+      'optim': common.optim(2e-3), 'plan': common.plan()})
+  common.add_weights(config, lora_alpha=32)
+  config.model.update(layers=3, tie_embeddings=False)
+  config.model.update({
+      'visual_width': 96,  # numbers of a feature that it sees
+      'clips': 4,  # clips of a video
+      'tokens_per_clip': 6})  # features of a clip
+  common.add_folder(config)
+  config.data.sizes.train = 2000
+  config.data.update({
+      'max_caption_tokens': 512,  # tokens of a caption; longer is refused
+      'limit_s': 0.0,  # seconds of a video that are sampled from, 0 = all
+      # Read media from one array_record data set, made in the workdir.
+      'store_videos': True,
+      'extract_batch_size': 32,  # videos per step of the vision tower
+      'features': '',  # directory of stored features; '' = in the workdir
+      # Where a test video has none: 'error', or 'zeros' as the authors.
+      'missing_features': 'error'})
+  config.optim.update(weight_decay=0.05, warmup_epochs=0.2,
+                      gradient_clip_norm=1.0)
+  config.train.update(batch_size=32, epochs=4.0)
+  config.eval = ConfigDict({
+      # The last one is reported; weights are chosen on 'validation'.
+      'splits': ('validation', 'test'),
+      # What chooses candidates: 'tower', the dual encoder, or an .npz file,
+      # '{split}' in it is replaced; '' = nothing.
+      'first_stage': '',
+      'topk': 0,  # candidates of the first stage that are scored, 0 = all
+      # Text given video only, for a model whose visual head is untrained.
+      'zero_shot': False,
+      # The paper's fixed weights (MSR-VTT's): alpha of text to video and of
+      # video to text.
+      'alpha': (0.0, 0.9),
+      # c0, c1 of the query's likelihood, c2, c3 against the first stage.
+      'c': (1.0, 0.6, 0.8, 0.4),
+      'zero_shot_alpha': (0.0, 0.8),  # alpha where zero_shot is set
+      'zero_shot_c': (1.0, 0.0, 0.8, 0.6),  # c where zero_shot is set
+      # As released: divide by the labels whose loss is not exactly zero.
+      'nonzero_denominator': True,
+      # 'shared', 'canonical' or 'reference', see jaxret.score_matrix.
+      'mode': 'shared',
+      'rows': 32,  # rows of a tile of scores
+      'columns': 64,  # columns of a tile of scores
+      'max_padding': 0.1,  # share of a length bucket that may be padding
+      'gallery_queries': 12,  # queries shown in report.html
+      'trec_depth': 0})  # candidates per query in runs/*.trec, 0 = no files
+  return config
+
+
+def vision():
+  """A UMT tower, 4 clips of 2 frames: half the cost of the paper's 4."""
+  config = common.encoder()
+  config.update({
+      'clips': 4,  # clips of a video
+      'tokens_per_clip': 6,  # features that are left of a clip's patches
+      'n_frames': 2,  # frames of a clip
+      'image_px': 48,  # side of a frame, pixels
+      'patch_px': 8,  # side of a patch, pixels
+      'table_frames': 2,  # frames of the position table
+      'table_grid': 6,  # patches of a side of the position table
+      'dtype': 'float32',  # of computation: 'float32' or 'bfloat16'
+      'param_dtype': 'float32'})  # of weights: 'float32' or 'bfloat16'
+  return config
+
+
+def tower():
+  """The dual encoder whose video tower gives the tiny model its features."""
+  config = ConfigDict({
+      'method': 'dual_encoder',  # contrast and captioning
+      'model': {  # its text encoder
+          **common.encoder(),
+          'embedding_width': 128,  # numbers of an embedding
+          'dtype': 'float32'},  # of computation: 'float32' or 'bfloat16'
+      'optim': common.optim(2e-3), 'train': common.train()})
+  config.optim.update(weight_decay=0.05, warmup_epochs=0.2,
+                      gradient_clip_norm=1.0)
+  config.train.update(batch_size=32, epochs=5.0)
+  return config

@@ -1,80 +1,219 @@
-"""Sections that every method's config has, with their defaults."""
+"""Sections that several methods' configs have, with their defaults.
+
+Each field has a comment beside it or above it, which `--config=FILE --help`
+shows. A function has the name of the section that it gives; `base*`, and what
+takes a `config`, is about a whole config.
+"""
 from ml_collections import ConfigDict
 
-from configs import planning
+TOKEN = 28 ** 2  # pixels of a visual token of Qwen2-VL
+
+
+def check(file, variant, variants):
+  """Raises ValueError for what is no variant of a file."""
+  if variant not in variants:
+    raise ValueError(f'configs/{file}.py has no variant {variant!r}: use one '
+                     f'of {", ".join(filter(None, variants))}, or none')
+
+
+def splits(train, validation, test):
+  return {'train': train, 'validation': validation, 'test': test}
 
 
 def base(method):
+  """What every config has."""
   return ConfigDict({
-      'task': 'train_and_evaluate', 'method': method, 'seed': 0,
-      # Sections that are trained first, in this order.
-      'before': (),
-      # The workdir of a run whose parameters, tokenizer and tower are taken.
-      'init_from': '',
-      'mesh': {'data': -1, 'fsdp': 1, 'tensor': 1},
-      'data': data(), 'optim': optim(), 'train': train(),
-      'plan': planning.plan(),
-  })
-
-
-def data():
-  return ConfigDict({
-      'name': 'shapes',
-      # Directory of the data set; empty = the cache, for shapes.
-      'root': '',
-      'sizes': {'train': 1500, 'validation': 200, 'test': 200}, 'seed': 0,
-      # Shares of the videos, for sources that name no such split.
-      'validation_fraction': 0.0, 'test_fraction': 1.0,
-      'max_caption_tokens': 512,
-      # Seconds of a video that are sampled from; 0 = all of it.
-      'limit_s': 0.0,
-      # Where no train split is named, train on the clips that are evaluated.
-      'train_on_all': False,
-      # Read media from one array_record data set, made in the workdir.
-      'store_videos': True,
-      # Decoded frames kept in memory; videos per step of the vision tower.
-      'cache_gb': 2.0, 'extract_batch_size': 32,
-      # Where features are kept; empty = the workdir. What to do with a test
-      # video that has none: 'error', or 'zeros' as the authors.
-      'features': '', 'missing_features': 'error',
-  })
-
-
-def optim(learning_rate=1e-3):
-  return ConfigDict({
-      'learning_rate': learning_rate, 'betas': (0.9, 0.95), 'eps': 1e-8,
-      'weight_decay': 0.0, 'warmup_epochs': 1.0, 'min_learning_rate': 0.0,
-      'gradient_clip_norm': 0.0,
+      # What is done; `jaxret configs` lists the tasks of each file.
+      'task': 'train_and_evaluate',
+      'method': method,  # the paper whose models are trained and evaluated
+      'seed': 0,  # of initial weights, the order of examples, and dropout
+      # Devices: their product is the number there is, -1 takes what is left.
+      'mesh': {
+          'data': -1,  # shards of the batch, weights in each whole
+          'fsdp': 1,  # shards of both the batch and the weights
+          'tensor': 1},  # shards of the weights within a layer
+      'train': train(),  # steps, batches, checkpoints
   })
 
 
 def train():
   return ConfigDict({
-      'batch_size': 32, 'epochs': 10.0, 'steps': 0, 'accumulation_steps': 1,
-      'log_every_steps': 20, 'checkpoint_every_steps': 200,
-      'keep_checkpoints': 2,
+      'batch_size': 32,  # examples of an update, over all devices
+      'epochs': 10.0,  # passes over the training split
+      'steps': 0,  # updates instead of epochs, 0 = as epochs says
+      'accumulation_steps': 1,  # micro-batches of an update, one at a time
+      'log_every_steps': 20,  # updates between two lines of metrics.jsonl
+      'checkpoint_every_steps': 200,  # updates between two checkpoints
+      'keep_checkpoints': 2,  # how many of the latest checkpoints stay
   })
 
 
-def evaluation():
+def optim(learning_rate=1e-3):
+  """AdamW, its rate warmed up and then lowered by half a cosine."""
   return ConfigDict({
-      # The last one is reported; weights are chosen on 'validation'.
-      'splits': ('validation', 'test'),
-      # Score only the best `topk` of the first stage: 'tower', the dual
-      # encoder, or an .npz file; '{split}' in it is replaced. 0 = all pairs.
-      'first_stage': '', 'topk': 0,
-      # Text given video only, for a model whose visual head is untrained.
-      'zero_shot': False,
-      # The paper's fixed weights (MSR-VTT's): alpha of text to video and of
-      # video to text; c0, c1 of the query, c2, c3 against the first stage.
-      'alpha': (0.0, 0.9), 'c': (1.0, 0.6, 0.8, 0.4),
-      # The same where zero_shot is set: no query likelihood from the video.
-      'zero_shot_alpha': (0.0, 0.8), 'zero_shot_c': (1.0, 0.0, 0.8, 0.6),
-      # As released: divide by the labels whose loss is not exactly zero.
-      'nonzero_denominator': True,
-      # See jaxret.scoring.likelihood.Options: shared, canonical or reference.
-      'mode': 'shared',
-      # Rows and columns of a tile, and the padding of a length bucket.
-      'rows': 32, 'columns': 64, 'max_padding': 0.1, 'gallery_queries': 12,
-      'trec_depth': 0,  # candidates per query in runs/*.trec; 0 = no files
+      'learning_rate': learning_rate,  # the highest, after the warm-up
+      'betas': (0.9, 0.95),  # decay of the means of gradients and of squares
+      'eps': 1e-8,  # added to the root of the squares' mean
+      'weight_decay': 0.0,  # of matrices, times the learning rate
+      'warmup_epochs': 1.0,  # epochs of the line up from 0
+      'min_learning_rate': 0.0,  # where the cosine ends
+      'gradient_clip_norm': 0.0,  # the largest norm of a gradient, 0 = any
   })
+
+
+def data():
+  return ConfigDict({
+      'name': 'shapes',  # the data set; 'shapes' is rendered here
+      'root': '',  # directory of the data set; '' = the cache, for shapes
+      'sizes': {  # of shapes world
+          'train': 1500,  # clips to train on
+          'validation': 200,  # clips to choose weights on
+          'test': 200},  # clips to report
+      'seed': 0,  # of what shapes world shows and says
+      'cache_gb': 2.0,  # GiB of decoded media that are kept in memory
+  })
+
+
+def add_folder(config):
+  """What a source that names no such split is divided by."""
+  config.data.update({
+      'validation_fraction': 0.0,  # share of the train media held out
+      'test_fraction': 1.0,  # share of a folder's media that is test
+      # Where no train split is named, train on the clips that are evaluated.
+      'train_on_all': False,
+  })
+
+
+def add_images(config):
+  """Still images of shapes world."""
+  config.data.update({
+      'images': {  # of shapes world
+          'train': 0,  # still images to train on
+          'validation': 0,  # still images to choose on
+          'test': 0},  # still images to report
+      'renderings': 1})  # how often each scene of shapes world is drawn
+
+
+def model():
+  """A decoder that is trained from scratch on CPU in minutes."""
+  return ConfigDict({
+      'vocab_size': 640,  # tokens, 0 = as many as the tokenizer has
+      'width': 128,  # of the residual stream
+      'mlp_width': 256,  # hidden units of an MLP
+      'layers': 2,  # transformer blocks
+      'heads': 4,  # attention heads of queries
+      'kv_heads': 2,  # attention heads of keys and values
+      'head_width': 32,  # numbers of a head
+      'rope_theta': 1e4,  # base of the rotary frequencies
+      'norm_eps': 1e-6,  # added to the mean square in RMS norms
+      'tie_embeddings': True,  # the head is the token table
+      'dtype': 'float32',  # of computation: 'float32' or 'bfloat16'
+      'param_dtype': 'float32',  # of weights: 'float32' or 'bfloat16'
+  })
+
+
+def add_weights(config, lora_alpha):
+  """Where a model's weights come from, and which of them are trained."""
+  config.model.update({
+      'pretrained': '',  # directory or hub model, '' = by the sizes given here
+      # Directory or hub model; '' = the model's, or one trained here.
+      'tokenizer': '',
+      'remat': False,  # recompute layers backward, to save memory
+      'attention': 'xla',  # kernel of attention: 'xla' or 'cudnn'
+      'trainable': ('.*',),  # regexes of whole parameter paths
+      'lora': {
+          'rank': 0,  # rank of the factors, 0 = no LoRA
+          'alpha': lora_alpha,  # the factors are scaled by alpha / rank
+          'dropout': 0.0,  # share of inputs left out in training
+          'targets': ()}})  # regexes of the linears that get factors
+
+
+def encoder(mlp_width=288):
+  """A small transformer."""
+  return ConfigDict({
+      'width': 96,  # of the residual stream
+      'mlp_width': mlp_width,  # hidden units of an MLP
+      'layers': 2,  # transformer blocks
+      'heads': 4,  # attention heads
+  })
+
+
+def media():
+  """What Qwen2-VL sees; of a video two frames, a slice of 4 x 4 patches."""
+  return ConfigDict({
+      'released': False,  # resize twice, as UNITE's code does
+      'read_image': (TOKEN, 4 * TOKEN),  # least and most pixels of an image
+      'read_video': (TOKEN, 4 * TOKEN),  # least and most pixels of a frame
+      'processor': (TOKEN, 4 * TOKEN),  # least and most, resized once more
+      'fps': 1.0,  # frames of a second that are looked at
+      'min_frames': 2,  # frames of a video, at least
+      'max_frames': 2,  # frames of a video, at most
+      'n_frames': 2,  # of any video, 0 = by fps, min_frames and max_frames
+  })
+
+
+def plan():
+  """What task=plan takes a run to be: TPU slices, prices, amounts of data."""
+  return ConfigDict({
+      'topology': 'v5e:2x2',  # slices to compile for, commas between
+      # Dollars for a chip for an hour, one price or one each, '' = no costs.
+      'chips_per_hour_price': '',
+      # Compile with less optimization than a run, several times faster; what
+      # fits is found for that, the run's own programs may differ somewhat.
+      'quick': True,
+      # Find the largest micro-batch and tile that fit in two or three more
+      # compilations each, instead of estimating them from the first.
+      'largest': False,
+      # Share of a chip's peak that is reached, in minimal model FLOPs.
+      'utilization': 0.4,
+      'train_videos': 1000,  # videos to train on; of shapes, data.sizes is
+      'train_texts': 1000,  # captions to train on; of shapes, data.sizes is
+      'videos': 1000,  # videos to test on; of shapes, data.sizes is
+      'texts': 1000,  # captions to test on; of shapes, data.sizes is
+      'caption_tokens': 12,  # tokens of a caption, the mean
+      # Tokens of a caption that few or none exceed.
+      'longest_caption_tokens': 64,
+  })
+
+
+def base_embedder(method):
+  """Of a method that embeds: its loss, its pairs, what it is evaluated on."""
+  config = base(method)
+  config.update({
+      'before': (),  # sections that are trained first, in this order
+      'init_from': '',  # workdir of a run whose result is taken as the start
+      'starts_from': '',  # the stage that it goes on from
+      'compare': (),  # sections that are trained beside it, to compare
+      # In-batch contrast (UNITE section 3).
+      'loss': {
+          'temperature': 0.03,  # similarities are divided by it
+          'dual': False,  # contrast candidates with queries, too
+          'modality_mask': False,  # negatives of the target modality: MAMCL
+          'multi_positive': False,  # equal candidates are all positives
+          'released': True},  # as in the authors' code
+      # What a stage is trained on.
+      'pairs': {
+          'sources': (),  # names of sources of pairs, () = all
+          'weights': (),  # shares of the sources, () = by size
+          'per_source': False},  # whether each batch is of one source
+      'data': data(), 'optim': optim(2e-3),
+      'eval': {
+          # 'shapes', 'folder', or benchmarks by name; () = none.
+          'benchmarks': ('shapes',),
+          # Of the benchmarks, of several in <root>/<name>; '' = data.root.
+          'root': '',
+          'split': 'test',  # the split that is reported
+          'tasks': (),  # tasks of a benchmark, () = all
+          'batch_size': 32,  # items of a batch, over all devices
+          'max_tokens': 0,  # tokens of an item, 0 = as in training
+          # What all items are padded to, as data.shape; () = their own buckets.
+          'shape': (),
+          'gallery_queries': 4}})  # queries shown in report.html
+  add_images(config)
+  config.data.update({
+      'max_tokens': 512,  # tokens of an item, visual ones included
+      # (tokens, rows, patches), or (tokens, pixels of a side) of MM-Embed, that
+      # all items are padded to; () = measured from the headers of all media.
+      'shape': ()})
+  config.optim.update(warmup_epochs=0.1, gradient_clip_norm=1.0)
+  return config

@@ -1,29 +1,105 @@
 """MM-Embed: the whole pipeline on shapes world; its recipes; published weights.
 
-Variants: (none); random, hard, continual: stages of the published training,
-task=mine after the first; mbeir, beir, circo: the published weights on these.
+Where the paper leaves a point open, the comment says so: [open].
 """
-from configs import mm_embed_fields, mm_embed_shapes
+from ml_collections import ConfigDict
+
+from configs import common
 
 LLAVA = 'llava-hf/llava-v1.6-mistral-7b-hf'
-RECIPES = 'random', 'hard', 'continual'
-BENCHMARKS = 'mbeir', 'beir', 'circo'
+RECIPES = {
+    'random': 'the published training on M-BEIR, with random negatives',
+    'hard': 'the next stage, with negatives that task=mine found',
+    'continual': 'the last stage, on text retrieval besides',
+}
+BENCHMARKS = {
+    'mbeir': 'the published weights on M-BEIR',
+    'beir': 'the published weights on BEIR',
+    'circo': 'the published weights on CIRCO',
+}
+VARIANTS = {'': 'tiny models: start, random, hard, text, reranker, on shapes '
+                'world', **RECIPES, **BENCHMARKS}
+# The paper counts eleven; these are the first of NV-Embed-v1's list.
+TEXT_SETS = ('msmarco', 'hotpotqa', 'nq', 'paq', 'stackexchange', 'nli',
+             'squad', 'arguana', 'bioasq', 'fiqa', 'fever')
+# The five tasks of shapes world, with their shares in training.
+TASKS = {'text_to_image': 3.0, 'image_to_text': 2.0, 'image_text_to_image': 3.0,
+         'text_to_text': 0.5, 'image_to_image': 1.5}
+# What the model knows before: pictures and texts, as LLaVA-NeXT with
+# NV-Embed-v1 does; neither changes of pictures nor other drawings.
+KNOWN = {'text_to_image': 3.0, 'image_to_text': 3.0, 'text_to_text': 1.0}
+_CAPTION = ('<image>\n{}\nDoes the above daily-life image match the caption? '
+            'True or False')
+# Asked by the modalities of query and candidate. The question about a caption
+# is the paper's; all others, and the order of two images, are ours [open].
+QUESTIONS = {
+    'text_to_image': _CAPTION.format('{query}'),  # the paper's
+    'image_to_text': _CAPTION.format('{candidate}'),  # ours, as those below
+    # Whether a passage answers.
+    'text_to_text': '{candidate}\nQuestion: {query}\nDoes the passage answer '
+                    'the question? True or False',
+    # Whether a passage answers what is asked about an image.
+    'image_text_to_text': '<image>\n{candidate}\nQuestion: {query}\nDoes the '
+                          'passage answer the question? True or False',
+    # Whether a change of an image was made.
+    'image_text_to_image': '<image>\n<image>\nDoes the second image equal the '
+                           'first after this change: {query}? True or False',
+    # Whether two images show one thing.
+    'image_to_image': '<image>\n<image>\nDo both images show the same thing? '
+                      'True or False',
+    # Whether an illustrated passage answers.
+    'text_to_image_text': '<image>\n{candidate}\nQuestion: {query}\nDo the '
+                          'image and the passage answer the question? True or '
+                          'False',
+    # Whether an illustrated passage answers what is asked about an image.
+    'image_text_to_image_text': '<image>\n<image>\n{candidate}\nQuestion: '
+                                '{query}\nDo the second image and the passage '
+                                'answer the question? True or False'}
 
 
 def get_config(variant=''):
-  known = '', *RECIPES, *BENCHMARKS
-  if variant not in known:
-    raise ValueError(f'configs/mm_embed.py has no variant {variant!r}; there '
-                     f'is {", ".join(known[1:])}, and none')
-  config = mm_embed_fields.base()
+  common.check('mm_embed', variant, VARIANTS)
+  config = base()
   if not variant:
-    mm_embed_shapes.shapes_world(config)
+    shapes_world(config)
   elif variant in RECIPES:
     recipe(config, variant)
   else:
     full_size(config, 'nvidia/MM-Embed')
     config.task, config.eval.benchmarks = 'evaluate', (variant,)
   return config
+
+
+def shapes_world(config):
+  """A start; random and hard negatives from there; then text besides."""
+  splits = common.splits
+  config.data.update(renderings=4, sizes=splits(1, 1, 1),  # no clips
+                     images=splits(400, 80, 80), texts=splits(1350, 100, 100))
+  # Few shapes: the model compiles longer than padding costs.
+  config.data.shape = config.eval.shape = 48, 56
+  config.data.candidate_shape = 28, 56
+  config.before, config.starts_from = ('start', 'random', 'hard'), 'hard'
+  config.start = stage(KNOWN, 150, negatives='')
+  config.random = stage(TASKS, 120, negatives='', starts_from='start')
+  config.hard = stage(TASKS, 150, starts_from='start')
+  # A batch of one task contrasts no modalities; mined negatives do.
+  config.pairs.update(per_source=True, sources=(*TASKS, 'texts'),
+                      weights=(*TASKS.values(), 6.0))
+  config.negatives, config.optim.learning_rate = 'random', 1.5e-3
+  config.train.update(batch_size=64, steps=60)
+  # What the query says comes before the candidate, which then is compared
+  # with all of it, and little is said for each of the candidates.
+  config.rerank.questions.image_text_to_image = (
+      '<image>\n{query}\n<image>\nTrue or False')
+  config.rerank.update(tasks=('image_text_to_image',), shape=(40, 1, 10, 32, 1),
+                       train={'batch_size': 32, 'steps': 150})
+
+
+def stage(tasks, steps, **fields):
+  """A section of the config: what one training changes."""
+  return ConfigDict({
+      'pairs': {'sources': tuple(tasks), 'weights': tuple(tasks.values())},
+      'train': {'steps': steps}, **fields})
 
 
 def full_size(config, pretrained):
@@ -49,6 +125,93 @@ def recipe(config, stage):
     config.train.batch_size = 512
   if stage == 'continual':  # batch size and shares of the sets are open
     config.init_from = 'workdirs/mm_embed-hard'
-    config.data.update(text_sets=mm_embed_fields.TEXT_SETS,
-                       max_tokens=512, shape=(1088, 336))
+    config.data.update(text_sets=TEXT_SETS, max_tokens=512, shape=(1088, 336))
     config.train.update(epochs=0.0, steps=4500)
+
+
+def base():
+  config = common.base_embedder('mm_embed')
+  config.update({
+      'model': common.model(), 'rerank': rerank(),
+      'vision': {
+          'encoder': {
+              **common.encoder(),
+              'activation': 'quick_gelu'},  # of the MLP: 'gelu' or 'quick_gelu'
+          'image_px': 56,  # side of an image, pixels
+          'patch_px': 14},  # side of a patch, pixels
+      'latent': {
+          'latents': 32,  # vectors that hidden states attend to
+          'heads': 2,  # attention heads
+          'head_width': 64,  # numbers of a head
+          'expansion': 1},  # hidden units of the MLP, in widths
+      # A stage of this run that mines negatives for this one, or directories
+      # that task=mine wrote, commas between; '' = those in the batch alone.
+      'negatives': '',
+      'mine': {
+          'k': 50,  # candidates of a query that are found
+          # Those of the right modality count after this rank: k'.
+          'offset': 45,
+          'part_queries': 65536}})  # queries that are searched for at a time
+  common.add_weights(config, lora_alpha=64)
+  config.model.update(vocab_size=768, norm_eps=1e-5)
+  config.model.update({
+      # LLaVA-NeXT, whose tower and projector NV-Embed-v1 is trained with.
+      'llava': '',
+      # Where its retriever's config.json lies, if not at the name it gives.
+      'retriever': '',
+      # Base of the rotary frequencies; 0 = as its file says, or must say where
+      # weights are given.
+      'rope_theta': 1e4,
+      # Regexes of whole parameter paths; 'params/latent_attention/.*' may be
+      # trained, too [open], as targets and dropout of LoRA are.
+      'trainable': ('.*',)})
+  config.loss = ConfigDict({
+      # Similarities are divided by it [open]; the released card hints at 0.01.
+      'temperature': 0.05,
+      # Whether a query's own document is no negative where the batch holds it
+      # once more [open].
+      'mask_duplicates': True})
+  config.data.update({
+      # Sets in BEIR's layout to train on besides, where data.name is 'mbeir'.
+      'text_sets': (),
+      'text_root': '',  # directory of the folders of text_sets
+      'tidy': False,  # texts and instructions as UniIR tidies them [open]
+      # data.shape of candidates and negatives; () = that of queries.
+      'candidate_shape': (),
+      'texts': {  # of shapes world
+          'train': 0,  # scenes that text is compared on, to train
+          'validation': 0,  # scenes to choose on
+          'test': 0}})  # scenes to report
+  # What queries of CIRCO are told; ours [open].
+  config.eval.circo_instruction = (
+      'Retrieve a day-to-day image that aligns with the modification '
+      'instructions of the provided image.')
+  return config
+
+
+def rerank():
+  """How the first candidates are asked about, and of which model."""
+  config = ConfigDict({
+      'tasks': (),  # tasks that are reranked, () = none
+      'depth': 10,  # candidates of a query that are asked about
+      # P(True) replaces the similarity: 'replace', or is added: 'interpolate'
+      # [open].
+      'mode': 'replace',
+      'weight': 1.0,  # of P(True) where it is added
+      'questions': QUESTIONS,
+      # llava-hf/llava-v1.6-mistral-7b-hf; '' = a tiny one is trained.
+      'pretrained': '',
+      'dtype': 'bfloat16',  # of a pretrained one
+      'anyres': False,  # images in several crops, as LLaVA-NeXT sees them
+      'source': 'image_text_to_image',  # the task that the tiny one learns
+      'wrong_depth': 10,  # mined candidates that `near` are drawn from
+      'near': 2,  # wrong candidates of a query that mining found
+      'far': 1,  # wrong candidates of a query at random
+      'batch_size': 4,  # queries asked about at a time
+      # What is padded to in training: (tokens, crops, candidates, tokens,
+      # crops), of what the prompts of a query share and of the rest.
+      'train_shape': (40, 1, 4, 32, 1),
+      'shape': (),  # as train_shape, when asked; () = their own buckets
+      'train': common.train(), 'optim': common.optim(1e-3)})
+  config.optim.update(warmup_epochs=0.1, gradient_clip_norm=1.0)
+  return config

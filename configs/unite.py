@@ -1,31 +1,48 @@
-"""UNITE: trained in two stages and evaluated on shapes world; on benchmarks.
-
-Variants: (none), folder, folder_2b; stage1, stage2, stage1_7b, stage2_7b, as
-published; the name of a benchmark: the published weights on it.
-"""
+"""UNITE: trained in two stages and evaluated on shapes world; on benchmarks."""
 from ml_collections import ConfigDict
 
-from configs import embedding
+from configs import common
 
 QWEN2_VL = 'Qwen/Qwen2-VL-{}-Instruct'
 BASE = 'friedrichor/Unite-Base-Qwen2-VL-{}'  # the result of stage 1, merged
 INSTRUCT = 'friedrichor/Unite-Instruct-Qwen2-VL-{}'
-RECIPES = ('stage1', 'stage2', 'stage1_7b', 'stage2_7b')
-WEIGHTS = {'webvid_covr': INSTRUCT, 'mmeb': INSTRUCT} | dict.fromkeys((
-    'folder_2b', 'flickr30k', 'mscoco', 'msrvtt_1ka', 'msvd', 'didemo',
-    'sharegpt4v', 'urban1k', 'docci', 'carebench'), BASE)
+RECIPES = {
+    'stage1': 'the published first stage, 2B, on JSON in data.root',
+    'stage2': 'the published second stage, 2B',
+    'stage1_7b': 'the published first stage, 7B',
+    'stage2_7b': 'the published second stage, 7B',
+}
+# Those whose published weights are of stage 2, and the others.
+INSTRUCTED = {
+    'webvid_covr': 'the published weights on WebVid-CoVR',
+    'mmeb': 'the published weights on MMEB',
+}
+PUBLISHED = INSTRUCTED | {
+    'folder_2b': 'the published weights on the media in data.root',
+    'flickr30k': 'the published weights on Flickr30K',
+    'mscoco': 'the published weights on MS-COCO',
+    'msrvtt_1ka': 'the published weights on MSR-VTT 1k-A',
+    'msvd': 'the published weights on MSVD',
+    'didemo': 'the published weights on DiDeMo',
+    'sharegpt4v': 'the published weights on ShareGPT4V',
+    'urban1k': 'the published weights on Urban1k',
+    'docci': 'the published weights on DOCCI',
+    'carebench': 'the published weights on CaReBench',
+}
+VARIANTS = {
+    '': 'a tiny model, trained in two stages on shapes world',
+    'folder': 'the tiny model, trained on the media in data.root',
+    **RECIPES, **PUBLISHED,
+}
+TOKEN = common.TOKEN
 
 
 def get_config(variant=''):
-  known = '', 'folder', *RECIPES, *WEIGHTS
-  if variant not in known:
-    raise ValueError(f'configs/unite.py has no variant {variant!r}; there is '
-                     f'{", ".join(known[1:])}, and none')
-  config = embedding.base('unite')
-  config.update(embedding.tiny_qwen2_vl())
+  common.check('unite', variant, VARIANTS)
+  config = base()
   if variant in RECIPES:
     recipe(config, *variant.partition('_')[::2])
-  elif variant in WEIGHTS:
+  elif variant in PUBLISHED:
     published(config, variant)
   elif variant == 'folder':  # the tiny model learns the media in data.root
     config.data.update(name='folder', train_on_all=True)
@@ -58,7 +75,8 @@ def shapes_world(config):
 
 def published(config, name):
   """Published weights as they are, on a benchmark or on own media."""
-  embedding.full_qwen2_vl(config, WEIGHTS[name].format('2B'))
+  weights = INSTRUCT if name in INSTRUCTED else BASE
+  full_qwen2_vl(config, weights.format('2B'))
   config.task, config.eval.max_tokens = 'evaluate', 16384
   config.data.name = 'folder' if name == 'folder_2b' else 'pairs'
   config.eval.benchmarks = (name.removesuffix('_2b'),)
@@ -67,7 +85,7 @@ def published(config, name):
 def recipe(config, stage, size):
   """The authors' training, 64 GPUs' global batch, from JSON in data.root."""
   first = stage == 'stage1'
-  embedding.full_qwen2_vl(config, (QWEN2_VL if first else BASE).format(
+  full_qwen2_vl(config, (QWEN2_VL if first else BASE).format(
       size.upper() or '2B'))
   config.model.lora.alpha = 16 if first else 64
   config.data.update(
@@ -78,3 +96,37 @@ def recipe(config, stage, size):
                       betas=(0.9, 0.999), warmup_epochs=0.03)
   config.train.update(batch_size=1024 if size else 4096, epochs=1.0,
                       accumulation_steps=64)
+
+
+def full_qwen2_vl(config, name):
+  """A published Qwen2-VL, LoRA on its decoder, media as UNITE is released."""
+  config.data.max_tokens = 2048
+  config.model.update(
+      pretrained=name, vocab_size=0, dtype='bfloat16', param_dtype='bfloat16',
+      remat=True, trainable=('lora/.*',))
+  config.model.lora.update(
+      rank=8, dropout=0.05, targets=(
+          'decoder/layers/attention/[qkvo]',
+          'decoder/layers/mlp/(gate|up|down)'))
+  config.media.update(
+      released=True, read_image=(4 * TOKEN, 16384 * TOKEN),
+      read_video=(128 * TOKEN, 240 * 320),
+      processor=(256 * TOKEN, 1280 * TOKEN), min_frames=4, max_frames=12,
+      n_frames=0)
+  config.mesh.update(data=1, fsdp=-1)
+
+
+def base():
+  """A Qwen2-VL that is trained from scratch on CPU in minutes."""
+  config = common.base_embedder('unite')
+  common.add_folder(config)
+  # Training files in data.root, where data.name is 'pairs'.
+  config.data.pairs = ()
+  config.update({'model': common.model(), 'vision': common.encoder(),
+                 'media': common.media()})
+  common.add_weights(config, lora_alpha=16)
+  config.model.update({
+      'rope_sections': (4, 6, 6),  # pairs that turn by time, row, column
+      # As UNITE is trained, or 'mrope' as Qwen2-VL.
+      'position_mode': 'sequential'})
+  return config

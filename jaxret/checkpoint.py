@@ -21,10 +21,22 @@ from jaxret import files, sharding
 FREE_FIELDS = ('task', 'mesh', 'eval', 'plan', 'rerank',
                'train.log_every_steps', 'train.checkpoint_every_steps',
                'train.keep_checkpoints', 'data.cache_gb',
-               'data.extract_batch_size')
-# What a config must have made before its workdir refuses another one.
-RESULTS = ('checkpoints', 'features', 'scores', 'tower', 'stage1', 'start',
-           'random', 'mined', 'captioner', 'descriptions')
+               'data.extract_batch_size', 'model.attention')
+# config.method -> fields that its configs had and that no code of its tasks
+# ever read: workdirs that have them are as good as those that do not.
+_OF_FEATURES = ('data.max_caption_tokens', 'data.limit_s', 'data.store_videos',
+                'data.features', 'data.missing_features')
+_OF_TOWERS = 'vision.pretrained', 'vision.remat'
+REMOVED_FIELDS = {
+    'blim': _OF_TOWERS, 'dual_encoder': _OF_TOWERS, 'unite': _OF_FEATURES,
+    'mm_embed': (*_OF_FEATURES, 'data.pairs', 'data.train_on_all',
+                 'data.validation_fraction', 'data.test_fraction')}
+# What a start leaves in a workdir before anything is trained, extracted or
+# scored, and what task=plan writes: where there is nothing else another config
+# may begin. Hidden files are parts of what was being written. All else is a
+# result, whatever its name.
+STARTED = ('config.json', 'tokenizer', 'skipped.jsonl', 'videos', 'media',
+           'compiled', 'plan.json')
 
 
 def plain_config(config):
@@ -42,9 +54,15 @@ def plain_config(config):
 
 
 def binding_config(config):
-  """The fields of a config that bind a workdir: all but FREE_FIELDS."""
+  """The fields that bind a workdir: all but FREE_FIELDS."""
   return {name: value for name, value in plain_config(config).items()
           if not any(f'.{free}.' in f'.{name}.' for free in FREE_FIELDS)}
+
+
+def without_removed(config, new):
+  """A flat config less those REMOVED_FIELDS that the flat `new` lacks."""
+  removed = set(REMOVED_FIELDS.get(config.get('method'), ())) - set(new)
+  return {name: value for name, value in config.items() if name not in removed}
 
 
 def fingerprint(config):
@@ -69,7 +87,8 @@ def claim_workdir(workdir, config):
     except json.JSONDecodeError as error:
       raise ValueError(
           f'{path} is not JSON ({error}): use another --workdir') from None
-    _refuse_difference(workdir, old, binding_config(config))
+    new = binding_config(config)
+    _refuse_difference(workdir, without_removed(old, new), new)
   if jax.process_index() == 0:
     workdir.mkdir(parents=True, exist_ok=True)
     files.write_atomically(path, json.dumps(nested, indent=2) + '\n')
@@ -82,8 +101,11 @@ def read_config(workdir):
 
 
 def has_results(workdir):
-  """Whether anything was trained, extracted or scored there."""
-  return any((pathlib.Path(workdir) / name).exists() for name in RESULTS)
+  """Whether there is anything but what a start leaves."""
+  workdir = pathlib.Path(workdir)
+  return workdir.is_dir() and any(
+      not path.name.startswith('.') and path.name not in STARTED
+      for path in workdir.iterdir())
 
 
 def _refuse_difference(workdir, old, new):

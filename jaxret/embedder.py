@@ -24,7 +24,7 @@ from jaxret.data import text, types
 from jaxret.data.qwen2_vl import pixels as qwen2_vl
 from jaxret.data.qwen2_vl import reader as inputs_lib
 from jaxret.methods.mm_embed import method as mm_embed
-from jaxret.models import adapters, lora, pretrained
+from jaxret.models import adapters, names, pretrained
 from jaxret.models.llava import mm_embed as mm_embed_lib
 from jaxret.models.llava import mm_embed_files
 from jaxret.models.qwen2_vl import files
@@ -40,8 +40,8 @@ def load(path, position_mode='sequential', dtype='float32', adapter=None,
   Args:
     path: a directory or hub model as transformers writes it (Qwen2-VL and
       what is trained from it, UNITE among others; nvidia/MM-Embed and
-      nvidia/NV-Embed-v1, where only dtype, max_tokens and mesh count), or the
-      workdir of a training run of ours. A workdir keeps its own settings:
+      nvidia/NV-Embed-v1, where position_mode and resolution do not count), or
+      the workdir of a training run of ours. A workdir keeps its own settings:
       position_mode, dtype, adapter, resolution and max_tokens are those of its
       config.
     position_mode: 'sequential', as UNITE is trained, or 'mrope'.
@@ -49,7 +49,8 @@ def load(path, position_mode='sequential', dtype='float32', adapter=None,
     adapter: a directory with a PEFT adapter, to be merged into the weights.
     resolution: a data.qwen2_vl.pixels.Resolution; default: as UNITE is
       released.
-    max_tokens: of an item, visual tokens included.
+    max_tokens: of an item, visual tokens included; to MM-Embed an image counts
+      as one.
     trim_text: True cuts the text of a longer item and says so; False refuses
       it.
     mesh: of devices; default: all of them.
@@ -61,15 +62,14 @@ def load(path, position_mode='sequential', dtype='float32', adapter=None,
   if _is_workdir(path):
     return _load_workdir(pathlib.Path(path).expanduser(), trim_text, mesh)
   if _model_type(path) in mm_embed_files.MODEL_TYPES:
-    return _load_mm_embed(path, dtype, max_tokens, mesh)
+    return _load_mm_embed(path, dtype, adapter, max_tokens, trim_text, mesh)
   config, _ = files.read_config(
       path, position_mode, dtype=dtype, param_dtype=dtype)
   tokenizer = text.load_tokenizer(path)
   params = files.load(path, config, mesh)
   if adapter is not None:
-    found = adapters.import_peft(adapter)
-    params = {'params': jax.jit(functools.partial(
-        lora.merge, scale=found.scale))(params['params'], found.lora)}
+    params = adapters.merge(
+        params, adapters.import_peft(adapter, names.QWEN2_VL))
   reader = inputs_lib.Reader(
       tokenizer, resolution or qwen2_vl.Resolution(), max_tokens, trim_text,
       mrope=position_mode == 'mrope')
@@ -290,8 +290,12 @@ def _model_type(path):
       file.is_file()) else None
 
 
-def _load_mm_embed(path, dtype, max_tokens, mesh):
+def _load_mm_embed(path, dtype, adapter, max_tokens, trim_text, mesh):
   found = mm_embed_files.read_config(path, dtype=dtype, param_dtype=dtype)
   params = mm_embed_files.load(path, found.config, mesh)
+  if adapter is not None:
+    params = adapters.merge(params, adapters.import_peft(
+        adapter, mm_embed_files.weight_names(found.config)))
   return Embedder(*mm_embed_lib.fold(found.config, params), mm_embed.its_reader(
-      found.config, text.load_tokenizer(path), max_tokens), mesh)
+      found.config, text.load_tokenizer(path), max_tokens, trim_text=trim_text),
+                  mesh)

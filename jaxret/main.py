@@ -5,10 +5,8 @@
 
 `config.task` says what is done. A rerun with the same workdir goes on where
 the last one stopped. Bad input is answered by one line and exit code 1.
+`--config=configs/M.py[:variant] --help` says what its fields mean.
 """
-import contextlib
-import difflib
-import importlib.util
 import os
 import pathlib
 import re
@@ -17,7 +15,10 @@ import sys
 from absl import flags, logging
 from ml_collections import config_flags
 
-from jaxret import methods
+from jaxret import config_files, methods
+from jaxret.config_files import suggest
+
+load_config = config_files.load
 
 
 def main(argv=None):
@@ -29,10 +30,10 @@ def main(argv=None):
   logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().addFilter(_is_ours_or_a_warning)
   try:
-    config, options = parse(argv)
-    if config is None:
-      print(f'{__doc__}\nFlags:\n{options.get_help()}')
+    if {'--help', '-h', '-help', '--helpfull'} & set(argv):
+      print(help_text(argv))
       return 0
+    config, options = parse(argv)
     task = find_task(config)
     start_jax(options)
     workdir = options.workdir or default_workdir(options['config'])
@@ -54,12 +55,38 @@ def _is_ours_or_a_warning(record):
   return ours or record.levelno >= logging.converter.STANDARD_WARNING
 
 
+def help_text(argv):
+  """What there is to say of the flags, or of the fields of a config given."""
+  specs = [spec for _, spec in _configs(argv)]
+  if specs and specs[-1]:
+    return config_files.describe(
+        config_files.find(specs[-1].partition(':')[0]), load_config(specs[-1]))
+  return f'{__doc__}\nFlags:\n{define_flags(argv).get_help()}'
+
+
 def parse(argv):
-  """(config, flags) of a command line, or (None, flags) for --help.
+  """(config, flags) of a command line.
 
   Raises ValueError for a missing config file, an unknown variant, an unknown
   flag or config key, or a value of the wrong type.
   """
+  path = _check_keys(argv)
+  argv = _with_paths(argv)
+  options = define_flags(argv)
+  try:
+    with config_files.importable(path):
+      rest = options(argv)
+      config = options.config
+  except (flags.Error, AttributeError, KeyError, TypeError) as error:
+    raise ValueError(str(error.args[0]).partition('. Currently')[0]) from error
+  if rest[1:]:
+    raise ValueError(f'unexpected argument {rest[1]!r}: flags start with --')
+  _check_tuples(options)
+  return config, options
+
+
+def define_flags(argv):
+  """The FlagValues of a command line, not yet parsed."""
   options = flags.FlagValues()
   config_flags.DEFINE_config_file(
       'config', help_string='Config file, with :variant if wanted.',
@@ -76,68 +103,42 @@ def parse(argv):
                     flag_values=options)
   flags.DEFINE_bool('debug', False, 'Tracebacks for all errors.',
                     flag_values=options)
-  if {'--help', '-h', '-help', '--helpfull'} & set(argv):
-    return None, options
-  spec = _check_keys(argv)
-  try:
-    with _importable(spec):
-      rest = options(argv)
-      config = options.config
-  except (flags.Error, AttributeError, KeyError, TypeError) as error:
-    raise ValueError(str(error.args[0]).partition('. Currently')[0]) from error
-  if rest[1:]:
-    raise ValueError(f'unexpected argument {rest[1]!r}: flags start with --')
-  _check_tuples(options)
-  return config, options
+  return options
 
 
-def load_config(spec):
-  """get_config() of 'file.py' or get_config(variant) of 'file.py:variant'."""
-  path, _, variant = spec.partition(':')
-  path = pathlib.Path(path)
-  if not path.is_file():
-    folder = path.parent if path.parent.is_dir() else pathlib.Path('configs')
-    others = [str(other) for other in sorted(folder.glob('*.py'))]
-    raise ValueError(f'no config file {str(path)!r}' + suggest(
-        str(path), others, others))
-  module_spec = importlib.util.spec_from_file_location('config', path)
-  module = importlib.util.module_from_spec(module_spec)
-  try:
-    with _importable(spec):
-      module_spec.loader.exec_module(module)
-      return module.get_config(*([variant] if variant else []))
-  except (ImportError, SyntaxError, TypeError, LookupError,
-          AttributeError) as error:
-    raise ValueError(f'config {spec!r} fails with {type(error).__name__}: '
-                     f'{error}') from error
+def _configs(argv):
+  """[(index in argv, 'FILE[:variant]')] of each --config."""
+  found = []
+  for i, argument in enumerate(argv):
+    match = re.match(r'--?config(?:=(.*))?$', argument)
+    if match:
+      found.append((i, match[1]) if match[1] is not None else (
+          i + 1, ''.join(argv[i + 1:i + 2])))
+  return found
 
 
-@contextlib.contextmanager
-def _importable(spec):
-  """Lets REPOSITORY/configs/x.py import `configs`, wherever we are started."""
-  root = str(pathlib.Path(spec.partition(':')[0]).resolve().parents[1])
-  sys.path.insert(0, root)
-  try:
-    yield
-  finally:
-    sys.path.remove(root)
+def _with_paths(argv):
+  """The command line with the path of each config file in place of its name."""
+  argv = list(argv)
+  for i, spec in _configs(argv):
+    name, *variant = spec.split(':', 1)
+    found = ':'.join([str(config_files.find(name)), *variant])
+    argv[i] = argv[i].removesuffix(spec) + found
+  return argv
 
 
 def _check_keys(argv):
-  """The --config given; ValueError when a --config.key is not in it."""
-  given = re.compile(r'--?(?:no)?config(?:\.([^=]+))?(?:=(.*))?$')
-  matches = [(i, given.match(argument)) for i, argument in enumerate(argv)]
-  matches = [(i, match) for i, match in matches if match]
-  specs = [match[2] if match[2] is not None else ''.join(argv[i + 1:i + 2])
-           for i, match in matches if match[1] is None]
+  """The path of the config; ValueError when a --config.key is not in it."""
+  specs = [spec for _, spec in _configs(argv)]
   if not specs or not specs[-1]:
     raise ValueError('no config given: use --config=configs/NAME.py[:variant]')
   known = _keys(load_config(specs[-1]))
-  for _, match in matches:
-    if match[1] is not None and match[1] not in known:
+  for argument in argv:
+    match = re.match(r'--?(?:no)?config\.([^=]+)', argument)
+    if match and match[1] not in known:
       raise ValueError(f'config has no key {match[1]!r}'
                        + suggest(match[1], known))
-  return specs[-1]
+  return config_files.find(specs[-1].partition(':')[0])
 
 
 def _keys(config, prefix=''):
@@ -164,26 +165,20 @@ def _check_tuples(options):
                        f'{tuple(default)!r}')
 
 
-def suggest(name, known, otherwise=()):
-  """'; did you mean ...?', or what there is, or nothing."""
-  by_end = {key.rpartition('.')[2]: key for key in known}
-  close = difflib.get_close_matches(name, known, 1) or [
-      by_end[end] for end in difflib.get_close_matches(
-          name.rpartition('.')[2], by_end, 1)]
-  if close:
-    return f'; did you mean {close[0]!r}?'
-  return f'; there is {", ".join(otherwise)}' if otherwise else ''
-
-
 def find_task(config):
   """The function of `config.task`; its module is imported by the call."""
   name = config.get('task', 'train_and_evaluate')
-  tasks = tuple(methods.package(config.method).TASKS)
+  tasks = tasks_of(config)
   if name not in tasks:
     raise ValueError(f'unknown task {name!r}{suggest(name, tasks, tasks)}')
   def task(config, workdir):
     return methods.task(config.method, name)(config, workdir)
   return task
+
+
+def tasks_of(config):
+  """The names of the tasks of the method that a config names."""
+  return tuple(methods.package(config.method).TASKS)
 
 
 def start_jax(options):
@@ -206,16 +201,16 @@ def one_line(message):
   return ' '.join(str(message).split())
 
 
-def _exit(code):
-  """Ends the process; a failure must not wait for the other processes."""
+def leave(code):
+  """Ends the process at once if others would be waited for after a failure."""
   if code and 'jax' in sys.modules:
     import jax
     if jax.distributed.is_initialized():
       sys.stdout.flush()
       sys.stderr.flush()
       os._exit(code)
-  sys.exit(code)
+  return code
 
 
 if __name__ == '__main__':
-  _exit(main())
+  sys.exit(leave(main()))

@@ -100,31 +100,6 @@ def mrr(ranks):
   return float(np.mean(1.0 / np.asarray(ranks, np.float64)))
 
 
-def ndcg_at_k(scores, relevant, k):
-  """Normalised discounted cumulative gain of the first k, 0 to 1.
-
-  Gains are 1 for relevant candidates, discounts 1 / log2(1 + rank); the best
-  possible order of each query has 1. Mean over the queries.
-  """
-  values = []
-  for hits in _ranked_hits(scores, relevant):
-    discounts = 1.0 / np.log2(np.arange(2, hits.shape[1] + 2))[:k]
-    ideal = np.cumsum(discounts)
-    n_ideal = np.minimum(hits.sum(axis=1), len(discounts))
-    values.append(hits[:, :k] @ discounts / ideal[n_ideal - 1])
-  return float(np.mean(np.concatenate(values)))
-
-
-def mean_average_precision(scores, relevant):
-  """Mean over the queries of the precision at each relevant one, 0 to 1."""
-  values = []
-  for hits in _ranked_hits(scores, relevant):
-    found = np.cumsum(hits, axis=1)
-    precision = found / np.arange(1, hits.shape[1] + 1)
-    values.append((precision * hits).sum(axis=1) / found[:, -1])
-  return float(np.mean(np.concatenate(values)))
-
-
 def ndcg_in_top(grades, relevant, k):
   """nDCG@k of each query from its first candidates, float64 [Q].
 
@@ -286,12 +261,3 @@ def _released_ranks(block, columns, starts):
   np.put_along_axis(positions, order, np.arange(block.shape[1])[None], axis=1)
   values = positions[_row_of_each(columns, starts), columns]
   return 1 + np.minimum.reduceat(values, starts)
-
-
-def _ranked_hits(scores, relevant):
-  """Yields bool [b, C]: whether the candidate at each rank is relevant."""
-  for block, columns, starts in _blocks(scores, relevant):
-    is_relevant = np.zeros(block.shape, bool)
-    is_relevant[_row_of_each(columns, starts), columns] = True
-    order = np.lexsort((is_relevant, -block), axis=1)
-    yield np.take_along_axis(is_relevant, order, axis=1)

@@ -1,5 +1,6 @@
 """Evaluates embeddings on any list of retrieval tasks."""
 import dataclasses
+import functools
 import pathlib
 import re
 from typing import NamedTuple
@@ -208,41 +209,42 @@ def group_means(results, groups, metric='recall_at_1'):
 
 def gallery(answers, n_missed=3, n_found=3, image_px=report.TILE_PX):
   """Queries with the first five answers of every row, for the report."""
-  shown = []
-  show = Show(image_px)
+  queries, show = [], Show(image_px)
   for name, rows in answers.items():
-    ranks = {row: found.ranks for row, found in rows.items()}
-    last = list(rows)[-1]
-    asked = {row: [item.id for item in found.task.queries]
-             for row, found in rows.items()}
-    if any(ids != asked[last] for ids in asked.values()):
-      rows, ranks = {last: rows[last]}, {last: ranks[last]}
-    for q in report.choose_queries(ranks, n_missed, n_found, last):
-      task = rows[last].task
-      shown.append(report.GalleryQuery(
-          name, show(task.queries[q]),
-          show(task.candidates[int(task.relevant[q][0])]),
-          {row: _ranked(found, q, show) for row, found in rows.items()}))
-  return shown
+    main = list(rows)[-1]
+    ids = {row: [item.id for item in of_row.task.queries]
+           for row, of_row in rows.items()}
+    if any(ids[row] != ids[main] for row in rows):
+      rows = {main: rows[main]}
+    task = rows[main].task
+    queries += report.gallery_queries(
+        name, lambda q, task=task: show(task.queries[q]),
+        {row: _gallery_row(of_row, show) for row, of_row in rows.items()},
+        n_missed, n_found)
+  return queries
 
 
-def _ranked(found, q, show):
-  task, relevant = found.task, found.task.relevant[q]
+def _gallery_row(answers, show):
+  candidates = answers.task.candidates
+  return report.Row(answers.ranks, answers.task.relevant,
+                    functools.partial(_top, answers),
+                    lambda index: show(candidates[index]))
+
+
+def _top(answers, q):
+  """Indices of the first five candidates of a query, best first."""
+  task, relevant = answers.task, answers.task.relevant[q]
   if task.lists is not None:
     indices = task.lists[q]
-    scores = found.candidates[indices] @ found.queries[q:q + 1][0]
-    best = indices[metrics.top(
+    scores = answers.candidates[indices] @ answers.queries[q:q + 1][0]
+    return indices[metrics.top(
         scores, np.flatnonzero(np.isin(indices, relevant)), 5)]
-  elif found.deepest is None:
-    scores = _scores(task, found.queries, found.candidates[:], [q])[0]
-    best = metrics.top(scores, relevant, 5)
-  else:
-    excluded = task.excluded and task.excluded[q:q + 1]
-    best = similarity.search(found.queries[q:q + 1], found.candidates, 5,
-                             exclude=excluded)[1][0]
-  return report.Ranked(
-      int(found.ranks[q]), tuple(show(task.candidates[int(i)]) for i in best),
-      tuple(bool(np.isin(i, relevant)) for i in best))
+  if answers.deepest is None:
+    scores = _scores(task, answers.queries, answers.candidates[:], [q])[0]
+    return metrics.top(scores, relevant, 5)
+  excluded = task.excluded and task.excluded[q:q + 1]
+  return similarity.search(answers.queries[q:q + 1], answers.candidates, 5,
+                           exclude=excluded)[1][0]
 
 
 class Show:

@@ -214,19 +214,28 @@ def start(config, method, tokenizer, workdir, mesh):
   return base.add_lora(method.init, params, key, mesh)
 
 
-def export_adapter(config, directory, params, visual_head=None):
+def export_adapter(config, directory, params, weights, trained=(),
+                   visual_head=None):
   """Writes what LoRA trained to adapter/ in a directory, as PEFT does.
 
-  visual_head: of BLiM, what is trained besides.
+  weights: the table of models.names that the keys are taken from. trained:
+  roots of params['params'] that were trained besides; those that PEFT's files
+  have no place for are named in the log. visual_head: of BLiM, its kernel.
   """
   lora = config.model.lora
-  factors, head = sharding.to_host((params['lora'], visual_head))
-  if processes.first():
-    adapters.export_peft(
-        adapters.Adapter(factors, lora.alpha / lora.rank,
-                         *([] if head is None else [head])),
-        pathlib.Path(directory) / 'adapter', config.model.pretrained,
-        nested=False)
+  held, others = adapters.modules_to_save(
+      {root: params['params'][root] for root in trained}, params['lora'],
+      weights)
+  factors, held, head = sharding.to_host((params['lora'], held, visual_head))
+  if not processes.first():
+    return
+  directory = pathlib.Path(directory) / 'adapter'
+  if others:
+    logging.warning('%s lacks %s, trained as well: checkpoints/ beside it has '
+                    'all', directory, ', '.join(others))
+  adapters.export_peft(
+      adapters.Adapter(factors, lora.alpha / lora.rank, head, modules=held),
+      directory, config.model.pretrained, nested=False, weights=weights)
 
 
 # Results.
@@ -244,11 +253,12 @@ def trained_on(config, workdir):
           else sections)
 
 
-def publish(config, workdir, results, sweeps=(), hubness=(), gallery=()):
+def publish(config, workdir, results, sweeps=None, hubness=(), gallery=()):
   """Writes results.json, report.html, results.txt, and prints the table."""
-  report.write(workdir, results, _facts(config, results), sweeps, hubness,
-               gallery)
-  table = report.format_table(results)
+  rows = _rows(methods.package(config.method))
+  report.write(workdir, results, _facts(config, results), rows, sweeps,
+               hubness, gallery)
+  table = report.format_table(results, rows)
   (pathlib.Path(workdir) / 'results.txt').write_text(table)
   print(table)
   if results['left_out']:
@@ -256,6 +266,13 @@ def publish(config, workdir, results, sweeps=(), hubness=(), gallery=()):
   if 'note' in results:
     logging.warning('%s', results['note'])
   logging.info('report: %s', pathlib.Path(workdir) / 'report.html')
+
+
+def _rows(package):
+  """What a method says of its rows, all of which it may leave out."""
+  return report.Rows(getattr(package, 'ROWS', {}),
+                     getattr(package, 'MAIN_ROW', None),
+                     getattr(package, 'EXPLAINED', {}))
 
 
 def _facts(config, results):

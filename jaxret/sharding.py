@@ -217,12 +217,18 @@ def shardings(mesh, tree, rules=RULES):
   """A NamedSharding for every leaf of a tree of arrays or ShapeDtypeStructs.
 
   Leaves outside any dict, such as an optimizer's step counter, are replicated.
-  A dimension that its mesh axis does not divide stays whole: small models run
-  on any mesh, at the price of memory.
+  A parameter that no rule names, of a method from outside, is split along its
+  largest axis. A dimension that its mesh axis does not divide stays whole:
+  small models run on any mesh, at the price of memory.
   """
   def place(path, leaf):
     name = path_name(path)
-    spec = spec_for(name, rules) if name else P()
+    if not name:
+      spec = P()
+    elif any(re.fullmatch(pattern, name) for pattern, _ in rules):
+      spec = spec_for(name, rules)
+    else:
+      spec = _unnamed_spec(leaf.shape)
     if len(spec) > leaf.ndim:
       raise ValueError(f'parameter {name!r} has shape {leaf.shape}, its '
                        f'sharding rule wants {len(spec)} dimensions')
@@ -230,6 +236,14 @@ def shardings(mesh, tree, rules=RULES):
                for size, axis in zip(leaf.shape, spec)]
     return NamedSharding(mesh, P(*fitting))
   return jax.tree_util.tree_map_with_path(place, tree)
+
+
+def _unnamed_spec(shape):
+  """The largest axis over `fsdp`; vectors and numbers stay whole."""
+  if len(shape) < 2:
+    return P()
+  return P(*('fsdp' if axis == int(np.argmax(shape)) else None
+             for axis in range(len(shape))))
 
 
 def abstract(mesh, tree, rules=RULES):

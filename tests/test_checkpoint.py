@@ -1,15 +1,21 @@
 """Checkpoints come back whole, on any mesh, or are refused in one line."""
 import json
+import pathlib
 import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
-from jaxret import checkpoint, optim, sharding
+from jaxret import checkpoint, main, optim, sharding
+from jaxret.methods import embedding_run
 from tests.test_optim import CONFIG
 from tests.tiny_training import init, make_config
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+METHODS = ('blim', 'unite', 'mm_embed', 'leccr')
 
 
 def placed(mesh):
@@ -127,3 +133,91 @@ def test_config_with_a_new_or_lost_field_is_another_config(tmp_path):
       tmp_path, {'a': {'b': [1, 2], 'train': {'keep_checkpoints': 1}}, 'c': 1})
   with pytest.raises(ValueError, match=r"d was '\(absent\)', now 2;"):
     checkpoint.claim_workdir(tmp_path, {'a': {'b': (1, 2)}, 'c': 1, 'd': 2})
+
+
+@pytest.mark.parametrize('name', checkpoint.STARTED)
+def test_what_a_start_leaves_is_no_result(tmp_path, name):
+  checkpoint.claim_workdir(tmp_path, {'a': 1})
+  (tmp_path / name).touch()
+  (tmp_path / '.tokenizer-x1y2').mkdir()
+  assert not checkpoint.has_results(tmp_path)
+  checkpoint.claim_workdir(tmp_path, {'a': 2})
+
+
+@pytest.mark.parametrize('name', [
+    'checkpoints', 'features', 'scores', 'tower', 'stage1', 'plain', 'start',
+    'random', 'hard', 'mined', 'reranker', 'captioner', 'descriptions', 'de',
+    'adapter', 'embeddings', 'searches', 'metrics.jsonl', 'results.json',
+    'submission.mm_embed.json', 'a_stage_to_come'])
+def test_all_else_is_a_result(tmp_path, name):
+  """LECCR's <language>/, `plain` and others used to be overwritten."""
+  checkpoint.claim_workdir(tmp_path, {'a': 1})
+  (tmp_path / name).touch()
+  checkpoint.claim_workdir(tmp_path, {'a': 1})
+  with pytest.raises(ValueError, match='another config: a was 1, now 2'):
+    checkpoint.claim_workdir(tmp_path, {'a': 2})
+
+
+def old_and_new(method):
+  """Configs of before the removal of fields, and of today."""
+  old = json.loads(
+      (ROOT / 'tests' / 'old_configs' / f'{method}.json').read_text())
+  return ConfigDict(old), main.load_config(f'{ROOT}/configs/{method}.py')
+
+
+def workdir_of(tmp_path, config):
+  """A workdir with results and a config.json as it was written then."""
+  (tmp_path / 'results.json').touch()
+  (tmp_path / 'config.json').write_text(
+      json.dumps(config.to_dict(), indent=2) + '\n')
+  return tmp_path
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_workdirs_of_before_the_removal_of_fields_are_accepted(
+    tmp_path, method):
+  old, new = old_and_new(method)
+  checkpoint.claim_workdir(workdir_of(tmp_path, old), new)
+  written = checkpoint.read_config(tmp_path).to_dict()
+  assert written == json.loads(json.dumps(new.to_dict()))
+  checkpoint.claim_workdir(tmp_path, new)
+
+
+@pytest.mark.parametrize('method, key, value', [
+    ('blim', 'data.features', 'elsewhere'), ('blim', 'data.limit_s', 3.0),
+    ('unite', 'data.train_on_all', True), ('mm_embed', 'data.tidy', True),
+    ('leccr', 'data.features', 'elsewhere'), ('unite', 'data.unknown', 1),
+    ('leccr', 'data.limit_s', 0.0), ('blim', 'data.pairs', ()),
+    ('unite', 'vision.pretrained', '')])
+def test_any_other_difference_is_refused(tmp_path, method, key, value):
+  old, new = old_and_new(method)
+  section, _, field = key.partition('.')
+  old[section][field] = value
+  with pytest.raises(ValueError, match=f'another config: {key} was '):
+    checkpoint.claim_workdir(workdir_of(tmp_path, old), new)
+
+
+def test_a_removed_field_binds_nothing_whatever_it_was(tmp_path):
+  old, new = old_and_new('mm_embed')
+  old.data.update(features='elsewhere', limit_s=3.0, train_on_all=True)
+  old.plan.videos = 3
+  checkpoint.claim_workdir(workdir_of(tmp_path, old), new)
+
+
+@pytest.mark.parametrize('method', ['unite', 'mm_embed'])
+def test_stages_of_before_are_accepted(tmp_path, method):
+  old, new = (embedding_run.stages(config, '')
+              for config in old_and_new(method))
+  assert [stage.row for stage in old] == [stage.row for stage in new]
+  for before, now in zip(old, new):
+    (tmp_path / now.row).mkdir()
+    checkpoint.claim_workdir(
+        workdir_of(tmp_path / now.row, before.config), now.config)
+
+
+def test_towers_of_before_are_accepted(tmp_path):
+  old, new = ({**config.tower.to_dict(), 'seed': 0,
+               'data': config.data.to_dict(), 'vision': config.vision.to_dict()}
+              for config in old_and_new('blim'))
+  assert old['vision'] != new['vision']
+  checkpoint.claim_workdir(workdir_of(tmp_path, ConfigDict(old)), new)

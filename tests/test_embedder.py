@@ -118,7 +118,6 @@ def test_similarity_is_the_cosine(model):
 
 
 def test_search_finds_what_is_most_similar(model):
-  pytest.importorskip('jaxret.scoring.similarity')
   vectors = model.encode(mixture(), show_progress=False)
   scores, indices = model.search(vectors[2:5], vectors, k=3)
   np.testing.assert_array_equal(indices[:, 0], [2, 3, 4])
@@ -249,6 +248,21 @@ def test_workdir_is_loaded(tmp_path, monkeypatch, with_lora):
   config.init_from = str(tmp_path / 'none')
   with pytest.raises(ValueError, match='none holds no config.json: name the'):
     embedding.start(config, method, tokenizer, tmp_path, mesh)
+
+
+@pytest.mark.parametrize('trim_text', [True, False])
+def test_trim_text_reaches_mm_embed(tmp_path, caplog, pytestconfig, trim_text):
+  golden = pytestconfig.getoption('--golden') / 'mm_embed/model'
+  if not golden.is_dir():
+    pytest.skip(f'there is no {golden}')
+  model = jaxret.load(golden, max_tokens=8, trim_text=trim_text)
+  given = [{'id': 'mine', 'text': 'a brown dog runs on the beach ' * 4}]
+  if trim_text:
+    assert np.isfinite(model.encode(given, show_progress=False)).all()
+    assert 'mine: ' in caplog.text and 'cut to keep 8' in caplog.text
+    return
+  with pytest.raises(ValueError, match='mine: .* want at most 8: shorten its'):
+    model.encode(given, show_progress=False)
 
 
 def test_workdir_of_another_method_is_refused(tmp_path):

@@ -19,14 +19,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # and the test asks for one. `methods.*` is a paper's package: its modules have
 # the level of their own name in PAPER.
 LEVELS = {
-    'data.types': 0, 'files': 0, 'gradients': 0, 'losses': 0, 'metrics': 0,
+    'config_files': 0, 'data.types': 0, 'files': 0, 'gradients': 0,
+    'losses': 0, 'metrics': 0,
     'process_settings': 0, 'processes': 0, 'sharding': 0,
-    'report.plots': 0, 'report.tables': 0,
     'checkpoint': 1, 'data': 1, 'models': 1, 'optim': 1, 'progress': 1,
     'report': 1, 'scoring': 1, 'tpu_slices': 1,
     'methods.base': 2, 'methods.embedding_run': 7,
     'retrieval': 4, 'train': 4, 'run': 5, 'embedder': 6,
-    'bench': 9, 'main': 10,
+    'bench': 9, 'main': 10, 'verbs': 11, 'cli': 12, '__main__': 13,
 }
 PAPER = {
     '': 2, 'caption_examples': 3, 'captioner': 3, 'convert': 3, 'examples': 3,
@@ -38,7 +38,7 @@ PAPER = {
     'rerank_run': 7, 'plan': 8, 'run': 8, 'score': 9,
 }
 
-MAX_LINES = {'configs/*.py': 80, 'jaxret/methods/*/method.py': 200,
+MAX_LINES = {'configs/*.py': 220, 'jaxret/methods/*/method.py': 200,
              'jaxret/**/*.py': 400, 'tests/**/*.py': 400}
 MAX_FUNCTION_LINES = 60
 WANTED_FUNCTION_LINES = 40

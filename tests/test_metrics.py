@@ -73,22 +73,23 @@ def test_numbers_by_hand():
 
 def test_precision_and_gain_by_hand():
   # Relevant at the ranks 1 and 3 of 4, and at rank 2 of 4.
-  scores = np.array([[4., 3., 2., 1.], [4., 3., 2., 1.]])
-  relevant = [[0, 2], [1]]
+  hits = np.array([[1, 0, 1, 0], [0, 1, 0, 0]])
   average_precision = [(1 + 2 / 3) / 2, 1 / 2]
-  assert metrics.mean_average_precision(scores, relevant) == pytest.approx(
-      np.mean(average_precision))
+  assert metrics.average_precision_in_top(hits, np.array([2, 1]), 4) == (
+      pytest.approx(average_precision))
+  relevant = [[1, 1], [1]]
   ideal = 1 + 1 / np.log2(3)
   gains = [(1 + 1 / np.log2(4)) / ideal, 1 / np.log2(3)]
-  assert metrics.ndcg_at_k(scores, relevant, 10) == pytest.approx(
-      np.mean(gains))
-  assert metrics.ndcg_at_k(scores, relevant, 1) == pytest.approx(0.5)
+  assert metrics.ndcg_in_top(hits, relevant, 10) == pytest.approx(gains)
+  assert metrics.ndcg_in_top(hits, relevant, 1) == pytest.approx([1, 0])
 
 
 def test_agrees_with_ir_measures():
   ir_measures = pytest.importorskip('ir_measures')
   scores, relevant = random_problem(2)
-  qrels = {f'q{q}': {f'c{c}': 1 for c in r} for q, r in enumerate(relevant)}
+  graded = [{int(c): 1 + int(c) % 3 for c in r} for r in relevant]
+  qrels = {f'q{q}': {f'c{c}': grade for c, grade in own.items()}
+           for q, own in enumerate(graded)}
   run = {f'q{q}': {f'c{c}': float(s) for c, s in enumerate(row)}
          for q, row in enumerate(scores)}
   oracle = ir_measures.calc_aggregate(
@@ -96,10 +97,17 @@ def test_agrees_with_ir_measures():
        ir_measures.RR, ir_measures.Success @ 1, ir_measures.Success @ 10],
       qrels, run)
   ranks = metrics.ranks(scores, relevant)
+  # As the runs do: from the grades at each rank. All candidates are ranked
+  # and k is all, where both ways to divide an average precision agree.
+  grades = np.array([[own.get(int(c), 0) for c in np.argsort(-row)]
+                     for own, row in zip(graded, scores)])
+  gains = [list(own.values()) for own in graded]
+  n_relevant = np.array([len(own) for own in graded])
   ours = {
-      ir_measures.nDCG @ 5: metrics.ndcg_at_k(scores, relevant, 5),
-      ir_measures.nDCG @ 10: metrics.ndcg_at_k(scores, relevant, 10),
-      ir_measures.AP: metrics.mean_average_precision(scores, relevant),
+      ir_measures.nDCG @ 5: metrics.ndcg_in_top(grades, gains, 5).mean(),
+      ir_measures.nDCG @ 10: metrics.ndcg_in_top(grades, gains, 10).mean(),
+      ir_measures.AP: metrics.average_precision_in_top(
+          grades > 0, n_relevant, grades.shape[1]).mean(),
       ir_measures.RR: metrics.mrr(ranks),
       ir_measures.Success @ 1: metrics.recall_at_k(ranks, 1) / 100,
       ir_measures.Success @ 10: metrics.recall_at_k(ranks, 10) / 100,

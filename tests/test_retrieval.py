@@ -6,6 +6,7 @@ import pytest
 
 from jaxret import metrics, report, retrieval
 from jaxret.data.types import Item, Task
+from jaxret.report import page
 
 WIDTH = 16
 
@@ -71,7 +72,7 @@ def test_numbers_are_those_of_the_score_matrix(tmp_path):
   assert results['tasks']['plain'] == {
       'queries': 30, 'candidates': 60, 'chance': pytest.approx(100 / 30),
       'left_out': 0}
-  json.dumps(results, default=report._plain)
+  json.dumps(results, default=page._plain)
 
 
 def test_candidate_lists_and_exclusions(tmp_path):

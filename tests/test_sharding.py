@@ -153,6 +153,20 @@ def test_unmatched_path_and_path_with_two_rules_are_refused():
     sharding.spec_for('a/b', rules)
 
 
+def test_parameters_of_a_method_from_outside_are_split_by_size():
+  mesh = sharding.make_mesh({'data': 2, 'fsdp': 4, 'tensor': 1})
+  shapes = {'params/mine/wide': ((8, 16), P(None, 'fsdp')),
+            'params/mine/tall': ((16, 3, 5), P('fsdp', None, None)),
+            'params/mine/odd': ((7, 3), P(None, None)),
+            'params/mine/bias': ((16,), P())}
+  tree = sharding.unflatten({
+      path: jax.ShapeDtypeStruct(shape, jnp.float32)
+      for path, (shape, _) in shapes.items()})
+  places = sharding.flatten(sharding.shardings(mesh, tree))
+  assert {path: place.spec for path, place in places.items()} == {
+      path: spec for path, (_, spec) in shapes.items()}
+
+
 def test_vocabulary_is_split_over_tensor_and_odd_sizes_stay_whole():
   mesh = sharding.make_mesh({'data': 1, 'fsdp': 2, 'tensor': 4})
   tree = {'params': {'decoder': {'embed': {

@@ -1,6 +1,7 @@
 """Whole runs of MM-Embed through the command line, small enough for a test."""
 import functools
 
+from jaxret import main
 from tests import tiny_runs
 
 CONFIG = tiny_runs.ROOT / 'configs' / 'mm_embed.py'
@@ -23,3 +24,12 @@ FIELDS = {
     'eval.gallery_queries': 2, 'mine.k': 10, 'mine.offset': 6,
     'rerank.train.batch_size': 8, 'rerank.train.steps': 2,
     'rerank.train_shape': (150, 1, 4, 100, 1)}
+
+
+@functools.cache
+def questions():
+  """{(modality of the query, of the candidate): what a published run asks}."""
+  asked = main.load_config(f'{CONFIG}:mbeir').rerank.questions.to_dict()
+  return {tuple(part.replace('image_text', 'image,text')
+                for part in name.split('_to_')): question
+          for name, question in asked.items()}

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from configs import embedding
+from configs import unite as unite_config
 from jaxret.data import text, types
 from jaxret.data.qwen2_vl import prompts as unite_prompts
 
@@ -28,8 +28,7 @@ class Pair(NamedTuple):
 
 def make_config(**loss):
   """Everything that methods.unite reads, at a size that compiles fast."""
-  config = embedding.base('unite')
-  config.update(embedding.tiny_qwen2_vl())
+  config = unite_config.base()
   config.update_from_flattened_dict(SIZES)
   config.media.update(fps=2.0, max_frames=4, n_frames=0)
   config.data.max_tokens = 160

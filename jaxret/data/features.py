@@ -211,17 +211,6 @@ def _readable(video):
       media is not None and os.access(media, os.R_OK))
 
 
-def read_split(out_dir):
-  """The Split that `write_videos` stored; its items carry no media."""
-  manifest = records.read_manifest(out_dir)
-  return types.Split(
-      manifest['dataset'], manifest['split'],
-      tuple(types.Item(video_id) for video_id in manifest['ids']),
-      tuple(types.Item(text_id, text=text)
-            for text_id, text in manifest['texts']),
-      np.array(manifest['text_video'], np.int32))
-
-
 class VideoStore:
   """The stored media of `videos`, [i] -> Item with the encoded bytes."""
 

@@ -16,9 +16,6 @@ import threading
 
 import numpy as np
 
-IMAGE_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-IMAGE_STD = np.array([0.229, 0.224, 0.225], np.float32)
-
 
 class MediaError(ValueError):
   """A medium that cannot be read: which one, and why, in one line."""
@@ -267,19 +264,6 @@ def frame_indices(n_frames, n_samples, fps=None, limit_s=None):
   return np.linspace(0, max(n_frames - 2, 0), n_samples, dtype=np.int64)
 
 
-def read_frames(source, indices):
-  """Frames of a video (a path or encoded bytes) -> uint8 [F, H, W, 3] RGB.
-
-  indices: int [F], positions in order of presentation, any order, repeats
-  allowed; out of range is a ValueError, an unreadable video a MediaError.
-  """
-  frames = sample_frames(source, lambda n_frames, fps: indices)
-  if len({frame.shape for frame in frames}) > 1:
-    raise MediaError(_name(source), 'its frames change size; read and resize '
-                     'them with load_frames')
-  return np.stack(frames)
-
-
 def resize(frames, image_px):
   """uint8 [F, H, W, 3] -> [F, image_px, image_px, 3], PIL's bicubic.
 
@@ -290,11 +274,6 @@ def resize(frames, image_px):
       np.asarray(Image.fromarray(frame).resize(
           (image_px, image_px), Image.Resampling.BICUBIC))
       for frame in frames])
-
-
-def normalise(frames):
-  """uint8 [..., 3] RGB -> float32, (x / 255 - mean) / std of ImageNet."""
-  return (frames.astype(np.float32) / 255 - IMAGE_MEAN) / IMAGE_STD
 
 
 def read_image(source, size_only=False):

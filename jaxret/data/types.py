@@ -1,6 +1,7 @@
 """What travels from sources to methods: items, splits and retrieval tasks."""
 import dataclasses
-from typing import Protocol
+from collections.abc import Iterable
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class Task:
   query_prompt: str | None = None
   candidate_prompt: str | None = None
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for field in ('relevant', 'lists', 'excluded'):
       indices = getattr(self, field)
       if indices is not None:
@@ -97,7 +98,7 @@ class Split:
   texts: tuple[Item, ...]
   text_video: np.ndarray
 
-  def without(self, video_ids):
+  def without(self, video_ids: Iterable[str]) -> Self:
     """This split less the videos named in `video_ids` and their texts."""
     drop = set(video_ids)
     if not drop:
@@ -112,11 +113,11 @@ class Split:
         texts=tuple(t for t, v in zip(self.texts, text_video) if v >= 0),
         text_video=text_video[text_video >= 0])
 
-  def text_to_video(self):
+  def text_to_video(self) -> Task:
     relevant = tuple(np.array([v], np.int32) for v in self.text_video)
     return Task('text_to_video', self.texts, self.videos, relevant)
 
-  def video_to_text(self):
+  def video_to_text(self) -> Task:
     order = np.argsort(self.text_video, kind='stable').astype(np.int32)
     ends = np.cumsum(np.bincount(self.text_video, minlength=len(self.videos)))
     relevant = tuple(np.split(order, ends[:-1]))

@@ -1,9 +1,12 @@
 """Contrast within the global batch, from embeddings and masks."""
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
 
 
-def info_nce(queries, candidates, temperature, labels):
+def info_nce(queries: Array, candidates: Array, temperature: ArrayLike,
+             labels: Array) -> Array:
   """Symmetric in-batch contrastive loss (Radford et al. 2021).
 
   Pairs that share a label (two captions of one video in a batch) are not each
@@ -27,8 +30,10 @@ def info_nce(queries, candidates, temperature, labels):
   return (rows + columns) / 2
 
 
-def one_way_info_nce(queries, candidates, temperature, negatives=None,
-                     ids=None, negative_ids=None):
+def one_way_info_nce(
+    queries: Array, candidates: Array, temperature: ArrayLike,
+    negatives: Array | None = None, ids: Array | None = None,
+    negative_ids: Array | None = None) -> Array:
   """MM-Embed's loss: queries against all positives and negatives (spec §2).
 
   L[b] = log sum_c exp(q_b . c / tau) - q_b . c_b / tau over the positives of
@@ -52,7 +57,7 @@ def one_way_info_nce(queries, candidates, temperature, negatives=None,
     negatives = negatives.reshape(-1, negatives.shape[-1])
     columns = jnp.concatenate([columns, negatives.astype(dtype)])
   logits = queries.astype(dtype) @ columns.T / temperature
-  own = jnp.eye(*logits.shape, dtype=bool)
+  own = jnp.eye(logits.shape[0], logits.shape[1], dtype=bool)
   if ids is not None:
     same = ids[:, None] == ids[None]
     if negatives is not None:
@@ -67,9 +72,11 @@ def one_way_info_nce(queries, candidates, temperature, negatives=None,
 MASKED = -1e9  # what the authors put in place of a masked similarity
 
 
-def modal_contrastive(queries, candidates, temperature, modality=None,
-                      negatives=None, positives=None, dual=False,
-                      released=True):
+def modal_contrastive(
+    queries: Array, candidates: Array, temperature: ArrayLike,
+    modality: Array | None = None, negatives: Array | None = None,
+    positives: Array | None = None, dual: bool = False,
+    released: bool = True) -> Array:
   """MAMCL: contrast among candidates of the target's modality (UNITE §3).
 
   Without `modality` it is plain InfoNCE over the global batch. `released`

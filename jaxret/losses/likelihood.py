@@ -1,12 +1,16 @@
 """Likelihoods of tokens and of clips, from hidden states and matrices."""
 import functools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 
-def token_log_likelihood(terms, targets, rows=None, block_size=2048):
+def token_log_likelihood(
+    terms: Sequence[tuple[Array, Array]], targets: Array,
+    rows: Array | None = None, block_size: int = 2048) -> Array:
   """log softmax of (sum of left @ right) at the targets, blockwise.
 
   The logits [M, V] never exist at once: a running log-sum-exp goes over blocks
@@ -81,7 +85,7 @@ def _block(lefts, rights, targets, rows, first, size, fresh=None):
   return (jax.nn.logsumexp(logits, -1), jnp.where(inside, picked, 0.0))
 
 
-def token_mean(log_likelihood, mask):
+def token_mean(log_likelihood: Array, mask: Array) -> Array:
   """Negative log-likelihoods whose mean over B is the mean over all tokens.
 
   BLiM's VTG loss averages over the label tokens of the micro-batch, not per
@@ -97,7 +101,8 @@ def token_mean(log_likelihood, mask):
   return total * (mask.shape[0] / jnp.maximum(jnp.sum(mask), 1))
 
 
-def clip_log_likelihood(queries, vocabulary, targets):
+def clip_log_likelihood(queries: Array, vocabulary: Array,
+                        targets: Array) -> Array:
   """log P(clip k of video target | queries) over a video vocabulary.
 
   logits[b, k, n] = <queries[b, k], vocabulary[n, k]> / sqrt(Dv): clip k is

@@ -4,9 +4,14 @@ A method is a package. Its `__init__` imports nothing heavy and has
 
   TASKS  {task: the module of the package that has a function of this name,
           (config, workdir) -> what it likes}
-  ROWS   {row of its results: how the report calls it}
 
-and its `method.py` has `method(config, tokenizer)`, a base.Method, and EMBEDS,
+and, where the names of its rows do not speak for themselves in the report,
+
+  ROWS       {row of its results: what a reader calls it}
+  EXPLAINED  {row, direction or task: what a reader must know of it}
+  MAIN_ROW   the row to set in bold, where its results name no 'main_row'
+
+Its `method.py` has `method(config, tokenizer)`, a base.Method, and EMBEDS,
 a base.Embeds, where it gives embeddings. `config.method` is the name of one of
 the packages here, or a dotted name of one from elsewhere on Python's path, as
 'mypackage.mymethod'.

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxret import sharding
 from jaxret.models import lora as lora_lib
+from jaxret.models import names
 from jaxret.scoring.likelihood import kernels
 
 
@@ -36,7 +37,8 @@ class Reader(Protocol):
   returns has the item's `id`. bucket: the static sizes that hold it, a tuple
   of ints; few of them, since the model is compiled for each. pad: arrays
   [B, ...] of several at one such size, rows in order; ValueError naming the
-  item that does not fit.
+  item that does not fit. trim_text: an attribute, what is done with a text that
+  is too long: True cuts it and says so, False refuses it.
   """
 
   def __call__(self, item, prompt: str | None = None): ...
@@ -65,6 +67,8 @@ class Embeds(NamedTuple):
     `candidate` and `negative` (Items, the latter maybe None).
   evaluated: (config) -> [methods.unite.sets.Evaluated], all files found.
   check: (config) raises ValueError for fields that do not go together.
+  weight_names: the table of models.names that an exported adapter's keys are
+    from.
   served: (what `model` gives, params) -> the same in the form that embeds
     fastest, for evaluation.
   `examples` of its Method takes (pairs, its_reader=, shapes=): a Reader that
@@ -80,6 +84,7 @@ class Embeds(NamedTuple):
   evaluated: Callable
   check: Callable = lambda config: None
   served: Callable = lambda model, params: (model, params)
+  weight_names: tuple[names.Weight, ...] = names.QWEN2_VL
 
 
 class Scorer(NamedTuple):

@@ -14,7 +14,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from jaxret import embedder as embedding
-from jaxret import methods, processes, retrieval, sharding
+from jaxret import methods, optim, processes, retrieval, sharding
 from jaxret import run as run_lib
 from jaxret import train as train_lib
 from jaxret.data import pair_examples
@@ -141,7 +141,9 @@ def train(run, stage, found, reader):
   params = train_lib.fit(method, examples, config, stage.directory, run.mesh,
                          params, order)
   if 'lora' in params:
-    run_lib.export_adapter(config, stage.directory, params)
+    trained = optim.partition(params, method.trainable)[0].get('params', {})
+    run_lib.export_adapter(config, stage.directory, params,
+                           run.embeds.weight_names, tuple(trained))
   return params
 
 

@@ -102,56 +102,6 @@ class ClipVisionHead(nn.Module):
     return c.dense(self.embedding_width, use_bias=False, name='projection')(x)
 
 
-class ClipText(nn.Module):
-  """Tokens in, hidden states out; a token sees those before it."""
-  config: ClipTextConfig
-
-  @nn.compact
-  def __call__(self, tokens, mask):
-    """int [B, T], bool [B, T] -> [B, T, D] after the last norm."""
-    c, e = self.config, self.config.encoder
-    x = encoder.Embed(e, c.vocab_size, c.max_tokens, name='embed')(
-        tokens, jnp.arange(tokens.shape[1]))
-    causal = jnp.tril(jnp.ones((tokens.shape[1],) * 2, bool))
-    x, _ = encoder.stack(encoder.PreNormLayer, e, 'layers')(
-        x, causal & mask[:, None])
-    return e.norm('final_norm')(x)
-
-
-class Clip(nn.Module):
-  """Both towers; embeddings are not normalised."""
-  config: ClipConfig
-
-  def setup(self):
-    c = self.config
-    self.vision = ClipVision(c.vision)
-    self.vision_head = ClipVisionHead(c.vision.encoder, c.embedding_width)
-    self.clip_text = ClipText(c.text)
-    self.clip_text_head = c.text.encoder.dense(
-        c.embedding_width, use_bias=False)
-    self.logit_scale = self.param(
-        'logit_scale', nn.initializers.constant(np.log(1 / 0.07)), ())
-
-  def image_tokens(self, pixels):
-    """[B, H, W, 3] -> [B, 1 + P, E]."""
-    return self.vision_head(self.vision(pixels))
-
-  def text_tokens(self, tokens, mask):
-    """int [B, T], bool [B, T] -> [B, T, E]."""
-    return self.clip_text_head(self.clip_text(tokens, mask))
-
-  def __call__(self, pixels, tokens, lengths):
-    """(images [B, E], texts [B, E], scale of their cosine similarities).
-
-    A text is read at its end token, the last of `lengths` int [B].
-    """
-    mask = jnp.arange(tokens.shape[1]) < lengths[:, None]
-    texts = jnp.take_along_axis(
-        self.text_tokens(tokens, mask), (lengths - 1)[:, None, None], 1)
-    return (self.image_tokens(pixels)[:, 0], texts[:, 0],
-            jnp.exp(self.logit_scale))
-
-
 def resize_positions(table, grid):
   """The position table [1 + P, D] for a grid of another size, float32.
 

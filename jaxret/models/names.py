@@ -152,15 +152,16 @@ def plain(key):
   return key
 
 
-def _adapters(table):
+def adapters(table):
+  """Yields the LoRA factors of every linear layer of a table of weights."""
   for weight in table:
     if weight.transform == 'transpose' and weight.path.endswith('/kernel'):
       for ours, theirs in (('a', 'lora_A'), ('b', 'lora_B')):
         yield weight._replace(
             path=f'{weight.path.removesuffix("kernel")}{ours}',
             key=f'{weight.key.removesuffix("weight")}{theirs}.weight',
-            optional=True)
+            optional=True, spare_layers=0)
 
 
-# LoRA factors of every linear layer that an adapter may train.
-LORA = tuple(_adapters(DECODER + BLIM_HEADS))
+# LoRA factors of every linear layer that an adapter of BLiM may train.
+LORA = tuple(adapters(DECODER + BLIM_HEADS))

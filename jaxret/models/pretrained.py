@@ -100,11 +100,6 @@ def open_checkpoint(name, stem='model'):
   return Checkpoint(str(path), tensors)
 
 
-def load_flat(path):
-  """All tensors of a small safetensors file: {key: array}."""
-  return safetensors.numpy.load_file(path)
-
-
 def load(checkpoint, table, abstract=None, shardings=None):
   """Fills parameters from a checkpoint; each device reads its own slice.
 

@@ -4,11 +4,14 @@ Text stays text and takes the page's font; lines and letters take the page's
 text colour. The colours of the curves are told apart by colour-blind readers
 (Okabe and Ito), and every curve also differs by its dashes or markers.
 """
+import dataclasses
 import html
 import io
 import re
 
 import numpy as np
+
+from jaxret import metrics
 
 BLUE, ORANGE, GREEN, PURPLE = '#2f86c1', '#e07b00', '#009e73', '#b8629a'
 _CURVES = (('-', BLUE), ('--', ORANGE), (':', GREEN), ('-.', PURPLE))
@@ -27,43 +30,88 @@ _STYLE = {
 }
 
 
-def sweep_plot(sweeps):
-  """R@1 against alpha, one panel per sweep; the chosen alpha is marked.
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+  """R@1 against a weight in one direction, for the plot.
 
-  sweeps: objects with direction, alphas [n], validation [n], test [n] or
-    None (recall in percent), chosen, paper (alpha or None).
+  values: [n], of the weight. validation, test: recall at 1 in percent, [n];
+  test may be None. chosen: the value taken on validation. paper: the paper's,
+  or None.
   """
+  direction: str
+  values: np.ndarray
+  validation: np.ndarray
+  chosen: float
+  test: np.ndarray | None = None
+  paper: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweeps:
+  """Sweeps of one weight, one panel each, and what a method says of them.
+
+  weight: its name. axis: what it is, below the plot. heading, text: what
+  stands above the plot.
+  """
+  weight: str
+  axis: str
+  heading: str
+  text: str
+  panels: tuple[Sweep, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Hubness:
+  """How often each candidate is ranked first in one direction.
+
+  counts: {row: int [C]}, as metrics.first_counts returns it.
+  """
+  direction: str
+  counts: dict
+
+  @property
+  def n_queries(self):
+    return int(sum(next(iter(self.counts.values()))))
+
+  @property
+  def skewness(self):
+    return {row: metrics.skewness(n) for row, n in self.counts.items()}
+
+
+def sweep_plot(sweeps):
+  """R@1 against the weight of Sweeps; the chosen value is marked."""
+  weight = sweeps.weight
+
   def draw(axes):
-    for axis, sweep in zip(axes, sweeps):
-      chosen = int(np.argmin(np.abs(np.asarray(sweep.alphas) - sweep.chosen)))
-      axis.plot(sweep.alphas, sweep.validation, '-o', color=BLUE, ms=4,
+    for axis, sweep in zip(axes, sweeps.panels):
+      chosen = int(np.argmin(np.abs(np.asarray(sweep.values) - sweep.chosen)))
+      axis.plot(sweep.values, sweep.validation, '-o', color=BLUE, ms=4,
                 label='validation')
       if sweep.test is not None:
-        axis.plot(sweep.alphas, sweep.test, '--s', color=ORANGE, ms=3.5,
+        axis.plot(sweep.values, sweep.test, '--s', color=ORANGE, ms=3.5,
                   mfc='none', label='test (not used to choose)')
       axis.axvline(sweep.chosen, color=BLUE, lw=1, alpha=0.6)
       axis.plot(sweep.chosen, sweep.validation[chosen], 'o', ms=12, mew=2,
                 mfc='none', color=BLUE, label='chosen on validation')
       if sweep.paper is not None:
         axis.axvline(sweep.paper, color=_INK, lw=1, ls=':',
-                     label="the paper's alpha")
+                     label=f"the paper's {weight}")
       axis.set(title=_words(sweep.direction), ylabel='R@1, %',
-               xlabel='alpha, the share of the prior that is subtracted')
+               xlabel=sweeps.axis)
       axis.margins(y=0.12)
 
   alt = '; '.join(
       f'{_words(s.direction)}: R@1 on validation goes from '
-      f'{s.validation[0]:.1f} at alpha {s.alphas[0]:.1f} to '
-      f'{s.validation[-1]:.1f} at alpha {s.alphas[-1]:.1f}; '
-      f'alpha {s.chosen:.2f} is chosen' for s in sweeps)
-  return _svg(draw, len(sweeps), alt)
+      f'{s.validation[0]:.1f} at {weight} {s.values[0]:.1f} to '
+      f'{s.validation[-1]:.1f} at {weight} {s.values[-1]:.1f}; '
+      f'{weight} {s.chosen:.2f} is chosen' for s in sweeps.panels)
+  return _svg(draw, len(sweeps.panels), alt)
 
 
 def hubness_plot(hubness, row_words):
   """How often each candidate is ranked first, sorted, one panel each.
 
-  hubness: objects with direction, n_queries, counts {row: [C]} and skewness
-    {row: float}. row_words: {row: label}, for the legend.
+  hubness: sequence of Hubness. row_words: row -> label, for the legend.
   """
   def draw(axes):
     for axis, hubs in zip(axes, hubness):
@@ -71,7 +119,7 @@ def hubness_plot(hubness, row_words):
         ordered = np.sort(counts)[::-1]
         axis.plot(np.arange(1, len(ordered) + 1), ordered, dashes, color=color,
                   lw=2, drawstyle='steps-mid',
-                  label=row_words.get(row, _words(row)))
+                  label=row_words(row))
       axis.axhline(hubs.n_queries / len(ordered), color=_INK, lw=1,
                    ls=(0, (1, 3)), label='equal shares')
       axis.set_xscale('log')

@@ -1,71 +1,202 @@
-"""Tables of results.json that span tasks, as rows of text."""
-# Rows of results.json in words; other rows are shown under their own name.
-ROW_WORDS = {
-    'first_stage': 'first stage',
-    'candidate_likelihood': 'candidate likelihood',
-    'query_likelihood': 'query likelihood',
-    'cpn': 'candidate likelihood with CPN',
-    'bidirectional': 'both directions',
-    'blim': 'BLiM: both directions with CPN',
-    'cpn_paper': "with CPN, the paper's weight",
-    'bidirectional_paper': "both directions, the paper's weight",
-    'blim_paper': "BLiM, the paper's weights",
-    'cpn_oracle': 'with CPN, best weight on test',
-    'bidirectional_oracle': 'both directions, best weight on test',
-    'blim_oracle': 'BLiM, best weights on test',
-    'ensemble': 'BLiM with the first stage',
-    'stage1': 'after stage 1', 'plain': 'plain loss', 'unite': 'UNITE: MAMCL',
-    'leccr': 'LECCR',
-    'random': 'random negatives', 'hard': 'hard negatives',
-    'mm_embed': 'MM-Embed', 'reranked': 'MM-Embed, reranked',
-}
+"""Tables of results.json, as rows of text and as aligned lines."""
+import dataclasses
+from typing import NamedTuple
 
 
-def overview(results):
-  """R@1 of every row on every task, as rows of text; None without tasks."""
-  if len(results.get('tasks', ())) < 2:
-    return None
-  rows = list(dict.fromkeys(row for task in results['tasks']
-                            for row in results[task]))
-  table = [('R@1', 'queries', 'candidates', 'chance', *map(row_words, rows))]
-  for name, task in results['tasks'].items():
-    found = results[name]
+@dataclasses.dataclass(frozen=True)
+class Rows:
+  """What a method says of the rows of its results; it may say nothing.
+
+  words: {row: what a reader calls it}. main: the row that is set in bold where
+  the results name none. explained: {row, direction or task: a sentence for
+  whoever reads its numbers}.
+  """
+  words: dict = dataclasses.field(default_factory=dict)
+  main: str | None = None
+  explained: dict = dataclasses.field(default_factory=dict)
+
+  def name(self, row):
+    """A row in words: its own name where the method has no other."""
+    return self.words.get(row, row.replace('_', ' '))
+
+
+class Measure(NamedTuple):
+  """A column of numbers: its key in a row of results, and how it is shown.
+
+  heading: in text; label: in the page. Where a row lacks the number, or it is
+  not known, there is a dash.
+  """
+  key: str
+  heading: str
+  label: str
+  style: str
+
+  def cell(self, row):
+    """The number of a row of results as text."""
+    return number(self.style, row.get(self.key))
+
+
+# What is shown of a row besides recall and its interval: the columns that any
+# row of a table has. A metric needs a line here and one in metrics.summary.
+MEASURES = (
+    Measure('median_rank', 'median', 'median rank', '%g'),
+    Measure('mean_rank', 'mean', 'mean rank', '%.1f'),
+    Measure('mrr', 'MRR', 'MRR', '%.3f'),
+)
+
+
+def measures(results, direction):
+  """The columns of a direction or task: recall at each k, then MEASURES."""
+  rows = results[direction].values()
+  first = next(iter(rows))
+  depths = [key.removeprefix('recall_at_') for key in first
+            if key.startswith('recall_at_') and key[10:].isdigit()]
+  return [*(Measure(f'recall_at_{k}', f'R@{k}', f'R@{k}', '%.1f')
+            for k in depths),
+          *(m for m in MEASURES if any(m.key in row for row in rows))]
+
+
+def format_table(results, rows=None):
+  """The results of every direction or task as aligned text tables."""
+  rows = rows or Rows()
+  head = f'{results["dataset"]}, {results["split"]}: {sizes(results)}'
+  if 'tasks' not in results:
+    head += f'; chance R@1 {chance(results):.2g} %'
+  lines = [head]
+  for of in (overview, means_table, sums_table):
+    table = of(results, rows)
+    lines += _aligned(table, left_last=False) if table else []
+  for table in results.get('tables', ()):
+    lines += ['', table['title']]
+    lines += _aligned(table['rows'], left_last=False)[1:]
+  for direction in directions(results):
+    lines += _aligned(_direction_table(results, direction),
+                      left_last='weights' in results)
+  return '\n'.join(lines) + '\n'
+
+
+def _direction_table(results, direction):
+  recall, *others = measures(results, direction)
+  has_weights = 'weights' in results
+  table = [(direction, recall.heading, '95 %', *(m.heading for m in others),
+            *['weights chosen on'] * has_weights)]
+  for name, row in results[direction].items():
+    low, high = row['recall_at_1_ci95']
     table.append((
-        name.replace('_', ' '), f'{task["queries"]:,}',
-        f'{task["candidates"]:,}', f'{task["chance"]:.2g}',
-        *(f'{found[r]["recall_at_1"]:.1f}' if r in found else '-'
-          for r in rows)))
+        name, recall.cell(row), f'{low:.1f}-{high:.1f}',
+        *(m.cell(row) for m in others),
+        *[weights(results, direction, name)] * has_weights))
   return table
 
 
-def means_table(results):
-  """Mean R@1 of groups of tasks, as rows of text; None where there is none."""
+def _aligned(table, left_last=True):
+  """Lines of a table; its first column, and perhaps its last, to the left."""
+  widths = [max(map(len, column)) for column in zip(*table)]
+  lines = ['']
+  for i, (first, *cells) in enumerate(table):
+    cells = [c.ljust(w) if left_last and n == len(cells) - 1 else c.rjust(w)
+             for n, (c, w) in enumerate(zip(cells, widths[1:]))]
+    lines.append('  '.join([first.ljust(widths[0]), *cells]).rstrip())
+    if i == 0:
+      lines.append('-' * (sum(widths) + 2 * len(widths) - 2))
+  return lines
+
+
+# Tables that span tasks; each is None where there is nothing to show.
+
+
+def overview(results, rows):
+  """R@1 of every row on every task, as rows of text."""
+  if len(results.get('tasks', ())) < 2:
+    return None
+  names = list(dict.fromkeys(row for task in results['tasks']
+                             for row in results[task]))
+  table = [('R@1', 'queries', 'candidates', 'chance', *map(rows.name, names))]
+  for name, task in results['tasks'].items():
+    of_task = results[name]
+    table.append((
+        name.replace('_', ' '), f'{task["queries"]:,}',
+        f'{task["candidates"]:,}', f'{task["chance"]:.2g}',
+        *(f'{of_task[row]["recall_at_1"]:.1f}' if row in of_task else '-'
+          for row in names)))
+  return table
+
+
+def means_table(results, rows):
+  """Mean R@1 of groups of tasks, as rows of text."""
   means = results.get('means')
   if not means:
     return None
-  table = [('mean R@1', 'tasks', *map(row_words, means))]
+  table = [('mean R@1', 'tasks', *map(rows.name, means))]
   for group, first in next(iter(means.values())).items():
     table.append((group, f'{first["tasks"]} of {first["of"]}', *(
         number('%.1f', groups[group]['mean']) for groups in means.values())))
   return table
 
 
-def sums_table(results):
-  """SumR of every language, as rows of text; None where there is none."""
+def sums_table(results, rows):
+  """SumR of every language, as rows of text."""
   sums = results.get('sum_of_recalls')
   if not sums:
     return None
-  rows = next(iter(sums.values()))
-  return [('sum of recalls', *map(row_words, rows)), *(
-      (language, *(f'{of_row[row]:.1f}' for row in rows))
+  names = next(iter(sums.values()))
+  return [('sum of recalls', *map(rows.name, names)), *(
+      (language, *(f'{of_row[name]:.1f}' for name in names))
       for language, of_row in sums.items())]
+
+
+# Parts of the results.
+
+
+def directions(results):
+  """The tasks, or else the directions: whatever holds rows of metrics."""
+  if 'tasks' in results:
+    return list(results['tasks'])
+  return [name for name, rows in results.items()
+          if isinstance(rows, dict) and rows and all(
+              isinstance(row, dict) and 'recall_at_1' in row
+              for row in rows.values())]
+
+
+def sentences(results, rows):
+  """What is to be known of the rows that the results have."""
+  names = {name for direction in directions(results)
+           for name in results[direction]}
+  return [text for name, text in rows.explained.items() if name in names]
+
+
+def sizes(results):
+  """'1,000 videos, 1,000 texts'."""
+  return ', '.join(f'{n:,} {name}' for name, n in results['sizes'].items())
+
+
+def chance(results):
+  """R@1 in percent of a random order, in either direction without tasks.
+
+  With T texts of V videos it is 1/V for a text; a video has T/V texts on
+  average, so T/V/T for a video.
+  """
+  return 100.0 / results['sizes']['videos']
+
+
+def weights(results, direction, row):
+  """'validation: alpha 0.3, query weight 0.5', or '' for a plain row."""
+  values = dict(results.get('weights', {}).get(direction, {}).get(row, {}))
+  if not values:
+    return ''
+  split = values.pop('chosen_on')
+  if split == 'test':
+    split = 'test, not a result'
+  text = ', '.join(f'{k.replace("_", " ")} {v:g}' for k, v in values.items())
+  return f'{split}: {text}' if text else split
+
+
+def chosen_on(results, direction, row):
+  """The split on which the weights of a row were chosen, or None."""
+  return results.get('weights', {}).get(direction, {}).get(row, {}).get(
+      'chosen_on')
 
 
 def number(style, value):
   """A number, or a dash where it is not known."""
   return '-' if value is None else style % value
-
-
-def row_words(name):
-  """A row of results.json in words."""
-  return ROW_WORDS.get(name, name.replace('_', ' '))

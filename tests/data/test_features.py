@@ -195,11 +195,13 @@ def test_videos_come_back_with_their_captions(split, tmp_path):
   skipped = features.write_videos(out_dir, split, progress=False)
   assert [record['id'] for record in skipped] == ['b']
   assert 'b.mp4' in skipped[0]['reason']
-  stored = features.read_split(out_dir)
-  assert [v.id for v in stored.videos] == ['a', 'c']
-  assert [t.text for t in stored.texts] == ['text 0 ä', 'text 1 ä', 'text 3 ä']
-  assert stored.text_video.tolist() == [1, 0, 1]
-  store = features.VideoStore(out_dir, stored.videos[::-1])
+  manifest = records.read_manifest(out_dir)
+  assert (manifest['dataset'], manifest['split']) == ('folder', 'test')
+  assert manifest['ids'] == ['a', 'c']
+  assert manifest['texts'] == [['t0', 'text 0 ä'], ['t1', 'text 1 ä'],
+                               ['t3', 'text 3 ä']]
+  assert manifest['text_video'] == [1, 0, 1]
+  store = features.VideoStore(out_dir, split.videos[::-2])
   assert store[0] == types.Item('c', image=b'bytes of c.png' * 100)
   assert store[1] == types.Item('a', video=b'bytes of a.mp4' * 100)
   captions = [json.loads(r['captions']) for r in records.read(out_dir)]

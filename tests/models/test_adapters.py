@@ -4,8 +4,9 @@ import json
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
-from jaxret.models import adapters, lora, pretrained
+from jaxret.models import adapters, lora
 
 RANK, SCALE = 2, 1.5
 
@@ -40,7 +41,7 @@ def test_round_trip(adapter, tmp_path, nested):
 
 def test_keys_are_those_of_peft(adapter, tmp_path):
   adapters.export_peft(adapter, tmp_path)
-  tensors = pretrained.load_flat(tmp_path / 'adapter_model.safetensors')
+  tensors = load_file(tmp_path / 'adapter_model.safetensors')
   key = 'base_model.model.model.layers.2.self_attn.q_proj.lora_A.weight'
   np.testing.assert_array_equal(
       tensors[key], adapter.lora['decoder']['layers']['attention']['q'][

@@ -309,6 +309,7 @@ def test_a_missing_shard_is_named(model_dir):
 def test_flat_loading_keeps_bfloat16(tmp_path):
   tensors = {'x': np.arange(6).reshape(2, 3).astype(ml_dtypes.bfloat16)}
   safetensors.numpy.save_file(tensors, tmp_path / 'x.safetensors')
-  loaded = pretrained.load_flat(tmp_path / 'x.safetensors')
-  assert loaded['x'].dtype == ml_dtypes.bfloat16
-  np.testing.assert_array_equal(loaded['x'], tensors['x'])
+  checkpoint = pretrained.open_checkpoint(tmp_path / 'x.safetensors')
+  loaded = checkpoint.tensors['x'][:]
+  assert loaded.dtype == ml_dtypes.bfloat16
+  np.testing.assert_array_equal(loaded, tensors['x'])

@@ -6,8 +6,11 @@ attention heads of OpenAI's format (64 wide) and of the slots is the authors'.
 import functools
 import json
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
+from safetensors.numpy import load_file
 
 from jaxret.models import (
   bert,
@@ -105,7 +108,7 @@ def model(folder, branch, **changes):
   The encoders are not there: golden data begins at their outputs.
   """
   sizes = misc(folder)[f'{branch}_config']
-  tensors = pretrained.load_flat(folder / f'{branch}_model_params.safetensors')
+  tensors = load_file(folder / f'{branch}_model_params.safetensors')
   text = bert.BertConfig(
       encoder.EncoderConfig(sizes['text_width'], 1, 1, 1), 1, 1)
   vision = None
@@ -155,3 +158,53 @@ def check(got, want, atol, name=''):
   scale = max(1.0, float(np.abs(want).max()))
   np.testing.assert_allclose(
       np.asarray(got), want, rtol=0, atol=atol * scale, err_msg=name)
+
+
+class ClipText(nn.Module):
+  """CLIP's text tower; a token sees those before it. LECCR has none."""
+  config: clip.ClipTextConfig
+
+  @nn.compact
+  def __call__(self, tokens, mask):
+    """int [B, T], bool [B, T] -> [B, T, D] after the last norm."""
+    c, e = self.config, self.config.encoder
+    x = encoder.Embed(e, c.vocab_size, c.max_tokens, name='embed')(
+        tokens, jnp.arange(tokens.shape[1]))
+    causal = jnp.tril(jnp.ones((tokens.shape[1],) * 2, bool))
+    x, _ = encoder.stack(encoder.PreNormLayer, e, 'layers')(
+        x, causal & mask[:, None])
+    return e.norm('final_norm')(x)
+
+
+class Clip(nn.Module):
+  """Both towers of CLIP; embeddings are not normalised."""
+  config: clip.ClipConfig
+
+  def setup(self):
+    c = self.config
+    self.vision = clip.ClipVision(c.vision)
+    self.vision_head = clip.ClipVisionHead(c.vision.encoder, c.embedding_width)
+    self.clip_text = ClipText(c.text)
+    self.clip_text_head = c.text.encoder.dense(
+        c.embedding_width, use_bias=False)
+    self.logit_scale = self.param(
+        'logit_scale', nn.initializers.constant(np.log(1 / 0.07)), ())
+
+  def image_tokens(self, pixels):
+    """[B, H, W, 3] -> [B, 1 + P, E]."""
+    return self.vision_head(self.vision(pixels))
+
+  def text_tokens(self, tokens, mask):
+    """int [B, T], bool [B, T] -> [B, T, E]."""
+    return self.clip_text_head(self.clip_text(tokens, mask))
+
+  def __call__(self, pixels, tokens, lengths):
+    """(images [B, E], texts [B, E], scale of their cosine similarities).
+
+    A text is read at its end token, the last of `lengths` int [B].
+    """
+    mask = jnp.arange(tokens.shape[1]) < lengths[:, None]
+    texts = jnp.take_along_axis(
+        self.text_tokens(tokens, mask), (lengths - 1)[:, None, None], 1)
+    return (self.image_tokens(pixels)[:, 0], texts[:, 0],
+            jnp.exp(self.logit_scale))

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import PIL.Image
 import pytest
+from safetensors.numpy import load_file
 
 from jaxret.models import adapters, lora, names, pretrained
 from jaxret.models.videochat import tome, vision
@@ -134,7 +135,7 @@ def test_blim_token_merging_steps_and_sizes(blim_golden, settings):
 
 
 def test_blim_adapter_folds_into_the_merged_weights(blim_golden, settings):
-  wrapped = pretrained.load_flat(blim_golden / 'model_peft.safetensors')
+  wrapped = load_file(blim_golden / 'model_peft.safetensors')
   adapter = adapters.import_peft(wrapped)
   plain = {adapters.plain_key(key): tensor for key, tensor in wrapped.items()
            if '.lora_' not in key}
@@ -152,11 +153,11 @@ def test_blim_adapter_folds_into_the_merged_weights(blim_golden, settings):
 
 def test_blim_adapter_round_trip_keeps_the_authors_names(
     blim_golden, settings, tmp_path):
-  trained = pretrained.load_flat(blim_golden / 'trained_params.safetensors')
+  trained = load_file(blim_golden / 'trained_params.safetensors')
   scale = settings['lora']['alpha'] / settings['lora']['r']
   adapter = adapters.import_peft(trained)._replace(scale=scale)
   adapters.export_peft(adapter, tmp_path)
-  exported = pretrained.load_flat(tmp_path / 'adapter_model.safetensors')
+  exported = load_file(tmp_path / 'adapter_model.safetensors')
   assert set(exported) == {
       key.replace('.default', '') for key in trained}
   for key, tensor in trained.items():

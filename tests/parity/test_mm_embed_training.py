@@ -3,9 +3,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from jaxret import losses, sharding
-from jaxret.models import pretrained
 from jaxret.models.llava import mm_embed
 from jaxret.models.llava import names as mm_embed_names
 from tests.parity import mm_embed_reference as reference
@@ -130,7 +130,7 @@ def test_mm_embed_training_step(mm_embed_golden, model):
       (2 * EMBEDDINGS / arrays['temperature'], EMBEDDINGS, EMBEDDINGS)):
     np.testing.assert_allclose(got, arrays[key], atol=atol, err_msg=key)
 
-  tensors = pretrained.load_flat(
+  tensors = load_file(
       mm_embed_golden / 'train' / 'grads.safetensors')
   golden = reference.load_tensors(
       tensors, mm_embed_names.MM_EMBED,
@@ -141,7 +141,7 @@ def test_mm_embed_training_step(mm_embed_golden, model):
 def test_mm_embed_only_unread_tensors_have_no_gradient(
     mm_embed_golden, model):
   """The last layer of the tower and the norm behind it take no part."""
-  tensors = pretrained.load_flat(
+  tensors = load_file(
       mm_embed_golden / 'train' / 'grads.safetensors')
   zero = {key for key, array in tensors.items() if not array.any()}
   layers = model.config.vision.encoder.layers

@@ -1,8 +1,8 @@
 """Questions that LLaVA-NeXT answers with True or False, and those two words.
 
-Source: MM-Embed (arXiv 2411.02571) §3 of the spec. The question about captions
-is the authors'; all others, and the order of two images, are ours, since
-theirs were never published.
+Source: MM-Embed (arXiv 2411.02571) §3 of the spec. A question is a template:
+{query} and {candidate} are texts, and the images of the query come before
+those of the candidate. Which ones are asked: config.rerank.questions.
 """
 import re
 
@@ -12,37 +12,26 @@ IMAGE = mm_embed_prompts.IMAGE
 ANSWERS = ('True', 'False')
 _ENDING = 'True or False'
 _FIELD = re.compile(r'\{(query|candidate)\}')
-# The modalities of query and candidate -> a template. {query} and {candidate}
-# are texts; the images of the query come before those of the candidate.
-CAPTION = (f'{IMAGE}\n{{text}}\nDoes the above daily-life image match the '
-           f'caption? {_ENDING}')
-QUESTIONS = {
-    ('text', 'image'): CAPTION.replace('{text}', '{query}'),
-    ('image', 'text'): CAPTION.replace('{text}', '{candidate}'),
-    ('text', 'text'): (
-        '{candidate}\nQuestion: {query}\nDoes the passage answer the question? '
-        + _ENDING),
-    ('image,text', 'text'): (
-        f'{IMAGE}\n{{candidate}}\nQuestion: {{query}}\nDoes the passage answer '
-        f'the question? {_ENDING}'),
-    ('image,text', 'image'): (
-        f'{IMAGE}\n{IMAGE}\nDoes the second image equal the first after this '
-        f'change: {{query}}? {_ENDING}'),
-    ('image', 'image'): (
-        f'{IMAGE}\n{IMAGE}\nDo both images show the same thing? {_ENDING}'),
-    ('text', 'image,text'): (
-        f'{IMAGE}\n{{candidate}}\nQuestion: {{query}}\nDo the image and the '
-        f'passage answer the question? {_ENDING}'),
-    ('image,text', 'image,text'): (
-        f'{IMAGE}\n{IMAGE}\n{{candidate}}\nQuestion: {{query}}\nDo the second '
-        f'image and the passage answer the question? {_ENDING}'),
-}
-
-
-def modality(item):
-  """'text', 'image' or 'image,text' of a data.types.Item."""
-  return ','.join(name for name in ('image', 'text')
-                  if getattr(item, name) is not None)
+# What a tokenizer of rendered worlds is trained on besides the texts there, so
+# that questions stay short. What is asked is config.rerank.questions: another
+# question there needs none here, and another text here makes another tokenizer.
+TOKENIZER_TEXTS = (
+    f'{IMAGE}\n{{query}}\nDoes the above daily-life image match the '
+    f'caption? {_ENDING}',
+    f'{IMAGE}\n{{candidate}}\nDoes the above daily-life image match the '
+    f'caption? {_ENDING}',
+    '{candidate}\nQuestion: {query}\nDoes the passage answer the question? '
+    + _ENDING,
+    f'{IMAGE}\n{{candidate}}\nQuestion: {{query}}\nDoes the passage answer the '
+    f'question? {_ENDING}',
+    f'{IMAGE}\n{IMAGE}\nDoes the second image equal the first after this '
+    f'change: {{query}}? {_ENDING}',
+    f'{IMAGE}\n{IMAGE}\nDo both images show the same thing? {_ENDING}',
+    f'{IMAGE}\n{{candidate}}\nQuestion: {{query}}\nDo the image and the '
+    f'passage answer the question? {_ENDING}',
+    f'{IMAGE}\n{IMAGE}\n{{candidate}}\nQuestion: {{query}}\nDo the second '
+    f'image and the passage answer the question? {_ENDING}',
+    f'[INST] {" ".join(ANSWERS)} [/INST]')
 
 
 def prompt(question, query, candidate):

@@ -59,7 +59,7 @@ class Reader:
     self._of_file = functools.lru_cache(maxsize=images)(self._see)
 
   def __call__(self, query, candidate, question):
-    """Inputs of two Items; `question` as in rerank_prompts.QUESTIONS.
+    """Inputs of two Items; `question` as in rerank_prompts.prompt.
 
     Raises media.MediaError for an image that cannot be read, else ValueError;
     both name the item.

@@ -9,6 +9,7 @@ import threading
 from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 
 from jaxret.data.llava import images as llava_images
 from jaxret.data.llava import prompts as mm_embed_prompts
@@ -61,17 +62,21 @@ class Reader:
     reads as EOS then. None: that of the tokenizer.
   style: how instruction tokens are counted, see mm_embed_prompts.pool_start.
   cache_bytes: pixels of files that are kept in memory, for training.
+  trim_text: what is done with a longer prompt. None cuts its end, as the
+    authors do and a run does; True says so besides; False refuses it.
   Every method names the item in its errors: MediaError for an image that
   cannot be read, else ValueError.
   """
 
   def __init__(self, tokenizer, image_px, patch_px, max_tokens=512,
-               vocab_size=None, style='mm_embed', cache_bytes=0):
+               vocab_size=None, style='mm_embed', cache_bytes=0,
+               trim_text=None):
     if style not in mm_embed_prompts.STYLES:
       raise ValueError(f'style {style!r} is unknown; want one of '
                        f'{", ".join(mm_embed_prompts.STYLES)}')
     self.grid = llava_images.Grid(image_px, patch_px)
     self.max_tokens, self.style = max_tokens, style
+    self.trim_text = trim_text
     self.vocabulary = Vocabulary(tokenizer, vocab_size)
     self._cache, self._free_bytes = {}, cache_bytes
     self._lock = threading.Lock()
@@ -106,15 +111,24 @@ class Reader:
       raise ValueError(f'{item.id}: it has an image, the tokenizer no '
                        f'{mm_embed_prompts.IMAGE}: use a model that reads '
                        'images')
-    ids = words.cut(words.encode(mm_embed_prompts.prompt(
-        item.text, has_image, is_query, instruction), item.id),
-        self.max_tokens)
+    whole = words.encode(mm_embed_prompts.prompt(
+        item.text, has_image, is_query, instruction), item.id)
+    n_tokens = len(whole) + 1  # and EOS
+    if n_tokens > self.max_tokens and self.trim_text is False:
+      raise ValueError(
+          f'{item.id}: {n_tokens} tokens, want at most {self.max_tokens}: '
+          + ('shorten the instruction, or raise max_tokens' if not item.text
+             else 'shorten its text, or let it be trimmed (trim_text)'))
+    ids = words.cut(whole, self.max_tokens)
     start = self._pool_start(instruction) if is_query else 0
     if start >= len(ids) - 1 or has_image and words.image_id not in ids:
       raise ValueError(
           f'{item.id}: nothing is left of it behind the instruction in '
           f'{self.max_tokens} tokens: shorten the instruction or raise '
           'max_tokens')
+    if n_tokens > self.max_tokens and self.trim_text:
+      logging.warning('%s: %d tokens, the end of its text is cut to keep %d',
+                      item.id, n_tokens, self.max_tokens)
     return words.expand(ids, [self.n_visual] * has_image), start
 
   def _see(self, name, source):

@@ -117,8 +117,3 @@ def modality_code(modalities, name=None):
                        'commas')
     code |= CODES.get(word, 0)
   return code
-
-
-def modality_names(code):
-  """The inverse: names in alphabetical order, joined by commas."""
-  return ','.join(sorted(word for word, bit in CODES.items() if code & bit))

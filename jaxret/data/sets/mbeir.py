@@ -11,8 +11,6 @@ import json
 import os
 import re
 
-import numpy as np
-
 from jaxret.data import entries, types
 from jaxret.data.llava import prompts as mm_embed_prompts
 from jaxret.data.sets import mixed
@@ -31,7 +29,6 @@ TRAIN_POOL = 'cand_pool/global/mbeir_union_train_cand_pool.jsonl'
 INSTRUCTIONS = 'instructions/query_instructions.tsv'
 WANTED = 'it is laid out like TIGER-Lab/M-BEIR: query/, cand_pool/, qrels/, ' \
     'instructions/ and mbeir_images/'
-QUERIES_PER_SET, CANDIDATES_PER_SET = 500_000, 10_000_000
 _TASK = re.compile(r'(.+)_task(\d+)')
 
 
@@ -275,14 +272,6 @@ def tidy(text):
     return text
   end = '' if text[-1] in '.?!' else '.'
   return text[0].upper() + text[1:] + end
-
-
-def packed(name, per_set):
-  """'9:17' as one int32: 9 * per_set + 17, per_set as in QUERIES_PER_SET."""
-  dataset, number = map(int, name.split(':'))
-  if number >= per_set or dataset * per_set + number > np.iinfo(np.int32).max:
-    raise ValueError(f'{name} does not fit {per_set:,} ids per data set')
-  return dataset * per_set + number
 
 
 def lines(path):

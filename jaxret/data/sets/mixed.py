@@ -119,9 +119,6 @@ class Pairs:
     return Pair(query.item, candidate, kind, negative,
                 said[int(self._wording[i] * len(said))], i)
 
-  def with_negatives(self, negatives, seed):
-    return Pairs(self._set, seed, negatives)
-
 
 def chosen_positives(training_set, seed):
   """The answer that each query is trained with: place in the pool, [Q]."""

@@ -65,8 +65,7 @@ def load(config, split):
       videos in test; the others are train (default 1: all are test);
     train_on_all: a split that is not there holds what test does, for a
       folder whose entries name no split (default False);
-    sizes, seed, captions_per_clip, images, renderings: of the rendered shapes
-      corpus.
+    sizes, seed, images, renderings: of the rendered shapes corpus.
   split: 'train', 'validation' or 'test'.
   Media files are not opened: one that is missing keeps its path here.
   Errors: ValueError for a missing directory or file, a wrong field, two files
@@ -182,8 +181,7 @@ def _read_shapes(config, split):
 def shapes_root(config):
   """Where the rendered corpus of `config` lies; it is built if need be."""
   from jaxret.data.shapes import world as shapes
-  shapes_fields = ('sizes', 'seed', 'captions_per_clip', 'images',
-                   'renderings')
+  shapes_fields = ('sizes', 'seed', 'images', 'renderings')
   chosen = {key: getattr(config, key) for key in shapes_fields
             if getattr(config, key, None) is not None}
   for key in {'sizes', 'images'} & set(chosen):

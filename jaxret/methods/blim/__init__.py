@@ -4,3 +4,27 @@ Source: arXiv 2507.23284 and the authors' code.
 """
 TASKS = {'train_and_evaluate': 'run', 'evaluate': 'run', 'extract': 'run',
          'plan': 'plan'}
+
+# Weights are chosen on validation, of _paper the paper's, of _oracle on test.
+ROWS = {
+    'first_stage': 'first stage',
+    'candidate_likelihood': 'candidate likelihood',
+    'query_likelihood': 'query likelihood',
+    'cpn': 'candidate likelihood with CPN',
+    'bidirectional': 'both directions',
+    'blim': 'BLiM: both directions with CPN',
+    'cpn_paper': "with CPN, the paper's weight",
+    'bidirectional_paper': "both directions, the paper's weight",
+    'blim_paper': "BLiM, the paper's weights",
+    'cpn_oracle': 'with CPN, best weight on test',
+    'bidirectional_oracle': 'both directions, best weight on test',
+    'blim_oracle': 'BLiM, best weights on test',
+    'ensemble': 'BLiM with the first stage',
+}
+MAIN_ROW = 'blim'
+EXPLAINED = {
+    'text_to_video': 'Candidate likelihood is P(video | text), query '
+                     'likelihood is P(text | video).',
+    'video_to_text': 'Candidate likelihood is P(text | video), query '
+                     'likelihood is P(video | text).',
+}

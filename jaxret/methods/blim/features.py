@@ -169,7 +169,10 @@ def store_features(config, workdir, split, frames, tower):
   ids = [video.id for video in split.videos]
   writer = features_lib.FeatureWriter(directory, ids, {
       'tower': tower.name, 'data': split.dataset,
-      'vision': json.loads(json.dumps(config.vision.to_dict())),
+      # Two fields that never had an effect are still said, as features that
+      # were stored while there were such fields say them.
+      'vision': {'pretrained': '', 'remat': False,
+                 **json.loads(json.dumps(config.vision.to_dict()))},
       'limit_s': config.data.limit_s})
   if writer.pending():
     # Each process extracts whole parts on its own devices.

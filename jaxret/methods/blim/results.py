@@ -1,4 +1,5 @@
 """From trained parameters to results.json, a table and report.html."""
+import functools
 import pathlib
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from jaxret.scoring import trec
 from jaxret.scoring.likelihood import cpn
 from jaxret.scoring.likelihood import score as likelihood
 
+# In the gallery.
 SHOWN_ROWS = ('candidate_likelihood', 'cpn', 'query_likelihood', 'blim')
 
 
@@ -133,8 +135,8 @@ def _weights(summaries, chosen_on, chosen, others):
 
 
 def _sweeps(found, splits, name, chosen, paper):
-  """The alpha sweeps, for directions that have a prior."""
-  sweeps = []
+  """R@1 against alpha, for directions that have a prior; None without any."""
+  panels = []
   for direction in evaluator.DIRECTIONS:
     scores = found[name][direction]
     if scores.candidate is None or 'validation' not in found:
@@ -143,12 +145,19 @@ def _sweeps(found, splits, name, chosen, paper):
         found[split][direction],
         evaluator.relevant(splits[split].split)[direction])
         for split in {'validation', name}}
-    sweeps.append(report.Sweep(
+    panels.append(report.Sweep(
         direction, np.array(cpn.GRID), curve['validation'],
         chosen[direction]['cpn'].alpha,
         curve[name] if name != 'validation' else None,
         paper[direction]['cpn'].alpha))
-  return sweeps
+  return report.Sweeps(
+      weight='alpha', axis='alpha, the share of the prior that is subtracted',
+      heading='How much of the prior to subtract',
+      text='Candidate prior normalization subtracts alpha times the '
+           'log-likelihood that a candidate has without any query. Alpha is '
+           'chosen on the validation split; the curve on test is drawn to show '
+           'whether the choice carries over.',
+      panels=tuple(panels)) if panels else None
 
 
 def _hubness(matrices):
@@ -161,32 +170,20 @@ def _hubness(matrices):
 
 
 def _gallery(config, data, matrices):
-  answers, gallery = evaluator.relevant(data.split), []
-  n_shown = config.eval.gallery_queries // 2
-  for direction, rows in matrices.items():
-    rows = {row: rows[row] for row in SHOWN_ROWS if row in rows}
-    ranks = {row: metrics.ranks(scores, answers[direction])
-             for row, scores in rows.items()}
-    for query in report.choose_queries(ranks, n_shown, n_shown):
-      gallery.append(_gallery_query(data, direction, query, rows, ranks))
-  return gallery
-
-
-def _gallery_query(data, direction, query, rows, ranks):
-  task = getattr(data.split, direction)()
-  def show(side, index):
-    item = side[index]
+  def show(items, index):
+    item = items[index]
     if item.text is not None or data.frames is None:
       return report.Shown(item.id, item.text or item.id)
     return report.Shown(item.id, frames=data.frames[index])
-  def answer(row):
-    relevant = task.relevant[query]
-    best = metrics.top(rows[row][query], relevant, 5)
-    return report.Ranked(
-        int(ranks[row][query]),
-        tuple(show(task.candidates, int(i)) for i in best),
-        tuple(bool(np.isin(i, relevant)) for i in best))
-  return report.GalleryQuery(
-      direction, show(task.queries, query),
-      show(task.candidates, int(task.relevant[query][0])),
-      {row: answer(row) for row in rows})
+
+  n_shown, gallery = config.eval.gallery_queries // 2, []
+  for direction, scores in matrices.items():
+    task = getattr(data.split, direction)()
+    show_candidate = functools.partial(show, task.candidates)
+    rows = {
+        row: report.Row.of_scores(scores[row], task.relevant, show_candidate)
+        for row in SHOWN_ROWS if row in scores}
+    gallery += report.gallery_queries(
+        direction, functools.partial(show, task.queries), rows, n_shown,
+        n_shown)
+  return gallery

@@ -15,6 +15,7 @@ from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import first_stage as first_stage_lib
 from jaxret.methods.blim import results as results_lib
 from jaxret.methods.blim import tower as tower_lib
+from jaxret.models import adapters
 from jaxret.scoring.likelihood import score as likelihood
 
 
@@ -44,8 +45,9 @@ def train_and_evaluate(config, workdir):
   params = train_lib.fit(method, examples, config, workdir, mesh,
                          initial(config, method, mesh))
   if 'lora' in params:
-    run_lib.export_adapter(config, workdir, params,
-                           params['params']['visual_head']['kernel'])
+    run_lib.export_adapter(
+        config, workdir, params, adapters.BLIM,
+        visual_head=params['params']['visual_head']['kernel'])
   return _evaluate(config, workdir, mesh, method, params, data, features,
                    first_stage)
 

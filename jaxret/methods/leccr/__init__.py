@@ -3,3 +3,5 @@
 Source: arXiv 2409.19961 and the authors' code.
 """
 TASKS = {'train_and_evaluate': 'run', 'evaluate': 'run', 'caption': 'run'}
+
+ROWS = {'leccr': 'LECCR'}

@@ -1,7 +1,6 @@
 """What a captioner reads: a picture, a question, and in training the answer.
 
-The prompt is Qwen2-VL's chat template. The questions are those of VideoChat2's
-demonstration; which ones LECCR's authors asked is not known.
+The prompt is Qwen2-VL's chat template. The questions are those of the config.
 """
 import numpy as np
 
@@ -9,8 +8,6 @@ from jaxret.data import text, types
 from jaxret.data.qwen2_vl import prompts as unite_prompts
 from jaxret.data.qwen2_vl import reader as inputs_lib
 
-QUESTIONS = {'image': 'Describe the following image in details.',
-             'video': 'Describe the video in details.'}
 CONTROL_TOKENS = unite_prompts.CONTROL_TOKENS
 
 

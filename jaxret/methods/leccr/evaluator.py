@@ -181,36 +181,24 @@ def gallery(split, visuals, language, scores, n_shown):
   """Queries of both directions with the first five answers of every row.
 
   visuals: of the split, None = they are shown by their descriptions. scores:
-  {row: [T, V]}. n_shown: at most so many misses and so many hits of a task.
+  {row: [T, V]}, the main row last. n_shown: at most so many misses and so many
+  hits of a task.
   """
-  def show(item, index):
+  def show(items, index):
+    item = items[index]
     if item.text is not None:
       return report.Shown(item.id, item.text)
-    said = split.descriptions[index] if split.descriptions else item.id
+    description = split.descriptions[index] if split.descriptions else item.id
     if visuals is None:
-      return report.Shown(item.id, said)
-    return report.Shown(item.id, said, visuals[index])
+      return report.Shown(item.id, description)
+    return report.Shown(item.id, description, visuals[index])
 
-  shown = []
-  for name, (task, turned) in tasks(split, language).items():
-    tables = {row: values.T if turned else values
-              for row, values in scores.items()}
-    ranks = {row: metrics.ranks(values, task.relevant)
-             for row, values in tables.items()}
-    for query in report.choose_queries(ranks, n_shown, n_shown, MAIN_ROW):
-      shown.append(_shown(name, task, query, tables, ranks, show))
-  return shown
-
-
-def _shown(name, task, query, tables, ranks, show):
-  relevant, rows = task.relevant[query], {}
-  for row, values in tables.items():
-    best = metrics.top(values[query], relevant, 5)
-    rows[row] = report.Ranked(
-        int(ranks[row][query]),
-        tuple(show(task.candidates[int(i)], int(i)) for i in best),
-        tuple(bool(np.isin(i, relevant)) for i in best))
-  truth = int(relevant[0])
-  return report.GalleryQuery(
-      name, show(task.queries[query], query),
-      show(task.candidates[truth], truth), rows)
+  queries = []
+  for name, (task, transposed) in tasks(split, language).items():
+    show_candidate = functools.partial(show, task.candidates)
+    rows = {row: report.Row.of_scores(
+        matrix.T if transposed else matrix, task.relevant, show_candidate)
+            for row, matrix in scores.items()}
+    queries += report.gallery_queries(
+        name, functools.partial(show, task.queries), rows, n_shown, n_shown)
+  return queries

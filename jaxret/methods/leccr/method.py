@@ -24,13 +24,6 @@ from jaxret.models import (
 )
 from jaxret.models import leccr as leccr_lib
 
-# The authors decay all weights but biases and the norms of BERT and the slots;
-# CLIP's norms, the queries and the temperature are decayed.
-NO_DECAY = (
-    '.*/bias',
-    'params/(text_encoder|frames|description_to_slots|slots_to_vision|'
-    'vision_to_slots)/.*norm/scale')
-
 
 def recipe(config):
   """The Recipe of `config.recipe`: its preset, less what is set beside it."""

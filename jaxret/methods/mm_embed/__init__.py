@@ -3,3 +3,6 @@
 Source: arXiv 2411.02571 and the released models.
 """
 TASKS = {'train_and_evaluate': 'run', 'evaluate': 'run', 'mine': 'run'}
+
+ROWS = {'random': 'random negatives', 'hard': 'hard negatives',
+        'mm_embed': 'MM-Embed', 'reranked': 'MM-Embed, reranked'}

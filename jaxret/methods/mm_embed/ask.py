@@ -35,7 +35,7 @@ class Reranker:
     """float32 [Q, K] of Q Items and the K best candidates of each.
 
     candidates: Q sequences of K Items; question: a template, as in
-    llava.question_prompts.QUESTIONS. Raises ValueError naming the item that
+    llava.question_prompts.prompt. Raises ValueError naming the item that
     cannot be used.
     """
     out = np.empty((len(queries), len(candidates[0])), np.float32)

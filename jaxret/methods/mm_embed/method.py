@@ -23,6 +23,7 @@ from jaxret.models.llava import latent_attention
 from jaxret.models.llava import mm_embed as model_lib
 from jaxret.models.llava import mm_embed_files as files
 from jaxret.models.llava import model as llava_next
+from jaxret.models.llava import names as mm_embed_names
 
 DECODER_SIZES = ('width', 'mlp_width', 'layers', 'heads', 'kv_heads',
                  'head_width', 'rope_theta', 'norm_eps', 'tie_embeddings')
@@ -68,12 +69,12 @@ def reader(config, tokenizer, cache_bytes=0):
                     config.data.max_tokens, cache_bytes)
 
 
-def its_reader(model, tokenizer, max_tokens, cache_bytes=0):
+def its_reader(model, tokenizer, max_tokens, cache_bytes=0, trim_text=None):
   """The same for a MmEmbedConfig; NV-Embed-v1 sees no images."""
   seen, style = model.vision, 'mm_embed' if model.vision else 'nv_embed_v1'
   sides = (seen.image_px, seen.patch_px) if seen else (14, 14)
   return Reader(tokenizer, *sides, max_tokens, model.decoder.vocab_size, style,
-                cache_bytes)
+                cache_bytes, trim_text)
 
 
 def method(config, tokenizer):
@@ -161,7 +162,7 @@ def tokenizer_options():
   """What a tokenizer must know besides the texts of shapes world."""
   return {'control_tokens': mm_embed_prompts.CONTROL_TOKENS, 'prompts': [
       *mm_embed_prompts.PROMPTS, *sum(shapes_mixed.INSTRUCTIONS.values(), ()),
-      *rerank_prompts.QUESTIONS.values(), '[INST] True False [/INST]']}
+      *rerank_prompts.TOKENIZER_TEXTS]}
 
 
 EMBEDS = base.Embeds(
@@ -170,4 +171,4 @@ EMBEDS = base.Embeds(
         'max_tokens': config.data.max_tokens},
     tokenizer_options=tokenizer_options,
     training_pairs=mixed_sets.training_pairs, evaluated=mixed_sets.evaluated,
-    served=model_lib.fold)
+    served=model_lib.fold, weight_names=mm_embed_names.MM_EMBED)

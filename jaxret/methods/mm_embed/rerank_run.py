@@ -6,6 +6,7 @@ of training queries from the wrong candidates that mining found near them.
 import functools
 import pathlib
 
+import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
@@ -62,10 +63,8 @@ def restore(config, workdir, mesh, tokenizer, embedder):
 
 def questions(settings, training_set, ranked, seed):
   """[Group] of the queries that the tiny one learns from."""
-  query = training_set.queries[0]
-  kind, = query.instructions
   return rerank_examples.groups(
-      training_set, ranked, question_of(settings, query.item, kind), seed,
+      training_set, ranked, functools.partial(question_of, settings), seed,
       settings.wrong_depth, settings.near, settings.far)
 
 
@@ -84,21 +83,36 @@ def rerank_tasks(settings, model, benchmark, union, rankings, directory):
   for task in benchmark.tasks:
     for where in ('union', 'local'):
       if task.name in settings.tasks and (task.name, where) in rankings:
-        question = question_of(settings, task.queries[0], task.modality)
+        templates = {mixed.modality(query): question_of(
+            settings, query, task.modality) for query in task.queries}
         found[task.name, where] = mixed_rerank.rerank_task(
             union, task, rankings[task.name, where],
-            functools.partial(_ask, model, question, settings.depth),
+            functools.partial(_ask, model, templates, settings.depth),
             pathlib.Path(directory) / f'{task.name}.{where}',
-            {'weights': weights, 'question': question}, settings.mode,
+            {'weights': weights, 'question': _asked(templates)}, settings.mode,
             settings.weight, settings.depth)
   return found
 
 
-def _ask(model, question, depth, queries, candidates):
-  """P(True) of lists of at most `depth` candidates, [Q, depth]."""
-  return model.p_true(
-      queries, [own + own[-1:] * (depth - len(own)) for own in candidates],
-      question, show_progress=False)
+def _asked(templates):
+  """What identifies the questions of a task: its one template, or all."""
+  return templates if len(templates) > 1 else next(iter(templates.values()))
+
+
+def _ask(model, templates, depth, queries, candidates):
+  """P(True) of lists of at most `depth` candidates, float32 [Q, depth].
+
+  templates: {modality of a query: question}; those of one are asked together.
+  """
+  kinds = [mixed.modality(query) for query in queries]
+  p_true = np.empty((len(queries), depth), np.float32)
+  for kind in dict.fromkeys(kinds):
+    rows = [row for row, own in enumerate(kinds) if own == kind]
+    p_true[rows] = model.p_true(
+        [queries[row] for row in rows],
+        [candidates[row] + candidates[row][-1:] * (depth - len(candidates[row]))
+         for row in rows], templates[kind], show_progress=False)
+  return p_true
 
 
 def _training(config):

@@ -2,9 +2,11 @@
 import numpy as np
 
 from jaxret import report, retrieval
+from jaxret.methods import mm_embed
 from jaxret.methods.mm_embed import evaluator as mixed
 from jaxret.report import tables as report_tables
 
+ROWS = report.Rows(mm_embed.ROWS)
 MEASURES = {'hit_rate': 'hit rate', 'ndcg': 'nDCG',
             'map': 'mean average precision'}
 
@@ -76,7 +78,7 @@ def _reported_table(benchmark, where, reported):
   if benchmark.union:
     title += {'union': ', in the union of all pools',
               'local': ", in each task's own pool"}[where]
-  table = [('task', 'at', *map(report_tables.row_words, reported))]
+  table = [('task', 'at', *map(ROWS.name, reported))]
   depths = {task.name: str(task.depth) for task in benchmark.tasks}
   for label in (*depths, *_groups(benchmark.tasks)):
     table.append((label.replace('_', ' '), depths.get(label, ''), *(
@@ -103,7 +105,7 @@ def _groups(tasks):
 
 
 def _wrong_modality(benchmark, results, rows):
-  table = [('task', 'asks for', *map(report_tables.row_words, rows))]
+  table = [('task', 'asks for', *map(ROWS.name, rows))]
   for task in benchmark.tasks:
     found = results[task.name]
     table.append((task.name.replace('_', ' '), task.modality, *(
@@ -133,31 +135,25 @@ def _cell(value):
 
 def gallery(benchmark, union, rankings, n_missed, n_found):
   """report.GalleryQuery of each task: in the union where there is one."""
-  shown, show = [], retrieval.Show(report.TILE_PX)
+  queries, show = [], retrieval.Show(report.TILE_PX)
   where = 'union' if benchmark.union else 'local'
   for task in benchmark.tasks:
-    rows = {row: found[task.name, where] for row, found in rankings.items()
-            if (task.name, where) in found}
-    main = list(rows)[-1]
-    rows = {row: ranking for row, ranking in rows.items()
-            if np.array_equal(ranking.kept, rows[main].kept)}
-    ranks = {row: mixed.ranks(union, task, ranking)
-             for row, ranking in rows.items()}
-    for q in report.choose_queries(ranks, n_missed, n_found, main):
-      number = int(rows[main].kept[q])
-      relevant = union.places(task.relevant[number])
-      if not len(relevant):
-        continue
-      shown.append(report.GalleryQuery(
-          task.name, show(task.queries[number]),
-          show(union[int(relevant[0])]),
-          {row: report.Ranked(int(ranks[row][q]), *_top(
-              union, ranking.candidates[q, :5], relevant, show))
-           for row, ranking in rows.items()}))
-  return shown
+    by_row = {row: of_row[task.name, where] for row, of_row in rankings.items()
+              if (task.name, where) in of_row}
+    kept = list(by_row.values())[-1].kept
+    relevant = [union.places(task.relevant[q]) for q in kept]
+    rows = {row: _gallery_row(union, task, ranking, relevant, show)
+            for row, ranking in by_row.items()
+            if np.array_equal(ranking.kept, kept)}
+    queries += report.gallery_queries(
+        task.name, lambda q, task=task, kept=kept: show(task.queries[kept[q]]),
+        rows, n_missed, n_found)
+  return queries
 
 
-def _top(union, best, relevant, show):
-  best = best[best >= 0]
-  return (tuple(show(union[int(place)]) for place in best),
-          tuple(bool(place in relevant) for place in best))
+def _gallery_row(union, task, ranking, relevant, show):
+  def top(query):
+    candidates = ranking.candidates[query]
+    return candidates[candidates >= 0]
+  return report.Row(mixed.ranks(union, task, ranking), relevant, top,
+                    lambda index: show(union[index]))

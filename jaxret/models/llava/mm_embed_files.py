@@ -102,10 +102,14 @@ def load(name, config, mesh):
   Raises ValueError for tensors that are left over, missing, of another shape,
   or not finite.
   """
-  table = (mm_embed_names.NV_EMBED_V1 if config.vision is None
-           else mm_embed_names.MM_EMBED)
-  return model_files.load(
-      name, table, mm_embed_names.plain, _abstract(config), mesh)
+  return model_files.load(name, weight_names(config), mm_embed_names.plain,
+                          _abstract(config), mesh)
+
+
+def weight_names(config):
+  """The table of MM-Embed, or of NV-Embed-v1, which sees no images."""
+  return (mm_embed_names.NV_EMBED_V1 if config.vision is None
+          else mm_embed_names.MM_EMBED)
 
 
 def load_start(llava_name, nv_embed, config, mesh):

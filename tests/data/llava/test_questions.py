@@ -7,6 +7,8 @@ from jaxret.data import types
 from jaxret.data.llava import images as llava_images
 from jaxret.data.llava import question_prompts as rerank_prompts
 from jaxret.data.llava import questions as rerank_inputs
+from jaxret.data.sets import mixed
+from tests import tiny_mm_embed
 
 GRID = llava_images.Grid(4, 2)
 N_VISUAL = GRID.side ** 2 + 1
@@ -25,16 +27,22 @@ def image(seed):
 
 
 def question(*modalities):
-  return rerank_prompts.QUESTIONS[modalities]
+  return tiny_mm_embed.questions()[modalities]
 
 
 def test_every_question_has_an_image_per_image_and_asks_for_true_or_false():
-  for (query, candidate), template in rerank_prompts.QUESTIONS.items():
+  for (query, candidate), template in tiny_mm_embed.questions().items():
     images = f'{query},{candidate}'.split(',').count('image')
     assert template.count('<image>') == images
     assert template.endswith('True or False')
     assert ('{query}' in template) == ('text' in query)
     assert ('{candidate}' in template) == ('text' in candidate)
+
+
+def test_the_tokenizer_has_read_what_is_asked():
+  *read, answers = rerank_prompts.TOKENIZER_TEXTS
+  assert set(read) == set(tiny_mm_embed.questions().values())
+  assert answers == '[INST] True False [/INST]'
 
 
 def test_texts_are_filled_in_once():
@@ -62,7 +70,7 @@ def test_what_a_question_does_not_fit_is_refused_by_name():
 
 
 def test_modalities_of_items():
-  assert [rerank_prompts.modality(types.Item('x', *fields)) for fields in (
+  assert [mixed.modality(types.Item('x', *fields)) for fields in (
       ('a',), (None, image(0)), ('a', image(0)))] == [
           'text', 'image', 'image,text']
 

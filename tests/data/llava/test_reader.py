@@ -57,6 +57,35 @@ def test_rows_of_all_kinds_in_one_batch(tokenizer):
       rows[:1], shape._replace(image_px=0))
 
 
+LONG = types.Item('long', 'a red dog ' * 20)
+
+
+def test_a_longer_text_is_cut_as_the_reader_is_told(tokenizer, caplog):
+  whole = reader(tokenizer).tokens(LONG)[0]
+  wanted = [*whole[:15], whole[-1]]  # EOS stays
+  for trim_text, n_warnings in ((None, 0), (True, 1)):
+    caplog.clear()
+    read = reader(tokenizer, max_tokens=16, trim_text=trim_text)
+    assert read.tokens(LONG)[0].tolist() == wanted
+    assert len(caplog.records) == n_warnings
+  assert (f'long: {len(whole)} tokens, the end of its text is cut to keep 16'
+          in caplog.text)
+  read(types.Item('short', 'a'))
+  assert len(caplog.records) == 1
+
+
+def test_a_longer_text_is_refused_by_name(tokenizer):
+  n_tokens = len(reader(tokenizer).tokens(LONG)[0])
+  read = reader(tokenizer, max_tokens=16, trim_text=False)
+  with pytest.raises(ValueError, match=(
+      f'^long: {n_tokens} tokens, want at most 16: shorten its text, or let')):
+    read(LONG)
+  with pytest.raises(ValueError, match='seen: .*: shorten the instruction, or'):
+    read(types.Item('seen', None, image()), 'Find the dog ' * 9, True)
+  exactly = reader(tokenizer, max_tokens=n_tokens, trim_text=False)
+  assert len(exactly(LONG).tokens) == n_tokens
+
+
 def test_what_does_not_fit_a_batch_is_refused_by_name(tokenizer):
   read = reader(tokenizer)
   row = read(ITEMS[2])

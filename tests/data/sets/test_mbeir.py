@@ -124,9 +124,3 @@ def test_texts_are_tidied_if_asked():
   assert mbeir.tidy(' "hello there"\r') == 'Hello there.'
   assert mbeir.tidy('Really?') == 'Really?'
   assert mbeir.tidy(' \r') == ''
-
-
-def test_packed_ids_fit():
-  assert mbeir.packed('9:17', mbeir.QUERIES_PER_SET) == 4_500_017
-  with pytest.raises(ValueError, match='9:500000 does not fit'):
-    mbeir.packed('9:500000', mbeir.QUERIES_PER_SET)

@@ -7,15 +7,18 @@ import ml_collections
 import numpy as np
 import pytest
 
-from jaxret import methods, sharding, train
+from jaxret import main, methods, sharding, train
 from jaxret.data import types as data_types
 from jaxret.data.sets import nrccr as parallel
 from jaxret.methods.leccr import evaluator as cross_lingual
 from jaxret.methods.leccr import method as leccr
 from jaxret.models import leccr as leccr_lib
+from tests import tiny_cross_lingual
 
 BRANCHES = ('image', 'video')
 PX, WIDTH = 16, 16
+NO_DECAY = tuple(main.load_config(
+    str(tiny_cross_lingual.CONFIG)).optim.no_decay)
 
 
 def make_config(branch, preset='corrected', **model):
@@ -40,7 +43,7 @@ def make_config(branch, preset='corrected', **model):
           'remat': False, **model},
       'optim': {'learning_rate': 3e-3, 'betas': (0.9, 0.98), 'eps': 1e-8,
                 'weight_decay': 0.01, 'schedule': 'linear',
-                'warmup_fraction': 0.1, 'no_decay': leccr.NO_DECAY,
+                'warmup_fraction': 0.1, 'no_decay': NO_DECAY,
                 'gradient_clip_norm': 0.0},
       'train': {'batch_size': 8, 'epochs': 0.0, 'steps': 12,
                 'accumulation_steps': 1, 'log_every_steps': 4,

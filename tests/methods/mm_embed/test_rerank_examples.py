@@ -35,7 +35,8 @@ RANKED = np.array([[q, 10, q + 1, 5, 6, 7, 8, -1] for q in range(3)])
 def groups(**changed):
   given = dict(seed=0, depth=3, n_near=2, n_far=1) | changed
   return rerank_examples.groups(
-      training_set(), changed.pop('ranked', RANKED), QUESTION,
+      training_set(), changed.pop('ranked', RANKED),
+      lambda query, wanted: QUESTION,
       **{name: given[name] for name in ('seed', 'depth', 'n_near', 'n_far')})
 
 

@@ -1,0 +1,7 @@
+"""`python -m jaxret` is `jaxret`."""
+import sys
+
+from jaxret import cli
+
+if __name__ == '__main__':
+  sys.exit(cli.main())

@@ -1,0 +1,96 @@
+"""The report as one HTML file, and the results as JSON beside it.
+
+The evaluator hands over what `write` documents; what the workdir already
+holds (config.json, metrics.jsonl, skipped.jsonl) is read from there.
+"""
+import functools
+import json
+import pathlib
+
+import numpy as np
+
+from jaxret import files
+from jaxret.report import gallery as gallery_lib
+from jaxret.report import plots, tables
+
+MAX_SKIPPED = 100
+
+
+def write(workdir, results, run=None, rows=None, sweeps=None, hubness=(),
+          gallery=()):
+  """Writes results.json and report.html into the workdir.
+
+  results: {'dataset', 'split', 'sizes': {'videos': V, 'texts': T},
+    direction: {row: metrics.summary(...)}} for each direction, and, for the
+    rows whose weights were chosen, 'weights': {direction: {row: {'chosen_on':
+    'validation', 'paper' or 'test', 'alpha': 0.3, ...}}}.
+    A list of tasks (retrieval.evaluate) has 'tasks': {name: {'queries',
+    'candidates', 'chance'}} in place of the two directions, perhaps 'means':
+    {row: {group: {'mean', 'tasks', 'of'}}} and 'sum_of_recalls': {language:
+    {row: SumR}}, and 'main_row'. 'tables', if any: [{'title', 'rows': lists of
+    cells, the head first}], shown as they are.
+  run: facts for the header, {label: text or number}, in the order to show.
+  rows: tables.Rows, what a method says of its rows.
+  sweeps: Sweeps of a weight, if any. hubness, gallery: sequences of Hubness
+    and GalleryQuery.
+
+  Returns the path of report.html. Both files are replaced at once.
+  """
+  workdir = pathlib.Path(workdir)
+  text = json.dumps(results, indent=2, default=_plain) + '\n'
+  files.write_atomically(workdir / 'results.json', text)
+  page = _render(workdir, results, run or {}, rows or tables.Rows(), sweeps,
+                 hubness, gallery)
+  files.write_atomically(workdir / 'report.html', page)
+  return workdir / 'report.html'
+
+
+def _plain(value):
+  if isinstance(value, np.ndarray):
+    return value.tolist()
+  if isinstance(value, np.generic):
+    return value.item()
+  raise TypeError(f'results hold a {type(value).__name__}; wanted numbers, '
+                  'text, lists and dicts')
+
+
+def _read_jsonl(path):
+  if not path.exists():
+    return []
+  return [json.loads(line) for line in path.read_text().splitlines() if line]
+
+
+def _render(workdir, results, run, rows, sweeps, hubness, gallery):
+  # Not at the top: jinja2 is needed here only.
+  import jinja2
+  environment = jinja2.Environment(
+      loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+      autoescape=True, trim_blocks=True, lstrip_blocks=True,
+      undefined=jinja2.StrictUndefined)
+  environment.filters['words'] = lambda name: name.replace('_', ' ')
+  tiles = gallery_lib.Tiles()
+  training = [r for r in _read_jsonl(workdir / 'metrics.jsonl')
+              if 'loss' in r and 'step' in r]
+  skipped = _read_jsonl(workdir / 'skipped.jsonl')
+  config = workdir / 'config.json'
+  directions = tables.directions(results)
+  return environment.get_template('page.html.jinja').render(
+      results=results, run=run, chance=tables.chance,
+      directions=directions, row_words=rows.name, explained=rows.explained,
+      main_row=results.get('main_row', rows.main),
+      overview=tables.overview(results, rows),
+      sentences=tables.sentences(results, rows),
+      means=tables.means_table(results, rows),
+      sums=tables.sums_table(results, rows),
+      measures=functools.partial(tables.measures, results),
+      sizes=tables.sizes(results), skipped=skipped[:MAX_SKIPPED],
+      n_skipped=len(skipped),
+      weights=functools.partial(tables.weights, results),
+      chosen_on=functools.partial(tables.chosen_on, results),
+      sweeps=sweeps, sweep_plot=plots.sweep_plot(sweeps) if sweeps else None,
+      hubness_plot=plots.hubness_plot(hubness, rows.name) if hubness else None,
+      hubness=hubness,
+      training_plot=plots.training_plot(training) if training else None,
+      config=config.read_text() if config.exists() else None,
+      gallery=gallery_lib.grouped(gallery, directions), tile=tiles.name,
+      tiles=tiles.used)

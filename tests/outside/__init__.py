@@ -1,0 +1,1 @@
+"""A method and a data set as a user has them, outside of jaxret."""

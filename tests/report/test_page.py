@@ -1,0 +1,131 @@
+"""The page: what it says, and that it stands alone."""
+import html
+import html.parser
+import json
+import pathlib
+import re
+
+import pytest
+
+from jaxret import methods, metrics, report
+
+
+class Page(html.parser.HTMLParser):
+  """Collects tags and checks that they nest."""
+  VOID = {'meta', 'br'}
+
+  def __init__(self, source):
+    super().__init__()
+    self.open, self.attributes = [], []
+    self.feed(source)
+    assert not self.open
+
+  def handle_starttag(self, tag, attrs):
+    self.attributes.append((tag, dict(attrs)))
+    if tag not in self.VOID:
+      self.open.append(tag)
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+  def handle_startendtag(self, tag, attrs):
+    self.attributes.append((tag, dict(attrs)))
+
+
+def test_results_json_is_what_was_given(workdir, inputs):
+  stored = json.loads((workdir / 'results.json').read_text())
+  assert stored == json.loads(json.dumps(inputs['results']))
+  assert sorted(p.name for p in workdir.iterdir()) == [
+      'config.json', 'metrics.jsonl', 'report.html', 'results.json',
+      'skipped.jsonl']
+
+
+def test_page_stands_alone_and_nests(workdir):
+  source = (workdir / 'report.html').read_text()
+  tags = Page(source).attributes
+  for tag, attributes in tags:
+    assert tag not in ('script', 'link', 'img', 'iframe')
+    for name in ('src', 'href', 'xlink:href'):
+      assert attributes.get(name, '#').startswith('#'), (tag, attributes)
+  urls = re.findall(r'url\(([^)]{0,30})', source)
+  assert urls and all(u.startswith(('data:image/jpeg', '#')) for u in urls)
+  assert len(source) < 3e6
+
+
+def test_every_picture_has_a_text(workdir):
+  tags = Page((workdir / 'report.html').read_text()).attributes
+  pictures = [a for tag, a in tags if tag == 'svg' or a.get('role') == 'img']
+  assert len(pictures) > 20
+  assert all(a.get('role') == 'img' and a.get('aria-label') for a in pictures)
+
+
+def test_captions_are_escaped(workdir):
+  source = (workdir / 'report.html').read_text()
+  assert 'caption &lt;' in source and 'caption <' not in source
+  assert 'no &lt;video&gt; stream' in source
+
+
+def test_page_shows_ranks_hits_and_skipped(workdir, inputs):
+  source = (workdir / 'report.html').read_text()
+  n_hits = sum(sum(r.hits) for q in inputs['gallery'] for r in q.rows.values())
+  assert source.count('class="answer hit"') == n_hits > 0
+  assert 'corrupted.mp4' in source
+  assert source.index('to video: missed') < source.index('to video: found')
+  assert 'test (not used to choose)' in source
+  assert '<h2>How much of it</h2>\n<p>Beta &lt; 1 is chosen.</p>' in source
+  assert "the paper's beta" in html.unescape(source)
+  counts = inputs['hubness'][0].counts['candidate_likelihood']
+  assert f'{counts.max()} of {counts.sum()} queries' in source
+  assert f'{metrics.skewness(counts):.2f}' in source
+
+
+def test_bare_results_make_a_page(inputs, tmp_path):
+  results = {k: v for k, v in inputs['results'].items() if k != 'weights'}
+  Page(report.write(tmp_path, results).read_text())
+
+
+def test_page_knows_rows_by_what_the_method_says(inputs, tmp_path):
+  rows = report.Rows(
+      {'cpn': 'less <its> prior'}, 'cpn',
+      {'cpn': 'The prior is subtracted.', 'text_to_video': 'Videos are sought.',
+       'not_there': 'Nobody reads this.'})
+  source = report.write(tmp_path, inputs['results'], rows=rows).read_text()
+  Page(source)
+  assert source.count('less &lt;its&gt; prior') == 2  # in either direction
+  assert source.count('<tr class="main') == 2
+  assert '<tr class="main ">\n<th scope="row">less &lt;its' in source
+  assert source.count('The prior is subtracted.') == 1
+  before, _, after = source.partition('Videos are sought.')
+  assert '<h3>text to video' in before and '<h3>video to text' in after
+  assert 'Nobody reads this.' not in source
+
+
+def test_page_without_what_a_method_says(inputs, tmp_path):
+  """It knows no paper: rows are called by their names, none is in bold."""
+  source = report.write(tmp_path, inputs['results']).read_text()
+  body = source.partition('<body>')[2]
+  for row in inputs['results']['text_to_video']:
+    assert f'<th scope="row">{row.replace("_", " ")}</th>' in body
+  assert '<tr class="main' not in body
+  assert 'BLiM' not in body and 'UNITE' not in body and 'P(video' not in body
+
+
+def test_directions_are_those_of_the_results(inputs, tmp_path):
+  given = inputs['results']
+  results = {'dataset': 'x', 'split': 'y', 'sizes': given['sizes'],
+             'left_out': 0, 'audio_to_video': given['text_to_video'],
+             'weights': {'audio_to_video': given['weights']['text_to_video']}}
+  source = report.write(tmp_path, results).read_text()
+  assert '<h3>audio to video</h3>' in source
+  assert source.count('<h3>') == 1
+
+
+@pytest.mark.parametrize('name', methods.names())
+def test_report_names_no_paper(name):
+  words = {name, name.replace('_', '-'), *methods.package(name).ROWS}
+  words -= {'plain', 'hard', 'random'}  # that any text may hold
+  for path in pathlib.Path(report.__file__).parent.iterdir():
+    if path.is_file():
+      text = path.read_text().lower()
+      found = [w for w in words if re.search(rf'\b{re.escape(w)}\b', text)]
+      assert not found, f'{path.name} holds {found}'
