@@ -29,9 +29,9 @@ def model_config(config, tokenizer):
   sizes['vocab_size'] = m.vocab_size or tokenizer.vocab_size
   visual_width = m.visual_width
   if m.pretrained:
-    found = videochat.read_config(m.pretrained)
-    sizes.update(found['decoder'])
-    visual_width = found['visual_width']
+    released = videochat.read_config(m.pretrained)
+    sizes.update(released['decoder'])
+    visual_width = released['visual_width']
   return vlm_lib.VlmConfig(
       decoder_lib.DecoderConfig(
           **sizes, dtype=m.dtype, param_dtype=m.param_dtype, remat=m.remat,

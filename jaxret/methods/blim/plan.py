@@ -43,11 +43,11 @@ def plan(config, workdir):
   model = build(config)  # cheap, and says what is wrong with the config
   parts = tpu_slices.open_all(config.plan)
   job = count_job(model)
-  found = rehearse(model, parts, job)
-  result = {'config': config.to_dict(), 'job': job, 'slices': found}
+  slices = rehearse(model, parts, job)
+  result = {'config': config.to_dict(), 'job': job, 'slices': slices}
   print(format_memory(
-      found, 'largest' if config.plan.largest else 'largest, about'))
-  print(format_job(found, config.plan.utilization))
+      slices, 'largest' if config.plan.largest else 'largest, about'))
+  print(format_job(slices, config.plan.utilization))
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   files.write_atomically(
@@ -308,14 +308,14 @@ def describe(use, weights, state, caches, **sizes):
   return {'gib': {'inputs': 0.0, **gib}, 'fits': use.fits, **sizes}
 
 
-def format_memory(found, largest):
+def format_memory(slices, largest):
   """A table of HBM per chip, in GiB, for people.
 
   largest: what its last column, of largest sizes that fit, is called.
   """
   columns = ('weights', 'state', 'caches', 'inputs', 'temporaries', 'total')
   rows = [['slice', 'program', 'size', *columns, 'of', 'fits', largest]]
-  for part in found:
+  for part in slices:
     for name, program in part['programs'].items():
       rows.append([
           part['slice'], name, _size(program['size']),
@@ -325,11 +325,11 @@ def format_memory(found, largest):
   return 'HBM per chip in GiB\n' + _table(rows)
 
 
-def format_job(found, utilization):
+def format_job(slices, utilization):
   """A table of FLOPs, hours and costs, for people."""
   rows = [['slice', 'chips', 'mesh', 'accumulation', 'job', 'minimal FLOPs',
            'hours', 'dollars']]
-  for part in found:
+  for part in slices:
     mesh = ' '.join(f'{axis}={size}' for axis, size in part['mesh'].items())
     for name, job in part['jobs'].items():
       rows.append([

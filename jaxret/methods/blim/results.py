@@ -41,7 +41,7 @@ def write(config, workdir, mesh, method, params, splits):
       config.eval.rows, config.eval.columns, config.eval.max_padding,
       nonzero_denominator=config.eval.nonzero_denominator,
       mode=config.eval.mode)
-  found = {}
+  directions = {}
   for name, data in splits.items():
     logging.info('scoring %d videos x %d texts of %s, exhaustively'
                  if not config.eval.topk else
@@ -50,24 +50,24 @@ def write(config, workdir, mesh, method, params, splits):
     inputs = evaluator.inputs(
         method.scorer, data.split, data.features, data.first_stage,
         config.eval.topk, config.eval.zero_shot)
-    found[name] = evaluator.evaluate(
+    directions[name] = evaluator.evaluate(
         method.scorer.model, params, mesh, inputs, options,
         pathlib.Path(workdir) / 'scores' / name)
   if jax.process_index() == 0:
-    return _write(config, workdir, found, splits)
+    return _write(config, workdir, directions, splits)
   return None
 
 
-def _write(config, workdir, found, splits):
-  """found: {name of split: Directions}, as evaluator.evaluate gives them."""
+def _write(config, workdir, directions, splits):
+  """directions: {name of split: what evaluator.evaluate gives of it}."""
   name = list(splits)[-1]
-  data, scores = splits[name], found[name]
+  data, scores = splits[name], directions[name]
   paper = paper_weights(config)
   others = {'paper': paper,
             'oracle': evaluator.choose_weights(scores, data.split)}
   if 'validation' in splits and name != 'validation':
     chosen_on, chosen = 'validation', evaluator.choose_weights(
-        found['validation'], splits['validation'].split)
+        directions['validation'], splits['validation'].split)
   else:
     chosen_on, chosen = 'paper', others.pop('paper')
   summaries, matrices = evaluator.tabulate(
@@ -84,8 +84,8 @@ def _write(config, workdir, found, splits):
   if config.eval.trec_depth:
     _write_trec(config, workdir, data.split, matrices)
   run.publish(config, workdir, results,
-              _sweeps(found, splits, name, chosen, paper), _hubness(matrices),
-              _gallery(config, data, matrices))
+              _sweeps(directions, splits, name, chosen, paper),
+              _hubness(matrices), _gallery(config, data, matrices))
   return results
 
 
@@ -134,15 +134,15 @@ def _weights(summaries, chosen_on, chosen, others):
   return table
 
 
-def _sweeps(found, splits, name, chosen, paper):
+def _sweeps(directions, splits, name, chosen, paper):
   """R@1 against alpha, for directions that have a prior; None without any."""
   panels = []
   for direction in evaluator.DIRECTIONS:
-    scores = found[name][direction]
-    if scores.candidate is None or 'validation' not in found:
+    scores = directions[name][direction]
+    if scores.candidate is None or 'validation' not in directions:
       continue
     curve = {split: cpn.sweep(
-        found[split][direction],
+        directions[split][direction],
         evaluator.relevant(splits[split].split)[direction])
         for split in {'validation', name}}
     panels.append(report.Sweep(
