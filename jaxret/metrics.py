@@ -194,7 +194,8 @@ def skewness(counts):
   """Third standardised moment: large where a few candidates are hubs.
 
   The usual number for hubness (Radovanovic et al., JMLR 2010, equation 1);
-  0 where all counts are equal.
+  0 where all counts are equal. There scipy.stats.skew is NaN; elsewhere it has
+  another last bit for most counts, and takes a second to import.
   """
   deviations = np.asarray(counts, np.float64) - np.mean(counts)
   spread = np.sqrt(np.mean(deviations ** 2))

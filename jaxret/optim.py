@@ -45,6 +45,7 @@ def schedule(config, epochs, steps_per_epoch):
   first update has rate 0. With `schedule` = 'linear' it is `linear`, warmed up
   over `warmup_fraction` of all updates.
   """
+  # optax's own schedules round other bits, and count a warm-up in whole steps.
   if getattr(config, 'schedule', 'cosine') == 'linear':
     total_steps = round(epochs * steps_per_epoch)
     return linear(config.learning_rate, total_steps,

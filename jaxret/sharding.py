@@ -195,8 +195,8 @@ def path_name(path):
   Positions and attributes are left out, so that a parameter's moments inside
   an optimizer state carry the parameter's own path.
   """
-  return '/'.join(str(key.key) for key in path
-                  if isinstance(key, jax.tree_util.DictKey))
+  keys = [key for key in path if isinstance(key, jax.tree_util.DictKey)]
+  return jax.tree_util.keystr(keys, simple=True, separator='/')
 
 
 def spec_for(path, rules=RULES):

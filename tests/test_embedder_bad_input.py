@@ -2,7 +2,7 @@
 import pytest
 
 from jaxret import main
-from jaxret.data.sets import benchmarks
+from jaxret.data import sets
 from tests import tiny_embedding, tiny_mbeir, tiny_mm_embed
 
 
@@ -38,7 +38,7 @@ def corpus(tmp_path_factory):
      'it (before names nothing): set starts_from to one that is, or to nothing'
      ),
     ({'pairs.per_source': True}, 'loss.modality_mask has nothing'),
-    ({'eval.benchmarks': ('mteb',)}, "data.name 'mteb' is unknown"),
+    ({'eval.benchmarks': ('mteb',)}, "eval.benchmarks 'mteb' is unknown"),
     ({'eval.benchmarks': (), 'task': 'evaluate'}, 'eval.benchmarks is empty'),
     ({'pairs.sources': ('x',), 'pairs.weights': (1.0,)},
      "pairs.sources names 'x'; there is text_to_video"),
@@ -73,7 +73,7 @@ def test_mm_embed_names_file_and_line(
 
 
 def test_every_benchmark_has_a_variant():
-  for name in benchmarks.BENCHMARKS:
+  for name in sets.offering('tasks'):
     config = main.load_config(f'{tiny_embedding.CONFIG}:{name}')
     assert config.eval.benchmarks == (name,) and config.task == 'evaluate'
 

@@ -6,7 +6,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxret import run
-from jaxret.data.sets import splits as sources
+from jaxret.data import sets
+from jaxret.data.sets import splits
 
 
 class Media:
@@ -177,8 +178,8 @@ def own_run(workdir, root, init_from='', trained=True):
 
 
 def note(config, workdir):
-  return sources.note(run.trained_on(config, workdir),
-                      sources.load(config.data, 'test'))
+  return splits.note(run.trained_on(config, workdir),
+                      sets.load(config.data, 'test'))
 
 
 def test_clips_that_were_trained_on_are_told(tmp_path):

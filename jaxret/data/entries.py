@@ -47,15 +47,24 @@ def listed(path, entries):
 
 
 def read_json_lines(path):
-  """One object per line; empty lines do not count."""
-  entries = []
-  for i, line in enumerate(path.read_text(encoding='utf-8').splitlines()):
-    try:
-      entries.append(json.loads(line) if line.strip() else None)
-    except ValueError as error:
-      raise ValueError(f'{path}, line {i + 1} is not valid JSON: {error}'
-                       ) from None
-  return listed(path, [entry for entry in entries if entry is not None])
+  """One object per line, at least one; empty lines do not count."""
+  return listed(path, [entry for _, entry in json_lines(path)])
+
+
+def json_lines(path):
+  """Yields (line number from 1, object) of a file of JSON lines."""
+  with path.open(encoding='utf-8') as file:
+    for line, text in enumerate(file, 1):
+      if not text.strip():
+        continue
+      try:
+        entry = json.loads(text)
+      except ValueError as error:
+        raise ValueError(
+            f'{path}, line {line} is not valid JSON: {error}') from None
+      if not isinstance(entry, dict):
+        raise wrong_line(path, line, kind(entry), 'an object')
+      yield line, entry
 
 
 def read_csv(path, columns):
@@ -113,7 +122,16 @@ def kind(value):
 
 def wrong(path, i, got, wanted):
   """The ValueError about entry i, counted from 0."""
-  return ValueError(f'{path}, entry {i + 1}: got {got}, wanted {wanted}')
+  return _wrong(f'{path}, entry {i + 1}', got, wanted)
+
+
+def wrong_line(path, line, got, wanted):
+  """The ValueError about a line, counted from 1."""
+  return _wrong(f'{path}, line {line}', got, wanted)
+
+
+def _wrong(where, got, wanted):
+  return ValueError(f'{where}: got {got}, wanted {wanted}')
 
 
 def find(root, name, folders):

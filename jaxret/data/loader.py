@@ -28,7 +28,7 @@ def train_batches(examples, batch_size, seed, start_step=0, process_index=0,
   batch_size: global; a multiple of `process_count`.
   with_index: adds 'index', int64 [B]: which example each row is.
   order: (step, batch_size, row of the global batch) -> which example, for
-    instance pairs.MixedOrder; in place of the shuffled epochs and `seed`.
+    instance mixture.MixedOrder; in place of the shuffled epochs and `seed`.
   Returns an iterator of dicts of arrays, [batch_size / process_count, ...].
   Errors: ValueError when the sizes do not fit; what examples[i] raises.
   """

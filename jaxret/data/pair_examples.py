@@ -3,9 +3,9 @@ import concurrent.futures
 
 import numpy as np
 
+from jaxret.data import mixture
 from jaxret.data.qwen2_vl import prompts as unite_prompts
 from jaxret.data.qwen2_vl import reader as inputs_lib
-from jaxret.data.sets import pair_files as pairs_lib
 
 SIDES = ('query', 'candidate', 'negative')
 
@@ -74,7 +74,7 @@ class PairExamples:
     return shapes
 
 
-class JoinedExamples(pairs_lib.Mixture):
+class JoinedExamples(mixture.Mixture):
   """PairExamples of several sources as one, each with shapes of its own.
 
   Rows of one batch must then be of one source: MixedOrder(per_source=True).

@@ -10,14 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 PAD, START, END = '<|endoftext|>', '<|im_start|>', '<|im_end|>'
-INSTRUCTIONS = {
-    'shapes': 'Describe this video briefly.',
-    'folder': 'Describe this video briefly.',
-    'didemo': 'Describe this video in detail.',
-    'activitynet': 'Describe this video in detail.',
-    'lsmdc': 'Describe this video in one sentence.',
-    'msrvtt': 'Describe this video briefly.',
-}
 
 
 class Tokenizer(NamedTuple):

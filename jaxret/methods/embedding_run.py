@@ -17,10 +17,10 @@ from jaxret import embedder as embedding
 from jaxret import methods, optim, processes, retrieval, sharding
 from jaxret import run as run_lib
 from jaxret import train as train_lib
+from jaxret.data import mixture as mixture_lib
 from jaxret.data import pair_examples
 from jaxret.data.qwen2_vl import reader as inputs_lib
-from jaxret.data.sets import pair_files as pairs_lib
-from jaxret.data.sets import splits as sources
+from jaxret.data.sets import splits
 
 
 class Run(NamedTuple):
@@ -154,9 +154,9 @@ def make_examples(config, method, reader, found):
   """
   names = _sources(config, found)
   chosen = {name: found[name] for name in names}
-  mixture = pairs_lib.Mixture(chosen)
+  mixture = mixture_lib.Mixture(chosen)
   weights = dict(zip(names, config.pairs.weights)) or None
-  order = pairs_lib.MixedOrder(mixture, config.train.batch_size, config.seed,
+  order = mixture_lib.MixedOrder(mixture, config.train.batch_size, config.seed,
                                weights, config.pairs.per_source)
   make = functools.partial(
       method.examples, its_reader=reader, shapes=_shapes(config))
@@ -242,7 +242,7 @@ def evaluate_all(run, evaluated):
     if results is not None:
       if one.groups:
         results['means'] = retrieval.group_means(results, one.groups)
-      note = one.split and sources.note(
+      note = one.split and splits.note(
           run_lib.trained_on(run.config, run.workdir), one.split)
       if note:
         results['note'] = note

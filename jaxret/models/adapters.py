@@ -8,11 +8,11 @@ import pathlib
 import re
 from typing import Any, NamedTuple
 
-import flax.traverse_util as traverse
 import jax
 import numpy as np
 import safetensors.numpy
 
+from jaxret import sharding
 from jaxret.models import lora as lora_lib
 from jaxret.models import names, pretrained
 
@@ -123,7 +123,7 @@ def modules_to_save(params, lora, weights):
   for root, module in params.items():
     table = [weight for weight in weights
              if weight.path.partition('/')[0] == root]
-    flat = traverse.flatten_dict({root: module}, sep='/')
+    flat = sharding.flatten({root: module})
     if root not in lora and {weight.path for weight in table} == set(flat) and (
         all('.' in weight.key and weight.transform in WRITTEN
             and not weight.spare_layers for weight in table)):
@@ -147,7 +147,7 @@ def export_peft(adapter, directory, base_model='', nested=True, weights=BLIM):
     ValueError: if ranks differ or a path names no layer of the released model.
   """
   keys = {weight.path: weight.key for weight in names.adapters(weights)}
-  flat = traverse.flatten_dict(adapter.lora, sep='/')
+  flat = sharding.flatten(adapter.lora)
   unknown = sorted(set(flat) - set(keys))
   ranks = {leaf.shape[-1] for path, leaf in flat.items() if path[-1] == 'a'}
   if unknown or len(ranks) != 1 or adapter.scale is None:
@@ -203,7 +203,7 @@ def _factor_tensors(flat, keys):
 
 def _whole_tensors(adapter, weights):
   """{key: tensor} of an Adapter's modules and visual head."""
-  flat, parts = traverse.flatten_dict(adapter.modules or {}, sep='/'), {}
+  flat, parts = sharding.flatten(adapter.modules or {}), {}
   if adapter.visual_head is not None:
     flat['visual_head/kernel'] = adapter.visual_head
   for weight in weights:
@@ -266,7 +266,7 @@ def _read_config(path):
 
 def _check_pairs(source, lora):
   paths = {tuple(path.rsplit('/', 1))
-           for path in traverse.flatten_dict(lora, sep='/')}
+           for path in sharding.flatten(lora)}
   layers = {layer for layer, _ in paths}
   alone = sorted(layer for layer in layers
                  if not {(layer, 'a'), (layer, 'b')} <= paths)

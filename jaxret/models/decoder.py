@@ -21,7 +21,7 @@ class DecoderConfig:
   width D, mlp_width F, heads N, kv_heads K, head_width H; `dtype` is that of
   the computation, `param_dtype` that of the stored weights. `rope_sections`
   counts the frequencies of each axis, for positions [3, B, T] (M-RoPE).
-  Mistral has no `qkv_bias`.
+  Mistral has no `qkv_bias`. `attention`: see layers.check_attention.
   """
   vocab_size: int
   width: int
@@ -40,6 +40,10 @@ class DecoderConfig:
   lora_dropout: float = 0.0
   rope_sections: tuple[int, ...] = ()
   qkv_bias: bool = True
+  attention: str = 'xla'
+
+  def __post_init__(self):
+    layers.check_attention(self.attention, self.head_width, self.dtype)
 
   def dense(self, features, **kwargs):
     return layers.Dense(features, dtype=self.dtype,
@@ -101,10 +105,16 @@ class Attention(nn.Module):
     query, key = turned('q', c.heads), turned('k', c.kv_heads)
     value = heads('v', c.kv_heads)
     if cached is None:
-      out, _ = layers.attention(query, key, value, mask)
+      out, _ = layers.attention(
+          query, key, value, mask, implementation=c.attention)
     elif isinstance(cached, Slot):
       key, value = cached.fill(key, value)
       out = layers.attention_of_one(query[:, 0], key, value, cache_mask)
+    elif mask is not None:
+      out, _ = layers.attention(
+          query, *(jnp.concatenate(both, 1)
+                   for both in zip(cached, (key, value))),
+          mask, implementation=c.attention)
     else:
       # All M suffix tokens attend to the prefix' keys in one matmul, and to
       # the tokens before them in their own chain.
@@ -125,6 +135,21 @@ def chain_attention(query, key, value, chains):
   out, lse = layers.attention(
       unpack(query), unpack(key), unpack(value), chains.mask[None])
   return pack(out), pack(lse)
+
+
+def suffix_mask(keys, chains):
+  """bool [P, M, S + M]: what packed tokens see of prefix and suffix at once.
+
+  keys: bool [P, S], which of a prefix' keys may be seen.
+  """
+  count = len(chains.place)
+  chain, step = jnp.divmod(chains.place, chains.index.shape[1])
+  own = jnp.zeros((count, count), bool).at[
+      jnp.arange(count)[:, None], jnp.take(chains.index, chain, 0)].max(
+          jnp.take(chains.mask, step, 0))
+  def everywhere(mask):
+    return jnp.broadcast_to(mask, (len(keys), count, mask.shape[-1]))
+  return jnp.concatenate([everywhere(keys[:, None]), everywhere(own)], -1)
 
 
 class Mlp(nn.Module):
@@ -214,8 +239,11 @@ class Decoder(nn.Module):
 
     Returns: [P, M, D].
     """
+    mask = None
+    if self.config.attention != 'xla':  # it gives no log-sum-exp to merge by
+      mask = suffix_mask(cache.mask, chains)
     x, _ = self.layers(
-        x.astype(self.config.dtype), positions, None,
+        x.astype(self.config.dtype), positions, mask,
         (cache.key, cache.value), cache.mask, chains)
     return self.final_norm(x)
 
@@ -237,6 +265,8 @@ class Decoder(nn.Module):
             method='caching')
         filled.append(key_value)
       return self.final_norm(x), Cache(*zip(*filled), mask)
+    # For one query `attention` is 'xla' always: joined keys would be a copy of
+    # the cache.
     alone = Chains(jnp.zeros((1, 1), jnp.int32), jnp.zeros(1, jnp.int32),
                    jnp.ones((1, 1), bool))
     x, (key, value) = self.layers.caching(

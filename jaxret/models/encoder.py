@@ -23,7 +23,8 @@ class EncoderConfig:
 
   width D, mlp_width F, heads N. `dropout` acts on attention weights and on
   what a layer adds, and only when a `dropout` key is given. `dtype` is that of
-  the computation, `param_dtype` that of the stored weights.
+  the computation, `param_dtype` that of the stored weights. `attention`: see
+  layers.check_attention.
   """
   width: int
   mlp_width: int
@@ -35,6 +36,7 @@ class EncoderConfig:
   dtype: Any = 'float32'
   param_dtype: Any = 'float32'
   remat: bool = False
+  attention: str = 'xla'
 
   def __post_init__(self):
     if self.width % self.heads:
@@ -43,6 +45,8 @@ class EncoderConfig:
     if self.activation not in ACTIVATIONS:
       raise ValueError(f'encoder: activation {self.activation!r} is not known; '
                        f'want one of {", ".join(ACTIVATIONS)}')
+    layers.check_attention(self.attention, self.width // self.heads,
+                           self.dtype, self.dropout)
 
   def dense(self, features, use_bias=True, **kwargs):
     return layers.Dense(features, use_bias, dtype=self.dtype,
@@ -73,9 +77,11 @@ class Attention(nn.Module):
     def heads(name, source):
       y = c.dense(c.width, name=name)(source)
       return y.reshape(*y.shape[:2], c.heads, -1)
+    def drop(weights):
+      return regularize(self, weights, c.dropout)
     out, _ = layers.attention(
         heads('q', x), heads('k', memory), heads('v', memory), mask,
-        lambda weights: regularize(self, weights, c.dropout))
+        drop if c.dropout else None, c.attention)
     out = out.astype(c.dtype).reshape(x.shape)
     return c.dense(c.width, name='o')(out)
 

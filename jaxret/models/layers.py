@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 
 MASKED = -1e30  # finite, so that a row without any key gives no NaN
+CUDNN_DTYPES = ('bfloat16', 'float16')
+CUDNN_HEAD_WIDTH = 256  # at most; 128 before Hopper
 
 
 class Dense(nn.Module):
@@ -149,24 +151,60 @@ def rotate(x, angle):
   return turned.astype(x.dtype)
 
 
-def attention(query, key, value, mask, drop=None):
+def check_attention(name, head_width, dtype, dropout=False):
+  """Raises ValueError for an `attention` that cannot do what is asked of it.
+
+  name: 'xla' does all; 'cudnn' takes 16-bit heads of a multiple of 8, and no
+  dropout of the weights.
+  """
+  if name not in ('xla', 'cudnn'):
+    raise ValueError(
+        f"model.attention {name!r} is not known; want 'xla' or 'cudnn'")
+  dtype = jnp.dtype(dtype).name
+  for field, got, fits, want in (
+      ('dtype', dtype, dtype in CUDNN_DTYPES, ' or '.join(CUDNN_DTYPES)),
+      ('head width', head_width,
+       head_width % 8 == 0 and head_width <= CUDNN_HEAD_WIDTH,
+       f'a multiple of 8 up to {CUDNN_HEAD_WIDTH}'),
+      ('dropout', dropout, not dropout, 'none of the weights')):
+    if name == 'cudnn' and not fits:
+      raise ValueError(f"model.attention = 'cudnn': got {field} {got}, want "
+                       f"{want}; or set model.attention = 'xla'")
+
+
+def attention(query, key, value, mask, drop=None, implementation='xla'):
   """Grouped-query attention and its log-sum-exp.
 
   Args:
     query: [B, T, N, H]; key, value: [B, S, K, H], with N a multiple of K.
-    mask: bool, broadcastable to [B, T, S]; True = may attend.
+    mask: bool, broadcastable to [B, T, S]; True = may attend. None = all.
     drop: dropout of the weights, a function of them; None = none.
+    implementation: 'xla', the oracle, is written out here. Any other is that
+      of jax.nn.dot_product_attention.
 
   Returns:
     float32 [B, T, N, H], and the log-sum-exp of the scores, float32
-    [B, T, N]; about -1e30 where a row may attend to nothing.
+    [B, T, N], about -1e30 where a row may attend to nothing; None in its place
+    but for 'xla'.
+
+  Raises:
+    ValueError: if the implementation cannot do that, see `check_attention`, or
+      not on this device.
   """
+  if implementation != 'xla':
+    check_attention(implementation, query.shape[-1], query.dtype,
+                    drop is not None)
+    return _attention_by_jax(query, key, value, mask, implementation), None
+  # jax.nn's 'xla' is not the same to the bit: it has no dropout, rounds the
+  # output and the log-sum-exp to the type of the inputs, and lets no gradient
+  # through the latter.
   batch, length, heads, width = query.shape
   groups = heads // key.shape[2]
   grouped = query.reshape(batch, length, -1, groups, width)
   score = jnp.einsum('BTKGH,BSKH->BKGTS', grouped, key,
                      preferred_element_type=jnp.float32) * width ** -0.5
-  score = jnp.where(mask[:, None, None], score, MASKED)
+  if mask is not None:
+    score = jnp.where(mask[:, None, None], score, MASKED)
   peak = jax.lax.stop_gradient(jnp.max(score, -1, keepdims=True))
   weight = jnp.exp(score - peak)
   total = jnp.sum(weight, -1, keepdims=True)
@@ -176,6 +214,31 @@ def attention(query, key, value, mask, drop=None):
   lse = (peak + jnp.log(total))[..., 0]
   return (out.reshape(batch, length, heads, width),
           jnp.moveaxis(lse, -1, 1).reshape(batch, length, heads))
+
+
+def _attention_by_jax(query, key, value, mask, implementation):
+  """The output of `attention` by jax.nn.dot_product_attention.
+
+  Not its `return_residual`: that is rounded to the type of the inputs, where
+  a log-sum-exp of 100 is off by up to a quarter, and parts that it merges are
+  weighted by e to the power of that. Who has two key sets joins them.
+  """
+  if jax.default_backend() != 'gpu':
+    raise ValueError(f'model.attention = {implementation!r}: got the device '
+                     f"{jax.default_backend()!r}, want 'gpu'; or set "
+                     "model.attention = 'xla'")
+  length, keys = query.shape[1], key.shape[1]
+  if mask is not None:
+    # cuDNN wants all rows and columns of a mask, and for gradients an even
+    # number of them.
+    mask = jnp.broadcast_to(mask, (len(mask), length, keys))
+    mask = jnp.pad(mask, ((0, 0), (0, length % 2), (0, keys % 2)))[:, None]
+    query, key, value = (
+        jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0)))
+        for x in (query, key, value))
+  out = jax.nn.dot_product_attention(
+      query, key, value, mask=mask, implementation=implementation)
+  return out[:, :length].astype(jnp.float32)
 
 
 def attention_to_prefix(query, key, value, keys):

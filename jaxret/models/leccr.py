@@ -45,6 +45,7 @@ class LeccrConfig:
   dropout: float = 0.1
   dtype: Any = 'float32'
   param_dtype: Any = 'float32'
+  attention: str = 'xla'
 
   def __post_init__(self):
     if self.query_init not in QUERY_INITS:
@@ -64,7 +65,8 @@ class LeccrConfig:
     """Sizes of a stack of the slots' layers, which do not widen."""
     return encoder.EncoderConfig(
         self.visual_width, self.visual_width, layers, HEADS,
-        dropout=self.dropout, dtype=self.dtype, param_dtype=self.param_dtype)
+        dropout=self.dropout, dtype=self.dtype, param_dtype=self.param_dtype,
+        attention=self.attention)
 
 
 class Interaction(NamedTuple):

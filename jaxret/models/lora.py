@@ -4,9 +4,10 @@ Source: Hu et al. 2021 (arXiv 2106.09685), with PEFT's initial values.
 """
 import re
 
-import flax.traverse_util as traverse
 import jax
 import jax.numpy as jnp
+
+from jaxret import sharding
 
 
 def init(key, params, targets, rank):
@@ -27,7 +28,7 @@ def init(key, params, targets, rank):
   Raises:
     ValueError: if a regex names no kernel.
   """
-  flat = traverse.flatten_dict(params, sep='/')
+  flat = sharding.flatten(params)
   kernels = {path.removesuffix('/kernel'): leaf for path, leaf in flat.items()
              if path.endswith('/kernel')}
   chosen = {}
@@ -45,16 +46,16 @@ def init(key, params, targets, rank):
         jax.random.fold_in(key, index), (*stack, inputs, rank), jnp.float32,
         -bound, bound)
     tree[f'{path}/b'] = jnp.zeros((*stack, rank, features), jnp.float32)
-  return traverse.unflatten_dict(tree, sep='/')
+  return sharding.unflatten(tree)
 
 
 def merge(params, lora, scale):
   """Base parameters with the low-rank terms folded in, in float32."""
-  flat = traverse.flatten_dict(params, sep='/')
-  terms = traverse.flatten_dict(lora, sep='/')
+  flat = sharding.flatten(params)
+  terms = sharding.flatten(lora)
   for path in {name.rpartition('/')[0] for name in terms}:
     kernel = flat[f'{path}/kernel']
     update = scale * (terms[f'{path}/a'] @ terms[f'{path}/b'])
     flat[f'{path}/kernel'] = (
         kernel.astype(jnp.float32) + update).astype(kernel.dtype)
-  return traverse.unflatten_dict(flat, sep='/')
+  return sharding.unflatten(flat)

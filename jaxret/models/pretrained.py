@@ -10,7 +10,6 @@ import pathlib
 import re
 from typing import Any, NamedTuple
 
-import flax.traverse_util as traverse
 import jax
 import ml_dtypes
 import numpy as np
@@ -18,6 +17,7 @@ import safetensors
 import safetensors.numpy
 import tqdm
 
+from jaxret import sharding
 from jaxret.models import names
 
 DTYPES = {'F64': np.float64, 'F32': np.float32, 'F16': np.float16,
@@ -121,13 +121,13 @@ def load(checkpoint, table, abstract=None, shardings=None):
       differ, or a tensor with NaN or infinity.
   """
   plan, missing = _plan(checkpoint, table, abstract)
-  shardings = traverse.flatten_dict(shardings or {}, sep='/')
+  places = sharding.flatten(shardings or {})
   default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   flat = {}
   for path, source in tqdm.tqdm(plan.items(), 'weights', disable=None):
     flat[path] = jax.make_array_from_callback(
-        source.shape, shardings.get(path, default), source.reader())
-  return traverse.unflatten_dict(flat, sep='/'), missing
+        source.shape, places.get(path, default), source.reader())
+  return sharding.unflatten(flat), missing
 
 
 class _Source(NamedTuple):
@@ -230,7 +230,7 @@ def _stacked(weight):
 
 def _plan(checkpoint, table, abstract):
   """({path: _Source}, missing optional paths), checked both ways."""
-  wanted = abstract and traverse.flatten_dict(abstract, sep='/')
+  wanted = abstract and sharding.flatten(abstract)
   weights = {weight.path: weight for weight in table}
   unknown = set(wanted or ()) - set(weights)
   if unknown:

@@ -9,9 +9,9 @@ def get_config():
       'data': {'name': 'outside.colours', 'examples': 64},
       'model': {'width': 16}, 'loss': {'margin': 0.5},
       'optim': {'learning_rate': 0.05, 'betas': (0.9, 0.95), 'eps': 1e-8,
-                'weight_decay': 0.0, 'warmup_epochs': 0.0,
+                'weight_decay': 0.0, 'warmup_epochs': 1.0,
                 'min_learning_rate': 0.0, 'gradient_clip_norm': 0.0},
-      'train': {'batch_size': 16, 'epochs': 20.0, 'steps': 0,
+      'train': {'batch_size': 16, 'epochs': 40.0, 'steps': 0,
                 'accumulation_steps': 1, 'log_every_steps': 20,
                 'checkpoint_every_steps': 100, 'keep_checkpoints': 1},
   }).lock()

@@ -3,11 +3,10 @@ import functools
 import json
 import re
 
-import ml_collections
 import numpy as np
 import pytest
 
-from jaxret.data import text, types
+from jaxret.data import sets, text, types
 from jaxret.methods.blim import prompts as prompts_lib
 from tests.parity import blim_reference as reference
 
@@ -48,8 +47,7 @@ def settings(blim_golden):
 @pytest.fixture
 def prompts(spec, settings):
   """One VISUAL per sequence, as in the ids that the authors' dataset gives."""
-  instruction = prompts_lib.instruction(
-      ml_collections.ConfigDict({'name': settings['dataset_style'].lower()}))
+  instruction = sets.instruction(settings['dataset_style'].lower())
   return prompts_lib.BlimPrompts(
       _stand_in_tokenizer(spec), instruction, n_visual_tokens=1)
 

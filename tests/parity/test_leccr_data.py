@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from jaxret.data.sets import nrccr as parallel
+from jaxret.data.sets import multi30k, nrccr
 from tests.parity import leccr_reference as reference
 
 
@@ -22,13 +22,13 @@ def toy(leccr_golden):
 def test_leccr_text_cleaning(misc):
   assert misc['pre_caption']
   for case in misc['pre_caption']:
-    assert parallel.clean(case['in'], case['max_words']) == case['out']
+    assert nrccr.clean(case['in'], case['max_words']) == case['out']
 
 
 def test_leccr_visual_ids(misc):
   assert misc['get_video_id']
   for case in misc['get_video_id']:
-    assert parallel.visual_id(case['in']) == case['out']
+    assert nrccr.visual_id(case['in']) == case['out']
 
 
 @pytest.mark.parametrize('place', ['leccr', 'nrccr'])
@@ -41,8 +41,8 @@ def test_leccr_training_pairs(misc, toy, tmp_path, place):
     root.chmod(0o755)
     (root / 'img_id').rename(root / 'FeatureData')
   for language in misc['toy_dataset']['languages']:
-    split = parallel.load(
-        'multi30k', root, 'train', language, toy / 'caption', 'IMG')
+    split = nrccr.read(
+        multi30k.LAYOUT, root, 'train', language, toy / 'caption', 'IMG')
     wanted = misc['toy_dataset']['train_items']
     assert len(split.texts) == len(wanted)
     for i, item in enumerate(wanted):
@@ -59,8 +59,8 @@ def test_leccr_training_pairs(misc, toy, tmp_path, place):
 def test_leccr_evaluation_split(misc, toy):
   wanted = misc['toy_dataset']['val']
   for language in misc['toy_dataset']['languages']:
-    split = parallel.load(
-        'multi30k', toy, 'validation', language, toy / 'caption', 'IMG')
+    split = nrccr.read(
+        multi30k.LAYOUT, toy, 'validation', language, toy / 'caption', 'IMG')
     assert [text.text for text in split.texts] == wanted['text']
     assert [text.id for text in split.texts] == wanted['cap_ids']
     assert split.text_video.tolist() == wanted['txt2img']
@@ -77,14 +77,14 @@ def test_leccr_evaluation_split(misc, toy):
 
 def test_leccr_split_without_an_image_keeps_its_pairs(misc, toy):
   language = misc['toy_dataset']['languages'][0]
-  split = parallel.load('multi30k', toy, 'train', language, toy / 'caption')
+  split = nrccr.read(multi30k.LAYOUT, toy, 'train', language, toy / 'caption')
   dropped = split.videos[1].id
   rest = split.without([dropped])
-  assert isinstance(rest, parallel.ParallelSplit)
+  assert isinstance(rest, nrccr.ParallelSplit)
   assert dropped not in {video.id for video in rest.videos}
   assert len(rest.descriptions) == len(rest.videos) == len(split.videos) - 1
   kept = [i for i, text in enumerate(split.texts)
-          if parallel.visual_id(text.id) != dropped]
+          if nrccr.visual_id(text.id) != dropped]
   assert rest.translations == tuple(split.translations[i] for i in kept)
   assert rest.texts == tuple(split.texts[i] for i in kept)
   assert split.without([]) == dataclasses.replace(split)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxret import metrics, retrieval
-from jaxret.data import types
+from jaxret.data import entries, types
 from jaxret.data.sets import circo, mbeir, mixed
 from jaxret.methods.mm_embed import evaluator
 from jaxret.methods.mm_embed import tables as mixed_tables
@@ -43,7 +43,7 @@ def expected(folder):
 def _benchmark(folder, expected, clean=False):
   names = [row['name'] for row in expected['rows']]
   queries = next((folder / 'mbeir/query').glob(f'*/mbeir_{names[0]}_*.jsonl'))
-  return mbeir.load(folder / 'mbeir', queries.parent.name, names, clean, False)
+  return mbeir.read(folder / 'mbeir', queries.parent.name, names, clean, False)
 
 
 @pytest.fixture(scope='module')
@@ -55,7 +55,7 @@ def found(folder, expected, tmp_path_factory):
   arrays = np.load(folder / 'embeddings.npz')
   union = next((folder / 'mbeir/cand_pool/global').glob('*.jsonl'))
   rows = {entry['did']: vector for (_, entry), vector in zip(
-      mbeir.lines(union), arrays['union_cand'])}
+      entries.json_lines(union), arrays['union_cand'])}
   vectors = {_content(item): rows[item.id]
              for pool in benchmark.pools.values() for item in pool}
   for task in benchmark.tasks:

@@ -173,6 +173,7 @@ def resize_in_float(frame, size):
 
   UNITE resizes videos with it while reading. The kernel is PIL's, but nothing
   is rounded between the two passes; one pixel in ten thousand differs by one.
+  PIL's own mode F is not the same to the bit either.
   """
   height, width = frame.shape[:2]
   if (height, width) == tuple(size):

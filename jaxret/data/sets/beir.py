@@ -8,9 +8,9 @@ queries of each are told.
 import json
 
 from jaxret.data import entries, types
+from jaxret.data.entries import wrong_line
 from jaxret.data.llava import prompts as mm_embed_prompts
 from jaxret.data.sets import mixed
-from jaxret.data.sets.mbeir import lines, wrong
 
 # The fifteen of MTEB's English retrieval average.
 NAMES = (
@@ -29,7 +29,12 @@ WANTED = 'it holds one folder per data set, with corpus.jsonl, queries.jsonl ' \
     'and qrels/, and instructions.json'
 
 
-def load(root, split='test', names=()):
+def benchmark(config, root):
+  """The data sets `config.eval.tasks` of a split, () = all fifteen."""
+  return read(root, config.eval.split, config.eval.tasks)
+
+
+def read(root, split='test', names=()):
   """The mixed.Benchmark of some data sets, by default all fifteen.
 
   The tasks of CQADupStack are 'cqadupstack/android', ...; MS MARCO's split
@@ -75,7 +80,7 @@ def _corpus(root, name):
     text = f'{entry.get("title") or ""} {_text(path, line, entry)}'.strip()
     mm_embed_prompts.check_text(text, f'{path}, line {line}, {key}')
     if key in found:
-      raise wrong(path, line, f'the _id {key} again', 'each once')
+      raise wrong_line(path, line, f'the _id {key} again', 'each once')
     found[key] = types.Item(key, text)
   return tuple(found.values())
 
@@ -108,13 +113,13 @@ def _qrels(root, name, split, known):
   for line, row in enumerate(rows[1:], 2):
     columns = row.split('\t')
     if len(columns) != 3 or not columns[2].lstrip('-').isdigit():
-      raise wrong(path, line, repr(row), 'query-id, corpus-id and score, with '
-                  'tabs between')
+      raise wrong_line(path, line, repr(row), 'query-id, corpus-id and score, '
+                       'with tabs between')
     query, document, grade = columns
     if int(grade) > 0:
       if document not in known:
-        raise wrong(path, line, f'the document {document}',
-                    'one that is in corpus.jsonl')
+        raise wrong_line(path, line, f'the document {document}',
+                         'one that is in corpus.jsonl')
       found.setdefault(query, {})[document] = int(grade)
   if not found:
     raise ValueError(f'{path}: no relevant document at all; want some')
@@ -124,13 +129,15 @@ def _qrels(root, name, split, known):
 def _entries(root, name, file):
   """Yields (path, line, _id, entry)."""
   path = entries.present(root, f'{name}/{file}', WANTED)
-  for line, entry in lines(path):
+  for line, entry in entries.json_lines(path):
     if not isinstance(entry.get('_id'), str):
-      raise wrong(path, line, json.dumps(entry)[:60], "an object with '_id'")
+      raise wrong_line(path, line, json.dumps(entry)[:60],
+                       "an object with '_id'")
     yield path, line, entry['_id'], entry
 
 
 def _text(path, line, entry):
   if not isinstance(entry.get('text'), str):
-    raise wrong(path, line, json.dumps(entry)[:60], "an object with 'text'")
+    raise wrong_line(path, line, json.dumps(entry)[:60],
+                     "an object with 'text'")
   return entry['text']

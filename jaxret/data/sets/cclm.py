@@ -9,10 +9,34 @@ import pathlib
 import numpy as np
 
 from jaxret.data import types
-from jaxret.data.sets import nrccr as parallel
+from jaxret.data.sets import nrccr
 
 
-def load(path, split, media, translated=None, descriptions=None):
+def parallel(section, split, language):
+  """The files that `section.files` names, in `section.root`.
+
+  files: train, translated, validation and test. media: directory of the
+  images, '' = they lie in root. The names of the files say the language.
+  """
+  if not section.root:
+    raise ValueError('data.root is not set; give the directory of cclm, with '
+                     'the files that data.files names')
+  if not section.files[split]:
+    raise ValueError(f'data.files.{split} is not set; give a JSON file in '
+                     'data.root')
+  root = pathlib.Path(section.root).expanduser()
+  translated = section.files.translated and root / section.files.translated
+  found = read(root / section.files[split], split, section.media or root,
+               translated or None)
+  return found, {video.id: f'{found.dataset} {split}' for video in found.videos}
+
+
+def file_names(section, split):
+  """By the stems of the images."""
+  return {video.id: pathlib.Path(video.image).stem for video in split.videos}
+
+
+def read(path, split, media, translated=None, descriptions=None):
   """A ParallelSplit of images.
 
   path: the JSON file; in English to train. translated: to train, the file of
@@ -38,11 +62,11 @@ def load(path, split, media, translated=None, descriptions=None):
       text_video.append(index[visual])
   if descriptions is not None and not isinstance(descriptions, dict):
     names = {video.id: pathlib.Path(video.image).stem for video in videos}
-    descriptions = parallel.read_descriptions(descriptions, where, names)
+    descriptions = nrccr.read_descriptions(descriptions, where, names)
   elif descriptions is not None:
-    descriptions = parallel.require_descriptions(
+    descriptions = nrccr.require_descriptions(
         descriptions, where, 'the cache of descriptions')
-  return parallel.ParallelSplit(
+  return nrccr.ParallelSplit(
       pathlib.Path(path).stem, split, tuple(videos), tuple(texts),
       np.array(text_video, np.int32),
       tuple(_item(f'{visual}#{i}', captions[0], entry)
@@ -55,7 +79,7 @@ def _translations(path, rows, translated):
     raise ValueError(
         f'{path}: no translations to train on; give a file of machine '
         "translations named '..._enc2xx.json': jaxret does not translate")
-  parallel.translated_language(translated)
+  nrccr.translated_language(translated)
   theirs = _rows(translated, one=True)
   for ours, other in zip(rows, theirs):
     if ours[0] != other[0]:
@@ -106,7 +130,7 @@ def _row(entry, where, one):
 
 def _item(key, text, where):
   try:
-    return types.Item(key, text=parallel.clean(text))
+    return types.Item(key, text=nrccr.clean(text))
   except ValueError as error:
     raise ValueError(f'{where}: the caption is {error}; give it a text or '
                      'remove it') from None

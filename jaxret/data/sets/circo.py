@@ -14,7 +14,12 @@ DEPTH = 5  # of mean average precision
 SUBMITTED = 50  # images per query
 
 
-def load(root, split, instruction):
+def benchmark(config, root):
+  """A split, its queries with `config.eval.circo_instruction`."""
+  return read(root, config.eval.split, config.eval.circo_instruction)
+
+
+def read(root, split, instruction):
   """The mixed.Benchmark of a split; test has no public answers.
 
   annotations/{split}.json with id, reference_img_id, relative_caption and, on

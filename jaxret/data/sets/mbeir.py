@@ -7,13 +7,13 @@ of one's own in the same layout is read likewise:
   instructions/query_instructions.tsv, where {task} is mscoco_task0, ...
 """
 import functools
-import json
 import os
 import re
 
 from jaxret.data import entries, types
+from jaxret.data.entries import wrong_line
 from jaxret.data.llava import prompts as mm_embed_prompts
-from jaxret.data.sets import mixed
+from jaxret.data.sets import beir, mixed
 
 # Their file names without mbeir_, in the order of the paper's table.
 TASKS = (
@@ -32,7 +32,28 @@ WANTED = 'it is laid out like TIGER-Lab/M-BEIR: query/, cand_pool/, qrels/, ' \
 _TASK = re.compile(r'(.+)_task(\d+)')
 
 
-def load(root, split='test', names=(), clean=False, images=True):
+def training_sets(config, names):
+  """The source mbeir of `data.root`, and those of `data.text_sets`.
+
+  The latter are texts in BEIR's layout, each in its folder of
+  `data.text_root`. data.tidy: texts as UniIR tidies them.
+  """
+  section, found = config.data, {}
+  names = names or ('mbeir', *section.text_sets)
+  if 'mbeir' in names:
+    found['mbeir'] = training_set(section.root, section.tidy)
+  for name in section.text_sets:
+    if name in names:
+      found[name] = beir.training_set(section.text_root, name)
+  return found
+
+
+def benchmark(config, root):
+  """The tasks `config.eval.tasks` of a split, () = all."""
+  return read(root, config.eval.split, config.eval.tasks, config.data.tidy)
+
+
+def read(root, split='test', names=(), clean=False, images=True):
   """The mixed.Benchmark of some tasks, by default all sixteen.
 
   clean: texts and instructions as UniIR tidies them, see `tidy`. images:
@@ -65,13 +86,13 @@ def training_set(root, clean=False, images=True):
       entries.present(root, TRAIN_POOL, WANTED), clean, there))
   known = {item.id: mixed.modality(item) for item in pool}
   path, found = entries.present(root, TRAIN_QUERIES, WANTED), []
-  for line, entry in lines(path):
+  for line, entry in entries.json_lines(path):
     item = _query(path, line, entry, clean, there)
     answers = _listed(path, line, entry)
     for answer in answers:
       if answer not in known:
-        raise wrong(path, line, f'the positive {answer}', 'one that is in '
-                    f'{TRAIN_POOL}')
+        raise wrong_line(path, line, f'the positive {answer}', 'one that is in '
+                         f'{TRAIN_POOL}')
     found.append(mixed.Query(item, {
         kind: instructions(path, line, item, kind)
         for kind in dict.fromkeys(known[answer] for answer in answers)},
@@ -82,7 +103,7 @@ def training_set(root, clean=False, images=True):
 
 def candidates(path, clean=False, images=None):
   """Yields the Items of a pool; their ids are the dids."""
-  for line, entry in lines(path):
+  for line, entry in entries.json_lines(path):
     yield _item(path, line, entry, ('did', 'txt', 'img_path', 'modality'),
                 clean, images)
 
@@ -96,11 +117,11 @@ def _item(path, line, entry, keys, clean, images):
   """The Item of an entry whose id, text, image and modality have these keys."""
   name, text, image, modality = (entry.get(key) for key in keys)
   if not isinstance(name, str) or not re.fullmatch(r'\d+:\d+', name):
-    raise wrong(path, line, f'{keys[0]} {name!r}',
-                "data set and number, as '9:17'")
+    raise wrong_line(path, line, f'{keys[0]} {name!r}',
+                     "data set and number, as '9:17'")
   if modality not in mixed.MODALITIES:
-    raise wrong(path, line, f'{keys[3]} {modality!r}',
-                'one of ' + ', '.join(map(repr, mixed.MODALITIES)))
+    raise wrong_line(path, line, f'{keys[3]} {modality!r}',
+                     'one of ' + ', '.join(map(repr, mixed.MODALITIES)))
   # An empty text beside an image is still that item's text.
   text = (text or '') if 'text' in modality else None
   if text is not None:
@@ -109,12 +130,12 @@ def _item(path, line, entry, keys, clean, images):
   if 'image' not in modality:
     return types.Item(name, text)
   if not image:
-    raise wrong(path, line, f'{name} of modality {modality!r} without '
-                f'{keys[2]}', 'the path of its image')
+    raise wrong_line(path, line, f'{name} of modality {modality!r} without '
+                     f'{keys[2]}', 'the path of its image')
   if images is not None and not images.there(image):
-    raise wrong(path, line, f'the image {image}, which is not in '
-                f'{images.root}', 'a file there: unpack all parts of '
-                'mbeir_images')
+    raise wrong_line(path, line, f'the image {image}, which is not in '
+                     f'{images.root}', 'a file there: unpack all parts of '
+                     'mbeir_images')
   root = images.root if images is not None else ''
   return types.Item(name, text, os.path.join(root, image))
 
@@ -124,10 +145,10 @@ def _task(root, name, split, known, instructions, clean, images):
   path = entries.present(
       root, f'query/{split}/mbeir_{name}_{split}.jsonl', WANTED)
   queries, answers, told, modality = [], {}, [], ''
-  for line, entry in lines(path):
+  for line, entry in entries.json_lines(path):
     item = _query(path, line, entry, clean, images)
     if item.id in answers:
-      raise wrong(path, line, f'the qid {item.id} again', 'each once')
+      raise wrong_line(path, line, f'the qid {item.id} again', 'each once')
     queries.append(item)
     answers[item.id] = {}
     modality = _answers_modality(path, line, item, entry, known)
@@ -153,15 +174,15 @@ def _answers_modality(path, line, item, entry, known):
          if answer.partition(':')[0] == item.id.partition(':')[0]]
   found = next((known[answer] for answer in own if answer in known), None)
   if found is None:
-    raise wrong(path, line, f'{item.id} with the positives {own} of its own '
-                'data set', 'one at least that is in the pool')
+    raise wrong_line(path, line, f'{item.id} with the positives {own} of its '
+                     'own data set', 'one at least that is in the pool')
   return found
 
 
 def _listed(path, line, entry):
   found = entry.get('pos_cand_list')
   if not found or not isinstance(found, list):
-    raise wrong(path, line, f'pos_cand_list {found!r}', 'a list of dids')
+    raise wrong_line(path, line, f'pos_cand_list {found!r}', 'a list of dids')
   return found
 
 
@@ -176,15 +197,16 @@ def _read_qrels(root, name, split, answers, known):
     if not columns:
       continue
     if len(columns) != 5 or not columns[3].isdigit():
-      raise wrong(path, line, repr(row), 'qid 0 did relevance task_id')
+      raise wrong_line(path, line, repr(row), 'qid 0 did relevance task_id')
     query, _, candidate, relevance, _ = columns
     if query not in answers:
-      raise wrong(path, line, f'the query {query}', 'one of the query file')
+      raise wrong_line(path, line, f'the query {query}',
+                       'one of the query file')
     if int(relevance) == 0:
       continue
     if candidate not in known and candidate not in elsewhere():
-      raise wrong(path, line, f'the candidate {candidate}',
-                  'one that is in a pool')
+      raise wrong_line(path, line, f'the candidate {candidate}',
+                       'one that is in a pool')
     answers[query][candidate] = int(relevance)
 
 
@@ -192,7 +214,7 @@ def _other_ids(root, split, known):
   """The dids of all local pools of a split that were not read."""
   found = set()
   for path in sorted((root / 'cand_pool' / 'local').glob('*.jsonl')):
-    found.update(entry.get('did') for _, entry in lines(path))
+    found.update(entry.get('did') for _, entry in entries.json_lines(path))
   return found - set(known)
 
 
@@ -229,9 +251,9 @@ class Instructions:
     for line, row in enumerate(rows[1:], 2):
       columns = row.strip().split('\t')
       if len(columns) < 4:
-        raise wrong(self.path, line, f'{len(columns)} columns',
-                    'query_modality, cand_modality, dataset_name, dataset_id '
-                    'and instructions, with tabs between')
+        raise wrong_line(self.path, line, f'{len(columns)} columns',
+                         'query_modality, cand_modality, dataset_name, '
+                         'dataset_id and instructions, with tabs between')
       said = tuple(tidy(told) if clean else told
                    for told in columns[4:] if told)
       self._found[columns[3], columns[0], columns[1]] = said
@@ -240,9 +262,9 @@ class Instructions:
     dataset, has = item.id.partition(':')[0], mixed.modality(item)
     said = self._found.get((dataset, has, wanted))
     if not said:
-      raise wrong(path, line, f'{item.id} of modality {has!r}, which asks for '
-                  f'{wanted!r}', f'an instruction for that pair and data set '
-                  f'{dataset} in {self.path}')
+      raise wrong_line(path, line, f'{item.id} of modality {has!r}, which asks '
+                       f'for {wanted!r}', 'an instruction for that pair and '
+                       f'data set {dataset} in {self.path}')
     return said
 
 
@@ -274,22 +296,3 @@ def tidy(text):
   return text[0].upper() + text[1:] + end
 
 
-def lines(path):
-  """Yields (line number, object) of a file of JSON lines."""
-  with path.open(encoding='utf-8') as file:
-    for line, text in enumerate(file, 1):
-      if not text.strip():
-        continue
-      try:
-        entry = json.loads(text)
-      except ValueError as error:
-        raise ValueError(
-            f'{path}, line {line} is not valid JSON: {error}') from None
-      if not isinstance(entry, dict):
-        raise wrong(path, line, entries.kind(entry), 'an object')
-      yield line, entry
-
-
-def wrong(path, line, got, wanted):
-  """The ValueError about a line, counted from 1."""
-  return ValueError(f'{path}, line {line}: got {got}, wanted {wanted}')

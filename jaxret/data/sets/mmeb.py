@@ -3,7 +3,7 @@ import numpy as np
 
 from jaxret.data import entries, types
 
-META_TASKS = {
+GROUPS = {
     'classification': (
         'ImageNet-1K', 'N24News', 'HatefulMemes', 'VOC2007', 'SUN397',
         'Place365', 'ImageNet-A', 'ImageNet-R', 'ObjectNet', 'Country211'),
@@ -17,12 +17,16 @@ META_TASKS = {
     'grounding': (
         'MSCOCO', 'RefCOCO', 'RefCOCO-Matching', 'Visual7W-Pointing'),
 }
-DATASETS = tuple(name for names in META_TASKS.values() for name in names)
+DATASETS = tuple(name for names in GROUPS.values() for name in names)
+WANTED = (
+    'wanted one folder per data set with test-*.parquet, and images.zip '
+    'unpacked beside them or in eval_images/ '
+    '(https://huggingface.co/datasets/TIGER-Lab/MMEB-eval)')
 COLUMNS = ('qry_text', 'qry_img_path', 'tgt_text', 'tgt_img_path')
 _THEIR_MARK, _MARK = '<|image_1|>', '<|IMAGE|>'
 
 
-def mmeb(root, wanted, names=None):
+def tasks(root, names=None):
   """One task per data set; `names` of those that must be there, default all.
 
   TIGER-Lab/MMEB-eval: DATASET/test-*.parquet with the columns COLUMNS; of each
@@ -35,16 +39,16 @@ def mmeb(root, wanted, names=None):
   if unknown:
     raise ValueError(f'mmeb has no task {unknown[0]!r}; choose from '
                      f'{", ".join(DATASETS)}')
-  tasks = []
+  found = []
   for name in DATASETS:
     if names is not None and name not in names:
       continue
-    folder = entries.present(root, name, wanted)
+    folder = entries.present(root, name, WANTED)
     files = sorted(folder.glob('test-*.parquet'))
     if not files:
-      raise ValueError(f'{folder} has no test-*.parquet; {wanted}')
-    tasks.append(_task(root, name, files))
-  return tasks
+      raise ValueError(f'{folder} has no test-*.parquet; {WANTED}')
+    found.append(_task(root, name, files))
+  return found
 
 
 def _task(root, name, files):

@@ -1,4 +1,7 @@
-"""Builds Multi30K's files for LECCR from the original texts.
+"""Multi30K: images of Flickr30K with captions in four languages.
+
+The module is also the command that builds LECCR's files from the original
+texts:
 
   python -m jaxret.data.sets.multi30k --texts DIR --out DIR --language fr \\
       [--translated FILE]
@@ -14,12 +17,24 @@ import pathlib
 import sys
 
 from jaxret import files
-from jaxret.data.sets import nrccr as parallel
+from jaxret.data.sets import nrccr
 
+LAYOUT = nrccr.Layout(
+    'multi30k',
+    {'train': 'Flickr30ktrain_enc', 'validation': 'multi30kval_{language}',
+     'test': 'multi30ktest_{language}_2016'},
+    'Flickr30ktrain_google_enc2{language}',
+    {'train': 'train_id.txt', 'validation': 'val_id.txt',
+     'test': 'test_id_2016.txt'}, 'image')
 _SPLITS = {'validation': 'val', 'test': 'test_2016_flickr'}
 _TRAIN = 'train'
 # Of lines that are as people wrote them; translators agree on few.
 _MOST_EQUAL = 0.5
+
+
+def parallel(section, split, language):
+  """In the layout of NRCCR and LECCR."""
+  return nrccr.open_split(LAYOUT, section, split, language)
 
 
 def convert(texts_dir, out_dir, language, translated=None):
@@ -31,19 +46,18 @@ def convert(texts_dir, out_dir, language, translated=None):
   """
   texts_dir = pathlib.Path(texts_dir).expanduser()
   out_dir = pathlib.Path(out_dir).expanduser()
-  layout = parallel.LAYOUTS['multi30k']
   english = _captions(texts_dir, _TRAIN, 'en', 'enc')
-  written = {layout.texts['train']: english}
+  written = {LAYOUT.texts['train']: english}
   if translated is not None:
     _refuse_human(texts_dir, translated, language)
-    written[layout.translated.format(language=language)] = _captions(
+    written[LAYOUT.translated.format(language=language)] = _captions(
         texts_dir, _TRAIN, language, f'enc2{language}', translated)
   for split, stem in _SPLITS.items():
-    name = layout.texts[split].format(language=language)
+    name = LAYOUT.texts[split].format(language=language)
     written[name] = _captions(texts_dir, stem, language, language)
   for split, stem in {'train': _TRAIN, **_SPLITS}.items():
     ids = dict.fromkeys(_ids(texts_dir, stem))
-    _write(out_dir / layout.id_folders[0] / layout.ids[split], ids)
+    _write(out_dir / LAYOUT.id_folders[0] / LAYOUT.ids[split], ids)
   for name, lines in written.items():
     _write(out_dir / 'TextData' / f'{name}.caption.txt', lines)
   return {name: len(lines) for name, lines in written.items()}
@@ -85,7 +99,7 @@ def _refuse_human(texts_dir, translated, language):
 
 
 def _ids(texts_dir, stem):
-  return [parallel.visual_id(line.strip()) for line in _read(
+  return [nrccr.visual_id(line.strip()) for line in _read(
       _find(texts_dir, f'{stem}.images.txt'))]
 
 

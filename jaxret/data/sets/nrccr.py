@@ -15,7 +15,6 @@ import numpy as np
 from jaxret.data import types
 
 MAX_WORDS = 30
-_SPLIT_WORDS = {'train': 'train', 'validation': 'val', 'test': 'test'}
 
 
 class Caption(NamedTuple):
@@ -65,11 +64,13 @@ class ParallelSplit(types.Split):
 class Layout:
   """Names of a data set's files under its root; '{language}' is filled in.
 
-  texts: {split: stem of the caption file}; translated: of the training texts'
-  translations. ids: {split: name of the id list}, in `id_folders`, the first
-  that is there. names: list of 'id file', for sets whose files have other
-  names than their ids. modality: 'image' or 'video'.
+  name: of the data set. texts: {split: stem of the caption file}; translated:
+  of the training texts' translations. ids: {split: name of the id list}, in
+  `id_folders`, the first that is there. names: list of 'id file', for sets
+  whose files have other names than their ids. modality: 'image' or 'video'.
+  exceptions: {(language, split): stem} of caption files named otherwise.
   """
+  name: str
   texts: dict[str, str]
   translated: str
   ids: dict[str, str]
@@ -77,33 +78,12 @@ class Layout:
   names: str | None = None
   # LECCR keeps the lists under img_id or video_id, NRCCR with the features.
   id_folders: tuple[str, ...] = ('img_id', 'video_id', 'FeatureData')
+  exceptions: dict[tuple[str, str], str] = dataclasses.field(
+      default_factory=dict)
 
 
-_VIDEO_IDS = {split: f'{word}_id.txt' for split, word in _SPLIT_WORDS.items()}
-LAYOUTS = {
-    'multi30k': Layout(
-        {'train': 'Flickr30ktrain_enc', 'validation': 'multi30kval_{language}',
-         'test': 'multi30ktest_{language}_2016'},
-        'Flickr30ktrain_google_enc2{language}',
-        {'train': 'train_id.txt', 'validation': 'val_id.txt',
-         'test': 'test_id_2016.txt'}, 'image'),
-    'mscoco': Layout(
-        {'train': 'mscocotrain_enc', 'validation': 'mscocoval_{language}',
-         'test': 'mscocotest_{language}'},
-        'mscocotrain_google_enc2{language}',
-        {'train': 'train_id.txt', 'validation': '{language}_val_id.txt',
-         'test': '{language}_test_id.txt'}, 'image', 'image_ids.txt'),
-    'vatex': Layout(
-        {'train': 'vatextrain', 'validation': 'vatexval_{language}',
-         'test': 'vatextest_{language}'},
-        'vatextrain_google_enc2{language}', _VIDEO_IDS, 'video'),
-    'msrvttcn': Layout(
-        {'train': 'msrvtt10kcntrain', 'validation': 'msrvtt10kcnval_{language}',
-         'test': 'msrvtt10kcntest_{language}'},
-        'msrvtt10kcntrain_google_enc2{language}', _VIDEO_IDS, 'video'),
-}
-# STAIR's Japanese test captions are of a thousand of the images.
-_OTHER_TEXTS = {('mscoco', 'ja', 'test'): 'mscocotest_1k_ja'}
+VIDEO_IDS = {split: f'{word}_id.txt' for split, word in (
+    ('train', 'train'), ('validation', 'val'), ('test', 'test'))}
 
 
 def clean(text, max_words=MAX_WORDS):
@@ -247,8 +227,22 @@ def _stem(name):
   return name.removesuffix('.jpg')
 
 
-def load(name, root, split, language, descriptions=None, media=None):
-  """A ParallelSplit of a data set in the layout `name`, a key of LAYOUTS.
+def open_split(layout, section, split, language):
+  """(ParallelSplit, id_lines) of the data set that `section` names.
+
+  section: `root`, the directory, and `media`, '' = the images or videos lie
+  there too.
+  """
+  if not section.root:
+    raise ValueError(f'data.root is not set; give the directory of '
+                     f'{layout.name}, in the layout of NRCCR and LECCR')
+  root = pathlib.Path(section.root).expanduser()
+  return (read(layout, root, split, language, media=section.media or root),
+          id_lines(layout, root, split, language))
+
+
+def read(layout, root, split, language, descriptions=None, media=None):
+  """A ParallelSplit of a data set.
 
   split: 'train', 'validation' or 'test'. language: 'fr', say. descriptions:
   directory of <id>.txt, or {id: text}, or None. media: directory of images or
@@ -256,12 +250,11 @@ def load(name, root, split, language, descriptions=None, media=None):
   evaluate come in the order of the captions.
   Errors: ValueError with file and line for what does not fit.
   """
-  layout = _layout(name)
   root = pathlib.Path(root).expanduser()
   id_path = _id_path(root, layout, split, language)
   ids, translated = read_ids(id_path), ()
   captions = read_captions(
-      _caption_path(root, name, layout, split, language))
+      _caption_path(root, layout, split, language))
   if split == 'train':
     path = root / 'TextData' / (
         layout.translated.format(language=language) + '.caption.txt')
@@ -276,7 +269,7 @@ def load(name, root, split, language, descriptions=None, media=None):
   where = {visual: f'{id_path}, line {ids[visual] + 1}' for visual in index}
   names = _file_names(root, layout, id_path.parent, where)
   return ParallelSplit(
-      name, split,
+      layout.name, split,
       tuple(_visual(visual, layout.modality, media, names)
             for visual in index),
       tuple(_item(caption) for caption in captions),
@@ -294,19 +287,11 @@ def _descriptions(source, where, names):
   return tuple(found.values())
 
 
-def id_lines(name, root, split, language):
+def id_lines(layout, root, split, language):
   """{id: 'file, line n'} of the id list of a split, for messages."""
-  path = _id_path(pathlib.Path(root).expanduser(), _layout(name), split,
-                  language)
+  path = _id_path(pathlib.Path(root).expanduser(), layout, split, language)
   return {visual: f'{path}, line {number + 1}'
           for visual, number in read_ids(path).items()}
-
-
-def _layout(name):
-  if name not in LAYOUTS:
-    raise ValueError(f'data set {name!r} is not known; want one of '
-                     f'{", ".join(LAYOUTS)}')
-  return LAYOUTS[name]
 
 
 def _id_path(root, layout, split, language):
@@ -320,8 +305,8 @@ def _id_path(root, layout, split, language):
                    f'split {split}')
 
 
-def _caption_path(root, name, layout, split, language):
-  stem = _OTHER_TEXTS.get((name, language, split)) or layout.texts[
+def _caption_path(root, layout, split, language):
+  stem = layout.exceptions.get((language, split)) or layout.texts[
       split].format(language=language)
   return root / 'TextData' / f'{stem}.caption.txt'
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxret import losses, sharding
-from jaxret.data import types
+from jaxret.data import sets, types
 from jaxret.methods import base
 from jaxret.methods.blim import examples as examples_lib
 from jaxret.methods.blim import likelihood
@@ -35,7 +35,7 @@ def model_config(config, tokenizer):
   return vlm_lib.VlmConfig(
       decoder_lib.DecoderConfig(
           **sizes, dtype=m.dtype, param_dtype=m.param_dtype, remat=m.remat,
-          **base.lora_fields(m.lora)),
+          attention=m.get('attention', 'xla'), **base.lora_fields(m.lora)),
       visual_width, m.clips, m.tokens_per_clip)
 
 
@@ -49,7 +49,7 @@ def method(config, tokenizer):
   lora = config.model.lora
   init_all = functools.partial(init, vlm, lora.targets, lora.rank)
   prompts = prompts_lib.BlimPrompts(
-      tokenizer, prompts_lib.instruction(config.data),
+      tokenizer, sets.instruction(config.data.name),
       vlm.clips * vlm.tokens_per_clip, config.data.max_caption_tokens or None)
   load = None
   if config.model.pretrained:

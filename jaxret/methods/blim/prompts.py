@@ -6,18 +6,6 @@ from jaxret.data.videochat import prompts as videochat
 from jaxret.scoring.likelihood import score
 
 
-def instruction(data):
-  """What the model is asked of a video; `data` is that section of a config.
-
-  Raises ValueError for a data set that BLiM has no instruction for.
-  """
-  if data.name not in text.INSTRUCTIONS:
-    raise ValueError(
-        f'data.name {data.name!r} has no instruction that BLiM gives with its '
-        f'videos; it has one for {", ".join(text.INSTRUCTIONS)}')
-  return text.INSTRUCTIONS[data.name]
-
-
 def scored(prompts, texts):
   """score.Prompts of a set of texts (Items); prompts: a BlimPrompts."""
   return score.Prompts(

@@ -9,7 +9,7 @@ from absl import logging
 
 from jaxret import metrics, report, run
 from jaxret.data import types
-from jaxret.data.sets import splits as sources
+from jaxret.data.sets import splits as data_splits
 from jaxret.methods.blim import evaluator
 from jaxret.scoring import trec
 from jaxret.scoring.likelihood import cpn
@@ -78,7 +78,7 @@ def _write(config, workdir, directions, splits):
                 'texts': len(data.split.texts)},
       'left_out': run.left_out(workdir), **summaries,
       'weights': _weights(summaries, chosen_on, chosen, others)}
-  note = sources.note(run.trained_on(config, workdir), data.split)
+  note = data_splits.note(run.trained_on(config, workdir), data.split)
   if note:
     results['note'] = note
   if config.eval.trec_depth:

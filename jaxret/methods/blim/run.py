@@ -8,8 +8,7 @@ from ml_collections import ConfigDict
 from jaxret import methods
 from jaxret import run as run_lib
 from jaxret import train as train_lib
-from jaxret.data import text, types
-from jaxret.data.sets import splits as sources
+from jaxret.data import sets, text, types
 from jaxret.data.videochat import prompts
 from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import first_stage as first_stage_lib
@@ -80,7 +79,7 @@ def start(config, workdir, names):
   """
   check_config(config)
   mesh = run_lib.open_workdir(config, workdir)
-  whole = {name: sources.load(config.data, name)
+  whole = {name: sets.load(config.data, name)
            for name in dict.fromkeys(names)}
   stored = features_lib.has_stored_features(config)
   open_split = features_lib.open_features if stored else (

@@ -31,9 +31,10 @@ def module(config, tokenizer):
       vocab_size=tokenizer.vocab_size, width=m.width, mlp_width=m.mlp_width,
       layers=m.layers, heads=m.heads, kv_heads=m.heads,
       head_width=m.width // m.heads, rope_theta=1e4, tie_embeddings=True,
-      dtype=m.dtype)
-  return _module(vision_lib.vision_config(config.vision), text,
-                 m.embedding_width, config.vision.tokens_per_clip)
+      dtype=m.dtype, attention=m.get('attention', 'xla'))
+  vision = vision_lib.vision_config(config.vision, attention=text.attention)
+  return _module(vision, text, m.embedding_width,
+                 config.vision.tokens_per_clip)
 
 
 def method(config, tokenizer):

@@ -25,7 +25,8 @@ DECODER_SIZES = ('width', 'mlp_width', 'layers', 'heads', 'kv_heads',
 def model_config(config, tokenizer):
   """The Qwen2VlConfig of a config; a checkpoint's own sizes come first."""
   m = config.model
-  numerics = {'dtype': m.dtype, 'param_dtype': m.param_dtype}
+  numerics = {'dtype': m.dtype, 'param_dtype': m.param_dtype,
+              'attention': m.get('attention', 'xla')}
   if m.pretrained:
     return files.read_config(m.pretrained, 'mrope', **numerics).config
   decoder = decoder_lib.DecoderConfig(

@@ -47,7 +47,7 @@ def model_config(config, tokenizer):
   """The LeccrConfig of `config.model`; checkpoints' own sizes come first."""
   m = config.model
   numerics = {'dtype': m.dtype, 'param_dtype': m.param_dtype,
-              'remat': m.remat}
+              'remat': m.remat, 'attention': m.get('attention', 'xla')}
   if m.text_pretrained:
     text = bert.open_bert(m.text_pretrained, **numerics)[1]
   else:
@@ -70,7 +70,7 @@ def model_config(config, tokenizer):
       text, vision, visual_width, m.embedding_width, m.slots,
       m.reader_layers, m.interaction_layers, m.frame_layers,
       recipe(config).query_init, m.temperature, m.dropout, m.dtype,
-      m.param_dtype)
+      m.param_dtype, numerics['attention'])
 
 
 def method(config, tokenizer):

@@ -18,12 +18,9 @@ from jaxret import run as run_lib
 from jaxret import train as train_lib
 from jaxret.data import bigfile, media, text
 from jaxret.data import descriptions as descriptions_lib
-from jaxret.data.sets import cclm
-from jaxret.data.sets import nrccr as parallel
-from jaxret.data.sets import splits as sources
 from jaxret.data.shapes import parallel as shapes_parallel
 from jaxret.data.videochat import prompts as videochat_prompts
-from jaxret.methods.leccr import caption_examples, captioner
+from jaxret.methods.leccr import caption_examples, captioner, sets
 from jaxret.methods.leccr import describe as caption_lib
 from jaxret.methods.leccr import evaluator as cross_lingual
 from jaxret.methods.leccr import method as leccr
@@ -151,7 +148,7 @@ def open_data(config, workdir, names, with_features=True):
   for language in config.data.languages:
     for name in names:
       key = language, name
-      split, where = load_split(config, name, language)
+      split, where = sets.load_split(config, name, language)
       if config.data.features:
         visuals = with_features and bigfile.open_frames(
             config.data.features, split.videos, where, config.data.max_frames)
@@ -160,30 +157,6 @@ def open_data(config, workdir, names, with_features=True):
       found.splits[key], found.visuals[key] = split, visuals
       found.where[key] = where
   return found
-
-
-def load_split(config, name, language):
-  """(ParallelSplit, {visual id: 'file, line n'}) of the config's data set."""
-  d = config.data
-  if d.name == 'shapes':
-    split = shapes_parallel.load(sources.shapes_root(d), name, language,
-                                 d.seed, d.captions_per_image)
-  else:
-    if not d.root:
-      raise ValueError(f'data.root is not set; give the directory of {d.name}, '
-                       'in the layout of NRCCR and LECCR, or of CCLM')
-    root = pathlib.Path(d.root).expanduser()
-    if d.name != 'cclm':
-      return (parallel.load(d.name, root, name, language,
-                            media=d.media or root),
-              parallel.id_lines(d.name, root, name, language))
-    if not d.files[name]:
-      raise ValueError(f'data.files.{name} is not set; give a JSON file in '
-                       'data.root')
-    translated = d.files.translated and root / d.files.translated
-    split = cclm.load(root / d.files[name], name, d.media or root,
-                      translated or None)
-  return split, {video.id: f'{split.dataset} {name}' for video in split.videos}
 
 
 def open_images(config, workdir, split):
@@ -217,21 +190,10 @@ def described(config, workdir, mesh, data):
   for key, split in data.splits.items():
     where = {video.id: data.where[key][video.id] for video in split.videos}
     found = descriptions_lib.load(
-        directory, where, keys, _file_names(config.data, split))
+        directory, where, keys, sets.file_names(config.data, split))
     splits[key] = dataclasses.replace(
         split, descriptions=tuple(found.values()))
   return data._replace(splits=splits)
-
-
-def _file_names(section, split):
-  """{id: file of the image} where descriptions are named by these, or None."""
-  if section.name == 'cclm':
-    return {video.id: pathlib.Path(video.image).stem for video in split.videos}
-  if section.name == 'mscoco':
-    root = pathlib.Path(section.media or section.root).expanduser()
-    return {video.id: str(pathlib.Path(video.image).relative_to(root))
-            for video in split.videos}
-  return None
 
 
 def write_descriptions(config, workdir, mesh, data, directory):

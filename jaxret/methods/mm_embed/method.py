@@ -32,7 +32,8 @@ DECODER_SIZES = ('width', 'mlp_width', 'layers', 'heads', 'kv_heads',
 def model_config(config, tokenizer):
   """The MmEmbedConfig of a config; a checkpoint's own sizes come first."""
   m, factors = config.model, base.lora_fields(config.model.lora)
-  shared = {'dtype': m.dtype, 'param_dtype': m.param_dtype, 'remat': m.remat}
+  shared = {'dtype': m.dtype, 'param_dtype': m.param_dtype, 'remat': m.remat,
+            'attention': m.get('attention', 'xla')}
   stated = {'rope_theta': m.rope_theta or None, **shared, **factors}
   if m.llava:
     return files.read_start_config(m.llava, m.pretrained, **stated).config

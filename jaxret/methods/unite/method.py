@@ -29,7 +29,8 @@ DECODER_SIZES = ('width', 'mlp_width', 'layers', 'heads', 'kv_heads',
 def model_config(config, tokenizer):
   """The Qwen2VlConfig of a config; a checkpoint's own sizes come first."""
   m, factors = config.model, base.lora_fields(config.model.lora)
-  shared = {'dtype': m.dtype, 'param_dtype': m.param_dtype, 'remat': m.remat}
+  shared = {'dtype': m.dtype, 'param_dtype': m.param_dtype, 'remat': m.remat,
+            'attention': m.get('attention', 'xla')}
   if m.pretrained:
     return files.read_config(
         m.pretrained, m.position_mode, **shared, **factors).config

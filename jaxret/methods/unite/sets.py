@@ -1,25 +1,18 @@
-"""What embedders are trained and evaluated on, from a config."""
+"""What UNITE is trained and evaluated on, from a config."""
 import pathlib
 from typing import Any, NamedTuple
 
-from jaxret.data.sets import benchmarks
-from jaxret.data.sets import pair_files as pairs
-from jaxret.data.sets import splits as sources
-from jaxret.data.shapes import tasks as shapes_tasks
+from ml_collections import ConfigDict
 
-# Means over tasks of shapes world.
-SHAPES_GROUPS = {
-    'text and video': ('text_to_video', 'video_to_text'),
-    'text and image': ('text_to_image', 'image_to_text'),
-    'text alone': ('text_to_text',),
-    'composed': ('image_text_to_image', 'video_text_to_video')}
+from jaxret.data import sets
+from jaxret.data.sets import pair_files
 
 
 class Evaluated(NamedTuple):
   """What is evaluated: tasks, and how videos are looked at for them.
 
-  n_frames: of a video, 0 = as the config says. groups: as in
-  benchmarks.Benchmark. split: a types.Split that may have been trained on.
+  n_frames: of a video, 0 = as the config says. groups: {name: names of tasks}
+  whose means are reported. split: a types.Split that may have been trained on.
   """
   name: str
   tasks: tuple
@@ -31,40 +24,40 @@ class Evaluated(NamedTuple):
 
 def training_pairs(config):
   """{source: pairs} of the config's data set."""
-  if config.data.name == 'shapes':
-    return shapes_tasks.training_pairs(sources.shapes_root(config.data))
-  if config.data.name == 'pairs':
-    if not config.data.pairs:
-      raise ValueError('data.pairs names no file: give training files of '
-                       "UNITE in data.root, as ('train.json',)")
-    root = pathlib.Path(config.data.root).expanduser()
-    return {name: pairs.PairFile(root / name, root)
-            for name in config.data.pairs}
-  return pairs.of_split(sources.load(config.data, 'train'))
+  module = sets.get(config.data.name, 'training_pairs', 'load')
+  if hasattr(module, 'training_pairs'):
+    return module.training_pairs(config.data)
+  return pair_files.of_split(sets.load(config.data, 'train'))
 
 
 def evaluated(config):
   """[Evaluated] that config.eval.benchmarks names, their files found.
 
-  Their files lie in eval.root, of several each in a directory of its name.
+  Their files lie in eval.root (empty = data.root), of several each in a
+  directory of its name; those of data.name itself in data.root, unless it is
+  a published benchmark.
   """
-  names, found = config.eval.benchmarks, []
-  for name in names:
-    if name == 'shapes':
-      tasks = shapes_tasks.tasks(
-          sources.shapes_root(config.data), config.eval.split)
-      found.append(Evaluated(name, tasks, groups=SHAPES_GROUPS))
-    elif name == 'folder':
-      split = sources.load(config.data, config.eval.split)
-      found.append(Evaluated(
-          name, (split.text_to_video(), split.video_to_text()),
-          split=split))
-    else:
-      root = config.eval.root or config.data.root
-      if len(names) > 1 and root:
-        root = str(pathlib.Path(root) / name)
-      tasks = benchmarks.load(name, root, config.eval.tasks or None)
-      known = benchmarks.BENCHMARKS[name]
-      found.append(Evaluated(name, tasks, known.recall_at, known.groups,
-                             known.n_frames or 0))
-  return found
+  return [_evaluated(config, name) for name in config.eval.benchmarks]
+
+
+def _evaluated(config, name):
+  module = sets.get(name, 'tasks', 'tasks_of_split', 'load',
+                    field='eval.benchmarks')
+  root = config.eval.root or config.data.root
+  if len(config.eval.benchmarks) > 1 and root:
+    root = str(pathlib.Path(root) / name)
+  groups = getattr(module, 'GROUPS', None)
+  if hasattr(module, 'tasks'):
+    return Evaluated(
+        name, sets.tasks(name, root, config.eval.tasks or None),
+        getattr(module, 'RECALL_AT', (1, 5, 10)), groups or {},
+        getattr(module, 'N_FRAMES', 0))
+  section = config.data
+  if name != section.name:
+    section = ConfigDict({**section.to_dict(), 'name': name, 'root': root})
+  if hasattr(module, 'tasks_of_split'):
+    return Evaluated(
+        name, module.tasks_of_split(section, config.eval.split), groups=groups)
+  split = sets.load(section, config.eval.split)
+  return Evaluated(name, (split.text_to_video(), split.video_to_text()),
+                   groups=groups, split=split)

@@ -18,6 +18,8 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 CHANNELS = 3
 ROPE_THETA = 1e4
+# Queries of a row at a time, which bounds the memory of scores and masks.
+QUERY_BLOCK = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +29,8 @@ class VisionConfig:
   width W; layers, heads and mlp_width of its blocks; out_width D, that of the
   decoder. A patch covers `patch_px` squared pixels of `temporal_patch` frames;
   `merge` squared patches become one token. `dtype` is that of the computation,
-  `param_dtype` that of the stored weights. `query_block` bounds the memory of
-  the scores: that many queries of a row at a time.
+  `param_dtype` that of the stored weights. `attention`: see
+  layers.check_attention.
   """
   out_width: int
   width: int = 1280
@@ -42,13 +44,15 @@ class VisionConfig:
   dtype: str = 'float32'
   param_dtype: str = 'float32'
   remat: bool = False
-  query_block: int = 1024
+  attention: str = 'xla'
 
   def __post_init__(self):
     if self.width % (4 * self.heads):
       raise ValueError(
           f'vision tower: width {self.width} with {self.heads} heads; want '
           'heads of a multiple of 4: rows and columns each rotate pairs')
+    layers.check_attention(
+        self.attention, self.width // self.heads, self.dtype)
 
   @property
   def patch_values(self):
@@ -84,7 +88,7 @@ def angles(coordinates, head_width):
   return angle.reshape(*coordinates.shape[:-1], 2 * quarter)
 
 
-def attend(query, key, value, segments, block):
+def attend(query, key, value, segments, block, implementation='xla'):
   """Attention among equal segments, for `block` queries at a time.
 
   query, key, value [R, P, N, H], segments int [R, P] -> float32 [R, P, N, H].
@@ -92,7 +96,8 @@ def attend(query, key, value, segments, block):
   """
   def part(query, own):
     mask = own[:, :, None] == segments[:, None]
-    return layers.attention(query, key, value, mask)[0]
+    return layers.attention(
+        query, key, value, mask, implementation=implementation)[0]
   rows, length = segments.shape
   if length <= block:
     return part(query, segments)
@@ -130,7 +135,7 @@ class Attention(nn.Module):
     qkv = qkv.reshape(*x.shape[:2], 3, c.heads, c.width // c.heads)
     query, key, value = (qkv[:, :, i] for i in range(3))
     out = attend(layers.rotate(query, angle), layers.rotate(key, angle), value,
-                 segments, c.query_block)
+                 segments, QUERY_BLOCK, c.attention)
     return c.dense(c.width, use_bias=True, name='out')(
         out.astype(c.dtype).reshape(x.shape))
 

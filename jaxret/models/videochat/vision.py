@@ -19,6 +19,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # PyTorch's bicubic kernel; Keys' -0.5, which JAX uses, gives other positions.
 CUBIC_COEFFICIENT = -0.75
+# Queries at a time: the scores of a clip take heads x QUERY_BLOCK x tokens
+# floats.
+QUERY_BLOCK = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +32,7 @@ class VisionConfig:
   last is left out. `table_frames` and `table_grid` describe the position table
   of pre-training, which is resized to the frames and patches at hand. `dtype`
   is that of the computation, `param_dtype` that of the stored weights.
-  `attention` is 'xla' (any device) or 'cudnn' (GPU, 16-bit only); 'xla' works
-  on `query_block` queries at a time, so that the scores of a clip take
-  heads x query_block x tokens floats.
+  `attention`: see layers.check_attention.
   """
   image_px: int = 448
   patch_px: int = 16
@@ -47,7 +48,6 @@ class VisionConfig:
   dtype: Any = 'float32'
   param_dtype: Any = 'float32'
   attention: str = 'xla'
-  query_block: int = 512
   remat: bool = False
 
   def __post_init__(self):
@@ -56,9 +56,8 @@ class VisionConfig:
       if whole % part:
         raise ValueError(
             f'vision tower: {name} {whole} is no multiple of {part}')
-    if self.attention not in ('xla', 'cudnn'):
-      raise ValueError(f'vision tower: attention {self.attention!r} is not '
-                       "known; want 'xla' or 'cudnn'")
+    layers.check_attention(
+        self.attention, self.width // self.heads, self.dtype)
 
   @property
   def grid(self):
@@ -190,11 +189,13 @@ class Attention(nn.Module):
     query, value = (
         part + b.astype(part.dtype).reshape(c.heads, -1)
         for part, b in zip((query, value), bias))
-    if c.attention == 'cudnn':
-      out = jax.nn.dot_product_attention(
-          query, key, value, implementation='cudnn')
+    if c.attention == 'xla':
+      # Its gradients are not to the bit those of layers.attention.
+      out = blockwise_attend(query, key, value, QUERY_BLOCK)
     else:
-      out = blockwise_attend(query, key, value, c.query_block)
+      out, _ = layers.attention(
+          query, key, value, None, implementation=c.attention)
+      out = out.astype(c.dtype)
     return c.dense(width, use_bias=True, name='out')(
         out.reshape(batch, length, width))
 
@@ -279,8 +280,9 @@ def encode_clips(config, params, frames, tokens_per_clip):
   return merged.reshape(batch, -1, *merged.shape[1:])
 
 
-def vision_config(section):
-  """The VisionConfig of a config's `vision` section."""
+def vision_config(section, **fields):
+  """The VisionConfig of a config's `vision` section, and of `fields`."""
   names = {field.name for field in dataclasses.fields(VisionConfig)}
   return VisionConfig(**{
-      name: value for name, value in section.items() if name in names})
+      name: value for name, value in section.items() if name in names},
+      **fields)

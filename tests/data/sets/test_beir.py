@@ -24,18 +24,18 @@ def root(tmp_path):
 
 
 def test_queries_grades_and_instructions(root):
-  found = beir.load(root, 'test', ['scifact'])
+  found = beir.read(root, 'test', ['scifact'])
   task, = found.tasks
   assert [item.text for item in found.pools['scifact']] == ['A first', 'second']
   assert [item.id for item in task.queries] == ['a']  # x has no answer
   assert task.relevant == ({'b': 2},) and task.instructions == ('Check.',)
   assert task.excluded is None and not found.union
-  assert beir.load(root, 'test', ['arguana']).tasks[0].excluded == (('a',),)
+  assert beir.read(root, 'test', ['arguana']).tasks[0].excluded == (('a',),)
 
 
 def test_cqadupstack_is_twelve_tasks(root, monkeypatch):
   monkeypatch.setattr(beir, 'CQADUPSTACK', ('gis', 'tex'))
-  found = beir.load(root, 'test', ['cqadupstack'])
+  found = beir.read(root, 'test', ['cqadupstack'])
   assert [task.name for task in found.tasks] == [
       'cqadupstack/gis', 'cqadupstack/tex']
 
@@ -58,7 +58,7 @@ def test_a_training_set_of_text(root):
 def test_bad_lines_are_named(root, file, content, wanted):
   (root / file).write_text(content)
   with pytest.raises(ValueError, match=wanted):
-    beir.load(root, 'test', ['scifact'])
+    beir.read(root, 'test', ['scifact'])
 
 
 def test_circo(tmp_path):
@@ -68,14 +68,14 @@ def test_circo(tmp_path):
            'target_img_id': 9, 'gt_img_ids': [9, 8]}]
   path = tmp_path / 'annotations/val.json'
   tiny_mbeir.text(path, json.dumps(rows))
-  found = circo.load(tmp_path, 'val', 'Change it.')
+  found = circo.read(tmp_path, 'val', 'Change it.')
   task, = found.tasks
   assert task.relevant == ({'9': 1, '8': 1},) and task.instructions == (
       'Change it.',)
   assert task.queries[0].image.endswith('unlabeled2017/000000000007.jpg')
   path.write_text(json.dumps([{**rows[0], 'gt_img_ids': [5]}]))
   with pytest.raises(ValueError, match='val.json, entry 1: got the image 5'):
-    circo.load(tmp_path, 'val', '')
+    circo.read(tmp_path, 'val', '')
 
 
 def test_a_submission_has_fifty_images(tmp_path):

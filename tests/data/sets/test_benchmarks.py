@@ -7,7 +7,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from jaxret.data.sets import benchmarks, mmeb
+from jaxret.data import sets
+from jaxret.data.sets import mmeb, sharegpt4v, webvid_covr
 
 
 def write(path, content):
@@ -34,7 +35,7 @@ def relevant(task):
 
 def refused(name, root, *parts, **arguments):
   with pytest.raises(ValueError) as error:
-    benchmarks.load(name, root, **arguments)
+    sets.tasks(name, root, **arguments)
   message = str(error.value)
   assert '\n' not in message
   for part in parts:
@@ -54,7 +55,7 @@ def karpathy(n_test, **fields):
 def test_flickr30k_any_of_five_captions(tmp_path):
   write(tmp_path / 'dataset_flickr30k.json', karpathy(3))
   write(tmp_path / 'flickr30k-images' / '1.jpg', b'x')
-  to_image, to_text = benchmarks.load('flickr30k', tmp_path)
+  to_image, to_text = sets.tasks('flickr30k', tmp_path)
   assert (to_image.name, to_text.name) == ('text_to_image', 'image_to_text')
   assert texts(to_image.queries)[:2] == ['image 0, caption 0.',
                                          'image 0, caption 1.']
@@ -67,7 +68,7 @@ def test_flickr30k_any_of_five_captions(tmp_path):
 def test_mscoco_folders(tmp_path):
   write(tmp_path / 'dataset_coco.json', karpathy(2, filepath='val2014'))
   write(tmp_path / 'images' / 'val2014' / '0.jpg', b'x')
-  to_image, _ = benchmarks.load('mscoco', tmp_path)
+  to_image, _ = sets.tasks('mscoco', tmp_path)
   assert len(to_image.queries) == 10
   assert to_image.candidates[0].image.endswith('images/val2014/0.jpg')
   broken = karpathy(2)
@@ -82,7 +83,7 @@ def test_msrvtt_1ka(tmp_path):
         'ret0,msr9770,video9770,a person connects something\n'
         'ret1,msr7020,video7020,"a woman, who sings"\n')
   write(tmp_path / 'videos' / 'video7020.mp4', b'x')
-  to_video, to_text = benchmarks.load('msrvtt_1ka', tmp_path)
+  to_video, to_text = sets.tasks('msrvtt_1ka', tmp_path)
   assert texts(to_video.queries) == ['a person connects something',
                                      'a woman, who sings']
   assert relevant(to_video) == relevant(to_text) == [[0], [1]]
@@ -96,7 +97,7 @@ def test_msvd_many_captions(tmp_path):
   write(tmp_path / 'AllVideoDescriptions.txt',
         '# a comment\n\nab_1_5 a cat runs\nother_3_4 not in test\n'
         'cd_2_9 rain falls\nab_1_5 an animal moves\n')
-  to_video, to_text = benchmarks.load('msvd', tmp_path)
+  to_video, to_text = sets.tasks('msvd', tmp_path)
   assert texts(to_video.queries) == ['a cat runs', 'an animal moves',
                                      'rain falls']
   assert relevant(to_text) == [[0, 1], [2]]
@@ -111,18 +112,18 @@ def test_didemo_paragraphs(tmp_path):
   write(tmp_path / 'test_data.json', [
       {'video': video, 'description': text, 'times': [[0, 0]],
        'annotation_id': n} for n, (video, text) in enumerate(rows)])
-  to_video, to_text = benchmarks.load('didemo', tmp_path)
+  to_video, to_text = sets.tasks('didemo', tmp_path)
   assert texts(to_video.queries) == ['second first. then this', 'a only']
   assert relevant(to_text) == [[0], [1]]
 
 
 def test_sharegpt4v_first_thousand(tmp_path, monkeypatch):
-  monkeypatch.setattr(benchmarks.captioned, 'SHAREGPT4V_ROWS', 2)
+  monkeypatch.setattr(sharegpt4v, 'ROWS', 2)
   write(tmp_path / 'share-captioner_coco_lcs_sam_1246k_1107.json', [
       {'id': str(n), 'image': f'sam/images/{n}.jpg', 'conversations': [
           {'from': 'human', 'value': 'What?'},
           {'from': 'gpt', 'value': f'one {n}\ntwo'}]} for n in range(3)])
-  to_image, _ = benchmarks.load('sharegpt4v', tmp_path)
+  to_image, _ = sets.tasks('sharegpt4v', tmp_path)
   assert texts(to_image.queries) == ['one 0 two', 'one 1 two']
   assert to_image.candidates[1].image == str(tmp_path / 'sam/images/1.jpg')
 
@@ -131,7 +132,7 @@ def test_urban1k_pairs_by_name(tmp_path):
   for n in (2, 10, 1):
     write(tmp_path / 'caption' / f'{n}.txt', f'caption {n}\nsecond line')
     write(tmp_path / 'image' / f'{n}.jpg', b'x')
-  to_image, _ = benchmarks.load('urban1k', tmp_path)
+  to_image, _ = sets.tasks('urban1k', tmp_path)
   assert texts(to_image.queries) == ['caption 1', 'caption 2', 'caption 10']
   assert [c.id for c in to_image.candidates] == ['1.jpg', '2.jpg', '10.jpg']
   write(tmp_path / 'caption' / '3.txt', '\n')
@@ -145,7 +146,7 @@ def test_docci_test_images_alone(tmp_path):
       json.dumps({'example_id': name, 'split': split,
                   'image_file': f'{name}.jpg', 'description': f'about {name}'})
       for name, split in rows))
-  to_image, _ = benchmarks.load('docci', tmp_path)
+  to_image, _ = sets.tasks('docci', tmp_path)
   assert [c.id for c in to_image.candidates] == ['test_00000', 'test_00001']
   assert texts(to_image.queries)[1] == 'about test_00001'
   write(tmp_path / 'docci_descriptions.jsonlines', '{"example_id": 1}\n{nope')
@@ -157,12 +158,12 @@ def test_carebench_has_three_aspects(tmp_path):
       {'video': f'v{n}.mp4', 'caption': f'all {n}',
        'spatial_caption': f'where {n}', 'temporal_caption': f'when {n}'}
       for n in range(2)])
-  tasks = benchmarks.load('carebench', tmp_path)
+  tasks = sets.tasks('carebench', tmp_path)
   assert [task.name for task in tasks] == [
       f'{aspect}_{way}' for aspect in ('general', 'spatial', 'temporal')
       for way in ('text_to_video', 'video_to_text')]
   assert texts(tasks[2].queries) == ['where 0', 'where 1']
-  one, = benchmarks.load('carebench', tmp_path, ('temporal_video_to_text',))
+  one, = sets.tasks('carebench', tmp_path, ('temporal_video_to_text',))
   assert texts(one.candidates) == ['when 0', 'when 1']
   refused('carebench', tmp_path, "no task 'nope'", 'general_text_to_video',
           names=('nope',))
@@ -182,13 +183,13 @@ def test_covr_excludes_the_own_reference(tmp_path):
   covr(tmp_path / 'webvid8m-covr_test.csv', [
       ('d1/10', 'd2/20', 'make it "blue", please'), ('d2/20', 'd1/11', 'snow'),
       ('d9/99', 'd1/12', 'at night')])
-  task, = benchmarks.load('webvid_covr', tmp_path)
+  task, = sets.tasks('webvid_covr', tmp_path)
   assert texts(task.queries)[0] == 'make it "blue", please'
   assert task.queries[1].video.endswith('videos/d2/20.mp4')
   assert [c.id for c in task.candidates] == ['d2/20', 'd1/11', 'd1/12']
   assert relevant(task) == [[0], [1], [2]]
   assert [e.tolist() for e in task.excluded] == [[], [0], []]
-  assert benchmarks.BENCHMARKS['webvid_covr'].recall_at[-1] == 50
+  assert webvid_covr.RECALL_AT[-1] == 50
   covr(tmp_path / 'webvid8m-covr_test.csv', [('a/1', 'a/1', 'the same')])
   refused('webvid_covr', tmp_path, 'entry 1', 'two clips')
 
@@ -209,7 +210,7 @@ def test_mmeb_lists_and_marks(tmp_path):
       mmeb_row('<|image_1|> Which object?', 'VOC2007/1.jpg',
                [('dog', ''), ('cat', '')])])
   write(tmp_path / 'eval_images' / 'CIRR' / '1.jpg', b'x')
-  first, second = benchmarks.load('mmeb', tmp_path, ('CIRR', 'VOC2007'))
+  first, second = sets.tasks('mmeb', tmp_path, ('CIRR', 'VOC2007'))
   assert (first.name, second.name) == ('VOC2007', 'CIRR')
   assert texts(first.candidates) == ['dog', 'cat']
   assert first.candidates[0].image is None
@@ -236,7 +237,7 @@ def test_mmeb_bad_rows_are_named(tmp_path, row, message):
 
 def test_mmeb_has_36_data_sets_in_four_groups(tmp_path):
   assert len(set(mmeb.DATASETS)) == 36
-  assert [len(names) for names in mmeb.META_TASKS.values()] == [10, 10, 12, 4]
+  assert [len(names) for names in mmeb.GROUPS.values()] == [10, 10, 12, 4]
   refused('mmeb', tmp_path, 'no ImageNet-1K', 'TIGER-Lab/MMEB-eval')
   refused('mmeb', tmp_path, "no task 'ImageNet'", names=('ImageNet',))
   (tmp_path / 'GQA').mkdir()
@@ -247,9 +248,9 @@ def test_mmeb_has_36_data_sets_in_four_groups(tmp_path):
   refused('mmeb', tmp_path, 'the columns qry', 'tgt_img_path', names=('GQA',))
 
 
-@pytest.mark.parametrize('name', benchmarks.BENCHMARKS)
+@pytest.mark.parametrize('name', sets.offering('tasks'))
 def test_missing_files_are_answered_with_what_is_expected(name, tmp_path):
-  wanted = benchmarks.BENCHMARKS[name].wanted
+  wanted = sets.get(name).WANTED
   assert 'https://' in wanted
   refused(name, None, 'data.root is not set', wanted)
   refused(name, tmp_path / 'nowhere', 'is not a directory', wanted)
@@ -257,10 +258,10 @@ def test_missing_files_are_answered_with_what_is_expected(name, tmp_path):
 
 
 def test_unknown_benchmark():
-  refused('flickr', '/tmp', "data.name 'flickr' is unknown", 'flickr30k')
+  refused('flickr', '/tmp', "eval.benchmarks 'flickr' is unknown", 'flickr30k')
 
 
 def test_indices_are_small_integers(tmp_path):
   write(tmp_path / 'dataset_flickr30k.json', karpathy(2))
-  for task in benchmarks.load('flickr30k', tmp_path):
+  for task in sets.tasks('flickr30k', tmp_path):
     assert {indices.dtype for indices in task.relevant} == {np.dtype(np.int32)}

@@ -24,7 +24,7 @@ def write(tmp_path):
 
 
 def test_training_entries_are_paired(write):
-  split = cclm.load(write('train.en.json', TRAIN), 'train', 'media',
+  split = cclm.read(write('train.en.json', TRAIN), 'train', 'media',
                     write('train_enc2de.json', GERMAN),
                     {'1': 'A cat sits.', '2': 'A dog runs.'})
   assert [(a.text, b.text) for a, b in zip(
@@ -39,7 +39,7 @@ def test_training_entries_are_paired(write):
 def test_evaluation_entries_have_lists(write, tmp_path):
   for name in '78':
     (tmp_path / f'{name}.txt').write_text(f'Image {name}.')
-  split = cclm.load(write('test.fr.json', TEST), 'test', 'media',
+  split = cclm.read(write('test.fr.json', TEST), 'test', 'media',
                     descriptions=tmp_path)
   assert [text.text for text in split.texts] == [
       'un chien', 'le chien', 'un chat']
@@ -62,7 +62,7 @@ def test_wrong_entries_are_named_by_file_and_entry(write, theirs, message):
   english, german = write('train.en.json', TRAIN), write(
       'x_enc2de.json', theirs)
   with pytest.raises(ValueError, match=message) as caught:
-    cclm.load(english, 'train', 'media', german)
+    cclm.read(english, 'train', 'media', german)
   assert '\n' not in str(caught.value)
 
 
@@ -70,12 +70,12 @@ def test_texts_that_people_wrote_are_no_training_texts(write):
   english, german = write('train.en.json', TRAIN), write(
       'train.de.json', GERMAN)
   with pytest.raises(ValueError, match='not named as a translation'):
-    cclm.load(english, 'train', 'media', german)
+    cclm.read(english, 'train', 'media', german)
   with pytest.raises(ValueError, match='jaxret does not translate'):
-    cclm.load(english, 'train', 'media')
+    cclm.read(english, 'train', 'media')
 
 
 def test_a_missing_description_is_named_by_file_and_entry(write):
   with pytest.raises(ValueError, match="entry 2: '8' has no description"):
-    cclm.load(write('test.fr.json', TEST), 'test', 'media',
+    cclm.read(write('test.fr.json', TEST), 'test', 'media',
               descriptions={'7': 'A dog.'})

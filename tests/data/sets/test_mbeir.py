@@ -26,7 +26,7 @@ def spoil(path, line, **changes):
 
 
 def test_tasks_pools_and_instructions(root):
-  found = mbeir.load(root, 'test', NAMES)
+  found = mbeir.read(root, 'test', NAMES)
   first, second = found.tasks
   assert list(found.pools) == list(NAMES)
   assert [len(pool) for pool in found.pools.values()] == [3, 3]
@@ -34,7 +34,7 @@ def test_tasks_pools_and_instructions(root):
   assert first.instructions == ('Find a picture.',) * 2
   assert first.relevant == ({'9:0': 1}, {'9:1': 1})  # grade 0 does not count
   assert first.depth == 5 and not first.is_composed
-  assert mbeir.load(root, 'test', [tiny_mbeir.SECOND]).tasks == (second,)
+  assert mbeir.read(root, 'test', [tiny_mbeir.SECOND]).tasks == (second,)
 
 
 def test_training_pairs_vary_the_wording_and_keep_to_it(root):
@@ -56,7 +56,7 @@ def test_training_pairs_vary_the_wording_and_keep_to_it(root):
 def test_a_positive_of_another_data_set_is_looked_for_in_other_pools(root):
   with (root / QRELS).open('a') as file:
     file.write('9:100 0 2:1 1 0\n')
-  alone = mbeir.load(root, 'test', [tiny_mbeir.TASK]).tasks[0]
+  alone = mbeir.read(root, 'test', [tiny_mbeir.TASK]).tasks[0]
   assert alone.relevant[0] == {'9:0': 1, '2:1': 1}
 
 
@@ -77,7 +77,7 @@ def test_a_positive_of_another_data_set_is_looked_for_in_other_pools(root):
 def test_bad_lines_are_named(root, path, line, changes, wanted):
   spoil(root / path, line, **changes)
   with pytest.raises(ValueError, match=wanted) as caught:
-    mbeir.load(root, 'test', NAMES)
+    mbeir.read(root, 'test', NAMES)
   assert '\n' not in str(caught.value)
   assert str(root) in str(caught.value)
 
@@ -88,7 +88,7 @@ def test_a_query_without_an_instruction_for_its_pair(root):
   with pytest.raises(ValueError, match=(
       r"_test\.jsonl, line 1: got 9:100 of modality 'text', which asks for "
       r"'image', wanted an instruction for that pair and data set 9 in ")):
-    mbeir.load(root, 'test', NAMES)
+    mbeir.read(root, 'test', NAMES)
   with pytest.raises(ValueError, match='up_train.jsonl, line 1: got 9:100'):
     mbeir.training_set(root)
 
@@ -98,13 +98,13 @@ def test_qrels_of_an_unknown_id(root):
     file.write('9:101 0 9:55 0 0\n9:101 0 9:66 1 0\n')
   with pytest.raises(ValueError, match=(
       r'qrels\.txt, line 6: got the candidate 9:66, wanted one that is in a')):
-    mbeir.load(root, 'test', NAMES)
+    mbeir.read(root, 'test', NAMES)
 
 
 def test_qrels_of_four_columns(root):
   (root / QRELS).write_text('9:100 0 9:0 1\n')
   with pytest.raises(ValueError, match="line 1: got '9:100 0 9:0 1', wanted "):
-    mbeir.load(root, 'test', NAMES)
+    mbeir.read(root, 'test', NAMES)
 
 
 def test_a_positive_that_is_not_in_the_training_pool(root):
@@ -115,9 +115,9 @@ def test_a_positive_that_is_not_in_the_training_pool(root):
 
 def test_a_task_that_does_not_exist(root):
   with pytest.raises(ValueError, match="no task 'mscoco'"):
-    mbeir.load(root, 'test', ['mscoco'])
+    mbeir.read(root, 'test', ['mscoco'])
   with pytest.raises(ValueError, match='has no cand_pool/local/mbeir_cirr_'):
-    mbeir.load(root, 'test', ['cirr_task7'])
+    mbeir.read(root, 'test', ['cirr_task7'])
 
 
 def test_texts_are_tidied_if_asked():

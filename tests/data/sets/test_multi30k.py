@@ -5,8 +5,7 @@ import sys
 
 import pytest
 
-from jaxret.data.sets import multi30k
-from jaxret.data.sets import nrccr as parallel
+from jaxret.data.sets import multi30k, nrccr
 
 TEXTS = {
     'train.en': ('A dog.', 'A cat.', 'A horse.'),
@@ -42,16 +41,16 @@ def test_what_is_written_is_read_as_a_data_set(texts, tmp_path):
   write(machine, MACHINE)
   written = multi30k.convert(texts, tmp_path / 'out', 'fr', machine)
   assert list(written.values()) == [3, 3, 2, 2]
-  train = parallel.load('multi30k', tmp_path / 'out', 'train', 'fr')
+  train = nrccr.read(multi30k.LAYOUT, tmp_path / 'out', 'train', 'fr')
   assert [text.id for text in train.texts] == [
       '11#enc#0', '12#enc#0', '13#enc#0']
   assert [text.text for text in train.translations] == [
       'chien', 'un chat', 'le cheval']
-  test = parallel.load('multi30k', tmp_path / 'out', 'test', 'fr')
+  test = nrccr.read(multi30k.LAYOUT, tmp_path / 'out', 'test', 'fr')
   assert [text.id for text in test.texts] == ['31#fr#0', '31#fr#1']
   assert [text.text for text in test.texts] == ['une chèvre', 'la chèvre']
   assert [video.id for video in test.videos] == ['31']
-  validation = parallel.load('multi30k', tmp_path / 'out', 'validation', 'fr')
+  validation = nrccr.read(multi30k.LAYOUT, tmp_path / 'out', 'validation', 'fr')
   assert len(validation.texts) == len(validation.videos) == 2
 
 
@@ -59,7 +58,7 @@ def test_without_translations_there_is_nothing_to_train_on(texts, tmp_path):
   written = multi30k.convert(texts, tmp_path / 'out', 'fr')
   assert 'Flickr30ktrain_google_enc2fr' not in written
   with pytest.raises(ValueError, match='enc2fr.caption.txt: no such file'):
-    parallel.load('multi30k', tmp_path / 'out', 'train', 'fr')
+    nrccr.read(multi30k.LAYOUT, tmp_path / 'out', 'train', 'fr')
 
 
 def test_texts_that_people_wrote_are_refused(texts, tmp_path):

@@ -1,7 +1,8 @@
 """Files of captions in two languages, and what is wrong in them."""
 import pytest
 
-from jaxret.data.sets import nrccr as parallel
+from jaxret.data import sets
+from jaxret.data.sets import multi30k, nrccr
 
 ENGLISH = ('2#enc#0 A dog, running!', '2#enc#1 Two dogs.', '1#enc#0 A cat')
 GERMAN = ('1#enc2de#0 Eine Katze', '2#enc2de#1 Zwei Hunde.',
@@ -34,8 +35,8 @@ def change(root, name, lines):
 
 
 def load(root, split='train', **changes):
-  return parallel.load(**{
-      'name': 'multi30k', 'root': root, 'split': split, 'language': 'de',
+  return nrccr.read(**{
+      'layout': multi30k.LAYOUT, 'root': root, 'split': split, 'language': 'de',
       'descriptions': root / 'caption', 'media': 'images', **changes})
 
 
@@ -87,14 +88,15 @@ def test_files_of_every_data_set(tmp_path, name, language, split, wanted):
   else:
     write(tmp_path / 'caption' / 'a_1.txt', ['First.'])
     write(tmp_path / 'caption' / 'b.txt', ['Second.'])
-  found = parallel.load(name, tmp_path, split, language,
-                        tmp_path / 'caption', 'media')
+  layout = sets.get(name, 'parallel').LAYOUT
+  found = nrccr.read(layout, tmp_path, split, language,
+                     tmp_path / 'caption', 'media')
   assert [text.text for text in found.texts] == ['狗', '猫']
   assert found.descriptions == ('First.', 'Second.')
   medium = found.videos[0].image or found.videos[0].video
   assert medium == {'mscoco': 'media/COCO_1.jpg', 'multi30k': 'media/a_1.jpg'
                     }.get(name, 'media/a_1.mp4')
-  lines = parallel.id_lines(name, tmp_path, split, language)
+  lines = nrccr.id_lines(layout, tmp_path, split, language)
   assert lines['b'] == f'{change_ids}, line 2'
 
 
@@ -147,10 +149,11 @@ def test_a_missing_description_is_named_by_file_and_line(root):
 
 
 def test_names_of_files_that_do_not_fit_are_refused(root):
-  refused("data set 'coco' is not known", lambda: load(root, name='coco'))
+  refused("data.name 'coco' is unknown; did you mean 'mscoco'",
+          lambda: sets.get('coco', 'parallel'))
   refused('no such file', lambda: load(root, language='fr'))
   refused("not named as a translation; wanted '..._enc2xx'",
-          lambda: parallel.translated_language('train.fr.caption.txt'))
+          lambda: nrccr.translated_language('train.fr.caption.txt'))
   path = root / 'TextData' / 'multi30kval_de.caption.txt'
   path.write_bytes(b'5#de#0 \xff\n')
   refused('not a text in UTF-8', lambda: load(root, 'validation'))

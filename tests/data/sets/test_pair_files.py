@@ -1,11 +1,8 @@
-"""UNITE's training files, and sources mixed in a fixed order."""
-import itertools
+"""UNITE's training files."""
 import json
 
-import numpy as np
 import pytest
 
-from jaxret.data import loader
 from jaxret.data.sets import pair_files as pairs
 from jaxret.data.types import Item
 
@@ -94,91 +91,3 @@ def test_saved_pairs_are_read_again(tmp_path):
       assert a is None or (a.text, a.image, a.video) == (
           b.text, b.image, b.video)
   assert read[0].query.order[:2] == ('image', 'text')
-
-
-def mixture(**sizes):
-  return pairs.Mixture({name: [f'{name}{i}' for i in range(size)]
-                        for name, size in sizes.items()})
-
-
-def drawn(order, steps, batch_size):
-  return np.array([[order(step, batch_size, row) for row in range(batch_size)]
-                   for step in steps])
-
-
-def test_a_mixture_is_its_sources_one_after_the_other():
-  mixed = mixture(a=3, b=1, c=2)
-  assert [mixed[i] for i in range(len(mixed))] == [
-      'a0', 'a1', 'a2', 'b0', 'c0', 'c1']
-  assert [mixed.index(i) for i in range(6)] == [0, 0, 0, 1, 2, 2]
-  with pytest.raises(ValueError, match="source 'b' is empty"):
-    mixture(a=3, b=0)
-
-
-@pytest.mark.parametrize('per_source', [False, True])
-def test_shares_are_exact_and_each_source_is_read_in_epochs(per_source):
-  mixed = mixture(a=40, b=24, c=8)
-  weights = {'a': 5, 'b': 3, 'c': 2}
-  order = pairs.MixedOrder(mixed, 8, 0, weights, per_source)
-  n_steps = pairs.ROUND if per_source else pairs.ROUND // 8
-  batches = drawn(order, range(n_steps), 8)
-  source = np.vectorize(mixed.index)(batches)
-  counts = np.bincount(source.ravel(), minlength=3)
-  np.testing.assert_allclose(counts / counts.sum(), [.5, .3, .2], atol=.002)
-  if per_source:
-    assert (source == source[:, :1]).all()
-    # A batch never holds an example twice: it spans no two epochs.
-    assert all(len(set(batch)) == 8 for batch in batches.tolist())
-  else:
-    assert (np.diff(np.sort(source, 1), axis=1) > 0).any(1).mean() > 0.9
-  seen = np.bincount(batches.ravel(), minlength=len(mixed))
-  for number, (start, size) in enumerate(zip(mixed.starts, mixed.sizes)):
-    own = seen[start:start + size]
-    assert own.max() - own.min() <= 1, number
-
-
-def test_the_order_depends_on_seed_and_step_alone():
-  def make(seed):
-    return pairs.MixedOrder(mixture(a=30, b=50), 6, seed)
-  straight = drawn(make(1), range(400), 6)
-  resumed = drawn(make(1), range(200, 400), 6)
-  np.testing.assert_array_equal(straight[200:], resumed)
-  back = drawn(make(1), range(399, -1, -1), 6)
-  np.testing.assert_array_equal(straight, back[::-1])
-  assert (drawn(make(2), range(5), 6) != straight[:5]).any()
-  # Without weights every example is as likely as any other.
-  seen = np.bincount(straight.ravel(), minlength=80)
-  assert seen.min() >= 28 and seen.max() <= 32
-
-
-def test_the_loader_draws_in_this_order_on_any_number_of_processes():
-  mixed = mixture(a=20, b=12)
-
-  class Examples:
-    def __len__(self):
-      return len(mixed)
-
-    def __getitem__(self, i):
-      return {'i': np.int64(i)}
-
-  order = pairs.MixedOrder(mixed, 4, 3, per_source=True)
-  def take(count, **arguments):
-    batches = loader.train_batches(Examples(), 4, 0, order=order, **arguments)
-    return np.array([b['i'] for b in itertools.islice(batches, count)])
-  wanted = drawn(order, range(12), 4)
-  np.testing.assert_array_equal(take(12), wanted)
-  np.testing.assert_array_equal(take(5, start_step=7), wanted[7:])
-  halves = [take(12, process_index=i, process_count=2) for i in range(2)]
-  np.testing.assert_array_equal(np.concatenate(halves, 1), wanted)
-
-
-@pytest.mark.parametrize('arguments, message', [
-    (dict(weights={'a': 1}), 'for the sources a, b'),
-    (dict(weights={'a': 1, 'b': 0}), 'wanted one above 0'),
-    (dict(per_source=True), "source 'b' has 2 examples, a batch is 4")])
-def test_mixtures_that_cannot_be_drawn(arguments, message):
-  with pytest.raises(ValueError, match=message):
-    pairs.MixedOrder(mixture(a=9, b=2), 4, 0, **arguments)
-  order = pairs.MixedOrder(mixture(a=9, b=2), 4, 0)
-  with pytest.raises(ValueError, match='batches of 4, not of 8'):
-    order(0, 8, 0)

@@ -6,9 +6,8 @@ import ml_collections
 import numpy as np
 import pytest
 
-from jaxret.data import media
-from jaxret.data.sets import pair_files as pairs
-from jaxret.data.sets import splits as sources
+from jaxret.data import media, mixture, sets
+from jaxret.data.sets import shapes as shapes_set
 from jaxret.data.shapes import tasks as shapes_tasks
 from jaxret.data.shapes import world as shapes
 
@@ -105,7 +104,7 @@ def test_training_pairs_of_every_kind(corpus):
     a, b = stills[pair.query.image], stills[pair.candidate.image]
     assert one_word_apart(a, b)
     assert ('-1.png' in pair.query.image) == ('-1.png' in pair.candidate.image)
-  assert len(pairs.Mixture(found)) == sum(map(len, found.values()))
+  assert len(mixture.Mixture(found)) == sum(map(len, found.values()))
 
 
 def test_training_and_test_share_no_scene(corpus):
@@ -144,10 +143,10 @@ def test_the_config_names_the_images(tmp_path, monkeypatch):
   config = ml_collections.ConfigDict({
       'name': 'shapes', 'sizes': {'test': 12}, 'images': {'test': 12},
       'renderings': 1, 'seed': 0}).lock()
-  root = sources.shapes_root(config)
+  root = shapes_set.root_of(config)
   assert root.parent == tmp_path
   assert len(read(root, 'images', 'test')) == 12
-  split = sources.load(config, 'test')
+  split = sets.load(config, 'test')
   tasks = by_name(root)
   np.testing.assert_array_equal(
       [v.id for v in split.videos],

@@ -5,11 +5,11 @@ import math
 import re
 
 import jax
-import ml_collections
 import pytest
 
 from configs import blim as blim_config
 from jaxret import main, tpu_slices
+from jaxret.data import sets
 from jaxret.methods.blim import plan
 from jaxret.methods.blim import prompts as prompts_lib
 from jaxret.models import decoder
@@ -30,8 +30,7 @@ VLM = vlm.VlmConfig(CONFIG, visual_width=8, clips=3, tokens_per_clip=2)
 def test_words_are_as_many_as_tokens_of_qwen2(name, question):
   """The lengths of the authors' sequences (spec §2), without a tokenizer."""
   prompts = prompts_lib.BlimPrompts(
-      plan.word_tokenizer(7), prompts_lib.instruction(
-          ml_collections.ConfigDict({'name': name})), 256)
+      plan.word_tokenizer(7), sets.instruction(name), 256)
   for length in (1, 30):
     words = plan.caption(length).text
     assert len(prompts.vtg_prefix) == 14 + 256 + question

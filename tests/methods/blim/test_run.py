@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxret import checkpoint, sharding
-from jaxret.data import features
-from jaxret.data.sets import splits
+from jaxret.data import features, sets
 from jaxret.models import adapters
 from jaxret.models.videochat import files as videochat
 from tests import tiny_runs
@@ -325,11 +324,11 @@ def test_lora_trains_on_imported_features(lora_run):
 
 def test_each_split_is_read_once(lora_run, msrvtt, tmp_path, monkeypatch):
   """Its captions say as well what the rows of a first stage are."""
-  read, load = [], splits.load
+  read, load = [], sets.load
   def counted(config, split):
     read.append(split)
     return load(config, split)
-  monkeypatch.setattr(splits, 'load', counted)
+  monkeypatch.setattr(sets, 'load', counted)
   np.savez(tmp_path / 'test.npz', text_to_video=np.zeros((6, 6)),
            video_to_text=np.zeros((6, 6)))
   _, flags = lora_run

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 import jaxret
 from jaxret import main, sharding
-from jaxret.data.sets import splits as sources
+from jaxret.data import sets
 from tests import tiny_runs
 
 
@@ -19,7 +19,7 @@ def trained(tmp_path_factory):
   flags = tiny_runs.shapes_flags(root / 'corpus')
   assert tiny_runs.run('', root / 'run', *flags) == 0
   config = json.loads((root / 'run' / 'config.json').read_text())
-  split = sources.load(ConfigDict(config).data, 'test')
+  split = sets.load(ConfigDict(config).data, 'test')
   return root / 'run', split
 
 

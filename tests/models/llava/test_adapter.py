@@ -9,6 +9,7 @@ from safetensors.numpy import load_file
 import jaxret
 from jaxret import embedder as embedding
 from jaxret import main, methods, sharding
+from jaxret import run as run_lib
 from jaxret.data import text, types
 from jaxret.data.sets import mixed
 from jaxret.methods import embedding_run
@@ -178,7 +179,7 @@ def test_a_trained_adapter_on_the_base_embeds_alike(tmp_path, pytestconfig):
            for query, candidate in zip(shown[:8], shown[8:])]
   params = embedding_run.train(
       embedding_run.Run(config, tmp_path, mesh, embeds, tokenizer, {}),
-      embedding_run.Stage('mm_embed', config, tmp_path), {'all': pairs}, reader)
+      run_lib.Stage('mm_embed', config, tmp_path), {'all': pairs}, reader)
   trained = embedding.Embedder(
       *embeds.served(embeds.model(config, tokenizer), params), reader, mesh)
   load = {'max_tokens': 64, 'trim_text': True, 'mesh': mesh}

@@ -40,7 +40,7 @@ def init(width, key):
   keys = jax.random.split(key)
   return {'params': {'matcher': {
       'colour': jax.random.normal(keys[0], (3, width)),
-      'words': 0.1 * jax.random.normal(keys[1], (BUCKETS, width)),
+      'words': jax.random.normal(keys[1], (BUCKETS, width)),
       'bias': jnp.zeros(width)}}}
 
 

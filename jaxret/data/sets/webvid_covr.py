@@ -3,8 +3,15 @@ import numpy as np
 
 from jaxret.data import entries, types
 
+N_FRAMES = 16
+RECALL_AT = 1, 5, 10, 50
+WANTED = (
+    'wanted webvid8m-covr_test.csv '
+    '(https://huggingface.co/datasets/lucas-ventura/WebVid-CoVR) and the '
+    'videos that it names, in videos/')
 
-def webvid_covr(root, wanted):
+
+def tasks(root, names):
   """The test split: queries of video and text, a pool of videos.
 
   A CSV with the columns pth1 (the reference clip), pth2 (the target) and edit
@@ -13,7 +20,7 @@ def webvid_covr(root, wanted):
   authors (lucas-ventura/CoVR, src/data/webvid_covr.py and
   src/test/blip/webvid_covr.py) set its score to -10.
   """
-  path = entries.present(root, 'webvid8m-covr_test.csv', wanted)
+  path = entries.present(root, 'webvid8m-covr_test.csv', WANTED)
   rows = entries.read_csv(path, ('pth1', 'pth2', 'edit'))
   pool = {}
   for i, row in enumerate(rows):

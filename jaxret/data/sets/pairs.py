@@ -1,0 +1,14 @@
+"""Files of training pairs in UNITE's published format."""
+import pathlib
+
+from jaxret.data.sets import pair_files
+
+
+def training_pairs(section):
+  """{file: its pairs} of `section.pairs`, files in `section.root`."""
+  if not section.pairs:
+    raise ValueError('data.pairs names no file: give training files of UNITE '
+                     "in data.root, as ('train.json',)")
+  root = pathlib.Path(section.root).expanduser()
+  return {name: pair_files.PairFile(root / name, root)
+          for name in section.pairs}
