@@ -10,6 +10,7 @@ from flax import traverse_util as traverse
 from jaxret import main
 from jaxret.data import text
 from jaxret.data.shapes import render
+from jaxret.data.videochat import prompts
 from jaxret.models import decoder, names
 from jaxret.models.videochat import model as vlm
 from jaxret.models.videochat import vision
@@ -83,7 +84,8 @@ def write_released_model(directory, captions, visual_width):
   Its files and the names in them are as released. visual_width: that of the
   features; with TINY_TOWER's 16 they are those of the tower in it.
   """
-  tokenizer = text.train_tokenizer(captions, 300, directory)
+  tokenizer = text.train_tokenizer(
+      captions, 300, directory, template=prompts.TEMPLATE)
   sizes = {'vocab_size': tokenizer.vocab_size, 'width': 32, 'mlp_width': 48,
            'layers': 2, 'heads': 2, 'kv_heads': 1, 'head_width': 16}
   model = vlm.VlmConfig(

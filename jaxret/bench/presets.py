@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from jaxret.data import types
 from jaxret.models import decoder
 from jaxret.models.videochat import model as vlm
 from jaxret.scoring.likelihood import score as likelihood
@@ -68,13 +69,13 @@ def prompts(model, texts, seed=1):
   rng = np.random.default_rng(seed)
   def tokens(n):
     return rng.integers(1, model.decoder.vocab_size, n).astype(np.int32)
-  visual = np.full(model.clips * model.tokens_per_clip, vlm.VISUAL, np.int32)
+  visual = np.full(model.clips * model.tokens_per_clip, types.VISUAL, np.int32)
   before, after, end = tokens(BEFORE_CAPTION), tokens(AFTER_CAPTION), tokens(2)
   return likelihood.Prompts(
       np.concatenate([tokens(BEFORE_VIDEO), visual, tokens(AFTER_VIDEO)]),
       tuple(np.concatenate([text, end]) for text in texts),
       tuple(np.concatenate([before, text, after]) for text in texts),
-      PRIOR_LENGTH, vlm.VISUAL)
+      PRIOR_LENGTH, types.VISUAL)
 
 
 def features(model, n_videos, seed=2):

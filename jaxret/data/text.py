@@ -1,4 +1,4 @@
-"""Tokenizers and the exact token sequences that BLiM scores."""
+"""Tokenizers: those of checkpoints, and small ones trained on captions."""
 import hashlib
 import json
 import os
@@ -9,23 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-VISUAL = -200  # stands for one visual token; the model puts a vector there
 PAD, START, END = '<|endoftext|>', '<|im_start|>', '<|im_end|>'
-
-# BLiM prompts (authors' base_dataset.py and the ChatML template of Qwen2).
-_SYSTEM = f'{START}system\nYou are a helpful assistant.{END}\n'
-_USER = f'{START}user\n'
-_ANSWER = f'{END}\n{START}assistant\n'
-_GENERATE = 'Generate a video given the caption.'
-# What BLiM asks of the videos of its data sets: a tokenizer that is trained
-# here has these words, whichever data set it is trained on.
-_ASKED = (
-    'Describe this video briefly.',
-    'Describe this video in detail.',
-    'Describe this video in one sentence.',
-)
 
 
 class Tokenizer(NamedTuple):
@@ -141,11 +125,16 @@ def _tokenizer(fast, name, pad, end):
 
 
 def train_tokenizer(captions, vocab_size, out_dir, control_tokens=(),
-                    prompts=None):
+                    prompts=None, template=()):
   """Trains a byte-level BPE on captions and returns it, loaded.
 
-  The prompts (default: BLiM's) are trained on as well, so that they stay
-  short. `control_tokens` are whole tokens besides those of the chat template.
+  Args:
+    captions: texts; vocab_size: tokens at most; out_dir: of the files.
+    control_tokens: whole tokens besides those of the chat template.
+    prompts: texts that are trained on as well, so that they stay short.
+    template: the same, of a method whose prompts are the same for all configs:
+      a directory's fingerprint is of the other arguments alone.
+
   The same arguments give the same files; a directory that already holds them
   is read and left as it is.
   Errors: ValueError when `vocab_size` is too small, when there is no caption,
@@ -167,10 +156,8 @@ def train_tokenizer(captions, vocab_size, out_dir, control_tokens=(),
   if out_dir.exists() and any(out_dir.iterdir()):
     return _trained_before(out_dir, fingerprint)
 
-  if prompts is None:
-    prompts = [_SYSTEM, _USER, _ANSWER, f'{_GENERATE}\nCaption:',
-               *_ASKED]
-  prompts = [re.sub(r'<\|\w+\|>', '', prompt) for prompt in prompts]
+  prompts = [re.sub(r'<\|\w+\|>', '', prompt)
+             for prompt in (*template, *(prompts or ()))]
   weight = 1 + len(captions) // 10
   # A caption follows a newline in one direction and a space in the other.
   spaced = [text for c in captions for text in (c.strip(), f' {c.strip()}')]
@@ -220,90 +207,3 @@ def _save(fast, fingerprint, out_dir):
   except OSError:  # another process was first, with the same files
     shutil.rmtree(part)
     _trained_before(out_dir, fingerprint)
-
-
-class BlimPrompts:
-  """Turns a caption into the two sequences of BLiM (spec section 2).
-
-  Caption given video (VTG): VISUAL x n_visual_tokens comes first, the caption,
-  <|im_end|> and the newline are scored. Video given caption (TVG): the clips
-  come last and are scored. Each piece beside the visual tokens is tokenised on
-  its own, as the authors do.
-
-  tokenizer: anything with `encode(text) -> ids` and `pad_id`.
-  max_tokens: the longest caption allowed, in tokens; None = no limit.
-  Every method takes the caption and, for error messages, its id. Errors:
-  ValueError naming the caption when it is empty, too long, holds a control
-  token, or would merge with the prompt before it.
-  """
-
-  def __init__(self, tokenizer, instruction, n_visual_tokens, max_tokens=None):
-    self._encode = tokenizer.encode
-    self.pad_id = tokenizer.pad_id
-    self.max_tokens = max_tokens
-    self._question = f'\n{instruction}{_ANSWER}'
-    self._question_ids = self._encode(self._question)
-    self.vtg_prefix = _int32(
-        self._encode(_SYSTEM + _USER) + [VISUAL] * n_visual_tokens
-        + self._question_ids)
-    self._tvg_frame = len(self._encode(self._request('')))
-    self._n_end = len(self._encode(f'{END}\n'))
-
-  @property
-  def prior_prefix_length(self):
-    """Tokens of the caption-free TVG prefix that the video prior may see.
-
-    The authors' `get_tvg_prefix_length`: the turn without a caption, less its
-    last two tokens. For Qwen2: 21.
-    """
-    return len(self._encode(f'{_SYSTEM}{_USER}{_GENERATE}{END}\n')) - 2
-
-  def vtg_suffix(self, caption, caption_id=None):
-    """The scored tokens of the caption: int32 [L + 2]."""
-    caption = self._checked(caption, caption_id)
-    ids = self._encode(f'{self._question}{caption}{END}\n')
-    n_question = len(self._question_ids)
-    # The authors assert the same: the prompt keeps its own tokens.
-    if ids[:n_question] != self._question_ids:
-      raise ValueError(
-          f'{_named(caption, caption_id)} merges with the prompt before it '
-          'into one token; change its first character')
-    n_caption = len(ids) - n_question - self._n_end
-    self._limit(n_caption, caption, caption_id)
-    return _int32(ids[n_question:])
-
-  def tvg_prefix(self, caption, caption_id=None):
-    """Tokens before the first clip: int32 [S]."""
-    caption = self._checked(caption, caption_id)
-    ids = self._encode(self._request(f' {caption}'))
-    self._limit(len(ids) - self._tvg_frame, caption, caption_id)
-    return _int32(ids)
-
-  def _request(self, caption):
-    return f'{_SYSTEM}{_USER}{_GENERATE}\nCaption:{caption}{_ANSWER}'
-
-  def _checked(self, caption, caption_id):
-    if not caption.strip():
-      raise ValueError(
-          f'{_named(caption, caption_id)} is empty; give it a text '
-          'or remove it')
-    held = [mark for mark in (PAD, START, END) if mark in caption]
-    if held:
-      raise ValueError(
-          f'{_named(caption, caption_id)} holds the control token {held[0]}; '
-          'remove it from the caption')
-    return caption
-
-  def _limit(self, n_tokens, caption, caption_id):
-    if self.max_tokens is not None and n_tokens > self.max_tokens:
-      raise ValueError(
-          f'{_named(caption, caption_id)} has {n_tokens} tokens; wanted at '
-          f'most {self.max_tokens}: shorten it or raise the limit')
-
-
-def _named(caption, caption_id):
-  return f'caption {caption[:40] if caption_id is None else caption_id!r}'
-
-
-def _int32(ids):
-  return np.asarray(ids, np.int32)

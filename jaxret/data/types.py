@@ -5,6 +5,8 @@ from typing import Protocol, Self
 
 import numpy as np
 
+VISUAL = -200  # of token ids: a model that sees puts a visual vector there
+
 
 @dataclasses.dataclass(frozen=True)
 class Item:

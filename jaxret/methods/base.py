@@ -14,6 +14,7 @@ from jaxret import sharding
 from jaxret.data import types
 from jaxret.models import lora as lora_lib
 from jaxret.models import names
+from jaxret.scoring.likelihood import kernels
 
 
 class Examples(Protocol):
@@ -126,8 +127,28 @@ class Embeds(NamedTuple):
   weight_names: tuple[names.Weight, ...] = names.QWEN2_VL
 
 
+class Scorer(NamedTuple):
+  """What scores pairs of a video and a text by likelihood, of one config.
+
+  model: what a decoder offers to `scoring.likelihood`; the same config gives
+    the same one, so that `jit` compiles once.
+  prompts: (texts, Items) -> scoring.likelihood.score.Prompts. Raises ValueError
+    naming the text that it cannot hold.
+  video_vocabulary: (Visuals, features) -> float32 [V, clips, Dv], what a clip
+    is told apart from.
+  feature_shape: (clips, tokens, Dv) of a video's features.
+  """
+  model: kernels.LikelihoodModel
+  prompts: Callable
+  video_vocabulary: Callable
+  feature_shape: tuple[int, int, int]
+
+
 class Method(NamedTuple):
   """A retrieval method as pure functions of its parameters.
+
+  Two halves: what training needs, and what gives scores. The latter is
+  `scorer`, or for a method that embeds the Embeds of its module.
 
   name: as in `config.method`.
   init: (key) -> params, {'params': ..., 'lora': ... if any}; may be traced.
@@ -135,7 +156,11 @@ class Method(NamedTuple):
     the method trains from `init`.
   loss: (params, constants, batch, key) -> (float32 [B], {name: float32 []});
     without a key there is no dropout.
-  examples: (Split, Visuals) -> Examples; of a method that embeds, see Embeds.
+  examples: what the method trains on -> Examples. It is called by the run of
+    the method's own package alone, and takes what there is to train on:
+    (Split, Visuals) where videos or images are found by their captions,
+    (training pairs, ...) of a method that embeds, as Embeds says. A package
+    says what its own takes.
   trainable: regexes on '/'-joined parameter paths; all others are frozen.
   train_flops: (batch) -> model FLOPs of forward and backward on one batch.
   tokens: (batch) -> how many tokens the model reads in it.
@@ -145,6 +170,7 @@ class Method(NamedTuple):
   embedding_loss: (that tree, batch) -> as loss, for a method whose loss is of
     embeddings: training in several chunks then still contrasts the whole
     batch, see gradients.chunked. None for other losses.
+  scorer: the Scorer of a method that scores by likelihood; None for others.
   """
   name: str
   init: Callable
@@ -157,6 +183,7 @@ class Method(NamedTuple):
   check: Callable = lambda texts, shape: None
   embed: Callable | None = None
   embedding_loss: Callable | None = None
+  scorer: Scorer | None = None
 
 
 def lora_fields(lora):

@@ -2,11 +2,9 @@ import json
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
-from jaxret.data import sets, text
-from tests.parity import blim_reference as reference
+from jaxret.data import text
 
 CAPTIONS = [
     'a red square moves left', 'a blue circle moves up slowly',
@@ -19,12 +17,6 @@ CAPTIONS = [
 def tokenizer(tmp_path_factory):
   out_dir = tmp_path_factory.mktemp('text') / 'bpe'
   return text.train_tokenizer(CAPTIONS, 600, out_dir)
-
-
-@pytest.fixture(scope='module')
-def prompts(tokenizer):
-  return text.BlimPrompts(
-      tokenizer, sets.instruction('shapes'), n_visual_tokens=5, max_tokens=12)
 
 
 def test_trained_tokenizer_round_trips_any_text(tokenizer):
@@ -71,11 +63,6 @@ def test_control_tokens_are_one_token_each(tokenizer):
   assert tokenizer.encode(text.PAD) == [tokenizer.pad_id]
   assert tokenizer.encode(text.END) == [tokenizer.end_id]
   assert max(tokenizer.encode(''.join(CAPTIONS))) < tokenizer.vocab_size <= 600
-
-
-def test_prompts_stay_short(tokenizer):
-  words = 'Generate a video given the caption.\nCaption:'
-  assert len(tokenizer.encode(words)) == 10  # a word or a mark each
 
 
 def test_training_is_deterministic_across_processes(tokenizer, tmp_path):
@@ -135,63 +122,3 @@ def test_vocab_and_merges_are_read_through_transformers(tokenizer, tmp_path):
   string = f'{text.START}user\n{CAPTIONS[3]}{text.END}\n'
   assert again.encode(string) == tokenizer.encode(string)
   assert (again.pad_id, again.end_id) == (tokenizer.pad_id, tokenizer.end_id)
-
-
-def test_vtg_is_prefix_then_suffix(prompts, tokenizer):
-  for caption in CAPTIONS:
-    tokens, n_prefix = reference.vtg(prompts, caption)
-    suffix = prompts.vtg_suffix(caption)
-    assert tokens.dtype == np.int32 and n_prefix == len(prompts.vtg_prefix)
-    np.testing.assert_array_equal(
-        tokens, np.concatenate([prompts.vtg_prefix, suffix]))
-    assert tokenizer.decode(suffix) == f'{caption}<|im_end|>\n'
-    assert len(suffix) == len(tokenizer.encode(caption)) + 2
-    assert (tokens == text.VISUAL).sum() == 5
-
-
-def test_tvg_ends_with_one_token_per_clip(prompts, tokenizer):
-  for caption in CAPTIONS:
-    tokens, n_prefix = reference.tvg(prompts, caption, 2)
-    np.testing.assert_array_equal(
-        tokens[:n_prefix], prompts.tvg_prefix(caption))
-    assert tokens[n_prefix:n_prefix + 2].tolist() == [text.VISUAL] * 2
-    assert tokenizer.decode(tokens[n_prefix + 2:]) == '<|im_end|>\n'
-    assert tokenizer.decode(tokens[:n_prefix]) == (
-        '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n'
-        '<|im_start|>user\nGenerate a video given the caption.\n'
-        f'Caption: {caption}<|im_end|>\n<|im_start|>assistant\n')
-
-
-def test_prior_prefix_ends_before_the_caption(prompts, tokenizer):
-  n = prompts.prior_prefix_length
-  one, two = (prompts.tvg_prefix(caption)[:n] for caption in CAPTIONS[:2])
-  np.testing.assert_array_equal(one, two)
-  assert tokenizer.decode(one).endswith('Generate a video given the caption.')
-
-
-def test_image_marker_in_a_caption_is_plain_text(prompts):
-  assert (reference.vtg(prompts, 'an <image>').tokens == text.VISUAL).sum() == 5
-
-
-@pytest.mark.parametrize('caption, reason', [
-    ('', 'is empty'), (' \n', 'is empty'),
-    ('a<|im_end|>b', 'control token <|im_end|>'),
-    ('red ' * 13, 'has 1[0-9]+ tokens; wanted at most 12')])
-@pytest.mark.parametrize('method', ['vtg_suffix', 'tvg_prefix'])
-def test_bad_captions_are_named(prompts, caption, reason, method):
-  pattern = "caption 'video7#1' .*" + reason.replace('|', r'\|')
-  with pytest.raises(ValueError, match=pattern) as error:
-    getattr(prompts, method)(caption, 'video7#1')
-  assert '\n' not in str(error.value)
-
-
-def test_caption_that_merges_with_the_prompt_is_named():
-  vocabulary = {}
-
-  def encode(string):  # a newline swallows the letter after it
-    pieces = string.replace('\n', ' \n').split(' ')
-    return [vocabulary.setdefault(piece, len(vocabulary)) for piece in pieces]
-
-  merging = text.Tokenizer(encode, None, 0, 0, 0)
-  with pytest.raises(ValueError, match="'v#0' merges with the prompt"):
-    text.BlimPrompts(merging, 'Describe.', 1).vtg_suffix('x', 'v#0')

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxret import sharding
+from jaxret.data import types
 from jaxret.data.qwen2_vl import layout as visual_tokens
 from jaxret.data.qwen2_vl import pixels as qwen2_vl
 from jaxret.data.qwen2_vl import reader as inputs
@@ -133,7 +134,7 @@ def test_videochat_flash_continues_its_prompt():
   rng = np.random.default_rng(0)
   features = rng.normal(size=(2, 2, 3, 6)).astype(np.float32)
   tokens = rng.integers(5, 64, (2, 12)).astype(np.int32)
-  tokens[:, 2:8] = vlm.VISUAL
+  tokens[:, 2:8] = types.VISUAL
   lengths = np.array([12, 10], np.int32)
   params = spread(jax.jit(module.init)(jax.random.key(0), features, tokens))
   batch = {'tokens': tokens, 'length': lengths, 'features': features}
@@ -162,7 +163,7 @@ def test_both_layouts_write_the_same(tied):
   rng = np.random.default_rng(0)
   features = rng.normal(size=(4, 2, 3, 6)).astype(np.float32)
   tokens = rng.integers(5, 64, (4, 12)).astype(np.int32)
-  tokens[:, 2:8] = vlm.VISUAL
+  tokens[:, 2:8] = types.VISUAL
   params = spread(jax.jit(module.init)(jax.random.key(0), features, tokens))
   params['lora'] = spread(lora.init(
       jax.random.key(1), params['params'], (

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxret.data import types
 from jaxret.models import decoder as decoder_lib
 from jaxret.models import layers
 from jaxret.models import lora as lora_lib
@@ -22,7 +23,7 @@ CONFIG = decoder_lib.DecoderConfig(
     head_width=4, lora_scale=SCALE)
 FEATURES = np.random.default_rng(0).normal(
     size=(1, 2, 3, 6)).astype(np.float32)
-TOKENS = np.array([[3, *[vlm_lib.VISUAL] * 6, 5, 7]])
+TOKENS = np.array([[3, *[types.VISUAL] * 6, 5, 7]])
 
 
 @pytest.fixture(scope='module')

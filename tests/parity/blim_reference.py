@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from safetensors.numpy import load_file
 
+from jaxret.data import types
 from jaxret.models import adapters, decoder, names, pretrained
 from jaxret.models.videochat import files as videochat
 from jaxret.models.videochat import model as vlm
 from jaxret.scoring.likelihood import score as likelihood
 from jaxret.scoring.likelihood import tries
 
-VISUAL = vlm.VISUAL
+VISUAL = types.VISUAL
 FILL = -100.0  # the value of a pair that a cascade does not score
 TABLE = names.DECODER + names.BLIM_HEADS
 HEADS = tuple(w for w in names.BLIM_HEADS if w.path == 'visual_head/kernel')

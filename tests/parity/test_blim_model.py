@@ -117,7 +117,7 @@ def test_blim_tvg_hidden_states_logits_and_scores(
 def test_blim_video_vocabulary_is_the_token_mean(inputs):
   features = inputs['video_features']
   np.testing.assert_allclose(
-      blim.video_vocabulary(features, len(features)),
+      blim.video_vocabulary(features),
       inputs['video_vocab'][inputs['vocab_index']], atol=1e-6)
 
 

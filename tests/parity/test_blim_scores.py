@@ -44,7 +44,7 @@ def setup(folder, weights, n_devices, options, shuffled):
 
 
 def inputs(folder, s, first_stage=None, **fields):
-  """evaluator.Inputs in the order of a Setup."""
+  """LikelihoodInputs in the order of a Setup."""
   arrays = reference.read(folder, 'test_inputs.npz')
   prompts = reference.prompts(folder)
   prompts = prompts._replace(
@@ -62,8 +62,9 @@ def inputs(folder, s, first_stage=None, **fields):
             np.ix_(s.texts, s.videos)],
         'video_to_text': first_stage['v2t_internvideo2'][
             np.ix_(s.videos, s.texts)]}
-  return evaluator.Inputs(split, arrays['video_features'][s.videos], prompts,
-                          vocabulary, first_stage, **fields)
+  return evaluator.LikelihoodInputs(
+      split, arrays['video_features'][s.videos], prompts, vocabulary,
+      first_stage, **fields)
 
 
 def directions(folder, s, given, directory):

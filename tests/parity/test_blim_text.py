@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from jaxret.data import sets, text
+from jaxret.data import sets, text, types
+from jaxret.methods.blim import prompts as prompts_lib
 from tests.parity import blim_reference as reference
 
 # One clip's token stands for the video, as in the authors' data set.
@@ -47,7 +48,7 @@ def settings(blim_golden):
 def prompts(spec, settings):
   """One VISUAL per sequence, as in the ids that the authors' dataset gives."""
   instruction = sets.instruction(settings['dataset_style'].lower())
-  return text.BlimPrompts(
+  return prompts_lib.BlimPrompts(
       _stand_in_tokenizer(spec), instruction, n_visual_tokens=1)
 
 
@@ -56,12 +57,12 @@ def _captions(spec, split):
 
 
 def test_blim_strings_are_those_of_the_authors(spec, prompts):
-  assert text.VISUAL == spec['image_token_index']
+  assert types.VISUAL == spec['image_token_index']
   decode = _stand_in_tokenizer(spec).decode
   caption = spec['test_items'][0]['text']
   for name, ids in (('vtg', SEQUENCES['vtg'](prompts, caption).tokens),
                     ('tvg', SEQUENCES['tvg'](prompts, caption).tokens)):
-    at = int(np.flatnonzero(ids == text.VISUAL)[0])
+    at = int(np.flatnonzero(ids == types.VISUAL)[0])
     string = decode(ids[:at]) + '<image>' + decode(ids[at + 1:])
     assert string == spec[f'{name}_string_item0']
 

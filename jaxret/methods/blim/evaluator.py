@@ -8,6 +8,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxret import metrics, sharding
+from jaxret.data import types
 from jaxret.scoring import store as store_lib
 from jaxret.scoring.likelihood import cpn, reference
 from jaxret.scoring.likelihood import score as likelihood
@@ -15,15 +16,15 @@ from jaxret.scoring.likelihood import score as likelihood
 DIRECTIONS = ('text_to_video', 'video_to_text')
 
 
-class Inputs(NamedTuple):
+class LikelihoodInputs(NamedTuple):
   """What is scored: a Split, its features, its texts as token sequences.
 
-  first_stage: {direction: [Q, C]} or None. topk: of each query, the candidates
-  that are scored; 0 = all. zero_shot: no video given text, whose head is
-  untrained.
+  vocabulary: float32 [V, clips, Dv], see base.Scorer. first_stage:
+  {direction: [Q, C]} or None. topk: of each query, the candidates that are
+  scored; 0 = all. zero_shot: no video given text, whose head is untrained.
   """
-  split: object
-  features: object
+  split: types.Split
+  features: types.Visuals
   prompts: likelihood.Prompts
   vocabulary: np.ndarray
   first_stage: dict | None = None
@@ -31,7 +32,7 @@ class Inputs(NamedTuple):
   zero_shot: bool = False
 
 
-class Scored(NamedTuple):
+class Likelihoods(NamedTuple):
   """What a likelihood model says of V videos and T texts, float32.
 
   text_given_video [V, T]; text_prior [T], or [V, T] in reference mode;
@@ -43,8 +44,15 @@ class Scored(NamedTuple):
   video_prior: np.ndarray | None
 
 
+def inputs(scorer, split, features, first_stage=None, topk=0, zero_shot=False):
+  """LikelihoodInputs of a Split and its features; scorer: a base.Scorer."""
+  return LikelihoodInputs(
+      split, features, scorer.prompts(split.texts),
+      scorer.video_vocabulary(features), first_stage, topk, zero_shot)
+
+
 def score(model, params, mesh, inputs, options, directory, keep=None):
-  """Scored, kept in `directory` as it is found; None on all processes but 0.
+  """Likelihoods, kept in `directory` as found; None on all processes but 0.
 
   Every process computes; process 0 alone reads and writes the directory, and
   holds the matrices: memory maps that need not fit into memory.
@@ -68,32 +76,32 @@ def score(model, params, mesh, inputs, options, directory, keep=None):
   text_prior = fill('text_prior', (n_texts,), lambda m: _copy(
       m, likelihood.text_priors(*common, options)[0]))
   if inputs.zero_shot:
-    return store and Scored(text_given_video, text_prior, None, None)
-  turned = None if keep is None else keep.T
+    return store and Likelihoods(text_given_video, text_prior, None, None)
+  transposed = None if keep is None else keep.T
   video_given_text = fill('video_given_text', (n_texts, n_videos), lambda m: (
-      likelihood.score_videos(*common, *videos, m, turned)), turned)
+      likelihood.score_videos(*common, *videos, m, transposed)), transposed)
   length_index = likelihood.prior_lengths(inputs.prompts, options)[1]
   video_prior = fill(
       'video_prior', (length_index.max() + 1, n_videos), lambda m: _copy(
           m, likelihood.video_priors(*common, *videos)[0]))
-  return store and Scored(text_given_video, text_prior, video_given_text,
-                          video_prior[length_index])
+  return store and Likelihoods(text_given_video, text_prior, video_given_text,
+                               video_prior[length_index])
 
 
 def _reference(fill, common, inputs, options):
   """Full passes per pair: what is finished is kept as a whole, or not."""
-  found = []
-  shape = len(inputs.vocabulary), len(inputs.prompts.labels)
-  def compute():
-    if not found:
-      found.append(reference.score(
-          *common, inputs.features, inputs.vocabulary, options))
-    return found[0]
-  parts = {name: fill(f'reference_{name}', shape[::turn], functools.partial(
-      lambda name, m: _copy(m, getattr(compute(), name)), name))
-           for name, turn in (('text_given_video', 1), ('text_prior', 1),
-                              ('video_given_text', -1), ('video_prior', -1))}
-  return None if parts['text_prior'] is None else Scored(**parts)
+  by_video = len(inputs.vocabulary), len(inputs.prompts.labels)
+  by_text = by_video[::-1]
+  @functools.cache  # one pass gives all four, and only if one is asked for
+  def passes():
+    return reference.score(
+        *common, inputs.features, inputs.vocabulary, options)
+  parts = {name: fill(f'reference_{name}', shape, functools.partial(
+      lambda name, m: _copy(m, getattr(passes(), name)), name))
+           for name, shape in (
+               ('text_given_video', by_video), ('text_prior', by_video),
+               ('video_given_text', by_text), ('video_prior', by_text))}
+  return None if parts['text_prior'] is None else Likelihoods(**parts)
 
 
 def _copy(matrix, values):
@@ -117,9 +125,9 @@ def check(inputs):
 
 def directions(scored, inputs, keep=None):
   """{name: cpn.Direction} of both directions; keep: {name: bool [Q, C]}."""
-  turned = None
+  query_of_video = None
   if scored.video_given_text is not None:
-    turned = scored.video_given_text.T
+    query_of_video = scored.video_given_text.T
   first, keep = inputs.first_stage or {}, keep or {}
   return {
       'text_to_video': cpn.Direction(
@@ -127,8 +135,9 @@ def directions(scored, inputs, keep=None):
           scored.video_prior, first.get('text_to_video'),
           keep.get('text_to_video')),
       'video_to_text': cpn.Direction(
-          scored.text_given_video, turned, np.atleast_2d(scored.text_prior),
-          first.get('video_to_text'), keep.get('video_to_text'))}
+          scored.text_given_video, query_of_video,
+          np.atleast_2d(scored.text_prior), first.get('video_to_text'),
+          keep.get('video_to_text'))}
 
 
 def evaluate(model, params, mesh, inputs, options, directory):

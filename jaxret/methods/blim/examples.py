@@ -5,7 +5,7 @@ import numpy as np
 class BlimExamples:
   """One example per caption of a split, padded to the split's longest.
 
-  prompts: text.BlimPrompts. visuals: Visuals of the split's videos.
+  prompts: prompts.BlimPrompts. visuals: Visuals of the split's videos.
   constants: arrays that every batch needs; `visual_prefix` is added to them.
   [i] -> features [clips, tokens, Dv]; int32 labels [L] and text_prefix [S],
   each with its length; the lengths of all prefixes; the video's index.

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from jaxret import processes, run, sharding
 from jaxret.data import features as features_lib
-from jaxret.data import media, records, sets
+from jaxret.data import media, records
 from jaxret.models import names, pretrained
 from jaxret.models.videochat import files as videochat
 from jaxret.models.videochat import vision as vision_lib
@@ -50,21 +50,20 @@ def feature_shape(config):
   return vision.clips, sizes['tokens_per_clip'], sizes['vision']['width']
 
 
-def open_features(config, name, workdir):
-  """(Split, FeatureStore) of a split whose features were stored elsewhere.
+def open_features(config, split, workdir):
+  """(Split, FeatureStore) of a Split whose features were stored elsewhere.
 
   As the authors, training leaves out videos without features. A test video
   without them is an error, or zeros with `data.missing_features='zeros'`.
   """
-  split = sets.load(config.data, name)
   missing = features_lib.missing_ids(config.data.features, split.videos)
-  if missing and name == 'train':
-    run.list_skipped(workdir, name, [
+  if missing and split.name == 'train':
+    run.list_skipped(workdir, split.name, [
         {'id': video, 'reason': 'no stored features'} for video in missing])
     if len(missing) == len(split.videos):
       raise ValueError(
           f'{config.data.features} has features of none of the '
-          f'{len(missing)} videos of {split.dataset} {name}, whose first id '
+          f'{len(missing)} videos of {split.dataset} train, whose first id '
           f'is {missing[0]!r}: it belongs to another data set')
     split = split.without(missing)
   return split, features_lib.FeatureStore(
@@ -110,7 +109,7 @@ def _tower_sizes(config):
   return sizes
 
 
-def load_split(config, name, workdir):
+def open_frames(config, split, workdir):
   """(Split, Visuals of its frames) less the files that cannot be read.
 
   Those are listed in `skipped.jsonl` with their reasons. With
@@ -118,10 +117,9 @@ def load_split(config, name, workdir):
   is made first; pods read few large files better than many small ones.
   """
   workdir = pathlib.Path(workdir)
-  split, skipped = sets.load(config.data, name), []
-  videos, n_files = split.videos, len(split.videos)
+  skipped, videos, n_files = [], split.videos, len(split.videos)
   if config.data.store_videos:
-    stored = workdir / 'videos' / name
+    stored = workdir / 'videos' / split.name
     skipped = processes.one_then_all(
         lambda: features_lib.write_videos(
             stored, split, progress=processes.first()))
@@ -129,10 +127,10 @@ def load_split(config, name, workdir):
     videos = features_lib.VideoStore(stored, split.videos)
   frames = frames_of(config, videos)
   bad = run.unreadable([video.id for video in split.videos], frames,
-                       workdir / 'media' / f'{name}.json')
+                       workdir / 'media' / f'{split.name}.json')
   skipped += [{'id': video, 'reason': reason} for video, reason in bad.items()]
-  run.leave_out(workdir, name, skipped, n_files,
-                f'files of {split.dataset} {name}')
+  run.leave_out(workdir, split.name, skipped, n_files,
+                f'files of {split.dataset} {split.name}')
   if not bad:
     return split, frames
   rows = [i for i, video in enumerate(split.videos) if video.id not in bad]

@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxret import losses, sharding
-from jaxret.data import sets
-from jaxret.data import text as text_lib
+from jaxret.data import sets, types
 from jaxret.methods import base
 from jaxret.methods.blim import examples as examples_lib
+from jaxret.methods.blim import likelihood
+from jaxret.methods.blim import prompts as prompts_lib
 from jaxret.models import decoder as decoder_lib
 from jaxret.models import names, pretrained
 from jaxret.models.videochat import files as videochat
 from jaxret.models.videochat import model as vlm_lib
-from jaxret.scoring.likelihood import score as likelihood
 
 
 def model_config(config, tokenizer):
@@ -29,9 +29,9 @@ def model_config(config, tokenizer):
   sizes['vocab_size'] = m.vocab_size or tokenizer.vocab_size
   visual_width = m.visual_width
   if m.pretrained:
-    found = videochat.read_config(m.pretrained)
-    sizes.update(found['decoder'])
-    visual_width = found['visual_width']
+    released = videochat.read_config(m.pretrained)
+    sizes.update(released['decoder'])
+    visual_width = released['visual_width']
   return vlm_lib.VlmConfig(
       decoder_lib.DecoderConfig(
           **sizes, dtype=m.dtype, param_dtype=m.param_dtype, remat=m.remat,
@@ -40,46 +40,41 @@ def model_config(config, tokenizer):
 
 
 def method(config, tokenizer):
-  """The Method of `config`; `tokenizer` as data.text.load_tokenizer returns."""
+  """The Method of `config`; `tokenizer` as data.text.load_tokenizer returns.
+
+  Its `examples` takes (Split, Visuals that give features). Raises ValueError
+  for a data set that has no instruction.
+  """
   vlm = model_config(config, tokenizer)
   lora = config.model.lora
   init_all = functools.partial(init, vlm, lora.targets, lora.rank)
-  sequences = prompts(config, vlm, tokenizer)
+  prompts = prompts_lib.BlimPrompts(
+      tokenizer, sets.instruction(config.data.name),
+      vlm.clips * vlm.tokens_per_clip, config.data.max_caption_tokens or None)
   load = None
   if config.model.pretrained:
     load = functools.partial(_load, init_all, config.model.pretrained)
   def check(texts, shape):
-    scoring_prompts(sequences, texts)  # refuses what it cannot hold
+    prompts_lib.scored(prompts, texts)  # refuses what it cannot hold
     vlm.check_features(shape)
   return base.Method(
       name='blim', init=init_all, load=load,
       loss=functools.partial(loss, vlm),
-      examples=functools.partial(examples, sequences),
+      examples=functools.partial(examples, prompts),
       trainable=tuple(config.model.trainable),
       train_flops=functools.partial(
           vlm_lib.train_flops, vlm, bool(lora.rank)),
-      tokens=functools.partial(vlm_lib.train_tokens, vlm), check=check)
-
-
-def prompts(config, vlm, tokenizer):
-  return text_lib.BlimPrompts(
-      tokenizer, sets.instruction(config.data.name),
-      vlm.clips * vlm.tokens_per_clip, config.data.max_caption_tokens or None)
-
-
-def scoring_prompts(prompts, texts):
-  """likelihood.Prompts of a set of texts (Items)."""
-  return likelihood.Prompts(
-      prompts.vtg_prefix,
-      tuple(prompts.vtg_suffix(t.text, t.id) for t in texts),
-      tuple(prompts.tvg_prefix(t.text, t.id) for t in texts),
-      prompts.prior_prefix_length, text_lib.VISUAL)
+      tokens=functools.partial(vlm_lib.train_tokens, vlm), check=check,
+      scorer=base.Scorer(
+          likelihood.likelihood_model(vlm),
+          functools.partial(prompts_lib.scored, prompts), video_vocabulary,
+          (vlm.clips, vlm.tokens_per_clip, vlm.visual_width)))
 
 
 def init(vlm, targets, rank, key):
   """Random parameters: the whole model, and LoRA factors if rank > 0."""
   features = jnp.zeros((1, vlm.clips, vlm.tokens_per_clip, vlm.visual_width))
-  tokens = jnp.full((1, vlm.clips * vlm.tokens_per_clip + 1), vlm_lib.VISUAL)
+  tokens = jnp.full((1, vlm.clips * vlm.tokens_per_clip + 1), types.VISUAL)
   return base.init(lambda key: vlm.module().init(key, features, tokens),
                    targets, rank, key)
 
@@ -87,14 +82,14 @@ def init(vlm, targets, rank, key):
 def examples(prompts, split, visuals):
   """Examples of a split, with its video vocabulary; see base.Method."""
   return examples_lib.BlimExamples(prompts, split, visuals, {
-      'video_vocabulary': video_vocabulary(visuals, len(split.videos))})
+      'video_vocabulary': video_vocabulary(visuals)})
 
 
-def video_vocabulary(visuals, n_videos):
+def video_vocabulary(visuals):
   """Token means of the raw features, float32 [V, clips, Dv] (spec §1)."""
   # In the order of the split; the authors sort by id: the same set.
   return np.stack([
-      visuals[i].astype(np.float32).mean(1) for i in range(n_videos)])
+      visuals[i].astype(np.float32).mean(1) for i in range(len(visuals))])
 
 
 def loss(vlm, params, constants, batch, key):
@@ -134,7 +129,7 @@ def _tvg_loss(apply, clips, vocabulary, batch):
   place = jnp.arange(tokens.shape[1])
   # Clips are inputs up to the last but one: nothing is predicted after it.
   is_clip = (place >= length) & (place < length + clips - 1)
-  tokens = jnp.where(is_clip, vlm_lib.VISUAL, tokens)
+  tokens = jnp.where(is_clip, types.VISUAL, tokens)
   x = apply('embed', tokens, apply('clip_tokens', batch['features'], fold=3))
   hidden = apply('hidden', x, length[:, 0] + clips - 1, fold=4)
   rows = jnp.take_along_axis(

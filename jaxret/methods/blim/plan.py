@@ -17,24 +17,20 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxret import files, methods, optim, sharding, tpu_slices, train
 from jaxret.data import text as text_lib
 from jaxret.data import types
-from jaxret.methods.blim import likelihood as blim_likelihood
-from jaxret.methods.blim import method as blim
-from jaxret.models.videochat import model as vlm_lib
+from jaxret.methods import base
 from jaxret.scoring.likelihood import abstract
 from jaxret.scoring.likelihood import cost as cost_lib
-from jaxret.scoring.likelihood import score as likelihood
 
 
 class Model(NamedTuple):
-  """What is planned for: the method, its tokens and its abstract parameters."""
-  config: object
-  method: object
-  vlm: vlm_lib.VlmConfig
-  prompts: text_lib.BlimPrompts
+  """What is planned for: the method and its abstract parameters."""
+  config: ConfigDict
+  method: base.Method
   params: dict
 
 
@@ -47,11 +43,11 @@ def plan(config, workdir):
   model = build(config)  # cheap, and says what is wrong with the config
   parts = tpu_slices.open_all(config.plan)
   job = count_job(model)
-  found = rehearse(model, parts, job)
-  result = {'config': config.to_dict(), 'job': job, 'slices': found}
+  slices = rehearse(model, parts, job)
+  result = {'config': config.to_dict(), 'job': job, 'slices': slices}
   print(format_memory(
-      found, 'largest' if config.plan.largest else 'largest, about'))
-  print(format_job(found, config.plan.utilization))
+      slices, 'largest' if config.plan.largest else 'largest, about'))
+  print(format_job(slices, config.plan.utilization))
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   files.write_atomically(
@@ -69,11 +65,9 @@ def build(config):
   if not config.model.vocab_size:
     raise ValueError('model.vocab_size is 0, from the tokenizer: task '
                      "'plan' reads none, set it")
-  tokenizer = word_tokenizer(config.model.vocab_size)
-  vlm = blim.model_config(config, tokenizer)
-  method = methods.get(config.method).method(config, tokenizer)
-  return Model(config, method, vlm, blim.prompts(config, vlm, tokenizer),
-               jax.eval_shape(method.init, jax.random.key(0)))
+  method = methods.get(config.method).method(
+      config, word_tokenizer(config.model.vocab_size))
+  return Model(config, method, jax.eval_shape(method.init, jax.random.key(0)))
 
 
 def word_tokenizer(vocab_size):
@@ -89,11 +83,9 @@ def caption(tokens):
 
 def example_of(model, tokens):
   """(example, constants) of the training set, for a caption of that length."""
-  vlm = model.vlm
   split = types.Split('plan', 'train', (types.Item('video'),),
                       (caption(tokens),), np.zeros(1, np.int32))
-  features = np.zeros(
-      (1, vlm.clips, vlm.tokens_per_clip, vlm.visual_width), np.float16)
+  features = np.zeros((1, *model.method.scorer.feature_shape), np.float16)
   examples = model.method.examples(split, features)
   return examples[0], examples.constants
 
@@ -112,7 +104,7 @@ def split_sizes(config):
 
 def count_job(model):
   """Minimal FLOPs of {'training': ..., 'scoring': ...}."""
-  config, vlm, prompts = model.config, model.vlm, model.prompts
+  config, scorer = model.config, model.method.scorer
   sizes = split_sizes(config)
   mean = config.plan.caption_tokens
   count = {}
@@ -127,24 +119,22 @@ def count_job(model):
   for name in config.eval.splits:
     videos, texts = sizes[name]
     works = cost_lib.minimal(
-        blim_likelihood.likelihood_model(vlm).cost,
-        some_prompts(prompts, texts, mean), videos, vlm.clips)
+        scorer.model.cost, some_prompts(scorer, texts, mean), videos,
+        scorer.feature_shape[0])
     if config.eval.zero_shot:
       works = {part: works[part] for part in ('text_given_video', 'text_prior')}
     count['scoring'] += cost_lib.total(works).flops
   return count
 
 
-def some_prompts(prompts, texts, mean):
+def some_prompts(scorer, texts, mean):
   """likelihood.Prompts of captions of 1 to 2 * mean - 1 tokens, in turn."""
-  lengths = 1 + np.arange(texts) % (2 * mean - 1)
-  suffix, prefix = (
-      {n: of(caption(n).text) for n in np.unique(lengths)}
-      for of in (prompts.vtg_suffix, prompts.tvg_prefix))
-  return likelihood.Prompts(
-      prompts.vtg_prefix, tuple(suffix[n] for n in lengths),
-      tuple(prefix[n] for n in lengths), prompts.prior_prefix_length,
-      text_lib.VISUAL)
+  distinct = scorer.prompts([
+      caption(1 + n) for n in range(min(texts, 2 * mean - 1))])
+  which = [n % len(distinct.labels) for n in range(texts)]
+  return distinct._replace(
+      labels=tuple(distinct.labels[n] for n in which),
+      text_prefixes=tuple(distinct.text_prefixes[n] for n in which))
 
 
 def rehearse(model, parts, job):
@@ -270,7 +260,7 @@ def rehearse_direction(model, part, mesh, name, lower_prefix, lower_tile):
   """{program: ...}, with the most columns of a tile that fit."""
   shapes, weights = scoring_shapes(model, mesh), sharding.abstract(
       mesh, model.params)
-  common = blim_likelihood.likelihood_model(model.vlm), weights, mesh
+  common = model.method.scorer.model, weights, mesh
   lowered = lower_prefix(*common, shapes)
   compiled, use = tpu_slices.compile_for(
       part, lowered, f'{name} prefixes', weights)
@@ -294,16 +284,16 @@ def rehearse_direction(model, part, mesh, name, lower_prefix, lower_tile):
 
 def scoring_shapes(model, mesh):
   """The tile of the config, at the longest caption."""
-  config, prompts, vlm = model.config, model.prompts, model.vlm
+  config, scorer = model.config, model.method.scorer
   shards = sharding.batch_shards(mesh)
-  longest = caption(config.plan.longest_caption_tokens).text
+  longest = scorer.prompts([caption(config.plan.longest_caption_tokens)])
   videos, texts = split_sizes(config)[config.eval.splits[-1]]
   return abstract.Shapes(
       rows=math.ceil(config.eval.rows / shards) * shards,
-      columns=config.eval.columns, visual_prefix=len(prompts.vtg_prefix),
-      text_prefix=len(prompts.tvg_prefix(longest)),
-      labels=len(prompts.vtg_suffix(longest)), videos=videos, texts=texts,
-      features=(vlm.clips, vlm.tokens_per_clip, vlm.visual_width))
+      columns=config.eval.columns, visual_prefix=len(longest.visual_prefix),
+      text_prefix=len(longest.text_prefixes[0]),
+      labels=len(longest.labels[0]), videos=videos, texts=texts,
+      features=scorer.feature_shape)
 
 
 def describe(use, weights, state, caches, **sizes):
@@ -318,14 +308,14 @@ def describe(use, weights, state, caches, **sizes):
   return {'gib': {'inputs': 0.0, **gib}, 'fits': use.fits, **sizes}
 
 
-def format_memory(found, largest):
+def format_memory(slices, largest):
   """A table of HBM per chip, in GiB, for people.
 
   largest: what its last column, of largest sizes that fit, is called.
   """
   columns = ('weights', 'state', 'caches', 'inputs', 'temporaries', 'total')
   rows = [['slice', 'program', 'size', *columns, 'of', 'fits', largest]]
-  for part in found:
+  for part in slices:
     for name, program in part['programs'].items():
       rows.append([
           part['slice'], name, _size(program['size']),
@@ -335,11 +325,11 @@ def format_memory(found, largest):
   return 'HBM per chip in GiB\n' + _table(rows)
 
 
-def format_job(found, utilization):
+def format_job(slices, utilization):
   """A table of FLOPs, hours and costs, for people."""
   rows = [['slice', 'chips', 'mesh', 'accumulation', 'job', 'minimal FLOPs',
            'hours', 'dollars']]
-  for part in found:
+  for part in slices:
     mesh = ' '.join(f'{axis}={size}' for axis, size in part['mesh'].items())
     for name, job in part['jobs'].items():
       rows.append([

@@ -1,7 +1,6 @@
 """From trained parameters to results.json, a table and report.html."""
 import functools
 import pathlib
-import zipfile
 from typing import NamedTuple
 
 import jax
@@ -9,11 +8,9 @@ import numpy as np
 from absl import logging
 
 from jaxret import metrics, report, run
-from jaxret.data import sets
-from jaxret.data.sets import splits
+from jaxret.data import types
+from jaxret.data.sets import splits as data_splits
 from jaxret.methods.blim import evaluator
-from jaxret.methods.blim import likelihood as blim_likelihood
-from jaxret.methods.blim import method as blim
 from jaxret.scoring import trec
 from jaxret.scoring.likelihood import cpn
 from jaxret.scoring.likelihood import score as likelihood
@@ -22,58 +19,55 @@ from jaxret.scoring.likelihood import score as likelihood
 SHOWN_ROWS = ('candidate_likelihood', 'cpn', 'query_likelihood', 'blim')
 
 
-class Ready(NamedTuple):
+class EvaluatedSplit(NamedTuple):
   """A split to evaluate: its features, and its frames if there are any.
 
   first_stage: {direction: [Q, C]} or None.
   """
-  split: object
-  features: object
-  frames: object | None
+  split: types.Split
+  features: types.Visuals
+  frames: types.Visuals | None
   first_stage: dict | None
 
 
-def blim_results(config, workdir, mesh, params, tokenizer, ready):
-  """Scores every split of `ready` and writes the results of the last one.
+def write(config, workdir, mesh, method, params, splits):
+  """Scores every split and writes the results of the last one.
 
-  ready: {name: Ready}; weights are chosen on 'validation' if it is there,
-  else the paper's are taken. Returns results as in results.json.
+  method: a Method with a scorer. splits: {name: EvaluatedSplit}; weights are
+  chosen on 'validation' if it is there, else the paper's are taken. Returns
+  results as in results.json; None on all processes but 0.
   """
-  vlm = blim.model_config(config, tokenizer)
-  model = blim_likelihood.likelihood_model(vlm)
-  prompts = blim.prompts(config, vlm, tokenizer)
   options = likelihood.Options(
       config.eval.rows, config.eval.columns, config.eval.max_padding,
       nonzero_denominator=config.eval.nonzero_denominator,
       mode=config.eval.mode)
-  found = {}
-  for name, data in ready.items():
+  directions = {}
+  for name, data in splits.items():
     logging.info('scoring %d videos x %d texts of %s, exhaustively'
                  if not config.eval.topk else
                  "scoring %d videos x %d texts of %s, the first stage's best",
                  len(data.split.videos), len(data.split.texts), name)
-    inputs = evaluator.Inputs(
-        data.split, data.features,
-        blim.scoring_prompts(prompts, data.split.texts),
-        blim.video_vocabulary(data.features, len(data.split.videos)),
-        data.first_stage, config.eval.topk, config.eval.zero_shot)
-    found[name] = evaluator.evaluate(
-        model, params, mesh, inputs, options,
+    inputs = evaluator.inputs(
+        method.scorer, data.split, data.features, data.first_stage,
+        config.eval.topk, config.eval.zero_shot)
+    directions[name] = evaluator.evaluate(
+        method.scorer.model, params, mesh, inputs, options,
         pathlib.Path(workdir) / 'scores' / name)
   if jax.process_index() == 0:
-    return _write(config, workdir, found, ready)
+    return _write(config, workdir, directions, splits)
   return None
 
 
-def _write(config, workdir, found, ready):
-  name = list(ready)[-1]
-  data, scores = ready[name], found[name]
+def _write(config, workdir, directions, splits):
+  """directions: {name of split: what evaluator.evaluate gives of it}."""
+  name = list(splits)[-1]
+  data, scores = splits[name], directions[name]
   paper = paper_weights(config)
   others = {'paper': paper,
             'oracle': evaluator.choose_weights(scores, data.split)}
-  if 'validation' in ready and name != 'validation':
+  if 'validation' in splits and name != 'validation':
     chosen_on, chosen = 'validation', evaluator.choose_weights(
-        found['validation'], ready['validation'].split)
+        directions['validation'], splits['validation'].split)
   else:
     chosen_on, chosen = 'paper', others.pop('paper')
   summaries, matrices = evaluator.tabulate(
@@ -84,14 +78,14 @@ def _write(config, workdir, found, ready):
                 'texts': len(data.split.texts)},
       'left_out': run.left_out(workdir), **summaries,
       'weights': _weights(summaries, chosen_on, chosen, others)}
-  note = splits.note(run.trained_on(config, workdir), data.split)
+  note = data_splits.note(run.trained_on(config, workdir), data.split)
   if note:
     results['note'] = note
   if config.eval.trec_depth:
     _write_trec(config, workdir, data.split, matrices)
   run.publish(config, workdir, results,
-          _sweeps(found, ready, name, chosen, paper), _hubness(matrices),
-          _gallery(config, data, matrices))
+              _sweeps(directions, splits, name, chosen, paper),
+              _hubness(matrices), _gallery(config, data, matrices))
   return results
 
 
@@ -140,16 +134,16 @@ def _weights(summaries, chosen_on, chosen, others):
   return table
 
 
-def _sweeps(found, ready, name, chosen, paper):
+def _sweeps(directions, splits, name, chosen, paper):
   """R@1 against alpha, for directions that have a prior; None without any."""
   panels = []
   for direction in evaluator.DIRECTIONS:
-    scores = found[name][direction]
-    if scores.candidate is None or 'validation' not in found:
+    scores = directions[name][direction]
+    if scores.candidate is None or 'validation' not in directions:
       continue
     curve = {split: cpn.sweep(
-        found[split][direction],
-        evaluator.relevant(ready[split].split)[direction])
+        directions[split][direction],
+        evaluator.relevant(splits[split].split)[direction])
         for split in {'validation', name}}
     panels.append(report.Sweep(
         direction, np.array(cpn.GRID), curve['validation'],
@@ -193,39 +187,3 @@ def _gallery(config, data, matrices):
         direction, functools.partial(show, task.queries), rows, n_shown,
         n_shown)
   return gallery
-
-
-def first_stage_from_file(config, name, split):
-  """{direction: [Q, C]} from an .npz with `text_to_video` and `video_to_text`.
-
-  Rows and columns follow the data set's files; those of items that were left
-  out are dropped. Raises ValueError for a file of another kind or shape.
-  """
-  path = pathlib.Path(config.eval.first_stage.replace('{split}', name))
-  try:
-    stored = dict(np.load(path))
-  except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
-    raise ValueError(
-        f'eval.first_stage {path} cannot be read ({error}); give an .npz with '
-        'text_to_video and video_to_text, as jaxret.methods.blim.convert '
-        'writes it'
-    ) from None
-  whole = sets.load(config.data, name)
-  shape = len(whole.texts), len(whole.videos)
-  kept = [
-      np.flatnonzero(np.isin([i.id for i in all_], [i.id for i in some]))
-      for all_, some in ((whole.texts, split.texts),
-                         (whole.videos, split.videos))]
-  result = {}
-  for direction, turned in (('text_to_video', 1), ('video_to_text', -1)):
-    if direction not in stored:
-      raise ValueError(f'{path} has no {direction}, only {", ".join(stored)}')
-    scores = stored[direction]
-    if scores.shape != shape[::turned]:
-      raise ValueError(
-          f'{path}: {direction} has shape {scores.shape}, wanted '
-          f'{shape[::turned]} for split {name} of {config.data.name}: put '
-          '{split} in eval.first_stage for one file per split, or set '
-          'eval.splits')
-    result[direction] = scores[np.ix_(*kept[::turned])].astype(np.float32)
-  return result

@@ -1,6 +1,6 @@
 """A whole run, from a config to a report; what `config.task` names."""
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from absl import logging
 from ml_collections import ConfigDict
@@ -8,24 +8,28 @@ from ml_collections import ConfigDict
 from jaxret import methods
 from jaxret import run as run_lib
 from jaxret import train as train_lib
-from jaxret.methods.blim import features as extract_lib
-from jaxret.methods.blim import results as evaluate_lib
-from jaxret.methods.blim import tower as dual_encoder
+from jaxret.data import sets, text, types
+from jaxret.data.videochat import prompts
+from jaxret.methods.blim import features as features_lib
+from jaxret.methods.blim import first_stage as first_stage_lib
+from jaxret.methods.blim import results as results_lib
+from jaxret.methods.blim import tower as tower_lib
 from jaxret.models import adapters
 from jaxret.scoring.likelihood import score as likelihood
 
 
-class Data(NamedTuple):
-  """The splits of a run, ready to be seen.
+class RunData(NamedTuple):
+  """The splits of a run, ready to be seen; all but one {name of split: ...}.
 
-  splits: {name: Split}; frames: {name: Visuals}; features: the same, of
-  features that were stored elsewhere: there are no frames then; tokenizer: as
-  data.text gives it.
+  whole: as the data set's files have them. splits: less what cannot be used.
+  frames: Visuals. features: the same, of features that were stored elsewhere:
+  there are no frames then.
   """
-  splits: dict
-  frames: dict
-  features: dict
-  tokenizer: Any
+  whole: dict[str, types.Split]
+  splits: dict[str, types.Split]
+  frames: dict[str, types.Visuals]
+  features: dict[str, types.Visuals]
+  tokenizer: text.Tokenizer
 
 
 def train_and_evaluate(config, workdir):
@@ -43,7 +47,8 @@ def train_and_evaluate(config, workdir):
     run_lib.export_adapter(
         config, workdir, params, adapters.BLIM,
         visual_head=params['params']['visual_head']['kernel'])
-  return _evaluate(config, workdir, mesh, params, data, features, first_stage)
+  return _evaluate(config, workdir, mesh, method, params, data, features,
+                   first_stage)
 
 
 def evaluate(config, workdir):
@@ -52,12 +57,9 @@ def evaluate(config, workdir):
   trained = run_lib.has_checkpoints(workdir)
   run_lib.check_weights(config, workdir, trained)
   features, first_stage = see(config, workdir, mesh, data)
-  params = initial(config, method, mesh)
-  if trained:
-    params = train_lib.restore_trained(method, config, workdir, mesh, params)
-  elif params is None:
-    params = train_lib.init_params(method, config.seed, mesh)
-  return _evaluate(config, workdir, mesh, params, data, features, first_stage)
+  params = parameters(config, method, mesh, workdir if trained else None)
+  return _evaluate(config, workdir, mesh, method, params, data, features,
+                   first_stage)
 
 
 def extract(config, workdir):
@@ -70,28 +72,33 @@ def extract(config, workdir):
 
 
 def start(config, workdir, names):
-  """(mesh, Data of the named splits, Method), all that can be checked checked.
+  """(mesh, RunData of the named splits, Method), all checked that can be.
 
   The workdir becomes this config's own. What is wrong is said here, before
   anything is trained or extracted.
   """
   check_config(config)
   mesh = run_lib.open_workdir(config, workdir)
-  splits, frames, features = {}, {}, {}
-  for name in dict.fromkeys(names):
-    if extract_lib.has_stored_features(config):
-      splits[name], features[name] = extract_lib.open_features(
-          config, name, workdir)
-    else:
-      splits[name], frames[name] = extract_lib.load_split(
-          config, name, workdir)
-  tokenizer = run_lib.open_tokenizer(config, workdir, [
-      item.text for item in splits['train'].texts]
-                                         if 'train' in splits else None)
+  whole = {name: sets.load(config.data, name)
+           for name in dict.fromkeys(names)}
+  stored = features_lib.has_stored_features(config)
+  open_split = features_lib.open_features if stored else (
+      features_lib.open_frames)
+  opened = {name: open_split(config, split, workdir)
+            for name, split in whole.items()}
+  splits, visuals = (
+      {name: pair[side] for name, pair in opened.items()} for side in (0, 1))
+  tokenizer = run_lib.open_tokenizer(
+      config, workdir, [item.text for item in splits['train'].texts]
+      if 'train' in splits else None, template=prompts.TEMPLATE)
   method = methods.get(config.method).method(config, tokenizer)
+  if method.scorer is None:
+    raise ValueError(f'method {config.method!r} has no evaluation here: its '
+                     'Method has no scorer, whose likelihoods a run reports')
   for split in splits.values():
-    method.check(split.texts, extract_lib.feature_shape(config))
-  return mesh, Data(splits, frames, features, tokenizer), method
+    method.check(split.texts, features_lib.feature_shape(config))
+  return mesh, RunData(whole, splits, {} if stored else visuals,
+                       visuals if stored else {}, tokenizer), method
 
 
 def check_config(config):
@@ -103,9 +110,6 @@ def check_config(config):
   if not config.eval.splits:
     raise ValueError("eval.splits is empty: name one at least, as ('test',)")
   methods.get(config.method)  # says so where there is no such method
-  if config.method != 'blim':
-    raise ValueError(f'method {config.method!r} has no evaluation here: only '
-                     "'blim' gives the likelihoods that a run reports")
   if config.eval.mode not in likelihood.MODES:
     raise ValueError(f'eval.mode is {config.eval.mode!r}: use one of '
                      f'{", ".join(likelihood.MODES)}')
@@ -118,7 +122,7 @@ def check_config(config):
         f'eval.topk is {config.eval.topk}, but eval.first_stage is not set: '
         "set it to 'tower' or an .npz file, or eval.topk=0 to score all pairs")
   if config.eval.first_stage == 'tower' and (
-      'tower' not in config.before or extract_lib.has_stored_features(config)):
+      'tower' not in config.before or features_lib.has_stored_features(config)):
     raise ValueError(
         "eval.first_stage is 'tower', but no tower is trained here "
         '(before is empty, or the features were stored elsewhere): give an '
@@ -132,6 +136,16 @@ def initial(config, method, mesh):
   return train_lib.restore_trained(method, config, config.init_from, mesh)
 
 
+def parameters(config, method, mesh, trained):
+  """What the workdir `trained` has; without one, what a run begins with."""
+  params = initial(config, method, mesh)
+  if trained:
+    return train_lib.restore_trained(method, config, trained, mesh, params)
+  if params is None:
+    return train_lib.init_params(method, config.seed, mesh)
+  return params
+
+
 def see(config, workdir, mesh, data):
   """What a tower makes of the videos, trained first if the config has one.
 
@@ -140,19 +154,21 @@ def see(config, workdir, mesh, data):
   """
   first_stage = {}
   if config.eval.first_stage not in ('', 'tower'):
-    first_stage = {name: evaluate_lib.first_stage_from_file(
-        config, name, data.splits[name]) for name in config.eval.splits}
+    first_stage = {name: first_stage_lib.from_file(
+        config, data.whole[name], data.splits[name])
+                   for name in config.eval.splits}
   if data.features:
     return data.features, first_stage
   if 'tower' in config.before:
     stage, params = train_tower(config, workdir, mesh, data)
-    tower = extract_lib.trained_tower(config, params)
+    tower = features_lib.trained_tower(config, params)
     if config.eval.first_stage == 'tower':
-      first_stage = {name: _similarity(stage, params, data, name)
+      first_stage = {name: first_stage_lib.from_tower(
+          stage, data.tokenizer, params, data.splits[name], data.frames[name])
                      for name in config.eval.splits}
   else:
-    tower = extract_lib.pretrained_tower(config, mesh)
-  features = {name: extract_lib.store_features(
+    tower = features_lib.pretrained_tower(config, mesh)
+  features = {name: features_lib.store_features(
       config, workdir, data.splits[name], data.frames[name], tower)
       for name in data.frames}
   return features, first_stage
@@ -160,28 +176,33 @@ def see(config, workdir, mesh, data):
 
 def train_tower(config, workdir, mesh, data):
   """(config, params) of the dual encoder, trained or as its workdir has it."""
+  if config.init_from or 'train' not in data.splits:
+    return open_tower(config, workdir, mesh, data.tokenizer)
+  stage, method = _tower(config, data.tokenizer)
+  examples = method.examples(data.splits['train'], data.frames['train'])
+  logging.info('training the video tower on %d examples', len(examples))
+  return stage, train_lib.fit(
+      method, examples, stage, pathlib.Path(workdir) / 'tower', mesh)
+
+
+def open_tower(config, workdir, mesh, tokenizer):
+  """(config, params) of a dual encoder that was trained before."""
+  stage, method = _tower(config, tokenizer)
+  directory = pathlib.Path(config.init_from or workdir) / 'tower'
+  return stage, train_lib.restore_trained(method, stage, directory, mesh)
+
+
+def _tower(config, tokenizer):
+  """(its config, its Method)."""
   stage = ConfigDict({
       **config.tower.to_dict(), 'seed': config.seed,
       'data': config.data.to_dict(), 'vision': config.vision.to_dict()})
-  method = dual_encoder.method(stage, data.tokenizer)
-  directory = pathlib.Path(config.init_from or workdir) / 'tower'
-  if config.init_from or 'train' not in data.splits:
-    return stage, train_lib.restore_trained(method, stage, directory, mesh)
-  examples = method.examples(data.splits['train'], data.frames['train'])
-  logging.info('training the video tower on %d examples', len(examples))
-  return stage, train_lib.fit(method, examples, stage, directory, mesh)
+  return stage, tower_lib.method(stage, tokenizer)
 
 
-def _similarity(stage, params, data, name):
-  scores = dual_encoder.similarity(
-      stage, data.tokenizer, params, data.splits[name].texts,
-      data.frames[name])
-  return {'text_to_video': scores, 'video_to_text': scores.T}
-
-
-def _evaluate(config, workdir, mesh, params, data, features, first_stage):
-  ready = {name: evaluate_lib.Ready(
-      data.splits[name], features[name], data.frames.get(name),
-      first_stage.get(name)) for name in config.eval.splits}
-  return evaluate_lib.blim_results(
-      config, workdir, mesh, params, data.tokenizer, ready)
+def _evaluate(config, workdir, mesh, method, params, data, features,
+              first_stage):
+  return results_lib.write(config, workdir, mesh, method, params, {
+      name: results_lib.EvaluatedSplit(
+          data.splits[name], features[name], data.frames.get(name),
+          first_stage.get(name)) for name in config.eval.splits})

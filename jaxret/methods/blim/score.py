@@ -7,13 +7,10 @@ from ml_collections import ConfigDict
 
 from jaxret import checkpoint, methods, sharding
 from jaxret import run as run_lib
-from jaxret import train as train_lib
 from jaxret.data import types
 from jaxret.methods.blim import evaluator
-from jaxret.methods.blim import features as extract_lib
-from jaxret.methods.blim import likelihood as blim_likelihood
-from jaxret.methods.blim import method as blim
-from jaxret.methods.blim import run as experiment
+from jaxret.methods.blim import features as features_lib
+from jaxret.methods.blim import run as blim_run
 from jaxret.scoring.likelihood import score as likelihood
 
 
@@ -57,43 +54,32 @@ def score_matrix(videos, texts, model, *, first_stage=None, topk=0,
   _check_first_stage(first_stage, topk, (len(texts), len(videos)))
   tokenizer = run_lib.open_tokenizer(config, trained)
   method = methods.get(config.method).method(config, tokenizer)
-  method.check(texts, extract_lib.feature_shape(config) if features is None
+  method.check(texts, features_lib.feature_shape(config) if features is None
                else features.shape[1:])
   if features is None:
     features = _extract(config, trained, mesh, tokenizer, videos)
-  params = _params(config, trained, mesh, method)
-  vlm = blim.model_config(config, tokenizer)
-  prompts = blim.scoring_prompts(blim.prompts(config, vlm, tokenizer), texts)
-  inputs = _inputs(videos, texts, features, prompts, first_stage, topk)
-  inputs = inputs._replace(zero_shot=not trained)
+  params = blim_run.parameters(config, method, mesh, trained)
+  if topk:
+    first_stage = {'text_to_video': first_stage, 'video_to_text': first_stage.T}
+  split = types.Split(
+      'own', 'own', videos, texts, np.zeros(len(texts), np.int32))
+  inputs = evaluator.inputs(
+      method.scorer, split, features, first_stage, topk, zero_shot=not trained)
   options = likelihood.Options(
       rows, columns, nonzero_denominator=config.eval.nonzero_denominator,
       mode=mode)
+  return _in_memory(
+      method.scorer.model, params, mesh, inputs, options, workdir)
+
+
+def _in_memory(model, params, mesh, inputs, options, workdir):
+  """Likelihoods that outlive their directory; workdir: None = a passing one."""
   with tempfile.TemporaryDirectory() as temporary:
-    scored = evaluator.score(
-        blim_likelihood.likelihood_model(vlm), params, mesh, inputs, options,
-        workdir or temporary, evaluator.either_kept(inputs))
-    return scored and evaluator.Scored(
-        *(None if matrix is None else np.array(matrix) for matrix in scored))
-
-
-def _inputs(videos, texts, features, prompts, first_stage, topk):
-  split = types.Split(
-      'own', 'own', videos, texts, np.zeros(len(texts), np.int32))
-  if topk:
-    first_stage = {'text_to_video': first_stage, 'video_to_text': first_stage.T}
-  return evaluator.Inputs(
-      split, features, prompts, blim.video_vocabulary(features, len(videos)),
-      first_stage, topk)
-
-
-def _params(config, trained, mesh, method):
-  params = experiment.initial(config, method, mesh)
-  if trained:
-    return train_lib.restore_trained(method, config, trained, mesh, params)
-  if params is None:
-    return train_lib.init_params(method, config.seed, mesh)
-  return params
+    scores = evaluator.score(
+        model, params, mesh, inputs, options, workdir or temporary,
+        evaluator.either_kept(inputs))
+    return scores and evaluator.Likelihoods(
+        *(None if matrix is None else np.array(matrix) for matrix in scores))
 
 
 def _check_mode(mode, topk):
@@ -150,8 +136,8 @@ def _videos(videos):
           f'videos: got arrays of shapes {sorted(shapes)}, wanted paths, bytes '
           'or features [clips, tokens, width] of one shape')
     features = np.stack([np.asarray(v) for _, v in named])
-    for item, own in zip(items, features):
-      if not np.isfinite(own).all():
+    for item, array in zip(items, features):
+      if not np.isfinite(array).all():
         raise ValueError(
             f'the features of {item.id!r} hold values that are not finite: '
             'extract them again, or leave the item out')
@@ -190,7 +176,7 @@ def _check_first_stage(first_stage, topk, shape):
 
 def _extract(config, trained, mesh, tokenizer, videos):
   """Features of media files, float16 [V, clips, tokens, width]."""
-  frames = extract_lib.frames_of(config, videos)
+  frames = features_lib.frames_of(config, videos)
   bad = frames.scan()
   if bad:
     index, reason = next(iter(bad.items()))
@@ -199,9 +185,8 @@ def _extract(config, trained, mesh, tokenizer, videos):
             f' (and {len(bad) - 1} other videos)' if len(bad) > 1 else '')
         + ': leave it out')
   if trained and 'tower' in config.before:
-    data = experiment.Data({}, {}, {}, tokenizer)
-    _, params = experiment.train_tower(config, trained, mesh, data)
-    tower = extract_lib.trained_tower(config, params)
+    _, params = blim_run.open_tower(config, trained, mesh, tokenizer)
+    tower = features_lib.trained_tower(config, params)
   else:
-    tower = extract_lib.pretrained_tower(config, mesh)
-  return extract_lib.extract_all(config, frames, tower)
+    tower = features_lib.pretrained_tower(config, mesh)
+  return features_lib.extract_all(config, frames, tower)

@@ -8,8 +8,9 @@ import numpy as np
 
 import jaxret
 from jaxret import sharding
-from jaxret.data import media, text
+from jaxret.data import media, text, types
 from jaxret.data.qwen2_vl import reader as reader_lib
+from jaxret.data.videochat import prompts as videochat_prompts
 from jaxret.methods.leccr import captioner
 from jaxret.models import decoder as decoder_lib
 from jaxret.models import names
@@ -76,10 +77,9 @@ def videochat_flash(config, tokenizer, mesh):
                    sizes['visual_width'])
   params = _load_videochat(name, module, tower, mesh)
   n_frames = config.media.clips * tower.n_frames
-  prompts = {kind: text.BlimPrompts(
-      tokenizer, config.questions[kind],
-      (1 if kind == 'image' else config.media.clips) * sizes['tokens_per_clip']
-      ).vtg_prefix for kind in ('image', 'video')}
+  prompts = {kind: videochat_prompts.visual_prefix(
+      tokenizer, config.questions[kind], clips * sizes['tokens_per_clip'])
+             for kind, clips in (('image', 1), ('video', config.media.clips))}
 
   def read(item):
     kind = 'image' if item.image is not None else 'video'
@@ -136,7 +136,7 @@ def _settings(config, params, **more):
 def _load_videochat(name, module, tower, mesh):
   """Decoder, projector and tower, on the mesh; the rest is not read."""
   def init(key):
-    tokens = np.full((1, 2), vlm.VISUAL)
+    tokens = np.full((1, 2), types.VISUAL)
     features = np.zeros((1, 1, 1, module.visual_width), np.float32)
     pixels = np.zeros((1, tower.n_frames, tower.image_px, tower.image_px, 3),
                       np.float32)

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from jaxret import run as run_lib
 from jaxret.data import text
+from jaxret.data.videochat import prompts as videochat_prompts
 from jaxret.methods.leccr import caption_examples
 
 
@@ -25,7 +26,8 @@ def text_encoder(config, workdir, splits=None):
         for caption in (
             *(item.text for item in (*split.texts, *split.translations)),
             *split.descriptions)))
-    _trained(workdir, m.vocab_size, texts)
+    _trained(workdir, m.vocab_size, texts,
+             template=videochat_prompts.TEMPLATE)
     source = pathlib.Path(workdir) / 'tokenizer'
   return text.load_text_encoder_tokenizer(source, m.text.max_tokens)
 

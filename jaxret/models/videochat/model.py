@@ -7,10 +7,9 @@ import dataclasses
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxret.data import types
 from jaxret.models import decoder as decoder_lib
 from jaxret.models import layers
-
-VISUAL = -200  # placeholder token, one for each visual embedding
 
 
 class Projector(nn.Module):
@@ -68,7 +67,7 @@ class Vlm(nn.Module):
       return x
     # Matrix products in place of a running sum and a gather: exact, and what
     # TPUs compile to fast code, in the backward pass above all.
-    is_visual = tokens == VISUAL
+    is_visual = tokens == types.VISUAL
     order = jnp.sum(decoder_lib.causal(tokens.shape[1]) & is_visual[:, None], 2)
     order = jnp.where(is_visual, order - 1, -1)
     chosen = (order[..., None] == jnp.arange(visual.shape[1])).astype(x.dtype)

@@ -1,4 +1,5 @@
 """The least work that scoring all pairs exactly can take."""
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -29,11 +30,7 @@ def minimal(cost, prompts, n_videos, clips):
   seen = int(np.sum(prompts.visual_prefix != prompts.visual))
   own = clips - 1
   clip_row = cost.clip_query + n_videos * cost.clip_logit
-
-  def captions(prefix):
-    """The scored tokens of every text but its last, after one prefix."""
-    return _tokens(cost, labels - 1, prefix) + Work(
-        0, cost.logits * int(np.sum(labels - 1)))
+  captions = functools.partial(_captions, cost, labels)
 
   def clips_after(prefix, count):
     tokens = _tokens(cost, np.full(1, own), prefix) + Work(0, own * clip_row)
@@ -56,6 +53,12 @@ def minimal(cost, prompts, n_videos, clips):
       'video_prior': _tokens(cost, np.array([prompts.prior_length]), 0) + Work(
           len(lengths) * video_prior.tokens,
           len(lengths) * video_prior.flops)}
+
+
+def _captions(cost, labels, prefix):
+  """The scored tokens of every text but its last, after one prefix."""
+  return _tokens(cost, labels - 1, prefix) + Work(
+      0, cost.logits * int(np.sum(labels - 1)))
 
 
 def total(works):

@@ -68,17 +68,15 @@ def score_texts(model, params, mesh, prompts, features, options, matrix,
                 keep=None):
   """Fills matrix [V, T] with log P(text | video), tile by tile.
 
+  Returns how many tokens went through the decoder.
+
   Args:
-    model, params, mesh: `params` live on `mesh`.
+    model, params, mesh: `params` live on `mesh`. options: tile sizes.
     prompts: of the T texts.
     features: Visuals of the V videos, [clips, tokens, Dv] each.
-    options: tile sizes.
     matrix: float32 [V, T], NaN where it is still to be computed; a memory
       map keeps every finished tile. None on all processes but 0.
     keep: bool [V, T], the pairs to score; None = all.
-
-  Returns:
-    How many tokens went through the decoder.
   """
   rows_of = tiles.blocks(np.ones(len(features), int), options.rows,
                          multiple=sharding.batch_shards(mesh))
@@ -96,12 +94,10 @@ def score_texts(model, params, mesh, prompts, features, options, matrix,
       if not sheet.is_open(r, c):
         continue
       if prefix is None:
-        prefix = kernels.visual_prefix(
-            model, params, np.asarray(prompts.visual_prefix, np.int32),
-            sharding.constant(mesh, _features(features, padded)))
+        prefix = _visual_prefix(model, params, mesh, prompts, features, padded)
         sheet.tokens += row_size * size
-      index, (tokens, *layout), labels, lengths = inputs_of(padded)
-      tokens, labels, lengths = _put(mesh, tokens, labels, lengths)
+      index, (tokens, *layout), *scored = inputs_of(padded)
+      tokens, labels, lengths = _put(mesh, tokens, *scored)
       values = kernels.text_tile(
           model, options.nonzero_denominator, params, *prefix, start,
           (tokens, *layout), labels, lengths)
@@ -109,6 +105,13 @@ def score_texts(model, params, mesh, prompts, features, options, matrix,
       sheet.put(rows.index, index, values, work, work * (
           model.cost.token + size * model.cost.key + model.cost.logits))
   return sheet.close()
+
+
+def _visual_prefix(model, params, mesh, prompts, features, rows):
+  """(log P(first token) [P, V], cache) of the prefix with each of P videos."""
+  return kernels.visual_prefix(
+      model, params, np.asarray(prompts.visual_prefix, np.int32),
+      sharding.constant(mesh, _features(features, rows)))
 
 
 def _captions(prompts, options, keep):

@@ -9,8 +9,9 @@ import pytest
 
 from configs import blim as blim_config
 from jaxret import main, tpu_slices
-from jaxret.data import sets, text
+from jaxret.data import sets
 from jaxret.methods.blim import plan
+from jaxret.methods.blim import prompts as prompts_lib
 from jaxret.models import decoder
 from jaxret.models.videochat import model as vlm
 
@@ -28,7 +29,7 @@ VLM = vlm.VlmConfig(CONFIG, visual_width=8, clips=3, tokens_per_clip=2)
     ('msrvtt', 11), ('didemo', 12), ('activitynet', 12), ('lsmdc', 13)])
 def test_words_are_as_many_as_tokens_of_qwen2(name, question):
   """The lengths of the authors' sequences (spec §2), without a tokenizer."""
-  prompts = text.BlimPrompts(
+  prompts = prompts_lib.BlimPrompts(
       plan.word_tokenizer(7), sets.instruction(name), 256)
   for length in (1, 30):
     words = plan.caption(length).text

@@ -1,66 +1,41 @@
-"""What is said of results on clips that the weights were trained on."""
-import json
-
+"""The weights that rows are scored with, and what is said of them."""
 import pytest
-from ml_collections import ConfigDict
 
-from jaxret import run as run_lib
-from jaxret.data import sets
-from jaxret.data.sets import splits
-
-
-def folder(root):
-  """Two clips and their captions; their names are those of every folder."""
-  root.mkdir()
-  for i in range(2):
-    (root / f'{i}.mp4').write_bytes(b'x')
-  (root / 'captions.json').write_text(json.dumps([
-      {'video': f'{i}.mp4', 'caption': 'a clip'} for i in range(2)]))
-  return root
+from configs import blim as blim_config
+from jaxret.methods.blim import results
+from jaxret.scoring.likelihood import cpn
 
 
-def run(workdir, root, init_from='', trained=True):
-  """The config of a run on a folder, which has left it in its workdir."""
-  config = ConfigDict({'init_from': str(init_from), 'data': {
-      'name': 'folder' if root else 'shapes', 'root': str(root),
-      'train_on_all': True}})
-  (workdir / 'checkpoints' if trained else workdir).mkdir(parents=True)
-  (workdir / 'config.json').write_text(json.dumps(config.to_dict()))
-  return config
+@pytest.mark.parametrize('zero_shot', [False, True])
+def test_paper_weights_are_those_of_the_recipe(zero_shot):
+  config = blim_config.get_config('msrvtt')
+  config.eval.zero_shot = zero_shot
+  config.eval.update(alpha=(0.1, 0.2), c=(0.3, 0.4, 0.5, 0.6),
+                     zero_shot_alpha=(0.7, 0.8),
+                     zero_shot_c=(0.9, 1.0, 0.15, 0.25))
+  found = results.paper_weights(config)
+  wanted = {'text_to_video': (0.7, 0.9, 0.15), 'video_to_text': (
+      0.8, 1.0, 0.25)} if zero_shot else {
+          'text_to_video': (0.1, 0.3, 0.5), 'video_to_text': (0.2, 0.4, 0.6)}
+  for direction, (alpha, c, d) in wanted.items():
+    assert found[direction]['blim'] == cpn.Weights(alpha, c, d)
+    assert found[direction]['cpn'].alpha == alpha
+    assert found[direction]['bidirectional'] == cpn.Weights(0.0, c)
 
 
-def note(config, workdir):
-  return splits.note(run_lib.trained_on(config, workdir),
-                     sets.load(config.data, 'test'))
-
-
-def test_clips_that_were_trained_on_are_told(tmp_path):
-  own = folder(tmp_path / 'own')
-  config = run(tmp_path / 'run', own)
-  assert 'the same clips' in note(config, tmp_path / 'run')
-  config = run(tmp_path / 'later', own, tmp_path / 'run', trained=False)
-  assert 'the same clips' in note(config, tmp_path / 'later')
-  other = folder(tmp_path / 'other')
-  run(tmp_path / 'between', other, tmp_path / 'run')
-  config = run(tmp_path / 'last', own, tmp_path / 'between', trained=False)
-  assert 'the same clips' in note(config, tmp_path / 'last')
-
-
-@pytest.mark.parametrize('seen', ['shapes', 'other', 'gone', 'nothing'])
-def test_weights_that_never_saw_the_clips_are_not_told_off(tmp_path, seen):
-  """Nothing is trained here: the weights come from another run, or files."""
-  first = ''
-  if seen != 'nothing':
-    first = tmp_path / 'first'
-    run(first, '' if seen == 'shapes' else tmp_path / seen)
-  folder(tmp_path / 'other')
-  config = run(tmp_path / 'run', folder(tmp_path / 'own'), first, trained=False)
-  assert note(config, tmp_path / 'run') == ''
-
-
-def test_splits_of_one_folder_are_kept_apart(tmp_path):
-  root = folder(tmp_path / 'own')
-  (root / 'captions.json').write_text(json.dumps([
-      {'video': f'{i}.mp4', 'caption': 'a clip', 'split': split}
-      for i, split in enumerate(('train', 'test'))]))
-  assert note(run(tmp_path / 'run', root), tmp_path / 'run') == ''
+def test_each_row_says_the_weights_that_it_uses_and_where_they_are_from():
+  chosen, oracle = ({'text_to_video': cpn.fixed(*values)} for values in (
+      (0.1, 0.2, 0.7), (0.3, 0.4, 0.5)))
+  rows = ('candidate_likelihood', 'cpn', 'blim', 'ensemble', 'cpn_oracle',
+          'ensemble_oracle')
+  found = results._weights(
+      {'text_to_video': dict.fromkeys(rows)}, 'validation', chosen,
+      {'oracle': oracle})['text_to_video']
+  assert found == {
+      'cpn': {'chosen_on': 'validation', 'alpha': 0.1},
+      'blim': {'chosen_on': 'validation', 'alpha': 0.1, 'query_weight': 0.2},
+      'ensemble': {'chosen_on': 'validation', 'alpha': 0.1,
+                   'query_weight': 0.2, 'first_stage_weight': 0.3},
+      'cpn_oracle': {'chosen_on': 'test', 'alpha': 0.3},
+      'ensemble_oracle': {'chosen_on': 'test', 'alpha': 0.3,
+                          'query_weight': 0.4, 'first_stage_weight': 0.5}}

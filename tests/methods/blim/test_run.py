@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxret import checkpoint, sharding
-from jaxret.data import features
+from jaxret.data import features, sets
 from jaxret.models import adapters
 from jaxret.models.videochat import files as videochat
 from tests import tiny_runs
@@ -320,6 +320,22 @@ def test_lora_trains_on_imported_features(lora_run):
     np.testing.assert_array_equal(array, paths[path])
   assert any(np.abs(array).max() > 0 for path, array in exported.items()
              if path.endswith('/b'))
+
+
+def test_each_split_is_read_once(lora_run, msrvtt, tmp_path, monkeypatch):
+  """Its captions say as well what the rows of a first stage are."""
+  read, load = [], sets.load
+  def counted(config, split):
+    read.append(split)
+    return load(config, split)
+  monkeypatch.setattr(sets, 'load', counted)
+  np.savez(tmp_path / 'test.npz', text_to_video=np.zeros((6, 6)),
+           video_to_text=np.zeros((6, 6)))
+  _, flags = lora_run
+  assert tiny_runs.run(
+      'msrvtt', tmp_path / 'run', *flags, '--config.task=extract',
+      f'--config.eval.first_stage={tmp_path}/{{split}}.npz') == 0
+  assert sorted(read) == ['test', 'train']
 
 
 def test_lora_is_restored_on_its_pretrained_base(lora_run, tmp_path):

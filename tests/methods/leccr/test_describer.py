@@ -36,7 +36,7 @@ def test_videochat_flash_describes_from_its_files(
     seen = found.read(item)
     batch = found.batch(found.params, found.pad([seen], found.shape(seen)))
     assert batch['features'].shape == (1, clips, 4, 16)
-    assert (batch['tokens'] == text.VISUAL).sum() == 4 * clips
+    assert (batch['tokens'] == types.VISUAL).sum() == 4 * clips
     asked = tokenizer.decode(batch['tokens'][0, -20:].clip(0))
     assert asked.endswith(f' details.{text.END}\n{text.START}assistant\n')
   for name, order in (('a', items), ('b', items[::-1])):

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from scipy import special
 
+from jaxret.data import types
 from jaxret.models import decoder as decoder_lib
 from jaxret.models.videochat import model as vlm_lib
 
-VISUAL = vlm_lib.VISUAL
+VISUAL = types.VISUAL
 DECODER = decoder_lib.DecoderConfig(
     vocab_size=30, width=16, mlp_width=24, layers=2, heads=4, kv_heads=2,
     head_width=4)

@@ -35,8 +35,8 @@ def main(directory):
       tuple(types.Item(f't{i}', text='-') for i in range(TEXTS)),
       np.arange(TEXTS, dtype=np.int32))
   evaluator.score(
-      blim_likelihood.likelihood_model(VLM), params, mesh, evaluator.Inputs(
-          split, features, prompts, features.mean(2)),
+      blim_likelihood.likelihood_model(VLM), params, mesh,
+      evaluator.LikelihoodInputs(split, features, prompts, features.mean(2)),
       likelihood.Options(rows=2, columns=4, max_padding=9.0), directory)
 
 

@@ -1,0 +1,1 @@
+"""What VideoChat-Flash is given: its chat template and placeholders."""
