@@ -185,7 +185,6 @@ def vision():
 def tower():
   """The dual encoder whose video tower gives the tiny model its features."""
   config = ConfigDict({
-      'method': 'dual_encoder',  # contrast and captioning
       'model': {  # its text encoder
           **common.encoder(),
           'embedding_width': 128,  # numbers of an embedding

@@ -197,7 +197,6 @@ def optim():
 def captioner():
   """A small Qwen2-VL, trained on English captions in the same run."""
   section = ConfigDict({
-      'method': 'captioner',  # a Qwen2-VL that learns to describe
       'max_new_tokens': 20,  # tokens of a description, at most
       'batch_size': 128,  # media described at a time
       'max_tokens': 160,  # tokens of question, media and answer, at most

@@ -22,13 +22,16 @@ FREE_FIELDS = ('task', 'mesh', 'eval', 'plan', 'rerank',
                'train.log_every_steps', 'train.checkpoint_every_steps',
                'train.keep_checkpoints', 'data.cache_gb',
                'data.extract_batch_size', 'model.attention')
-# config.method -> fields that its configs had and that no code of its tasks
-# ever read: workdirs that have them are as good as those that do not.
+# `method` of a config -> fields that such configs had and that no code of their
+# tasks reads: workdirs that have them are as good as those that do not. The
+# inner parts of a paper were called methods, too.
 _OF_FEATURES = ('data.max_caption_tokens', 'data.limit_s', 'data.store_videos',
                 'data.features', 'data.missing_features')
 _OF_TOWERS = 'vision.pretrained', 'vision.remat'
 REMOVED_FIELDS = {
-    'blim': _OF_TOWERS, 'dual_encoder': _OF_TOWERS, 'unite': _OF_FEATURES,
+    'blim': (*_OF_TOWERS, 'tower.method'),
+    'dual_encoder': (*_OF_TOWERS, 'method'), 'leccr': ('captioner.method',),
+    'captioner': ('method',), 'llava_next': ('method',), 'unite': _OF_FEATURES,
     'mm_embed': (*_OF_FEATURES, 'data.pairs', 'data.train_on_all',
                  'data.validation_fraction', 'data.test_fraction')}
 # What a start leaves in a workdir before anything is trained, extracted or

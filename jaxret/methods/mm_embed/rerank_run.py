@@ -118,7 +118,7 @@ def _ask(model, templates, depth, queries, candidates):
 def _training(config):
   """The config of the reranker's training, for train.fit."""
   own = config.rerank.to_dict()
-  return ConfigDict({'method': 'llava_next', 'seed': config.seed, **{
+  return ConfigDict({'seed': config.seed, **{
       name: own[name] for name in ('train', 'optim', 'source', 'questions',
                                    'wrong_depth', 'near', 'far',
                                    'train_shape')}})
