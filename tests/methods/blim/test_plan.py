@@ -12,17 +12,10 @@ from jaxret import main, tpu_slices
 from jaxret.data import sets
 from jaxret.methods.blim import plan
 from jaxret.methods.blim import prompts as prompts_lib
-from jaxret.models import decoder
-from jaxret.models.videochat import model as vlm
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec('libtpu') is None,
     reason="no libtpu, the TPU compiler: pip install -e '.[tpu]'")
-
-CONFIG = decoder.DecoderConfig(
-    vocab_size=50, width=16, mlp_width=24, layers=3, heads=4, kv_heads=2,
-    head_width=4)
-VLM = vlm.VlmConfig(CONFIG, visual_width=8, clips=3, tokens_per_clip=2)
 
 
 @pytest.mark.parametrize('name, question', [
