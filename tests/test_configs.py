@@ -1,7 +1,6 @@
-"""Config files: found from anywhere, every field said, old values kept."""
+"""The config files: every field said, old values kept, variants refused."""
 import json
 import pathlib
-import sys
 
 import pytest
 
@@ -29,11 +28,6 @@ def load(name, variant=''):
 SPECS = [(name, variant) for name in FILES for variant in variants(name)]
 
 
-def test_all_files_are_listed_and_what_they_share_is_none():
-  assert [path.stem for path in config_files.listed(
-      ROOT / 'configs').values()] == list(FILES)
-
-
 @pytest.mark.parametrize('name, variant', SPECS)
 def test_every_field_has_a_comment(name, variant):
   said = config_files.Comments(path_of(name))
@@ -50,62 +44,6 @@ def test_every_key_is_beside_or_below_a_comment_of_its_own(name):
                  own in (said.said | said.assigned)
                  for own in said.paths(key.split('.')))]
   assert lacking == []
-
-
-def test_comments_are_found_by_section(tmp_path):
-  path = tmp_path / 'tiny.py'
-  path.write_text("""
-from ml_collections import ConfigDict
-
-NAMES = {
-    'one': 1,  # by a constant
-}
-
-def base():
-  config = ConfigDict({
-      'seed': 0,  # of all
-      # Two lines
-      # of text.
-      'train': {
-          'steps': 1,  # beside
-
-          'size': 2, 'rate': 3,  # of the last key of two, which is not said
-          'many': (1,
-                   2)},  # at the end
-      'model': model(7), 'names': NAMES})
-  config.extra = ''  # of an attribute
-  config.model.update({
-      'depth': 1})  # added
-  config.train.steps = 5  # changes what was said
-  config.stage = ConfigDict({'train': {'steps': 1}, 'seed': 1})
-  return config
-
-def model(width):
-  return ConfigDict({
-      'width': width,  # of a model
-      'seed': 1,
-      'text': {
-          **part()}})
-
-def part():
-  return ConfigDict({
-      'heads': 1})  # of a part
-
-def get_config():
-  return base()
-""")
-  said = config_files.Comments(path)
-  fields = config_files.fields(config_files.load(str(path)))
-  assert {key: said.of(key) for key in fields} == {
-      'seed': 'of all', 'train.steps': 'beside', 'train.size': '',
-      'train.rate': '', 'train.many': 'at the end', 'names.one':
-      'by a constant', 'extra': 'of an attribute', 'model.depth': 'added',
-      'model.width': 'of a model', 'model.seed': '',
-      'model.text.heads': 'of a part', 'stage.train.steps': 'beside',
-      'stage.seed': 'of all'}
-  assert said.of('train') == 'Two lines of text.'
-  text = config_files.describe(path, config_files.load(str(path)))
-  assert 'train.many (tuple, (1, 2))\n    at the end\n' in text
 
 
 @pytest.mark.parametrize('name', FILES)
@@ -130,49 +68,3 @@ def test_an_unknown_variant_is_refused_with_those_there_are(name):
     with pytest.raises(ValueError, match=f"no variant '{wrong}'") as error:
       load(name, wrong)
     assert all(variant in str(error.value) for variant in variants(name))
-
-
-def test_suggestions_name_config_files_only(tmp_path, monkeypatch):
-  monkeypatch.chdir(tmp_path)
-  for wrong in ('configs/commom.py', 'configs/zzz', 'zzz/commom.py'):
-    with pytest.raises(ValueError, match='no config file') as error:
-      config_files.load(wrong)
-    assert 'common' not in str(error.value)
-    assert any(f'configs/{name}.py' in str(error.value) for name in FILES)
-  with pytest.raises(ValueError, match='no get_config.*no config file'):
-    config_files.load('configs/common.py')
-
-
-def test_a_local_file_comes_first_and_imports_ours(tmp_path, monkeypatch):
-  (tmp_path / 'configs').mkdir()
-  monkeypatch.chdir(tmp_path)
-  assert config_files.load('configs/blim.py').method == 'blim'
-  assert config_files.listed()['configs/unite.py'] == path_of('unite')
-  (tmp_path / 'configs' / 'blim.py').write_text("""
-from configs import common, helper, unite
-
-VARIANTS = {'': 'ours'}
-
-def get_config():
-  config = unite.get_config('stage1')
-  config.seed = common.TOKEN + helper.SEED
-  return config
-""")
-  (tmp_path / 'configs' / 'helper.py').write_text('SEED = 1\n')
-  config = config_files.load('configs/blim.py')
-  assert (config.method, config.seed) == ('unite', 785)
-  listed = config_files.listed()
-  assert listed['configs/blim.py'] == pathlib.Path('configs/blim.py')
-  assert 'configs/helper.py' not in listed and 'configs/leccr.py' in listed
-
-
-def test_another_package_of_that_name_is_not_taken(tmp_path, monkeypatch):
-  """Libraries that install a top-level `configs` exist."""
-  (tmp_path / 'configs').mkdir()
-  (tmp_path / 'configs' / '__init__.py').write_text('')
-  monkeypatch.syspath_prepend(tmp_path)
-  before = {name: module for name, module in sys.modules.items()
-            if name.split('.')[0] == 'configs'}
-  assert load('unite').method == 'unite'
-  assert before == {name: module for name, module in sys.modules.items()
-                    if name.split('.')[0] == 'configs'}

@@ -183,17 +183,6 @@ def test_launchers_are_valid_shell():
     assert os.access(script, os.X_OK), script
 
 
-def test_configs_find_their_neighbours_from_anywhere(tmp_path):
-  answer = subprocess.run(
-      [sys.executable, '-m', 'jaxret.main',
-       f'--config={ROOT}/configs/blim.py:folder', '--config.sede=1'],
-      cwd=tmp_path, env={**os.environ, 'PYTHONPATH': ''},
-      capture_output=True, text=True)
-  assert answer.returncode == 1
-  assert answer.stderr == (
-      "jaxret: config has no key 'sede'; did you mean 'seed'?\n")
-
-
 def test_libraries_log_warnings_only(config, capsys):
   from absl import logging
   run(f'--config={config}')

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from jaxret.data.sets import beir, circo
+from jaxret.data.sets import beir
 from tests import tiny_mbeir
 
 
@@ -59,26 +59,3 @@ def test_bad_lines_are_named(root, file, content, wanted):
   (root / file).write_text(content)
   with pytest.raises(ValueError, match=wanted):
     beir.read(root, 'test', ['scifact'])
-
-
-def test_circo(tmp_path):
-  tiny_mbeir.text(tmp_path / circo.POOL, json.dumps({'images': [
-      {'id': i, 'file_name': f'{i:012d}.jpg'} for i in (7, 8, 9)]}))
-  rows = [{'id': 0, 'reference_img_id': 7, 'relative_caption': 'two dogs',
-           'target_img_id': 9, 'gt_img_ids': [9, 8]}]
-  path = tmp_path / 'annotations/val.json'
-  tiny_mbeir.text(path, json.dumps(rows))
-  found = circo.read(tmp_path, 'val', 'Change it.')
-  task, = found.tasks
-  assert task.relevant == ({'9': 1, '8': 1},) and task.instructions == (
-      'Change it.',)
-  assert task.queries[0].image.endswith('unlabeled2017/000000000007.jpg')
-  path.write_text(json.dumps([{**rows[0], 'gt_img_ids': [5]}]))
-  with pytest.raises(ValueError, match='val.json, entry 1: got the image 5'):
-    circo.read(tmp_path, 'val', '')
-
-
-def test_a_submission_has_fifty_images(tmp_path):
-  with pytest.raises(ValueError, match='query 3 has fewer than 50'):
-    circo.write_submission(tmp_path / 'x.json', ['3'], [[str(i) for i in
-                                                         range(49)]])

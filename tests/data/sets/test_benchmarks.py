@@ -2,79 +2,11 @@
 import csv
 import json
 
-import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 
 from jaxret.data import sets
-from jaxret.data.sets import mmeb, sharegpt4v, webvid_covr
-
-
-def write(path, content):
-  path.parent.mkdir(parents=True, exist_ok=True)
-  if isinstance(content, bytes):
-    path.write_bytes(content)
-  else:
-    path.write_text(content if isinstance(content, str)
-                    else json.dumps(content))
-
-
-def parquet(path, rows):
-  path.parent.mkdir(parents=True, exist_ok=True)
-  pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-
-
-def texts(items):
-  return [item.text for item in items]
-
-
-def relevant(task):
-  return [indices.tolist() for indices in task.relevant]
-
-
-def refused(name, root, *parts, **arguments):
-  with pytest.raises(ValueError) as error:
-    sets.tasks(name, root, **arguments)
-  message = str(error.value)
-  assert '\n' not in message
-  for part in parts:
-    assert part in message, message
-
-
-def karpathy(n_test, **fields):
-  images = [{'filename': 'train.jpg', 'split': 'train', 'sentences': []}]
-  for n in range(n_test):
-    images.append({
-        'imgid': n, 'filename': f'{n}.jpg', 'split': 'test', **fields,
-        'sentences': [{'tokens': [], 'raw': f' image {n}, caption {k}. '}
-                      for k in range(5)]})
-  return {'images': images, 'dataset': 'any'}
-
-
-def test_flickr30k_any_of_five_captions(tmp_path):
-  write(tmp_path / 'dataset_flickr30k.json', karpathy(3))
-  write(tmp_path / 'flickr30k-images' / '1.jpg', b'x')
-  to_image, to_text = sets.tasks('flickr30k', tmp_path)
-  assert (to_image.name, to_text.name) == ('text_to_image', 'image_to_text')
-  assert texts(to_image.queries)[:2] == ['image 0, caption 0.',
-                                         'image 0, caption 1.']
-  assert relevant(to_image) == [[n] for n in range(3) for _ in range(5)]
-  assert relevant(to_text) == [list(range(5 * n, 5 * n + 5)) for n in range(3)]
-  assert to_text.queries[1].image == str(
-      tmp_path / 'flickr30k-images' / '1.jpg')
-
-
-def test_mscoco_folders(tmp_path):
-  write(tmp_path / 'dataset_coco.json', karpathy(2, filepath='val2014'))
-  write(tmp_path / 'images' / 'val2014' / '0.jpg', b'x')
-  to_image, _ = sets.tasks('mscoco', tmp_path)
-  assert len(to_image.queries) == 10
-  assert to_image.candidates[0].image.endswith('images/val2014/0.jpg')
-  broken = karpathy(2)
-  del broken['images'][2]['filename']
-  write(tmp_path / 'dataset_coco.json', broken)
-  refused('mscoco', tmp_path, 'dataset_coco.json, entry 3', "'filename'")
+from jaxret.data.sets import sharegpt4v, webvid_covr
+from tests.benchmark_files import refused, relevant, texts, write
 
 
 def test_msrvtt_1ka(tmp_path):
@@ -194,60 +126,6 @@ def test_covr_excludes_the_own_reference(tmp_path):
   refused('webvid_covr', tmp_path, 'entry 1', 'two clips')
 
 
-def mmeb_row(text, image, candidates):
-  return {'qry_text': text, 'qry_img_path': image,
-          'tgt_text': [t for t, _ in candidates],
-          'tgt_img_path': [p for _, p in candidates]}
-
-
-def test_mmeb_lists_and_marks(tmp_path):
-  parquet(tmp_path / 'CIRR' / 'test-00000-of-00001.parquet', [
-      mmeb_row('<|image_1|>\nMake it red', 'CIRR/q.jpg', [
-          ('<|image_1|>\nAn image', f'CIRR/{n}.jpg') for n in (3, 1, 3, 2)]),
-      mmeb_row('<|image_1|>\nTwo dogs', 'CIRR/q.jpg', [
-          ('<|image_1|>\nAn image', f'CIRR/{n}.jpg') for n in (2, 4)])])
-  parquet(tmp_path / 'VOC2007' / 'test-00000-of-00001.parquet', [
-      mmeb_row('<|image_1|> Which object?', 'VOC2007/1.jpg',
-               [('dog', ''), ('cat', '')])])
-  write(tmp_path / 'eval_images' / 'CIRR' / '1.jpg', b'x')
-  first, second = sets.tasks('mmeb', tmp_path, ('CIRR', 'VOC2007'))
-  assert (first.name, second.name) == ('VOC2007', 'CIRR')
-  assert texts(first.candidates) == ['dog', 'cat']
-  assert first.candidates[0].image is None
-  assert first.queries[0].text == '<|IMAGE|> Which object?'
-  # Candidate 0 is the answer; an equal pair is the same candidate.
-  assert [i.tolist() for i in second.lists] == [[0, 1, 2], [2, 3]]
-  assert relevant(second) == [[0], [2]]
-  assert [c.image.rpartition('/')[2] for c in second.candidates] == [
-      '3.jpg', '1.jpg', '2.jpg', '4.jpg']
-  assert second.candidates[1].image.endswith('eval_images/CIRR/1.jpg')
-
-
-@pytest.mark.parametrize('row, message', [
-    (mmeb_row('<|image_1|> x', '', [('a', '')]), '1 marks <|image_1|> for 0'),
-    (mmeb_row('', '', [('a', '')]), 'neither text nor image'),
-    (mmeb_row('x', '', [('', '')]), 'neither text nor image'),
-    (dict(mmeb_row('x', '', [('a', '')]), tgt_text=['a', 'b']),
-     '2 texts and 1 paths')])
-def test_mmeb_bad_rows_are_named(tmp_path, row, message):
-  path = tmp_path / 'GQA' / 'test-0.parquet'
-  parquet(path, [mmeb_row('fine', '', [('a', '')]), row])
-  refused('mmeb', tmp_path, f'{path}, entry 2', message, names=('GQA',))
-
-
-def test_mmeb_has_36_data_sets_in_four_groups(tmp_path):
-  assert len(set(mmeb.DATASETS)) == 36
-  assert [len(names) for names in mmeb.GROUPS.values()] == [10, 10, 12, 4]
-  refused('mmeb', tmp_path, 'no ImageNet-1K', 'TIGER-Lab/MMEB-eval')
-  refused('mmeb', tmp_path, "no task 'ImageNet'", names=('ImageNet',))
-  (tmp_path / 'GQA').mkdir()
-  refused('mmeb', tmp_path, 'no test-*.parquet', names=('GQA',))
-  write(tmp_path / 'GQA' / 'test-0.parquet', b'no parquet')
-  refused('mmeb', tmp_path, 'is not a parquet file', names=('GQA',))
-  parquet(tmp_path / 'GQA' / 'test-0.parquet', [{'qry': 'a'}])
-  refused('mmeb', tmp_path, 'the columns qry', 'tgt_img_path', names=('GQA',))
-
-
 @pytest.mark.parametrize('name', sets.offering('tasks'))
 def test_missing_files_are_answered_with_what_is_expected(name, tmp_path):
   wanted = sets.get(name).WANTED
@@ -259,9 +137,3 @@ def test_missing_files_are_answered_with_what_is_expected(name, tmp_path):
 
 def test_unknown_benchmark():
   refused('flickr', '/tmp', "eval.benchmarks 'flickr' is unknown", 'flickr30k')
-
-
-def test_indices_are_small_integers(tmp_path):
-  write(tmp_path / 'dataset_flickr30k.json', karpathy(2))
-  for task in sets.tasks('flickr30k', tmp_path):
-    assert {indices.dtype for indices in task.relevant} == {np.dtype(np.int32)}

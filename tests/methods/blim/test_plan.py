@@ -12,17 +12,10 @@ from jaxret import main, tpu_slices
 from jaxret.data import sets
 from jaxret.methods.blim import plan
 from jaxret.methods.blim import prompts as prompts_lib
-from jaxret.models import decoder
-from jaxret.models.videochat import model as vlm
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec('libtpu') is None,
     reason="no libtpu, the TPU compiler: pip install -e '.[tpu]'")
-
-CONFIG = decoder.DecoderConfig(
-    vocab_size=50, width=16, mlp_width=24, layers=3, heads=4, kv_heads=2,
-    head_width=4)
-VLM = vlm.VlmConfig(CONFIG, visual_width=8, clips=3, tokens_per_clip=2)
 
 
 @pytest.mark.parametrize('name, question', [
@@ -62,36 +55,6 @@ def test_training_flops_are_of_all_captions_and_epochs():
       6 * flops)
 
 
-@pytest.mark.parametrize('base, per_row, curve, want', [
-    (4, 1.0, 0.0, 11), (4, 0.01, 0.0, 64), (13, 1.0, 0.0, 2),
-    (20, 1.0, 0.0, 0), (1, 1.0, 0.02, 11)])
-def test_largest_size_is_compiled_and_no_size_beyond_it(
-    base, per_row, curve, want):
-  seen, part = [], tpu_slices.Slice('v5e:1', tpu_slices.CHIPS['v5e'], ())
-  def use_of(size):
-    seen.append(size)
-    total = (base + per_row * size + curve * size ** 2) * tpu_slices.GIB
-    return tpu_slices.Use(tpu_slices.GIB, total, total <= 16 * tpu_slices.GIB)
-  largest = tpu_slices.find_largest(use_of, 4, use_of(4), 64, part)
-  assert largest == want and len(seen) == len(set(seen)) <= 4
-  assert not largest or (largest in seen and use_of(largest).fits)
-
-
-@pytest.mark.parametrize('size', [1, 4, 8])
-def test_largest_size_is_estimated_where_memory_grows_in_proportion(size):
-  """Without another compilation, and too low where some memory is fixed."""
-  part = tpu_slices.Slice('v5e:1', tpu_slices.CHIPS['v5e'], ())
-  def estimate(fixed, cap):
-    total = (4 + fixed + 0.5 * size) * tpu_slices.GIB
-    use = tpu_slices.Use(4 * tpu_slices.GIB, total, True)
-    return tpu_slices.about_largest(size, use, cap, part)
-  assert estimate(0, 64) == int((0.97 * 16 - 4) / 0.5) == 23
-  assert size <= estimate(2, 64) < 19  # 19 would fit
-  assert estimate(0, 10) == 10
-  full = tpu_slices.Use(20 * tpu_slices.GIB, 21 * tpu_slices.GIB, False)
-  assert tpu_slices.about_largest(size, full, 64, part) == 0
-
-
 def test_small_batch_leaves_chips_to_tensor():
   config = blim_config.get_config('msrvtt')
   part = tpu_slices.Slice('', tpu_slices.CHIPS['v5e'], tuple(jax.devices()))
@@ -119,12 +82,6 @@ def test_what_cannot_be_planned_is_refused_in_one_line(
     plan.plan(config, tmp_path / 'run')
   assert '\n' not in str(error.value)
   assert not (tmp_path / 'run').exists()
-
-
-@needs_libtpu
-def test_slice_that_does_not_exist_is_refused():
-  with pytest.raises(ValueError, match="'v5e:5x7' is no slice"):
-    tpu_slices.open_one('v5e:5x7')
 
 
 @pytest.mark.slow

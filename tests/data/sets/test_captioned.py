@@ -1,0 +1,46 @@
+"""Splits of Karpathy: any of a picture's captions answers it."""
+import numpy as np
+
+from jaxret.data import sets
+from tests.benchmark_files import refused, relevant, texts, write
+
+
+def karpathy(n_test, **fields):
+  images = [{'filename': 'train.jpg', 'split': 'train', 'sentences': []}]
+  for n in range(n_test):
+    images.append({
+        'imgid': n, 'filename': f'{n}.jpg', 'split': 'test', **fields,
+        'sentences': [{'tokens': [], 'raw': f' image {n}, caption {k}. '}
+                      for k in range(5)]})
+  return {'images': images, 'dataset': 'any'}
+
+
+def test_flickr30k_any_of_five_captions(tmp_path):
+  write(tmp_path / 'dataset_flickr30k.json', karpathy(3))
+  write(tmp_path / 'flickr30k-images' / '1.jpg', b'x')
+  to_image, to_text = sets.tasks('flickr30k', tmp_path)
+  assert (to_image.name, to_text.name) == ('text_to_image', 'image_to_text')
+  assert texts(to_image.queries)[:2] == ['image 0, caption 0.',
+                                         'image 0, caption 1.']
+  assert relevant(to_image) == [[n] for n in range(3) for _ in range(5)]
+  assert relevant(to_text) == [list(range(5 * n, 5 * n + 5)) for n in range(3)]
+  assert to_text.queries[1].image == str(
+      tmp_path / 'flickr30k-images' / '1.jpg')
+
+
+def test_mscoco_folders(tmp_path):
+  write(tmp_path / 'dataset_coco.json', karpathy(2, filepath='val2014'))
+  write(tmp_path / 'images' / 'val2014' / '0.jpg', b'x')
+  to_image, _ = sets.tasks('mscoco', tmp_path)
+  assert len(to_image.queries) == 10
+  assert to_image.candidates[0].image.endswith('images/val2014/0.jpg')
+  broken = karpathy(2)
+  del broken['images'][2]['filename']
+  write(tmp_path / 'dataset_coco.json', broken)
+  refused('mscoco', tmp_path, 'dataset_coco.json, entry 3', "'filename'")
+
+
+def test_indices_are_small_integers(tmp_path):
+  write(tmp_path / 'dataset_flickr30k.json', karpathy(2))
+  for task in sets.tasks('flickr30k', tmp_path):
+    assert {indices.dtype for indices in task.relevant} == {np.dtype(np.int32)}

@@ -1,0 +1,80 @@
+"""Largest sizes against loops, and slices that are not there."""
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxret import sharding, tpu_slices
+
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec('libtpu') is None,
+    reason="no libtpu, the TPU compiler: pip install -e '.[tpu]'")
+
+
+@pytest.mark.parametrize('base, per_row, curve, want', [
+    (4, 1.0, 0.0, 11), (4, 0.01, 0.0, 64), (13, 1.0, 0.0, 2),
+    (20, 1.0, 0.0, 0), (1, 1.0, 0.02, 11)])
+def test_largest_size_is_compiled_and_no_size_beyond_it(
+    base, per_row, curve, want):
+  seen, part = [], tpu_slices.Slice('v5e:1', tpu_slices.CHIPS['v5e'], ())
+  def use_of(size):
+    seen.append(size)
+    total = (base + per_row * size + curve * size ** 2) * tpu_slices.GIB
+    return tpu_slices.Use(tpu_slices.GIB, total, total <= 16 * tpu_slices.GIB)
+  largest = tpu_slices.find_largest(use_of, 4, use_of(4), 64, part)
+  assert largest == want and len(seen) == len(set(seen)) <= 4
+  assert not largest or (largest in seen and use_of(largest).fits)
+
+
+@pytest.mark.parametrize('size', [1, 4, 8])
+def test_largest_size_is_estimated_where_memory_grows_in_proportion(size):
+  """Without another compilation, and too low where some memory is fixed."""
+  part = tpu_slices.Slice('v5e:1', tpu_slices.CHIPS['v5e'], ())
+  def estimate(fixed, cap):
+    total = (4 + fixed + 0.5 * size) * tpu_slices.GIB
+    use = tpu_slices.Use(4 * tpu_slices.GIB, total, True)
+    return tpu_slices.about_largest(size, use, cap, part)
+  assert estimate(0, 64) == int((0.97 * 16 - 4) / 0.5) == 23
+  assert size <= estimate(2, 64) < 19  # 19 would fit
+  assert estimate(0, 10) == 10
+  full = tpu_slices.Use(20 * tpu_slices.GIB, 21 * tpu_slices.GIB, False)
+  assert tpu_slices.about_largest(size, full, 64, part) == 0
+
+
+@needs_libtpu
+def test_slice_that_does_not_exist_is_refused():
+  with pytest.raises(ValueError, match="'v5e:5x7' is no slice"):
+    tpu_slices.open_one('v5e:5x7')
+
+
+@pytest.mark.parametrize('said, bytes_', [
+    ('Used 17.50G of 15.75G hbm', 17.5 * 2 ** 30),
+    ('Ran out of memory. Used 900.0M of 800.0M hbm. Exceeded', 900 * 2 ** 20),
+    ('Used 1.25T of 15.75G hbm', 1.25 * 2 ** 40)])
+def test_what_does_not_fit_says_how_much_it_wants(said, bytes_):
+  assert tpu_slices.too_much(RuntimeError(said)) == bytes_
+  other = RuntimeError('Mosaic failed to compile')
+  with pytest.raises(RuntimeError, match='Mosaic') as error:
+    tpu_slices.too_much(other)
+  assert error.value is other
+
+
+def test_bytes_of_a_chip_are_those_of_its_shards():
+  """What is split over four chips, and what each of eight has whole."""
+  mesh = sharding.make_mesh({'data': 1, 'fsdp': 4, 'tensor': 2})
+  def placed(shape, dtype, *spec):
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(
+        mesh, PartitionSpec(*spec)))
+  tree = {'split': placed((8, 6), jnp.float32, 'fsdp'),
+          'both': placed((8, 6), jnp.bfloat16, 'fsdp', 'tensor'),
+          'whole': placed((5,), jnp.int8)}
+  assert tpu_slices.chip_bytes(tree) == 2 * 6 * 4 + 2 * 3 * 2 + 5
+  lying = jax.tree.map(
+      lambda leaf: jax.device_put(jnp.zeros(leaf.shape, leaf.dtype),
+                                  leaf.sharding), tree)
+  first = jax.devices()[0]
+  assert tpu_slices.chip_bytes(tree) == sum(
+      shard.data.nbytes for leaf in jax.tree.leaves(lying)
+      for shard in leaf.addressable_shards if shard.device == first)
