@@ -61,8 +61,8 @@ def test_each_token_looks_up_the_latents_by_itself(params, hidden, folded):
   config = dataclasses.replace(CONFIG, folded=folded)
   if folded:
     params = latent_attention.fold(params, CONFIG)
-  got = latent_attention.LatentAttention(config).apply(
-      {'params': params}, hidden)
+  module = latent_attention.LatentAttention(config)
+  got = jax.jit(module.apply)({'params': params}, hidden)
   np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 

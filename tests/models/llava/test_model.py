@@ -92,7 +92,12 @@ def test_visual_tokens_fill_their_index_and_the_newline_comes_first(reranker):
   tokens = np.array([[4, 0, 0, 7], [1, 0, 2, 0]])
   index = np.array([[-1, 3, 0, -1], [-1, 8, -1, 5]])
   module = RERANKER.module()
-  got = module.apply(reranker, tokens, pixels, index, method='inputs')
+  got = jax.jit(functools.partial(module.apply, method='inputs'))(
+      reranker, tokens, pixels, index)
+  # Of one crop alone.
+  alone = jax.jit(functools.partial(module.apply, method='visual_tokens'))(
+      reranker, pixels.reshape(4, 1, *pixels.shape[2:])).reshape(
+          2, 2, -1, DECODER.width)
   params = reranker['params']
   words = np.asarray(params['decoder']['embed']['embedding'])
   n_patches = GRID.side ** 2
@@ -102,8 +107,7 @@ def test_visual_tokens_fill_their_index_and_the_newline_comes_first(reranker):
       want = words[tokens[row, column]]
     elif place == 0:
       want = params['image_newline']
-    else:  # of one crop alone
+    else:
       crop, patch = divmod(place - 1, n_patches)
-      want = module.apply(reranker, pixels[row, crop][None, None],
-                          method='visual_tokens')[0, 1 + patch]
+      want = alone[row, crop, 1 + patch]
     np.testing.assert_allclose(got[row, column], want, atol=1e-5)

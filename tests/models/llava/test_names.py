@@ -27,8 +27,10 @@ LATENT = latent_attention.LatentConfig(16, 6, 2, 8)
 def test_every_parameter_is_named_once(table, make, config):
   shapes = jax.eval_shape(functools.partial(make, config), jax.random.key(0))
   table = getattr(llava_names, table)
-  assert sorted(weight.path for weight in table) == sorted(
-      sharding.flatten(shapes['params']))
+  # What no tower of ours reads is named too, so that it is not refused.
+  read = [weight.path for weight in table
+          if not weight.path.startswith('unread/')]
+  assert sorted(read) == sorted(sharding.flatten(shapes['params']))
   # A tensor stands twice only where its halves are two parameters.
   sources = [(weight.key, weight.transform) for weight in table]
   assert len(set(sources)) == len(sources)
