@@ -1,66 +1,58 @@
-"""The scoring bench: what it prints, and that all its opponents agree."""
-import json
+"""The scoring bench: it scores all pairs, of random captions or real ones."""
+import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxret import sharding
-from jaxret.bench import presets, scoring, tile_parts
-from jaxret.scoring.likelihood import tries
+from jaxret.bench import presets, scoring
+from jaxret.data import text
+from jaxret.scoring.likelihood import reference
 
-# Whole runs, or other programs beside ours: left to `make test-slow`.
-pytestmark = pytest.mark.slow
-
-
-def test_parts_of_a_tile_are_those_of_the_scored_tile(capsys):
-  assert scoring.main(
-      ['--preset=tiny', '--videos=4', '--texts=8', '--inside']) == 0
-  found = json.loads(capsys.readouterr().out.splitlines()[-1])
-  inside = found['inside_captions_tile']
-  assert inside['videos'] == 4 and inside['tokens'] > inside['captions'] > 0
-  assert all(inside[name]['seconds'] > 0 for name in (
-      'tile', 'products of the layers', 'attention to the prefix',
-      'attention along captions', 'likelihood over the vocabulary'))
+TINY = presets.PRESETS['tiny']
+CAPTIONS = ('a red square', 'a blue circle moves up', 'two', 'a cross')
 
 
-def test_the_timed_tile_is_the_one_that_is_scored():
-  preset, mesh = presets.PRESETS['tiny'], sharding.make_mesh(
-      {'data': 1}, jax.devices()[:1])
-  options = scoring.parse(['--preset=tiny', '--videos=4', '--texts=8'])
-  job = scoring.Job(options, preset, scoring.init_params(preset.vlm, mesh),
-                    mesh, scoring.make_prompts(options, preset.vlm), 4)
-  whole = job.run()[0]['text_given_video']
-  trie = tries.tries(job.prompts.labels, job.text_options.columns)[0]
-  with jax.set_mesh(mesh):
-    tile = np.asarray(tile_parts.its_tile(job, trie, 4)())
-  n_captions = len(trie.index)
-  np.testing.assert_allclose(
-      tile[:, :n_captions], whole[:, trie.index], rtol=1e-5)
+@pytest.mark.slow
+def test_all_pairs_get_the_scores_of_full_passes():
+  """Both directions and both priors, of pairs that are not square."""
+  mesh = sharding.make_mesh({'data': 1}, jax.devices()[:1])
+  options = scoring.parse(['--preset=tiny', '--videos=3', '--texts=5'])
+  job = scoring.Job(options, TINY, scoring.init_params(TINY.vlm, mesh), mesh,
+                    scoring.make_prompts(options, TINY.vlm), 3)
+  found, seconds, tokens = job.run()
+  want = reference.score(
+      job.model, job.params, mesh, job.prompts, job.features, job.vocabulary,
+      job.text_options)
+  assert want.text_given_video.shape == (3, 5)
+  for name, value in want._asdict().items():
+    np.testing.assert_allclose(
+        np.broadcast_to(found[name], value.shape), value, atol=2e-4,
+        err_msg=name)
+    assert np.ptp(value) > 1e-2
+    assert seconds[name] > 0 and tokens[name] > 0
 
 
-def test_timed_products_need_every_kernel():
-  config = presets.PRESETS['tiny'].vlm.decoder
-  rng = np.random.default_rng(0)
-  x = rng.normal(size=(3, config.width)).astype(np.float32)
-  kernels = [rng.normal(size=shape).astype(np.float32)
-             for shape in tile_parts.kernel_shapes(config)]
-  out = tile_parts.products(jnp.asarray(x), *kernels)
-  for number, kernel in enumerate(kernels):
-    others = [*kernels[:number], 2 * kernel, *kernels[number + 1:]]
-    assert np.abs(tile_parts.products(jnp.asarray(x), *others) - out).max() > .1
+def test_real_captions_wrap_around_the_vocabulary(tmp_path):
+  """Lines without text do not count, and no more are taken than are wanted."""
+  tokenizer = text.train_tokenizer(CAPTIONS, 300, tmp_path / 'bpe')
+  lines = tmp_path / 'captions.txt'
+  lines.write_text('\n \n'.join(CAPTIONS))
+  model = dataclasses.replace(TINY.vlm, decoder=dataclasses.replace(
+      TINY.vlm.decoder, vocab_size=100))
+  options = scoring.parse([
+      f'--captions={lines}', f'--tokenizer={tmp_path / "bpe"}', '--texts=3'])
+  labels = scoring.make_prompts(options, model).labels
+  assert len(labels) == 3
+  for label, caption in zip(labels, CAPTIONS):
+    ids = tokenizer.encode(caption)
+    assert max(ids) >= 100 or caption == 'two'
+    assert label[:-2].tolist() == [number % 100 for number in ids]
 
 
-@pytest.mark.parametrize('baseline', scoring.BASELINES)
-def test_baselines_score_what_the_bench_scores(baseline, capsys):
-  pytest.importorskip('torch', reason='the extra `parity` is not installed')
-  assert scoring.main([
-      '--preset=tiny', '--videos=4', '--texts=8', f'--baseline={baseline}',
-      '--baseline_seconds=2']) == 0
-  found = json.loads(capsys.readouterr().out.splitlines()[-1])
-  assert found['baseline'] == baseline and found['baseline_pairs'] > 0
-  assert 0 < found['max_abs_difference'] < 2e-4
-  assert found['speedup'] == pytest.approx(
-      found['pairs_per_s'] / found['baseline_pairs_per_s'])
-  assert found['tokens'] > 0 and found['minimal_tokens'] > 0
+@pytest.mark.parametrize('flag', ['captions', 'tokenizer'])
+def test_captions_want_a_tokenizer(flag, capsys):
+  with pytest.raises(SystemExit):
+    scoring.parse([f'--{flag}=x'])
+  assert 'go together' in capsys.readouterr().err

@@ -1,8 +1,7 @@
-"""The decoder against loops, against PyTorch's Qwen2, and against itself."""
+"""The decoder against PyTorch's Qwen2, and against itself."""
 import dataclasses
 import functools
 import itertools
-import math
 
 import flax.traverse_util as traverse
 import jax
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxret.models import decoder as decoder_lib
-from jaxret.models import layers, names, pretrained
+from jaxret.models import names, pretrained
 
 CONFIG = decoder_lib.DecoderConfig(
     vocab_size=50, width=16, mlp_width=24, layers=3, heads=4, kv_heads=2,
@@ -20,68 +19,6 @@ CONFIG = decoder_lib.DecoderConfig(
 
 def normal(*shape, seed=0):
   return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def attention_loop(query, key, value, mask):
-  """(output, log-sum-exp) in float64, one score at a time."""
-  batch, length, heads, width = query.shape
-  share = heads // key.shape[2]
-  out = np.zeros((batch, length, heads, width))
-  lse = np.full((batch, length, heads), -np.inf)
-  for b, t, n in np.ndindex(batch, length, heads):
-    visible = np.flatnonzero(np.broadcast_to(
-        mask, (batch, length, key.shape[1]))[b, t])
-    scores = [query[b, t, n] @ key[b, s, n // share] / math.sqrt(width)
-              for s in visible]
-    if scores:
-      lse[b, t, n] = math.log(sum(map(math.exp, scores)))
-      out[b, t, n] = sum(
-          math.exp(score - lse[b, t, n]) * value[b, s, n // share].astype(float)
-          for score, s in zip(scores, visible))
-  return out, lse
-
-
-def test_attention_is_a_masked_softmax_with_shared_keys():
-  query, key = normal(2, 3, 4, 6), normal(2, 5, 2, 6, seed=1)
-  value = normal(2, 5, 2, 6, seed=2)
-  mask = np.random.default_rng(3).random((2, 3, 5)) < 0.6
-  mask[0, 1] = False  # a row that sees nothing
-  mask[1, 2] = True
-  out, lse = layers.attention(query, key, value, mask)
-  want, want_lse = attention_loop(query, key, value, mask)
-  seen = mask.any(-1)
-  np.testing.assert_allclose(out[seen], want[seen], atol=1e-5)
-  np.testing.assert_allclose(lse[seen], want_lse[seen], atol=1e-5)
-  assert np.isfinite(out).all() and (np.asarray(lse)[~seen] < -1e29).all()
-
-
-def test_merged_attention_is_attention_over_the_union():
-  query = 3 * normal(2, 4, 4, 6)
-  key, value = normal(2, 7, 2, 6, seed=1), normal(2, 7, 2, 6, seed=2)
-  mask = np.random.default_rng(3).random((2, 4, 7)) < 0.5
-  mask[0, 0, :3] = False  # nothing of the first part
-  mask[0, 1, 3:] = False  # nothing of the second
-  mask[..., 6] |= ~mask.any(-1)
-  whole, whole_lse = layers.attention(query, key, value, mask)
-  parts = [layers.attention(query, key[:, part], value[:, part],
-                            mask[..., part])
-           for part in (slice(0, 3), slice(3, 7))]
-  merged = layers.merge_attention(*parts[0], *parts[1])
-  np.testing.assert_allclose(merged, whole, atol=1e-6)
-  np.testing.assert_allclose(
-      np.logaddexp(parts[0][1], parts[1][1]), whole_lse, atol=1e-5)
-
-
-def test_rotary_scores_depend_on_the_distance_alone():
-  query, key = normal(1, 1, 1, 8), normal(1, 1, 1, 8, seed=1)
-  def score(query_position, key_position):
-    turned = [layers.rotary(x, np.array([[position]]), 1e4)
-              for x, position in ((query, query_position), (key, key_position))]
-    return float(jnp.sum(turned[0] * turned[1]))
-  assert score(7, 3) == pytest.approx(score(104, 100), abs=1e-4)
-  assert abs(score(7, 3) - score(7, 4)) > 1e-2
-  np.testing.assert_allclose(
-      layers.rotary(query, np.zeros((1, 1)), 1e4), query, atol=1e-6)
 
 
 @functools.cache
