@@ -236,5 +236,5 @@ def as_item(given: Given, index: int) -> types.Item:
                      f'{", ".join(FIELDS)}')
   fields: dict[str, Any] = {
       key: tuple(value) if isinstance(value, list) else value
-            for key, value in given.items() if key != 'id'}
+      for key, value in given.items() if key != 'id'}
   return types.Item(name, order=tuple(fields), **fields)

@@ -149,7 +149,7 @@ class Scorer(NamedTuple):
   """
   model: kernels.LikelihoodModel
   prompts: Callable[[Sequence[types.Item]], likelihood.Prompts]
-  video_vocabulary: Callable[[Any], np.ndarray]
+  video_vocabulary: Callable[[types.Visuals], np.ndarray]
   feature_shape: tuple[int, int, int]
 
 
