@@ -1,7 +1,7 @@
 # make run    environment, then the default run; flags: make run ARGS='...'
 # make test   environment with the test tools, then the tests
 # make test-slow  the tests that take longest; .ci/run runs both
-# make lint   the same environment, then ruff
+# make lint   the same environment, then ruff and mypy
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -37,6 +37,7 @@ test-slow: $(TEST_INSTALLED)
 
 lint: $(TEST_INSTALLED)
 	$(RUN) -m ruff check .
+	$(RUN) -m mypy
 
 # PyTorch, for the tests that compare with it directly. It comes first, so
 # that peft takes this version.

@@ -226,12 +226,8 @@ class Checkpoints(contextlib.AbstractContextManager):
 def _names(tree):
   """{'0/mu/params/...': leaf} with dict keys, positions and field names."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-  def name(key):
-    for attribute in ('key', 'idx', 'name'):
-      if hasattr(key, attribute):
-        return str(getattr(key, attribute))
-    raise TypeError(f'no name for tree key {key!r}')
-  return {'/'.join(map(name, path)): leaf for path, leaf in leaves}
+  return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf
+          for path, leaf in leaves}
 
 
 def _nested(tree):

@@ -87,10 +87,12 @@ class Embedder:
       ValueError: one line that names the first item that cannot be used.
     """
     failed = _reaction(on_error)
-    alone = isinstance(items, (str, dict, types.Item))
-    items = [items] if alone else list(items)
+    if alone := isinstance(items, (str, dict, types.Item)):
+      items = [items]
+    items = list(items)
     out = np.full((len(items), self.width), np.nan, np.float32)
-    waiting, running = collections.defaultdict(list), None
+    waiting: dict[tuple[int, ...], list] = collections.defaultdict(list)
+    running = None
     with tqdm.tqdm(total=len(items), desc='embedding', unit='item',
                    disable=not show_progress) as progress:
       for shape, group in self._groups(items, prompt, batch_size, waiting,
@@ -232,6 +234,7 @@ def as_item(given: Given, index: int) -> types.Item:
   if unknown:
     raise ValueError(f'{name}: unknown key {unknown[0]!r}; want '
                      f'{", ".join(FIELDS)}')
-  fields = {key: tuple(value) if isinstance(value, list) else value
-            for key, value in given.items() if key != 'id'}
+  fields: dict[str, Any] = {
+      key: tuple(value) if isinstance(value, list) else value
+      for key, value in given.items() if key != 'id'}
   return types.Item(name, order=tuple(fields), **fields)

@@ -7,13 +7,18 @@ Rows are handled in blocks, so that memory beyond the matrix itself stays
 small. Where a relevant and another candidate have the same score, the other
 one is ranked before it, so that a constant score is no success.
 """
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 RECALL_AT = (1, 5, 10)
 _BLOCK_CELLS = 1 << 21
 
 
-def ranks(scores, relevant, ties='pessimistic'):
+def ranks(scores: ArrayLike, relevant: Sequence[ArrayLike],
+          ties: str = 'pessimistic') -> np.ndarray:
   """1-based rank of the best relevant candidate of each query, int64 [Q].
 
   ties: 'pessimistic' ranks a candidate that is not relevant before a relevant
@@ -32,7 +37,8 @@ def ranks(scores, relevant, ties='pessimistic'):
       for block, columns, starts in _blocks(scores, relevant)])
 
 
-def ranks_in_lists(scores, lists, relevant):
+def ranks_in_lists(scores: Sequence[ArrayLike], lists: Sequence[ArrayLike],
+                   relevant: Sequence[ArrayLike]) -> np.ndarray:
   """1-based rank of the best relevant candidate within each query's own list.
 
   scores: Q arrays, one score per entry of the list; lists: Q arrays of
@@ -47,7 +53,8 @@ def ranks_in_lists(scores, lists, relevant):
   return found
 
 
-def ranks_in_top(scores, indices, relevant):
+def ranks_in_top(scores: ArrayLike, indices: ArrayLike,
+                 relevant: Sequence[ArrayLike]) -> np.ndarray:
   """1-based rank of the best relevant candidate among the first K of a search.
 
   scores: [Q, K], descending; indices: int [Q, K], -1 where there was no
@@ -69,7 +76,7 @@ def ranks_in_top(scores, indices, relevant):
   return found
 
 
-def recall_at_k(ranks, k):
+def recall_at_k(ranks: ArrayLike, k: int) -> float:
   """Percent of queries with a relevant candidate among the first k.
 
   Where a query has several relevant ones, this is the hit rate.
@@ -77,7 +84,7 @@ def recall_at_k(ranks, k):
   return 100.0 * float(np.mean(np.asarray(ranks) <= k))
 
 
-def sum_of_recalls(*ranks):
+def sum_of_recalls(*ranks: ArrayLike) -> float:
   """Sum over directions, given by their ranks, of recall at RECALL_AT (SumR).
 
   For both directions of retrieval it is at most 600.
@@ -85,22 +92,23 @@ def sum_of_recalls(*ranks):
   return sum(recall_at_k(r, k) for r in ranks for k in RECALL_AT)
 
 
-def median_rank(ranks):
+def median_rank(ranks: ArrayLike) -> float:
   """Median of the 1-based ranks."""
-  return float(np.median(ranks))
+  return float(np.median(np.asarray(ranks)))
 
 
-def mean_rank(ranks):
+def mean_rank(ranks: ArrayLike) -> float:
   """Mean of the 1-based ranks."""
-  return float(np.mean(ranks))
+  return float(np.mean(np.asarray(ranks)))
 
 
-def mrr(ranks):
+def mrr(ranks: ArrayLike) -> float:
   """Mean reciprocal rank, 0 to 1."""
   return float(np.mean(1.0 / np.asarray(ranks, np.float64)))
 
 
-def ndcg_in_top(grades, relevant, k):
+def ndcg_in_top(grades: ArrayLike, relevant: Sequence[ArrayLike], k: int
+                ) -> np.ndarray:
   """nDCG@k of each query from its first candidates, float64 [Q].
 
   grades: [Q, K >= k], the grade of the candidate at each rank, 0 = not
@@ -115,7 +123,8 @@ def ndcg_in_top(grades, relevant, k):
       :np.shape(grades)[1]] / best
 
 
-def average_precision_in_top(hits, n_relevant, k):
+def average_precision_in_top(hits: ArrayLike, n_relevant: ArrayLike, k: int
+                             ) -> np.ndarray:
   """AP@k of each query, float64 [Q]: a mean over the first k answers found.
 
   hits: bool [Q, K >= k], whether the candidate at each rank is relevant;
@@ -127,7 +136,9 @@ def average_precision_in_top(hits, n_relevant, k):
   return (precision * hits).sum(1) / np.minimum(k, n_relevant)
 
 
-def bootstrap_interval(values, confidence=0.95, n_resamples=2000, seed=0):
+def bootstrap_interval(
+    values: ArrayLike, confidence: float = 0.95, n_resamples: int = 2000,
+    seed: int = 0) -> tuple[float, float]:
   """Percentile bootstrap interval of 100 x the mean of `values`.
 
   values: [Q], one per query, for instance whether it was answered; queries
@@ -146,7 +157,8 @@ def bootstrap_interval(values, confidence=0.95, n_resamples=2000, seed=0):
   return 100.0 * float(low), 100.0 * float(high)
 
 
-def summary(ranks, seed=0, recall_at=RECALL_AT):
+def summary(ranks: ArrayLike, seed: int = 0,
+            recall_at: Sequence[int] = RECALL_AT) -> dict[str, Any]:
   """The numbers of one row of results.json from 1-based ranks [Q].
 
   Recall and its 95 % interval are in percent; mrr is between 0 and 1.
@@ -161,7 +173,8 @@ def summary(ranks, seed=0, recall_at=RECALL_AT):
   }
 
 
-def released_recall(scores, relevant):
+def released_recall(scores: ArrayLike, relevant: Sequence[ArrayLike]
+                    ) -> dict[str, float]:
   """Recall as the authors' code counts it (get_recall, training_utils.py).
 
   Ties are in the order of a reversed argsort, and a matrix with any exact 0
@@ -173,7 +186,7 @@ def released_recall(scores, relevant):
   return {f'recall_at_{k}': recall_at_k(released, k) for k in RECALL_AT}
 
 
-def top(scores, relevant, k):
+def top(scores: ArrayLike, relevant: ArrayLike, k: int) -> np.ndarray:
   """Indices of the first k candidates of one query, ties against us.
 
   scores: [C]; relevant: indices. Returns int64 [min(k, C)], best first; the
@@ -184,20 +197,21 @@ def top(scores, relevant, k):
   return np.lexsort((is_relevant, -scores))[:k]
 
 
-def first_counts(scores):
+def first_counts(scores: ArrayLike) -> np.ndarray:
   """How often each candidate is ranked first over the queries, int64 [C]."""
   scores = np.asarray(scores)
   return np.bincount(np.argmax(scores, axis=1), minlength=scores.shape[1])
 
 
-def skewness(counts):
+def skewness(counts: ArrayLike) -> float:
   """Third standardised moment: large where a few candidates are hubs.
 
   The usual number for hubness (Radovanovic et al., JMLR 2010, equation 1);
   0 where all counts are equal. There scipy.stats.skew is NaN; elsewhere it has
   another last bit for most counts, and takes a second to import.
   """
-  deviations = np.asarray(counts, np.float64) - np.mean(counts)
+  counts = np.asarray(counts, np.float64)
+  deviations = counts - np.mean(counts)
   spread = np.sqrt(np.mean(deviations ** 2))
   return float(np.mean(deviations ** 3) / spread ** 3) if spread else 0.0
 

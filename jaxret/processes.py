@@ -1,15 +1,21 @@
 """What several processes of one run agree on; with one, all of it is free."""
+from collections.abc import Callable
+from typing import TypeVar
+
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from numpy.typing import ArrayLike
+
+Result = TypeVar('Result')
 
 
-def first():
+def first() -> bool:
   """Whether this is process 0, which writes what is written once."""
   return jax.process_index() == 0
 
 
-def one_then_all(do):
+def one_then_all(do: Callable[[], Result]) -> Result:
   """What `do()` returns: on process 0, then, when it is done, elsewhere."""
   if not first():
     wait_for_all()
@@ -19,20 +25,20 @@ def one_then_all(do):
   return result
 
 
-def wait_for_all():
+def wait_for_all() -> None:
   """Returns when every process has come here."""
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices('jaxret')
 
 
-def agreed(decision):
+def agreed(decision: bool) -> bool:
   """Process 0's decision, a bool, on every process."""
   if jax.process_count() == 1:
     return decision
   return bool(multihost_utils.broadcast_one_to_all(np.array(decision)))
 
 
-def gathered(values):
+def gathered(values: ArrayLike) -> np.ndarray:
   """A bool or number array of every process, [processes, *values.shape]."""
   if jax.process_count() == 1:
     return np.asarray(values)[None]

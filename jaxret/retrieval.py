@@ -1,11 +1,14 @@
 """Evaluates embeddings on any list of retrieval tasks."""
 import dataclasses
 import functools
+import os
 import pathlib
 import re
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxret import metrics, report
 from jaxret.data import media, types
@@ -24,8 +27,8 @@ class Encoder(NamedTuple):
     out. fingerprint: flat dict of what embeddings depend on besides the item
     and its prompt: a checksum of the weights, preprocessing.
   """
-  encode: object
-  fingerprint: dict
+  encode: embeddings_lib.Encode
+  fingerprint: Mapping[str, Any]
 
 
 class Answers(NamedTuple):
@@ -36,14 +39,19 @@ class Answers(NamedTuple):
   where all are.
   """
   task: types.Task
-  queries: object
-  candidates: object
+  queries: embeddings_lib.Rows
+  candidates: embeddings_lib.Rows
   ranks: np.ndarray
   deepest: int | None
 
 
-def evaluate(tasks, encoders, workdir, dataset, split='test',
-             recall_at=metrics.RECALL_AT, mesh=None, block_items=1024):
+def evaluate(
+    tasks: Sequence[types.Task], encoders: Mapping[str, Encoder],
+    workdir: str | os.PathLike, dataset: str, split: str = 'test',
+    recall_at: Sequence[int] = metrics.RECALL_AT, mesh: Mesh | None = None,
+    block_items: int = 1024
+    ) -> tuple[dict[str, Any], dict[str, dict[str, Answers]]] | tuple[
+        None, None]:
   """Every encoder on every task.
 
   tasks: with names that differ. encoders: {row: Encoder}; the last one is the
@@ -64,16 +72,18 @@ def evaluate(tasks, encoders, workdir, dataset, split='test',
   stores = {row: embeddings_lib.Embeddings(
       pathlib.Path(workdir) / 'embeddings', encoder.fingerprint)
             for row, encoder in encoders.items()}
-  results, answers = {}, {}
+  results: dict[str, Any] = {}
+  answers: dict[str, dict[str, Answers]] = {}
   for task in tasks:
     answers[task.name] = {}
     for row, encoder in encoders.items():
-      sides = [
+      queries, candidates = (
           stores[row].rows(items, prompt, encoder.encode, block_items)
           for items, prompt in ((task.queries, task.query_prompt),
-                                (task.candidates, task.candidate_prompt))]
-      if sides[0] is not None:
-        answers[task.name][row] = _answer(task, *sides, recall_at[-1], mesh)
+                                (task.candidates, task.candidate_prompt)))
+      if queries is not None:
+        answers[task.name][row] = _answer(
+            task, queries, candidates, recall_at[-1], mesh)
     if answers[task.name]:
       results[task.name] = {
           row: _summary(found, recall_at)
@@ -177,7 +187,7 @@ def _facts(tasks, answers):
       for side in ('queries', 'candidates')}, 'tasks': facts}
 
 
-def chance(task):
+def chance(task: types.Task) -> float:
   """R@1 in percent of a random order."""
   shares = np.array([len(np.unique(i)) for i in task.relevant], np.float64)
   if task.lists is not None:
@@ -189,14 +199,17 @@ def chance(task):
   return 100.0 * float(np.mean(shares))
 
 
-def group_means(results, groups, metric='recall_at_1'):
+def group_means(
+    results: Mapping[str, Any], groups: Mapping[str, Sequence[str]],
+    metric: str = 'recall_at_1'
+    ) -> dict[str, dict[str, dict[str, float | None]]]:
   """{row: {group: {'mean', 'tasks', 'of'}}} and 'overall', plain means.
 
   groups: {group: names of its tasks}; those that were not evaluated are left
   out of the mean, which `tasks` of `of` tells.
   """
   groups = dict(groups) | {'overall': [n for g in groups.values() for n in g]}
-  means = {}
+  means: dict[str, dict[str, dict[str, float | None]]] = {}
   for name, tasks in groups.items():
     for row in next(iter(results[t] for t in results['tasks'])):
       values = [results[task][row][metric] for task in tasks
@@ -207,7 +220,9 @@ def group_means(results, groups, metric='recall_at_1'):
   return means
 
 
-def gallery(answers, n_missed=3, n_found=3, image_px=report.TILE_PX):
+def gallery(answers: Mapping[str, Mapping[str, Answers]], n_missed: int = 3,
+            n_found: int = 3, image_px: int = report.TILE_PX
+            ) -> list[report.GalleryQuery]:
   """Queries with the first five answers of every row, for the report."""
   queries, show = [], Show(image_px)
   for name, rows in answers.items():
@@ -217,8 +232,10 @@ def gallery(answers, n_missed=3, n_found=3, image_px=report.TILE_PX):
     if any(ids[row] != ids[main] for row in rows):
       rows = {main: rows[main]}
     task = rows[main].task
+    def show_query(q, queries=task.queries):
+      return show(queries[q])
     queries += report.gallery_queries(
-        name, lambda q, task=task: show(task.queries[q]),
+        name, show_query,
         {row: _gallery_row(of_row, show) for row, of_row in rows.items()},
         n_missed, n_found)
   return queries
@@ -250,10 +267,11 @@ def _top(answers, q):
 class Show:
   """Items as the gallery shows them; each medium is read once."""
 
-  def __init__(self, image_px):
-    self._image_px, self._frames = image_px, {}
+  def __init__(self, image_px: int):
+    self._image_px = image_px
+    self._frames: dict[bytes, np.ndarray | None] = {}
 
-  def __call__(self, item):
+  def __call__(self, item: types.Item) -> report.Shown:
     text = item.text and _MARK.sub('', item.text)
     source = next((m for m in (item.video, item.image) if m is not None), None)
     if source is None:

@@ -6,13 +6,16 @@ tokenizer, restores or trains its stages, evaluates, exports and publishes.
 import functools
 import hashlib
 import json
+import os
 import pathlib
 import shutil
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 from absl import logging
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxret import (
@@ -27,7 +30,7 @@ from jaxret import (
 from jaxret import train as train_lib
 from jaxret.data import text
 from jaxret.methods import base
-from jaxret.models import adapters
+from jaxret.models import adapters, names
 
 
 class Stage(NamedTuple):
@@ -37,7 +40,7 @@ class Stage(NamedTuple):
   directory: pathlib.Path
 
 
-def open_workdir(config, workdir):
+def open_workdir(config: ConfigDict, workdir: str | os.PathLike) -> Mesh:
   """Makes the workdir this config's own and gives the mesh of the run."""
   checkpoint.claim_workdir(workdir, config)
   mesh = sharding.make_mesh(config.mesh)
@@ -46,12 +49,13 @@ def open_workdir(config, workdir):
   return mesh
 
 
-def has_checkpoints(workdir):
+def has_checkpoints(workdir: str | os.PathLike) -> bool:
   """Whether anything was trained in this very directory."""
   return (pathlib.Path(workdir) / 'checkpoints').is_dir()
 
 
-def check_weights(config, workdir, trained):
+def check_weights(config: ConfigDict, workdir: str | os.PathLike,
+                  trained: bool) -> None:
   """Raises ValueError where an evaluation finds no weights.
 
   trained: whether checkpoints are there.
@@ -65,7 +69,15 @@ def check_weights(config, workdir, trained):
 # What cannot be used.
 
 
-def unreadable(ids, media, record):
+class Media(Protocol):
+  """What can be tried: {index: why it does not decode} of those that fail."""
+
+  def scan(self, indices: Iterable[int], progress: bool = True
+           ) -> dict[int, str]: ...
+
+
+def unreadable(ids: list[str], media: Media, record: pathlib.Path
+               ) -> dict[str, str]:
   """{id: why it cannot be used} of the files that do not decode.
 
   media: anything of as many media as `ids` with a `scan` like media.Frames.
@@ -83,8 +95,8 @@ def unreadable(ids, media, record):
         np.isin(np.arange(len(ids)), list(bad))).any(0)
     # Reasons are texts, which do not travel: the few bad ones fail again.
     again = media.scan(np.flatnonzero(is_bad), progress=False)
-    bad = {int(i): again.get(i, 'one of the processes cannot read it')
-           for i in np.flatnonzero(is_bad)}
+    bad = {i: again.get(i, 'one of the processes cannot read it')
+           for i in map(int, np.flatnonzero(is_bad))}
   reasons = {ids[i]: reason for i, reason in bad.items()}
   if processes.first():
     files.write_atomically(
@@ -92,7 +104,9 @@ def unreadable(ids, media, record):
   return reasons
 
 
-def leave_out(workdir, split, skipped, total, what):
+def leave_out(workdir: str | os.PathLike, split: str,
+              skipped: Sequence[Mapping[str, str]], total: int, what: str
+              ) -> None:
   """Lists [{'id', 'reason'}] of `split`; ValueError if that is all there is.
 
   total: how many there are, unusable ones included; what: their name in the
@@ -106,7 +120,8 @@ def leave_out(workdir, split, skipped, total, what):
                      f'{skipped[0]["id"]}: {skipped[0]["reason"]}')
 
 
-def list_skipped(workdir, split, skipped):
+def list_skipped(workdir: str | os.PathLike, split: str,
+                 skipped: Sequence[Mapping[str, str]]) -> None:
   """Adds what is new of [{'id', 'reason'}] to skipped.jsonl."""
   if not processes.first():
     return
@@ -119,7 +134,7 @@ def list_skipped(workdir, split, skipped):
     file.writelines(line + '\n' for line in lines if line not in known)
 
 
-def left_out(workdir):
+def left_out(workdir: str | os.PathLike) -> int:
   """How many items cannot be used, each counted once."""
   path = pathlib.Path(workdir) / 'skipped.jsonl'
   lines = path.read_text().splitlines() if path.exists() else []
@@ -129,7 +144,9 @@ def left_out(workdir):
 # Tokenizer.
 
 
-def open_tokenizer(config, workdir, captions=None, **options):
+def open_tokenizer(config: ConfigDict, workdir: str | os.PathLike,
+                   captions: Iterable[str] | None = None, **options: Any
+                   ) -> text.Tokenizer:
   """The tokenizer of the model, or a small one trained on the captions.
 
   A run that starts from another one's parameters reads its tokenizer too.
@@ -159,7 +176,8 @@ def _train_tokenizer(config, workdir, directory, captions, options):
 # Where parameters come from and go to.
 
 
-def stage_config(config, sections, name, **fields):
+def stage_config(config: ConfigDict, sections: Iterable[str], name: str,
+                 **fields: Any) -> ConfigDict:
   """The config of one training: `config` changed by its section `name`.
 
   sections: all names of such sections, which a stage's config has none of;
@@ -172,7 +190,8 @@ def stage_config(config, sections, name, **fields):
   return changed
 
 
-def earlier_run(config, workdir):
+def earlier_run(config: ConfigDict, workdir: str | os.PathLike
+                ) -> pathlib.Path | None:
   """The workdir whose result a run goes on from, or None.
 
   A stage `starts_from` another of its run: they lie in the run's workdir.
@@ -183,7 +202,8 @@ def earlier_run(config, workdir):
   return pathlib.Path(config.init_from) if config.init_from else None
 
 
-def trained(config, tokenizer, workdir, mesh):
+def trained(config: ConfigDict, tokenizer: text.Tokenizer,
+            workdir: str | os.PathLike, mesh: Mesh) -> base.Params:
   """The parameters that the last checkpoint of a workdir completes.
 
   What was frozen comes from where the run started, see `start`. Raises
@@ -197,7 +217,8 @@ def trained(config, tokenizer, workdir, mesh):
   return train_lib.restore_trained(method, config, workdir, mesh, params)
 
 
-def start(config, method, tokenizer, workdir, mesh):
+def start(config: ConfigDict, method: base.Method, tokenizer: text.Tokenizer,
+          workdir: str | os.PathLike, mesh: Mesh) -> base.Params:
   """What a run begins with: another run's result, merged, or its own weights.
 
   LoRA factors are no part of another run's result: fresh ones are made.
@@ -214,8 +235,10 @@ def start(config, method, tokenizer, workdir, mesh):
   return base.add_lora(method.init, params, key, mesh)
 
 
-def export_adapter(config, directory, params, weights, trained=(),
-                   visual_head=None):
+def export_adapter(
+    config: ConfigDict, directory: str | os.PathLike, params: base.Params,
+    weights: Sequence[names.Weight], trained: Sequence[str] = (),
+    visual_head: jax.Array | None = None) -> None:
   """Writes what LoRA trained to adapter/ in a directory, as PEFT does.
 
   weights: the table of models.names that the keys are taken from. trained:
@@ -241,7 +264,8 @@ def export_adapter(config, directory, params, weights, trained=(),
 # Results.
 
 
-def trained_on(config, workdir):
+def trained_on(config: ConfigDict, workdir: str | os.PathLike
+               ) -> list[ConfigDict]:
   """The `data` of each training that led to a run's weights, its own first.
 
   A run without checkpoints has trained nothing; its weights, or those that its
@@ -253,7 +277,10 @@ def trained_on(config, workdir):
           else sections)
 
 
-def publish(config, workdir, results, sweeps=None, hubness=(), gallery=()):
+def publish(config: ConfigDict, workdir: str | os.PathLike,
+            results: dict[str, Any], sweeps: report.Sweeps | None = None,
+            hubness: Sequence[report.Hubness] = (),
+            gallery: Sequence[report.GalleryQuery] = ()) -> None:
   """Writes results.json, report.html, results.txt, and prints the table."""
   rows = _rows(methods.package(config.method))
   report.write(workdir, results, _facts(config, results), rows, sweeps,

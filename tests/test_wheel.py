@@ -69,6 +69,10 @@ def test_wheel_holds_one_top_level_package(installed):
                    for name in here}
 
 
+def test_wheel_says_that_it_is_annotated(installed):
+  assert (installed / 'jaxret' / 'py.typed').is_file()
+
+
 def test_installed_program_finds_its_configs(installed, tmp_path):
   assert call(installed, tmp_path, '--version').stdout.startswith('jaxret ')
   answer = call(installed, tmp_path, 'configs', '--json')

@@ -7,9 +7,13 @@ each other, as on the authors' GPUs.
 """
 import dataclasses
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
 
 EPSILON = 1e-12
 
@@ -39,7 +43,7 @@ PRESETS = {
                         'validation')}
 
 
-def unit(x, axis=-1):
+def unit(x: Array, axis: int = -1) -> Array:
   """x / |x| along an axis, of any shape; 0 stays, with a finite gradient."""
   square = jnp.sum(jnp.square(x), axis, keepdims=True)
   is_zero = square == 0
@@ -48,7 +52,7 @@ def unit(x, axis=-1):
   return x / jnp.maximum(norm, EPSILON)
 
 
-def first_max(x, axis):
+def first_max(x: Array, axis: int) -> Array:
   """The maximum along an axis, which goes; its gradient to the first of ties.
 
   As PyTorch's max with indices. `jnp.max` splits it evenly: slots that start
@@ -58,7 +62,7 @@ def first_max(x, axis):
   return jnp.squeeze(jnp.take_along_axis(x, index, axis), axis)
 
 
-def soft_labels(labels):
+def soft_labels(labels: Array) -> Array:
   """Targets of rows that share a label, equal parts of 1.
 
   labels: int [B]. Returns float32 [B, B], rows sum to 1.
@@ -72,7 +76,8 @@ def _cross_entropy(logits, targets):
   return -jnp.sum(targets * jax.nn.log_softmax(logits, 1), 1)
 
 
-def contrastive(left, right, temperature, labels=None):
+def contrastive(left: Array, right: Array, temperature: ArrayLike,
+                labels: Array | None = None) -> Array:
   """Symmetric InfoNCE; those that share a label are all positives.
 
   Args:
@@ -88,7 +93,7 @@ def contrastive(left, right, temperature, labels=None):
           + _cross_entropy(logits.T, targets)) / 2
 
 
-def slot_similarity(slots, texts):
+def slot_similarity(slots: Array, texts: Array) -> Array:
   """max over k of slots[i, k] . texts[j], float32 [V, T].
 
   slots: [V, n, E]; texts: [T, E].
@@ -96,7 +101,8 @@ def slot_similarity(slots, texts):
   return first_max(_products('VnE,TE->VnT', slots, texts), 1)
 
 
-def slot_contrastive(slots, texts, temperature, groups=1):
+def slot_contrastive(slots: Array, texts: Array, temperature: ArrayLike,
+                     groups: int = 1) -> Array:
   """Symmetric InfoNCE of each item's best slot and the texts.
 
   Each row's positive is its own, also where items repeat. The authors compare
@@ -119,7 +125,7 @@ def slot_contrastive(slots, texts, temperature, groups=1):
   return _in_groups(contrast, groups, slots, texts)
 
 
-def slot_regularization(raw_slots):
+def slot_regularization(raw_slots: Array) -> Array:
   """Mean over the n x n cosines of an item's slots, less the identity.
 
   Signed, not squared: slots are pushed apart beyond orthogonality.
@@ -130,8 +136,9 @@ def slot_regularization(raw_slots):
   return jnp.mean(cosines - jnp.eye(raw_slots.shape[1]), (1, 2))
 
 
-def description_vision(slots, visual, labels, norm_axis='feature', mask=None,
-                       groups=1):
+def description_vision(
+    slots: Array, visual: Array, labels: Array, norm_axis: str = 'feature',
+    mask: Array | None = None, groups: int = 1) -> Array:
   """Matches the slots of a description with visual tokens, one direction.
 
   Args:
@@ -155,7 +162,8 @@ def description_vision(slots, visual, labels, norm_axis='feature', mask=None,
   return _in_groups(match, groups, slots, visual, labels, mask)
 
 
-def description_similarity(slots, visual, norm_axis, mask):
+def description_similarity(
+    slots: Array, visual: Array, norm_axis: str, mask: Array) -> Array:
   """Mean over slots and tokens of their products, rows descriptions.
 
   Arguments as for `description_vision`, the mask given. Returns float32
@@ -173,7 +181,9 @@ def description_similarity(slots, visual, norm_axis, mask):
   return _products('CV,IV->CI', jnp.mean(slots, 1), tokens)
 
 
-def softened_targets(source, visual, slots, alpha=0.8, slot_rows='text'):
+def softened_targets(
+    source: Array, visual: Array, slots: Array | None, alpha: float = 0.8,
+    slot_rows: str = 'text') -> Array:
   """How well each visual fits each English text, for another language.
 
   Similarities of English captions with visuals and with slots, each brought to
@@ -203,7 +213,7 @@ def softened_targets(source, visual, slots, alpha=0.8, slot_rows='text'):
   return jax.lax.stop_gradient(jax.nn.softmax(mixed, 1))
 
 
-def softened_matching(target, visual, targets):
+def softened_matching(target: Array, visual: Array, targets: Array) -> Array:
   """KL of `softened_targets` from the target language's similarities.
 
   target, visual: [B, E], unit vectors; targets: [B, B]. Returns float32 [B],
@@ -214,13 +224,15 @@ def softened_matching(target, visual, targets):
                  - targets * logits, 1)
 
 
-def min_max(x):
+def min_max(x: Array) -> Array:
   """To 0..1 over the whole array; all 0 where it is constant."""
   low, high = jnp.min(x), jnp.max(x)
   return (x - low) / jnp.where(high > low, high - low, 1.0)
 
 
-def terms(features, recipe, labels, mask=None, alpha=0.8, gpus=1):
+def terms(features: Any, recipe: Recipe, labels: Array,
+          mask: Array | None = None, alpha: float = 0.8, gpus: int = 1
+          ) -> dict[str, Array]:
   """{name: float32 [B]} of every loss, unweighted.
 
   A model without slots has the first four alone. The authors' local terms
@@ -237,9 +249,10 @@ def terms(features, recipe, labels, mask=None, alpha=0.8, gpus=1):
   groups = gpus if recipe.slot_scope == 'local' else 1
   contrast = functools.partial(
       contrastive, temperature=features.temperature, labels=labels)
-  parts = {'source': contrast(features.visual, features.source),
-           'target': contrast(features.visual, features.target),
-           'languages': contrast(features.source, features.target)}
+  parts: dict[str, Any] = {
+      'source': contrast(features.visual, features.source),
+      'target': contrast(features.visual, features.target),
+      'languages': contrast(features.source, features.target)}
   targets = softened_targets(
       features.source, features.visual, features.slots, alpha, recipe.slot_rows)
   parts['softened'] = softened_matching(
@@ -259,7 +272,7 @@ def terms(features, recipe, labels, mask=None, alpha=0.8, gpus=1):
   return parts
 
 
-def total(parts, weights):
+def total(parts: Mapping[str, Array], weights: Mapping[str, float]) -> Array:
   """The weighted sum, float32 [B].
 
   weights: softened_weight, slot_weight, regularization_weight and

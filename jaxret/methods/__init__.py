@@ -18,15 +18,23 @@ the packages here, or a dotted name of one from elsewhere on Python's path, as
 """
 import importlib
 import pkgutil
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from ml_collections import ConfigDict
+
+  from jaxret.methods import base
 
 
-def names():
+def names() -> tuple[str, ...]:
   """The methods that jaxret has."""
   return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)
                       if module.ispkg))
 
 
-def package(name):
+def package(name: str) -> ModuleType:
   """The package of a method, for its TASKS and ROWS.
 
   Raises ValueError for a name that is none, saying which there are.
@@ -38,17 +46,17 @@ def package(name):
   return _imported(full_name, name)
 
 
-def get(name):
+def get(name: str) -> ModuleType:
   """The module with `method(config, tokenizer)`, and perhaps EMBEDS."""
   return _imported(f'{package(name).__name__}.method', name)
 
 
-def embeds(name):
+def embeds(name: str) -> 'base.Embeds | None':
   """The base.Embeds of a method, or None where it gives no embeddings."""
   return getattr(get(name), 'EMBEDS', None)
 
 
-def task(name, task_name):
+def task(name: str, task_name: str) -> 'Callable[[ConfigDict, str], Any]':
   """The function (config, workdir) of a task that package(name) has."""
   owner = package(name)
   module = _imported(f'{owner.__name__}.{owner.TASKS[task_name]}', name)

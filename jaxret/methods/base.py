@@ -3,11 +3,12 @@
 And what methods with LoRA have in common: where it starts, and its end.
 """
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxret import sharding
@@ -15,6 +16,11 @@ from jaxret.data import types
 from jaxret.models import lora as lora_lib
 from jaxret.models import names
 from jaxret.scoring.likelihood import kernels
+from jaxret.scoring.likelihood import score as likelihood
+
+Params: TypeAlias = dict[str, Any]  # nested, arrays at the leaves
+Batch: TypeAlias = Mapping[str, Any]  # arrays [B, ...], what Examples give
+Loss: TypeAlias = tuple[jax.Array, dict[str, jax.Array]]  # [B], metrics
 
 
 class Examples(Protocol):
@@ -58,13 +64,14 @@ class Reader(Protocol):
   it.
   """
 
-  def __call__(self, item: types.Item, prompt: str | None = None): ...
+  def __call__(self, item: types.Item, prompt: str | None = None) -> Any: ...
 
   def check(self, item: types.Item) -> None: ...
 
-  def bucket(self, inputs) -> tuple[int, ...]: ...
+  def bucket(self, inputs: Any) -> tuple[int, ...]: ...
 
-  def pad(self, inputs: list, shape) -> dict[str, np.ndarray]: ...
+  def pad(self, inputs: list, shape: tuple[int, ...]
+          ) -> dict[str, np.ndarray]: ...
 
 
 class EmbedderConfig(Protocol):
@@ -76,6 +83,8 @@ class EmbedderConfig(Protocol):
   """
   name: str
   width: int
+
+  def __hash__(self) -> int: ...
 
   def module(self) -> Any: ...
 
@@ -139,8 +148,8 @@ class Scorer(NamedTuple):
   feature_shape: (clips, tokens, Dv) of a video's features.
   """
   model: kernels.LikelihoodModel
-  prompts: Callable
-  video_vocabulary: Callable
+  prompts: Callable[[Sequence[types.Item]], likelihood.Prompts]
+  video_vocabulary: Callable[[types.Visuals], np.ndarray]
   feature_shape: tuple[int, int, int]
 
 
@@ -173,26 +182,29 @@ class Method(NamedTuple):
   scorer: the Scorer of a method that scores by likelihood; None for others.
   """
   name: str
-  init: Callable
-  load: Callable | None
-  loss: Callable
-  examples: Callable
+  init: Callable[[jax.Array], Params]
+  load: Callable[[jax.Array, Mesh], Params] | None
+  loss: Callable[[Params, Mapping[str, Any], Batch, jax.Array | None], Loss]
+  examples: Callable[..., Examples]
   trainable: tuple[str, ...]
-  train_flops: Callable
-  tokens: Callable
-  check: Callable = lambda texts, shape: None
-  embed: Callable | None = None
-  embedding_loss: Callable | None = None
+  train_flops: Callable[[Batch], float]
+  tokens: Callable[[Batch], int]
+  check: Callable[[Sequence[types.Item], tuple[int, ...]], None] = (
+      lambda texts, shape: None)
+  embed: Callable[[Params, Mapping[str, Any], Batch, jax.Array | None], Any
+                  ] | None = None
+  embedding_loss: Callable[[Any, Batch], Loss] | None = None
   scorer: Scorer | None = None
 
 
-def lora_fields(lora):
+def lora_fields(lora: ConfigDict) -> dict[str, float]:
   """Fields of a DecoderConfig from a config's section `model.lora`."""
   return {'lora_scale': lora.alpha / lora.rank if lora.rank else 1.0,
           'lora_dropout': lora.dropout}
 
 
-def init(make, targets, rank, key):
+def init(make: Callable[[jax.Array], Params], targets: Sequence[str], rank: int,
+         key: jax.Array) -> Params:
   """Random parameters: those of a model, and LoRA factors if rank > 0.
 
   make: (key) -> {'params': ...}. targets: see models.lora.init.
@@ -204,7 +216,8 @@ def init(make, targets, rank, key):
   return params
 
 
-def add_lora(init, params, key, mesh):
+def add_lora(init: Callable[[jax.Array], Params], params: Params,
+             key: jax.Array, mesh: Mesh) -> Params:
   """`params` with LoRA factors at random, on the mesh, if `init` makes any."""
   abstract = jax.eval_shape(init, key)
   if 'lora' not in abstract:
@@ -214,7 +227,7 @@ def add_lora(init, params, key, mesh):
   return {**params, 'lora': factors}
 
 
-def merged(config, params):
+def merged(config: ConfigDict, params: Params) -> Params:
   """{'params': ...} with what LoRA trained folded in.
 
   It is what a later stage starts from.

@@ -2,11 +2,16 @@
 import base64
 import dataclasses
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxret import metrics
+
+if TYPE_CHECKING:
+  from PIL import Image
 
 TILE_PX = 160  # longer side of the frames of one gallery tile
 SHOWN_CANDIDATES = 5  # of each row
@@ -45,10 +50,10 @@ class GalleryQuery:
   direction: str
   query: Shown
   truth: Shown
-  rows: dict
+  rows: Mapping[str, Ranked]
 
   @property
-  def missed(self):
+  def missed(self) -> bool:
     """True where the main row ranks another one first."""
     return list(self.rows.values())[-1].rank > 1
 
@@ -72,20 +77,24 @@ class Row:
   show: Callable[[int], Shown]
 
   @classmethod
-  def of_scores(cls, scores, relevant, show):
+  def of_scores(cls, scores: np.ndarray, relevant: Sequence[Sequence[int]],
+                show: Callable[[int], Shown]) -> Self:
     """From scores [Q, C], higher is better; ties count against the row."""
     def top(query):
       return metrics.top(scores[query], relevant[query], SHOWN_CANDIDATES)
     return cls(metrics.ranks(scores, relevant), relevant, top, show)
 
-  def ranked(self, query):
+  def ranked(self, query: int) -> Ranked:
     """Ranked of one query."""
     first = [int(index) for index in self.top(query)[:SHOWN_CANDIDATES]]
     return Ranked(int(self.ranks[query]), tuple(map(self.show, first)),
                   tuple(np.isin(first, self.relevant[query]).tolist()))
 
 
-def gallery_queries(direction, show_query, rows, n_missed=6, n_found=6):
+def gallery_queries(
+    direction: str, show_query: Callable[[int], Shown],
+    rows: Mapping[str, Row], n_missed: int = 6, n_found: int = 6
+    ) -> list[GalleryQuery]:
   """GalleryQuery of some queries of one direction or task, misses first.
 
   show_query: index of a query -> Shown. rows: {row: Row} of the same queries,
@@ -101,7 +110,8 @@ def gallery_queries(direction, show_query, rows, n_missed=6, n_found=6):
       for query in chosen if len(main.relevant[query])]
 
 
-def choose_queries(ranks, n_missed=6, n_found=6):
+def choose_queries(ranks: Mapping[str, ArrayLike], n_missed: int = 6,
+                   n_found: int = 6) -> list[int]:
   """Indices of queries for the gallery: misses first, then hits.
 
   ranks: {row: int [Q]}, 1-based; the last one is the main row. Of the hits
@@ -114,12 +124,13 @@ def choose_queries(ranks, n_missed=6, n_found=6):
   missed = missed[np.argsort(main[missed], kind='stable')]
   spread = np.linspace(0, len(missed) - 1, min(n_missed, len(missed)))
   found = np.flatnonzero(main == 1)
-  n_rows_missing = sum((np.asarray(r) > 1).astype(int) for r in ranks.values())
+  n_rows_missing = np.sum([np.asarray(r) > 1 for r in ranks.values()], 0)
   found = found[np.argsort(-n_rows_missing[found], kind='stable')][:n_found]
   return [*missed[spread.astype(int)].tolist(), *found.tolist()]
 
 
-def grouped(gallery, directions):
+def grouped(gallery: Sequence[GalleryQuery], directions: Sequence[str]
+            ) -> list[tuple[str, list[tuple[str, list[GalleryQuery]]]]]:
   """[(direction, [(heading, queries)])] with the misses before the hits."""
   groups = []
   for direction in directions:
@@ -134,12 +145,14 @@ def grouped(gallery, directions):
 class Tiles:
   """Frames as JPEG data, each stored once in the page, named by a class."""
 
-  def __init__(self):
-    self._names = {}
-    self.used = []  # (name, width, height, base64 JPEG)
+  def __init__(self) -> None:
+    self._names: dict[tuple[str, int], str] = {}
+    # (name, width, height, base64 JPEG)
+    self.used: list[tuple[str, int, int, str]] = []
 
-  def name(self, shown):
+  def name(self, shown: Shown) -> str:
     """The CSS class that shows the frames of `shown`."""
+    assert shown.frames is not None
     key = shown.id, hash(shown.frames.tobytes())
     if key not in self._names:
       self._names[key] = f'tile-{len(self._names)}'
@@ -148,7 +161,7 @@ class Tiles:
     return self._names[key]
 
 
-def mosaic(frames):
+def mosaic(frames: np.ndarray) -> 'Image.Image':
   """Up to four of frames [F, H, W, 3], two by two, as one PIL image."""
   from PIL import Image
   n_frames = min(4, len(frames))
@@ -163,7 +176,8 @@ def mosaic(frames):
                              size[1] * n_rows + gap * (n_rows - 1)), 'white')
   for i, index in enumerate(chosen):
     row, column = divmod(i, n_columns)
-    frame = Image.fromarray(frames[index]).resize(size, Image.BICUBIC)
+    frame = Image.fromarray(frames[index]).resize(
+        size, Image.Resampling.BICUBIC)
     canvas.paste(frame, (column * (size[0] + gap), row * (size[1] + gap)))
   return canvas
 

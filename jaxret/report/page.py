@@ -5,7 +5,9 @@ holds (config.json, metrics.jsonl, skipped.jsonl) is read from there.
 """
 import functools
 import json
+import os
 import pathlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -16,8 +18,11 @@ from jaxret.report import plots, tables
 MAX_SKIPPED = 100
 
 
-def write(workdir, results, run=None, rows=None, sweeps=None, hubness=(),
-          gallery=()):
+def write(workdir: str | os.PathLike, results: tables.Results,
+          run: Mapping[str, object] | None = None,
+          rows: tables.Rows | None = None, sweeps: plots.Sweeps | None = None,
+          hubness: Sequence[plots.Hubness] = (),
+          gallery: Sequence[gallery_lib.GalleryQuery] = ()) -> pathlib.Path:
   """Writes results.json and report.html into the workdir.
 
   results: {'dataset', 'split', 'sizes': {'videos': V, 'texts': T},

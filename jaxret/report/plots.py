@@ -8,6 +8,8 @@ import dataclasses
 import html
 import io
 import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -67,18 +69,18 @@ class Hubness:
   counts: {row: int [C]}, as metrics.first_counts returns it.
   """
   direction: str
-  counts: dict
+  counts: Mapping[str, np.ndarray]
 
   @property
-  def n_queries(self):
+  def n_queries(self) -> int:
     return int(sum(next(iter(self.counts.values()))))
 
   @property
-  def skewness(self):
+  def skewness(self) -> dict[str, float]:
     return {row: metrics.skewness(n) for row, n in self.counts.items()}
 
 
-def sweep_plot(sweeps):
+def sweep_plot(sweeps: Sweeps) -> str:
   """R@1 against the weight of Sweeps; the chosen value is marked."""
   weight = sweeps.weight
 
@@ -108,7 +110,8 @@ def sweep_plot(sweeps):
   return _svg(draw, len(sweeps.panels), alt)
 
 
-def hubness_plot(hubness, row_words):
+def hubness_plot(hubness: Sequence[Hubness],
+                 row_words: Callable[[str], str]) -> str:
   """How often each candidate is ranked first, sorted, one panel each.
 
   hubness: sequence of Hubness. row_words: row -> label, for the legend.
@@ -135,7 +138,7 @@ def hubness_plot(hubness, row_words):
   return _svg(draw, len(hubness), alt)
 
 
-def training_plot(records):
+def training_plot(records: Sequence[Mapping[str, Any]]) -> str:
   """Losses against the step, and the learning rate where it was logged.
 
   records: dicts of numbers with 'step', as in metrics.jsonl; a step that

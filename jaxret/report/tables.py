@@ -1,6 +1,10 @@
 """Tables of results.json, as rows of text and as aligned lines."""
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+Results: TypeAlias = Mapping[str, Any]  # as page.write takes them
+Table: TypeAlias = list[tuple[str, ...]]  # rows of cells, the head first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,11 +15,11 @@ class Rows:
   the results name none. explained: {row, direction or task: a sentence for
   whoever reads its numbers}.
   """
-  words: dict = dataclasses.field(default_factory=dict)
+  words: Mapping[str, str] = dataclasses.field(default_factory=dict)
   main: str | None = None
-  explained: dict = dataclasses.field(default_factory=dict)
+  explained: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-  def name(self, row):
+  def name(self, row: str) -> str:
     """A row in words: its own name where the method has no other."""
     return self.words.get(row, row.replace('_', ' '))
 
@@ -31,7 +35,7 @@ class Measure(NamedTuple):
   label: str
   style: str
 
-  def cell(self, row):
+  def cell(self, row: Mapping[str, Any]) -> str:
     """The number of a row of results as text."""
     return number(self.style, row.get(self.key))
 
@@ -45,7 +49,7 @@ MEASURES = (
 )
 
 
-def measures(results, direction):
+def measures(results: Results, direction: str) -> list[Measure]:
   """The columns of a direction or task: recall at each k, then MEASURES."""
   rows = results[direction].values()
   first = next(iter(rows))
@@ -56,7 +60,7 @@ def measures(results, direction):
           *(m for m in MEASURES if any(m.key in row for row in rows))]
 
 
-def format_table(results, rows=None):
+def format_table(results: Results, rows: Rows | None = None) -> str:
   """The results of every direction or task as aligned text tables."""
   rows = rows or Rows()
   head = f'{results["dataset"]}, {results["split"]}: {sizes(results)}'
@@ -105,7 +109,7 @@ def _aligned(table, left_last=True):
 # Tables that span tasks; each is None where there is nothing to show.
 
 
-def overview(results, rows):
+def overview(results: Results, rows: Rows) -> Table | None:
   """R@1 of every row on every task, as rows of text."""
   if len(results.get('tasks', ())) < 2:
     return None
@@ -122,7 +126,7 @@ def overview(results, rows):
   return table
 
 
-def means_table(results, rows):
+def means_table(results: Results, rows: Rows) -> Table | None:
   """Mean R@1 of groups of tasks, as rows of text."""
   means = results.get('means')
   if not means:
@@ -134,7 +138,7 @@ def means_table(results, rows):
   return table
 
 
-def sums_table(results, rows):
+def sums_table(results: Results, rows: Rows) -> Table | None:
   """SumR of every language, as rows of text."""
   sums = results.get('sum_of_recalls')
   if not sums:
@@ -148,7 +152,7 @@ def sums_table(results, rows):
 # Parts of the results.
 
 
-def directions(results):
+def directions(results: Results) -> list[str]:
   """The tasks, or else the directions: whatever holds rows of metrics."""
   if 'tasks' in results:
     return list(results['tasks'])
@@ -158,19 +162,19 @@ def directions(results):
               for row in rows.values())]
 
 
-def sentences(results, rows):
+def sentences(results: Results, rows: Rows) -> list[str]:
   """What is to be known of the rows that the results have."""
   names = {name for direction in directions(results)
            for name in results[direction]}
   return [text for name, text in rows.explained.items() if name in names]
 
 
-def sizes(results):
+def sizes(results: Results) -> str:
   """'1,000 videos, 1,000 texts'."""
   return ', '.join(f'{n:,} {name}' for name, n in results['sizes'].items())
 
 
-def chance(results):
+def chance(results: Results) -> float:
   """R@1 in percent of a random order, in either direction without tasks.
 
   With T texts of V videos it is 1/V for a text; a video has T/V texts on
@@ -179,7 +183,7 @@ def chance(results):
   return 100.0 / results['sizes']['videos']
 
 
-def weights(results, direction, row):
+def weights(results: Results, direction: str, row: str) -> str:
   """'validation: alpha 0.3, query weight 0.5', or '' for a plain row."""
   values = dict(results.get('weights', {}).get(direction, {}).get(row, {}))
   if not values:
@@ -191,12 +195,12 @@ def weights(results, direction, row):
   return f'{split}: {text}' if text else split
 
 
-def chosen_on(results, direction, row):
+def chosen_on(results: Results, direction: str, row: str) -> str | None:
   """The split on which the weights of a row were chosen, or None."""
   return results.get('weights', {}).get(direction, {}).get(row, {}).get(
       'chosen_on')
 
 
-def number(style, value):
+def number(style: str, value: float | None) -> str:
   """A number, or a dash where it is not known."""
   return '-' if value is None else style % value

@@ -43,9 +43,14 @@ No data set imports JAX.
 """
 import difflib
 import importlib
+import os
 import pkgutil
+from collections.abc import Sequence
+from types import ModuleType
 
-from jaxret.data import entries
+from ml_collections import ConfigDict
+
+from jaxret.data import entries, types
 
 INSTRUCTION = 'Describe this video briefly.'
 SPLITS = ('train', 'validation', 'test')
@@ -61,7 +66,7 @@ OFFERS = {
 }
 
 
-def get(name, *needed, field='data.name'):
+def get(name: str, *needed: str, field: str = 'data.name') -> ModuleType:
   """The module of a data set.
 
   needed: functions of OFFERS, of which it must have one at least. field: of
@@ -86,14 +91,14 @@ def get(name, *needed, field='data.name'):
   return module
 
 
-def offering(*functions):
+def offering(*functions: str) -> list[str]:
   """The data sets of jaxret that have one of these functions; () = any."""
   modules = [info.name for info in pkgutil.iter_modules(__path__)]
   return [name for name in modules if _offers(
       importlib.import_module(f'{__name__}.{name}'), functions)]
 
 
-def load(section, split):
+def load(section: ConfigDict, split: str) -> types.Split:
   """The types.Split of the data set that `section` names.
 
   section: with `name`, `root` and what the data set wants besides.
@@ -106,7 +111,8 @@ def load(section, split):
   return get(section.name, 'load').load(section, split)
 
 
-def tasks(name, root, names=None):
+def tasks(name: str, root: str | os.PathLike,
+          names: Sequence[str] | None = None) -> tuple[types.Task, ...]:
   """The tasks of a published benchmark whose files lie under `root`.
 
   name: of a data set that has `tasks`. names: of the tasks, to evaluate only
@@ -130,7 +136,7 @@ def tasks(name, root, names=None):
   return tuple(found)
 
 
-def instruction(name):
+def instruction(name: str) -> str:
   """What BLiM asks of the videos of a data set."""
   return getattr(get(name), 'INSTRUCTION', INSTRUCTION)
 

@@ -1,8 +1,11 @@
 """`jaxret.score_matrix`: videos and texts in, both likelihood matrices out."""
 import os
 import tempfile
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxret import checkpoint, methods, sharding
@@ -13,9 +16,17 @@ from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import run as blim_run
 from jaxret.scoring.likelihood import score as likelihood
 
+Path: TypeAlias = str | os.PathLike
+Video: TypeAlias = Path | bytes | np.ndarray
+Videos: TypeAlias = Sequence[Video] | np.ndarray | Mapping[str, Video]
+Texts: TypeAlias = Sequence[str] | Mapping[str, str]
 
-def score_matrix(videos, texts, model, *, first_stage=None, topk=0,
-                 mode='shared', workdir=None, rows=32, columns=64, mesh=None):
+
+def score_matrix(
+    videos: Videos, texts: Texts, model: Path | ConfigDict, *,
+    first_stage: np.ndarray | None = None, topk: int = 0, mode: str = 'shared',
+    workdir: Path | None = None, rows: int = 32, columns: int = 64,
+    mesh: Mesh | None = None) -> evaluator.Likelihoods | None:
   """Scores every video against every text with BLiM, in both directions.
 
     scores = jaxret.score_matrix(
@@ -49,22 +60,22 @@ def score_matrix(videos, texts, model, *, first_stage=None, topk=0,
   _check_mode(mode, topk)
   config, trained = _config(model)
   mesh = mesh or sharding.make_mesh(config.mesh)
-  videos, features = _videos(videos)
-  texts = _texts(texts)
-  _check_first_stage(first_stage, topk, (len(texts), len(videos)))
+  items, features = _videos(videos)
+  captions = _texts(texts)
+  _check_first_stage(first_stage, topk, (len(captions), len(items)))
   tokenizer = run_lib.open_tokenizer(config, trained)
   method = methods.get(config.method).method(config, tokenizer)
-  method.check(texts, features_lib.feature_shape(config) if features is None
+  method.check(captions, features_lib.feature_shape(config) if features is None
                else features.shape[1:])
   if features is None:
-    features = _extract(config, trained, mesh, tokenizer, videos)
+    features = _extract(config, trained, mesh, tokenizer, items)
   params = blim_run.parameters(config, method, mesh, trained)
-  if topk:
-    first_stage = {'text_to_video': first_stage, 'video_to_text': first_stage.T}
+  stage = None if first_stage is None else {
+      'text_to_video': first_stage, 'video_to_text': first_stage.T}
   split = types.Split(
-      'own', 'own', videos, texts, np.zeros(len(texts), np.int32))
+      'own', 'own', items, captions, np.zeros(len(captions), np.int32))
   inputs = evaluator.inputs(
-      method.scorer, split, features, first_stage, topk, zero_shot=not trained)
+      method.scorer, split, features, stage, topk, zero_shot=not trained)
   options = likelihood.Options(
       rows, columns, nonzero_denominator=config.eval.nonzero_denominator,
       mode=mode)

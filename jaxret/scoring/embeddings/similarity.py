@@ -5,12 +5,15 @@ in memory is one block and its scores, however many candidates there are.
 """
 import functools
 import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from numpy.typing import ArrayLike
 
 from jaxret import sharding
 
@@ -19,14 +22,28 @@ BLOCK_NUMBERS = 1 << 26  # in that matrix, and in a block; 256 MiB each
 _HIGHEST = jax.lax.Precision.HIGHEST  # TPUs and GPUs round float32 otherwise
 
 
+class Rows(Protocol):
+  """[C, D] that is read by slices: an array, a memory map, a store.Rows."""
+
+  @property
+  def shape(self) -> tuple[int | None, ...]: ...
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, index: slice, /) -> Any: ...
+
+
 @jax.jit
-def similarity(a, b):
+def similarity(a: ArrayLike, b: ArrayLike) -> jax.Array:
   """Inner products of all rows, float32 [A, B] from [A, D] and [B, D]."""
   return jnp.einsum('AD,BD->AB', jnp.asarray(a, jnp.float32),
                     jnp.asarray(b, jnp.float32), precision=_HIGHEST)
 
 
-def search(queries, candidates, k, mesh=None, exclude=None, block_rows=None):
+def search(
+    queries: ArrayLike, candidates: Rows | Iterable[ArrayLike], k: int,
+    mesh: Mesh | None = None, exclude: Sequence[ArrayLike] | None = None,
+    block_rows: int | None = None) -> tuple[np.ndarray, np.ndarray]:
   """The k candidates with the largest inner product, for every query.
 
   Exact: equal to sorting all scores, ties by the smaller index.
@@ -57,11 +74,11 @@ def search(queries, candidates, k, mesh=None, exclude=None, block_rows=None):
   tiles = _tiles(queries, n_rows, exclude)
   block_rows = _rounded(
       block_rows or BLOCK_NUMBERS // max(n_rows, queries.shape[1]),
-      mesh.devices.size,
-      len(candidates) if hasattr(candidates, 'shape') else None)
+      mesh.devices.size, getattr(candidates, 'shape', (None,))[0])
   blocks = _blocks(
       candidates, block_rows, queries.shape[1], mesh.devices.size)
-  return _gathered(*_stream(mesh, k, tiles, blocks), len(queries))
+  states, n_candidates = _stream(mesh, k, tiles, blocks)
+  return _gathered(states, n_candidates, len(queries))
 
 
 def _stream(mesh, k, tiles, blocks):

@@ -5,16 +5,23 @@ import json
 import os
 import pathlib
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from jaxret import files
+from jaxret.data import types
+
+# (items, prompt) -> float [n, D]
+Encode: TypeAlias = Callable[[list[types.Item], str | None], ArrayLike]
 
 
-def key(item, prompt):
+def key(item: types.Item, prompt: str | None) -> bytes:
   """16 bytes that stand for an item's content and the prompt it is given.
 
   The id does not count: one caption, image or clip that serves several tasks
@@ -62,13 +69,13 @@ class Rows:
   index: np.ndarray
 
   @property
-  def shape(self):
+  def shape(self) -> tuple[int, int | None]:
     return len(self.index), self.store.width
 
-  def __len__(self):
+  def __len__(self) -> int:
     return len(self.index)
 
-  def __getitem__(self, index):
+  def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
     return self.store.read(self.index[index])
 
 
@@ -82,19 +89,23 @@ class Embeddings:
   With several processes process 0 alone reads and writes, all of them embed.
   """
 
-  def __init__(self, directory, fingerprint):
+  def __init__(self, directory: str | os.PathLike,
+               fingerprint: Mapping[str, Any]):
     text = json.dumps(fingerprint, sort_keys=True)
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
     self.directory = pathlib.Path(directory) / name
-    self.width = None
-    self._vectors, self._starts, self._index = [], [0], {}
+    self.width: int | None = None
+    self._vectors: list[np.ndarray] = []
+    self._starts = [0]
+    self._index: dict[bytes, int] = {}  # of the keys
     if jax.process_index() == 0:
       self.directory.mkdir(parents=True, exist_ok=True)
       files.write_atomically(self.directory / 'fingerprint.json', text)
       while self._file('keys').exists():
         self._open()
 
-  def rows(self, items, prompt, encode, block_items=1024):
+  def rows(self, items: Sequence[types.Item], prompt: str | None,
+           encode: Encode, block_items: int = 1024) -> Rows | None:
     """Rows of all items, of which the missing ones are embedded first.
 
     encode: (items, prompt) -> float [n, D]; a row of NaN leaves the item out,
@@ -120,9 +131,12 @@ class Embeddings:
     return Rows(self, np.array([self._index.get(k, -1) for k in keys],
                                np.int64))
 
-  def rows_by_prompt(self, items, prompts, encode, block_items=1024):
+  def rows_by_prompt(
+      self, items: Sequence[types.Item], prompts: Sequence[str | None],
+      encode: Encode, block_items: int = 1024) -> Rows | None:
     """As `rows`, each item with a prompt of its own: prompts[i]."""
-    index, rows, groups = np.full(len(items), -1, np.int64), None, {}
+    index, rows = np.full(len(items), -1, np.int64), None
+    groups: dict[str | None, list[int]] = {}
     for i, prompt in enumerate(prompts):
       groups.setdefault(prompt, []).append(i)
     for prompt, members in groups.items():
@@ -132,8 +146,9 @@ class Embeddings:
         index[members] = rows.index
     return rows and Rows(self, index)
 
-  def read(self, index):
+  def read(self, index: ArrayLike) -> np.ndarray:
     """The vectors at `index` (int [n]), float32 [n, D]; NaN where it is -1."""
+    assert self.width is not None  # an index comes of what is stored
     index = np.asarray(index)
     vectors = np.full((len(index), self.width), np.nan, np.float32)
     block = np.searchsorted(self._starts, index, 'right') - 1

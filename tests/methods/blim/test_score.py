@@ -1,5 +1,9 @@
 """The library call: what it gives, and what it refuses before any work."""
 import json
+import os
+import re
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -53,6 +57,27 @@ def test_scores_are_those_of_the_run(trained):
   np.testing.assert_array_equal(~np.isnan(kept.video_given_text), wanted)
   np.testing.assert_allclose(
       kept.video_given_text[wanted], first[wanted], atol=1e-5)
+
+
+SCORE = """
+import sys, warnings
+warnings.simplefilter('always')
+import jaxret
+jaxret.score_matrix(sys.argv[2:], ['a red square'], sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_no_library_warns_while_a_workdir_scores(trained):
+  workdir, split = trained
+  answer = subprocess.run(
+      [sys.executable, '-c', SCORE, workdir,
+       *(video.video for video in split.videos[:2])], cwd=tiny_runs.ROOT,
+      check=True, capture_output=True, text=True,
+      env={**os.environ, 'JAX_PLATFORMS': 'cpu'})
+  said = [line for line in re.split(r'[\r\n]+', answer.stderr)
+          if line and not re.match(r'[a-z ]+: +\d+%\|', line)]  # our progress
+  assert (answer.stdout, said) == ('', [])
 
 
 FEATURES = np.zeros((2, 2, 2, 16), np.float32)  # as tiny_runs.TINY says
