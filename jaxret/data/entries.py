@@ -107,7 +107,9 @@ def field(path, i, entry, key, kinds=str):
     raise wrong(path, i, f'fields {", ".join(entry) or "none"}',
                 f'{key!r}, {wanted}')
   value = entry[key]
-  if not isinstance(value, kinds):
+  # True is an int to Python, and no number to anyone else.
+  if not isinstance(value, kinds) or (
+      isinstance(value, bool) and bool not in kinds):
     raise wrong(path, i, f'{key!r} {kind(value)}', wanted)
   if isinstance(value, (str, list)) and not (
       value.strip() if isinstance(value, str) else value):
@@ -116,8 +118,8 @@ def field(path, i, entry, key, kinds=str):
 
 
 def kind(value):
-  """What a JSON value is, in words."""
-  return _WORDS[type(value)]
+  """What a value of a file is, in words."""
+  return _WORDS.get(type(value), f'a {type(value).__name__}')
 
 
 def wrong(path, i, got, wanted):

@@ -86,6 +86,18 @@ def test_a_medium_is_in_the_first_folder_that_has_it(tmp_path):
       tmp_path / 'a/two/x.jpg')
 
 
+@pytest.mark.parametrize('value, kinds, message', [
+    (True, int, "got 'x' a boolean, wanted a number"),
+    (b'bytes', str, "got 'x' a bytes, wanted a string"),
+    (1.5, (int, str), "got 'x' a number, wanted a number or a string")])
+def test_values_that_only_python_takes_for_others_are_named(
+    value, kinds, message):
+  with pytest.raises(ValueError) as caught:
+    entries.field('file', 0, {'x': value}, 'x', kinds)
+  assert str(caught.value) == f'file, entry 1: {message}'
+  assert entries.field('file', 0, {'x': True}, 'x', (int, bool)) is True
+
+
 @pytest.mark.parametrize('content, got', [
     ([], 'an empty list'), ({}, 'an object'), (None, 'null'),
     ([{}, {}, 'x'], 'a string')])

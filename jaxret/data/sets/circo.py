@@ -27,9 +27,7 @@ def read(root, split, instruction):
   of COCO's unlabeled2017. The reference stays in it, as in the authors' code.
   """
   root = entries.root_of(root, 'CIRCO', WANTED)
-  info = entries.read_json(entries.present(root, POOL, WANTED))
-  pool = tuple(_image(root, entry['id'], entry['file_name'])
-               for entry in info['images'])
+  pool = _pool(root, entries.present(root, POOL, WANTED))
   known = mixed.places(pool)
   path = entries.present(root, f'annotations/{split}.json', WANTED)
   queries, relevant = [], []
@@ -62,5 +60,13 @@ def write_submission(path, query_ids, ranked_ids):
       for name, ranked in zip(query_ids, ranked_ids)}))
 
 
-def _image(root, name, file):
-  return types.Item(str(name), image=str(root / IMAGES / file))
+def _pool(root, path):
+  """The Items of all images that COCO's file lists."""
+  info = entries.read_json(path)
+  if not isinstance(info, dict) or 'images' not in info:
+    raise ValueError(f"{path}: got {entries.kind(info)}, wanted an object with "
+                     "'images', as COCO has it")
+  return tuple(
+      types.Item(str(entries.field(path, i, entry, 'id', int)), image=str(
+          root / IMAGES / entries.field(path, i, entry, 'file_name')))
+      for i, entry in enumerate(entries.listed(path, info['images'])))

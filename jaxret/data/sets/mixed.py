@@ -1,12 +1,11 @@
 """Retrieval from pools that mix modalities, with an instruction per query."""
 import dataclasses
 import functools
-import json
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxret.data import types
+from jaxret.data import entries, types
 
 MODALITIES = ('text', 'image', 'image,text')
 
@@ -137,19 +136,18 @@ def places(pool):
 def read_negatives(path, training_set):
   """The Negatives that `mine` wrote; ValueError where they do not fit."""
   place, found = places(training_set.pool), []
-  with path.open(encoding='utf-8') as file:
-    for line, text in enumerate(file, 1):
-      entry = json.loads(text)
-      row = line - 1
-      wanted = (training_set.queries[row].item.id
-                if row < len(training_set.queries) else None)
-      if entry['query'] != wanted or not {
-          entry['positive'], entry['negative']} <= place.keys():
-        raise ValueError(
-            f'{path}, line {line}: got the query {entry["query"]}, wanted '
-            f'{wanted or "no more"}, with ids of its pool: mine again for '
-            'these data')
-      found.append((place[entry['positive']], place[entry['negative']]))
+  for row, (line, entry) in enumerate(entries.json_lines(path)):
+    query, positive, negative = (
+        entries.field(path, row, entry, key)
+        for key in ('query', 'positive', 'negative'))
+    wanted = (training_set.queries[row].item.id
+              if row < len(training_set.queries) else None)
+    if query != wanted or not {positive, negative} <= place.keys():
+      raise ValueError(
+          f'{path}, line {line}: got the query {query}, wanted '
+          f'{wanted or "no more"}, with ids of its pool: mine again for '
+          'these data')
+    found.append((place[positive], place[negative]))
   if len(found) != len(training_set.queries):
     raise ValueError(f'{path}: got {len(found)} queries, wanted '
                      f'{len(training_set.queries)}: mine again for these data')

@@ -145,10 +145,22 @@ def tokenizer_options():
       *rerank_prompts.TOKENIZER_TEXTS]}
 
 
+def check(config):
+  """Raises ValueError where the reranker to be trained has no head."""
+  m, settings = config.model, config.rerank
+  if settings.tasks and not settings.pretrained and (
+      m.pretrained or not m.tie_embeddings):
+    raise ValueError(
+        'rerank.tasks wants a reranker, and rerank.pretrained names none: the '
+        "one that is trained here answers by the embedder's own embeddings, "
+        'which published weights do not tie: set model.tie_embeddings=True '
+        'for a model of your own, or rerank.pretrained')
+
+
 EMBEDS = base.Embeds(
     stages=('start', 'random', 'hard'), compared=(), model=model_config,
     reader=reader, fingerprint=lambda config: {
         'max_tokens': config.data.max_tokens},
     tokenizer_options=tokenizer_options,
     training_pairs=mixed_sets.training_pairs, evaluated=mixed_sets.evaluated,
-    served=model_lib.fold, weight_names=mm_embed_names.MM_EMBED)
+    check=check, served=model_lib.fold, weight_names=mm_embed_names.MM_EMBED)

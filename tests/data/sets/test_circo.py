@@ -40,3 +40,15 @@ def test_a_submission_holds_the_first_fifty_in_their_order(tmp_path):
     circo.write_submission(tmp_path / 'y.json', ['3', '4'], [
         ranked[0], ranked[1][:49] + ranked[1][:1]])  # one is there twice
   assert not (tmp_path / 'y.json').exists()
+
+
+@pytest.mark.parametrize('content, message', [
+    ([], "got a list, wanted an object with 'images'"),
+    ({'images': [{'id': 7}]}, "entry 1: got fields id, wanted 'file_name'"),
+    ({'images': [{'id': True, 'file_name': 'a'}]},
+     "entry 1: got 'id' a boolean, wanted a number")])
+def test_a_pool_of_another_form_is_named(tmp_path, content, message):
+  tiny_mbeir.text(tmp_path / circo.POOL, json.dumps(content))
+  with pytest.raises(ValueError, match=message) as caught:
+    circo.read(tmp_path, 'val', '')
+  assert str(caught.value).startswith(str(tmp_path / circo.POOL))

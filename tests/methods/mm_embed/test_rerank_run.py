@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from jaxret import sharding
+from jaxret import config_files, sharding
 from jaxret.data import types
 from jaxret.data.llava import question_prompts as rerank_prompts
 from jaxret.data.sets import mixed
+from jaxret.methods import embedding_run
 from jaxret.methods.mm_embed import evaluator, rerank_run
 from tests import tiny_mm_embed
 
@@ -124,3 +125,19 @@ def test_a_task_of_one_modality_is_stored_under_its_question(tmp_path):
   again = Asked()
   rerank(tmp_path, again, ('text', 'text'))
   assert not again.pairs
+
+
+@pytest.mark.parametrize('fields, refused', [
+    ({}, False), ({'model.tie_embeddings': False}, True),
+    ({'model.pretrained': 'nvidia/NV-Embed-v1'}, True),
+    ({'model.tie_embeddings': False, 'rerank.tasks': ()}, False),
+    ({'model.tie_embeddings': False, 'rerank.pretrained': 'x'}, False)])
+def test_a_reranker_without_a_head_is_refused_before_anything_is_trained(
+    fields, refused):
+  config = config_files.load(str(tiny_mm_embed.CONFIG))
+  config.update_from_flattened_dict(fields)
+  if refused:
+    with pytest.raises(ValueError, match='set model.tie_embeddings=True'):
+      embedding_run.check_config(config)
+  else:
+    embedding_run.check_config(config)
