@@ -23,6 +23,7 @@ def test_training_steps_agree():
   assert len(found['all_seconds']) == 1 and found['first_seconds'] > 0
 
 
+@pytest.mark.slow
 def test_a_step_is_one_of_the_contrastive_loss(one_device):
   """Of cosines over a temperature of 0.05; on a batch of any lengths."""
   mesh = sharding.make_mesh()
