@@ -43,6 +43,7 @@ def test_trains_evaluates_and_evaluates_again(outside, tmp_path, capsys):
 @pytest.mark.parametrize('flag, message', [
     ('--config.method=outside.other', "no module 'outside.other'"),
     ('--config.method=nowhere.other', "no module 'nowhere'"),
+    ('--config.method=outside.colours', 'its package has no TASKS'),
     ('--config.method=other', "unknown method 'other': config.method is one "
      'of blim, leccr, mm_embed, unite, or the dotted name'),
     ('--config.task=mine', "unknown task 'mine'"),

@@ -16,11 +16,12 @@ a base.Embeds, where it gives embeddings. `config.method` is the name of one of
 the packages here, or a dotted name of one from elsewhere on Python's path, as
 'mypackage.mymethod'.
 """
-import importlib
 import pkgutil
 from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from jaxret import outside
 
 if TYPE_CHECKING:
   from ml_collections import ConfigDict
@@ -43,12 +44,17 @@ def package(name: str) -> ModuleType:
     raise ValueError(f'unknown method {name!r}: config.method is one of '
                      f'{", ".join(names())}, or the dotted name of a package')
   full_name = name if '.' in name else f'{__name__}.{name}'
-  return _imported(full_name, name)
+  found = outside.imported(full_name, name, 'config.method')
+  if not hasattr(found, 'TASKS'):
+    raise ValueError(f'config.method {name!r} is no method: its package has no '
+                     'TASKS, see jaxret/methods/__init__.py')
+  return found
 
 
 def get(name: str) -> ModuleType:
   """The module with `method(config, tokenizer)`, and perhaps EMBEDS."""
-  return _imported(f'{package(name).__name__}.method', name)
+  return outside.imported(
+      f'{package(name).__name__}.method', name, 'config.method')
 
 
 def embeds(name: str) -> 'base.Embeds | None':
@@ -59,17 +65,6 @@ def embeds(name: str) -> 'base.Embeds | None':
 def task(name: str, task_name: str) -> 'Callable[[ConfigDict, str], Any]':
   """The function (config, workdir) of a task that package(name) has."""
   owner = package(name)
-  module = _imported(f'{owner.__name__}.{owner.TASKS[task_name]}', name)
+  module = outside.imported(
+      f'{owner.__name__}.{owner.TASKS[task_name]}', name, 'config.method')
   return getattr(module, task_name)
-
-
-def _imported(module, name):
-  try:
-    return importlib.import_module(module)
-  except ModuleNotFoundError as error:
-    # What is missing may be the package itself, or something that it imports.
-    if error.name and f'{module}.'.startswith(f'{error.name}.'):
-      raise ValueError(
-          f'config.method {name!r}: there is no module {error.name!r} on '
-          "Python's path") from None
-    raise

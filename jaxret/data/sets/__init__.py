@@ -50,6 +50,7 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
+from jaxret import outside
 from jaxret.data import entries, types
 
 INSTRUCTION = 'Describe this video briefly.'
@@ -152,12 +153,4 @@ def _imported(name, field):
       return None
     module = importlib.import_module(f'{__name__}.{name}')
     return module if _offers(module, ()) else None
-  try:
-    return importlib.import_module(name)
-  except ModuleNotFoundError as error:
-    # What is missing may be the module itself, or something that it imports.
-    if error.name and f'{name}.'.startswith(f'{error.name}.'):
-      raise ValueError(
-          f'{field} {name!r}: there is no module {error.name!r} on '
-          "Python's path") from None
-    raise
+  return outside.imported(name, name, field)
