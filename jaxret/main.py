@@ -178,7 +178,7 @@ def find_task(config):
 
 def tasks_of(config):
   """The names of the tasks of the method that a config names."""
-  return tuple(methods.package(config.method).TASKS)
+  return tuple(methods.tasks(config.method))
 
 
 def start_jax(options):

@@ -44,11 +44,7 @@ def package(name: str) -> ModuleType:
     raise ValueError(f'unknown method {name!r}: config.method is one of '
                      f'{", ".join(names())}, or the dotted name of a package')
   full_name = name if '.' in name else f'{__name__}.{name}'
-  found = outside.imported(full_name, name, 'config.method')
-  if not hasattr(found, 'TASKS'):
-    raise ValueError(f'config.method {name!r} is no method: its package has no '
-                     'TASKS, see jaxret/methods/__init__.py')
-  return found
+  return outside.imported(full_name, name, 'config.method')
 
 
 def get(name: str) -> ModuleType:
@@ -62,9 +58,18 @@ def embeds(name: str) -> 'base.Embeds | None':
   return getattr(get(name), 'EMBEDS', None)
 
 
+def tasks(name: str) -> dict[str, str]:
+  """The TASKS of a method; ValueError where the package has none."""
+  owner = package(name)
+  if not hasattr(owner, 'TASKS'):
+    raise ValueError(f'config.method {name!r} is no method: its package has no '
+                     'TASKS, see jaxret/methods/__init__.py')
+  return owner.TASKS
+
+
 def task(name: str, task_name: str) -> 'Callable[[ConfigDict, str], Any]':
   """The function (config, workdir) of a task that package(name) has."""
-  owner = package(name)
   module = outside.imported(
-      f'{owner.__name__}.{owner.TASKS[task_name]}', name, 'config.method')
+      f'{package(name).__name__}.{tasks(name)[task_name]}', name,
+      'config.method')
   return getattr(module, task_name)
