@@ -227,6 +227,7 @@ model.encode(['red square'], show_progress=False)
 """
 
 
+@pytest.mark.slow
 def test_no_library_warns_while_a_workdir_is_loaded(tmp_path):
   config, tokenizer = tiny_unite.make_config(), tiny_unite.tokenizer()
   method = unite.method(config, tokenizer)

@@ -31,6 +31,7 @@ def test_a_prompt_shows_one_image_between_words():
     np.testing.assert_array_equal(one.patches[0], again.patches[0])
 
 
+@pytest.mark.slow
 def test_work_is_counted_token_by_token(monkeypatch, one_device):
   """A prompt once, then one token at a time, each with what it sees."""
   monkeypatch.setattr(machine, 'matmul_flops_per_s', lambda shapes, dtype: {

@@ -75,6 +75,7 @@ MASKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', MASKS)
 @pytest.mark.parametrize('kv_heads', [1, 2, 4])
 def test_kernels_attend_as_the_oracle_does(calls, name, kv_heads):
@@ -181,6 +182,7 @@ def run_qwen2_vl(config, pixels):
   return block.apply(block.init(jax.random.key(0), *args), *args)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('run, config', [
     (run_tower, vision.VisionConfig(
         8, 4, 2, 16, 2, 2, 24, table_frames=2, table_grid=2)),

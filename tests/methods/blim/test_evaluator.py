@@ -98,6 +98,7 @@ def test_rows_are_ranked_against_the_answers_of_the_split():
         np.mean(ranks))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mode', ['shared', 'reference'])
 def test_scores_are_kept_for_the_same_inputs_alone(tmp_path, mode):
   params, options = tiny.make_params(), likelihood.Options(

@@ -37,6 +37,7 @@ def tower(config):
       config, {'params': {'vision': params}})
 
 
+@pytest.mark.slow
 def test_features_are_those_of_each_video_alone(config, tower, tmp_path):
   """In memory or stored, whatever the batch and the devices."""
   frames = np.random.default_rng(0).integers(

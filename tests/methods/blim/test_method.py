@@ -52,6 +52,7 @@ def batch_of(examples):
           for name in examples[0]}
 
 
+@pytest.mark.slow
 def test_loss_is_the_score_of_the_pairs_that_belong_together(
     method, params, features, tmp_path):
   """-log P(text | video) a token, and -log P(video | text) a clip."""

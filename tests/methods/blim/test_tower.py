@@ -51,6 +51,7 @@ def frames():
       0, 256, (3, 4, 32, 32, 3), np.uint8)
 
 
+@pytest.mark.slow
 def test_similarities_are_those_of_each_pair_alone(
     config, tokenizer, params, split, frames):
   """Whatever the batch; its last one is not full."""
@@ -83,6 +84,7 @@ def test_examples_pair_a_caption_with_its_video(
   assert len({examples[i]['tokens'].shape for i in range(5)}) == 1
 
 
+@pytest.mark.slow
 def test_loss_contrasts_the_batch_and_writes_captions(
     config, tokenizer, method, params, split, frames):
   examples = method.examples(split, frames)

@@ -152,6 +152,7 @@ def test_pretrained_encoders_are_put_in_place(request):
     assert same != from_file or constant, path
 
 
+@pytest.mark.slow
 def test_weights_of_the_loss_come_with_the_examples():
   """A step that several models share has none of its own."""
   config = make_config('video', dropout=0.0)

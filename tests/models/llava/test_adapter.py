@@ -166,6 +166,7 @@ def items(n):
           for i in range(n)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('one_device')
 def test_a_trained_adapter_on_the_base_embeds_alike(tmp_path, pytestconfig):
   golden = pytestconfig.getoption('--golden')
