@@ -4,6 +4,7 @@
 """
 import ast
 import importlib
+import os
 import pathlib
 import sys
 
@@ -14,7 +15,17 @@ from jaxret import verbs as package
 
 def main(argv=None):
   """Runs `jaxret` with the arguments `argv`; returns an exit code."""
-  argv = sys.argv[1:] if argv is None else argv
+  try:
+    code = dispatch(sys.argv[1:] if argv is None else argv)
+    sys.stdout.flush()
+    return code
+  except BrokenPipeError:  # whoever read has seen enough: `| head`
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def dispatch(argv):
+  """What `argv` asks for; returns an exit code."""
   known, first = verbs(), argv[0] if argv else '--help'
   if first in ('--help', '-h', 'help'):
     print(usage(known))

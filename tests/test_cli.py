@@ -1,5 +1,6 @@
 """The front door: verbs are files, and cost nothing until they are used."""
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -126,3 +127,13 @@ def test_configs_says_which_file_is_broken(tmp_path, monkeypatch, capsys):
   assert 'bad.py' in lines(capsys)[1]
   assert cli.main(['configs', '--jsn']) == 1
   assert "'--jsn'; did you mean '--json'?" in lines(capsys)[1]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+  read, write = os.pipe()
+  os.close(read)  # as `| head` does, sooner or later
+  process = subprocess.run(
+      [sys.executable, '-m', 'jaxret', 'configs'], cwd=ROOT, stdout=write,
+      stderr=subprocess.PIPE, text=True)
+  os.close(write)
+  assert process.returncode == 0 and process.stderr == ''
