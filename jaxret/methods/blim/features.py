@@ -73,8 +73,14 @@ def open_features(config, split, workdir):
 def trained_tower(config, params):
   """The tower of a dual encoder that was trained here."""
   weights = params['params']['vision']
-  return Tower(vision_config(config.vision), weights,
+  return Tower(vision_config(config.vision, attention=_attention(config)),
+               weights,
                config.vision.tokens_per_clip, sharding.checksum(weights))
+
+
+def _attention(config):
+  # Configs of old work directories have no such field.
+  return config.model.get('attention', 'xla')
 
 
 def pretrained_tower(config, mesh):
@@ -82,7 +88,7 @@ def pretrained_tower(config, mesh):
   directory, sizes = config.model.pretrained, _tower_sizes(config)
   tower = vision_lib.VisionConfig(
       **sizes['vision'], dtype=config.vision.dtype,
-      param_dtype=config.vision.param_dtype)
+      param_dtype=config.vision.param_dtype, attention=_attention(config))
   pixels = jax.ShapeDtypeStruct(
       (1, tower.n_frames, tower.image_px, tower.image_px, 3), np.float32)
   abstract = {'vision': jax.eval_shape(

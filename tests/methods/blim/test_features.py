@@ -114,3 +114,12 @@ def test_a_tower_is_needed_where_no_features_are(config):
   config.before, config.model.pretrained = (), ''
   with pytest.raises(ValueError, match='no features and no vision tower'):
     features.feature_shape(config)
+
+
+def test_the_kernel_of_the_config_reaches_the_tower(config):
+  """cuDNN knows no float32: a tower that got the field refuses it."""
+  params = {'params': {'vision': {'kernel': np.zeros(2, np.float32)}}}
+  assert features.trained_tower(config, params).config.attention == 'xla'
+  config.model.attention = 'cudnn'
+  with pytest.raises(ValueError, match='cudnn'):
+    features.trained_tower(config, params)
