@@ -133,7 +133,7 @@ class Embeds(NamedTuple):
   evaluated: Callable[[ConfigDict], Sequence[Evaluated]]
   check: Callable[[ConfigDict], None] = lambda config: None
   served: Callable[..., tuple] = lambda model, params: (model, params)
-  weight_names: tuple[names.Weight, ...] = names.QWEN2_VL
+  weight_names: tuple[names.Weight, ...] = names.newer(names.QWEN2_VL)
 
 
 class Scorer(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from jaxret.models import adapters, lora
+from jaxret.models import adapter_export, adapter_import, adapters, lora
 
 RANK, SCALE = 2, 1.5
 
@@ -32,15 +32,15 @@ def adapter():
 
 @pytest.mark.parametrize('nested', [True, False])
 def test_round_trip(adapter, tmp_path, nested):
-  adapters.export_peft(adapter, tmp_path, nested=nested)
-  read = adapters.import_peft(tmp_path)
+  adapter_export.export_peft(adapter, tmp_path, nested=nested)
+  read = adapter_import.import_peft(tmp_path)
   assert read.scale == SCALE
   jax.tree.map(np.testing.assert_array_equal, read.lora, adapter.lora)
   np.testing.assert_array_equal(read.visual_head, adapter.visual_head)
 
 
 def test_keys_are_those_of_peft(adapter, tmp_path):
-  adapters.export_peft(adapter, tmp_path)
+  adapter_export.export_peft(adapter, tmp_path)
   tensors = load_file(tmp_path / 'adapter_model.safetensors')
   key = 'base_model.model.model.layers.2.self_attn.q_proj.lora_A.weight'
   np.testing.assert_array_equal(
@@ -60,7 +60,7 @@ def test_plain_keys():
        'visual_head.weight'),
       ('base_model.model.model.mm_projector.mlp.base_model.model.0.lora_A.'
        'default.weight', 'model.mm_projector.mlp.0.lora_A.weight')):
-    assert adapters.plain_key(wrapped) == plain
+    assert adapter_import.plain_key(wrapped) == plain
 
 
 def qwen2_with_heads(torch, transformers):
@@ -84,7 +84,7 @@ def test_peft_reads_and_merges_what_is_exported(adapter, tmp_path):
   model = qwen2_with_heads(torch, transformers)
   base = {key: tensor.numpy().copy()
           for key, tensor in model.state_dict().items()}
-  adapters.export_peft(adapter, tmp_path, nested=False)
+  adapter_export.export_peft(adapter, tmp_path, nested=False)
   merged = peft.PeftModel.from_pretrained(model, tmp_path).merge_and_unload()
   merged = {key: tensor.detach().numpy()
             for key, tensor in merged.state_dict().items()}
@@ -112,24 +112,25 @@ def test_peft_reads_and_merges_what_is_exported(adapter, tmp_path):
     ({'rank_pattern': {'q_proj': 4}}, 'merge this adapter with PEFT first')])
 def test_other_kinds_of_adapters_are_refused(
     adapter, tmp_path, change, message):
-  adapters.export_peft(adapter, tmp_path)
+  adapter_export.export_peft(adapter, tmp_path)
   path = tmp_path / 'adapter_config.json'
   path.write_text(json.dumps(json.loads(path.read_text()) | change))
   with pytest.raises(ValueError, match=message):
-    adapters.import_peft(tmp_path)
+    adapter_import.import_peft(tmp_path)
 
 
 def test_incomplete_and_foreign_tensors_are_named():
   key = 'base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight'
   with pytest.raises(ValueError, match='decoder/layers/attention/q'):
-    adapters.import_peft({key: np.zeros((RANK, 8))})
+    adapter_import.import_peft({key: np.zeros((RANK, 8))})
   with pytest.raises(ValueError, match='fit no parameter: .*conv.lora_A'):
-    adapters.import_peft({'base_model.model.conv.lora_A.weight': np.zeros(2)})
+    adapter_import.import_peft(
+        {'base_model.model.conv.lora_A.weight': np.zeros((2, 2))})
 
 
 def test_only_known_layers_of_one_rank_are_exported(adapter, tmp_path):
   unknown = adapter._replace(lora={'vision': adapter.lora['projector']})
   with pytest.raises(ValueError, match="unknown paths .'vision/"):
-    adapters.export_peft(unknown, tmp_path)
+    adapter_export.export_peft(unknown, tmp_path)
   with pytest.raises(ValueError, match='scale None'):
-    adapters.export_peft(adapter._replace(scale=None), tmp_path)
+    adapter_export.export_peft(adapter._replace(scale=None), tmp_path)

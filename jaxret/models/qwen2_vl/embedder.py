@@ -1,5 +1,5 @@
 """Opens a Qwen2-VL checkpoint, UNITE's among others, to embed with it."""
-from jaxret.models import adapters, names
+from jaxret.models import adapter_import, adapters, names
 from jaxret.models.qwen2_vl import files
 
 
@@ -13,6 +13,6 @@ def open_embedder(path, mesh, dtype='float32', position_mode='sequential',
       path, position_mode, dtype=dtype, param_dtype=dtype)
   params = files.load(path, config, mesh)
   if adapter is not None:
-    params = adapters.merge(
-        params, adapters.import_peft(adapter, names.QWEN2_VL))
+    params = adapters.merge(params, adapter_import.import_peft(
+        adapter, names.QWEN2_VL, params))
   return config, params
