@@ -105,7 +105,8 @@ def _check(adapter, flat, keys, alone):
   unknown = sorted({*flat} - {*keys}) + alone
   ranks = {leaf.shape[-1] for path, leaf in flat.items()
            if path.endswith('/a')}
-  if unknown or len(ranks) != 1 or not isinstance(adapter.scale, float):
+  if unknown or len(ranks) != 1 or not isinstance(
+      adapter.scale, (int, float)):
     raise ValueError(
         f'adapter: got rank {sorted(ranks)}, scale {adapter.scale} and the '
         f'unknown paths {unknown[:3]}; want one rank, a scale, and layers of '

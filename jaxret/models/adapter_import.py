@@ -26,7 +26,7 @@ PARTS = (
 SPELLINGS = (
     lambda key: key,
     names.newer_key,
-    lambda key: f'model.{key}',
+    lambda key: f'model.{key}'.replace('.vision_model.', '.'),
     lambda key: names.newer_key(key).removeprefix('model.'),
     lambda key: key.removeprefix('model.'),
 )
@@ -243,14 +243,11 @@ def _check_config(config, table, keys, found, flat):
       raise ValueError(f'{config.path}: PEFT would pass over {key}: write the '
                        'adapter again, with a newer PEFT')
   for name in config.fields.get('modules_to_save') or ():
-    for given, message in (
-        (table, 'which this model has no place for'),
-        ({key.name for key in keys.values() if not key.part},
-         'and the file has no tensor of it')):
-      if not any(name in adapter_config.saves(config, tensor.rpartition('.')[0])
-                 for tensor in given):
-        raise ValueError(f'{config.path}: got modules_to_save {name!r}, '
-                         f'{message}: {adapter_config.ELSE}')
+    if not any(name in adapter_config.saves(config, parsed.module)
+               for parsed in keys.values() if not parsed.part):
+      raise ValueError(f'{config.path}: got modules_to_save {name!r}, and the '
+                       'file has no tensor of it that this model has a place '
+                       f'for: {adapter_config.ELSE}')
 
 
 def _modules(table, flat):
@@ -277,8 +274,8 @@ def _adapter(config, found, flat):
     for parts in layers.values():
       missing = rank - parts['a'].shape[-1]
       if config is not None:
-        parts['scale'] = np.float32(adapter_config.scale(
-            config, parts['module'], parts['a'].shape[-1]))
+        parts['scale'] = adapter_config.scale(
+            config, parts['module'], parts['a'].shape[-1])
       parts['a'] = np.pad(parts['a'], ((0, 0), (0, missing)))
       parts['b'] = np.pad(parts['b'], ((0, missing), (0, 0)))
     for name in 'ab':
@@ -289,14 +286,15 @@ def _adapter(config, found, flat):
       magnitude[path] = _stack(layers, 'magnitude', count, np.nan)
     if any('shift' in parts for parts in layers.values()):
       shifts[f'{path}/bias'] = _stack(layers, 'shift', count) * (
-          scales[path][..., None])
-  used = {float(parts['scale']) for layers in found.layers.values()
+          np.asarray(scales[path])[..., None])
+  used = {parts['scale'] for layers in found.layers.values()
           for parts in layers.values() if 'scale' in parts}
   whole, rows = _replacements(found, flat)
   head = whole.pop(adapters.VISUAL_HEAD, None)
   scale = used.pop() if len(used) == 1 else scales or None
   return adapters.Adapter(
-      sharding.unflatten(lora), scale, head, sharding.unflatten(whole) or None, magnitude, rows, shifts)
+      sharding.unflatten(lora), scale, head, sharding.unflatten(whole) or None,
+      magnitude, rows, shifts)
 
 
 def _replacements(found, flat):
