@@ -26,6 +26,7 @@ PARTS = (
 SPELLINGS = (
     lambda key: key,
     names.newer_key,
+    lambda key: key.replace('.vision_model.', '.'),
     lambda key: f'model.{key}'.replace('.vision_model.', '.'),
     lambda key: names.newer_key(key).removeprefix('model.'),
     lambda key: key.removeprefix('model.'),

@@ -69,6 +69,20 @@ def make_adapter(model, config, directory, **save):
     model.save_pretrained(directory, **save)
 
 
+def make_converted_pissa(model, config, directory):
+  """As `make_adapter`, of a PiSSA that PEFT turns into plain LoRA."""
+  start = directory / 'start'
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore')
+    model = peft.get_peft_model(model, config)
+    model.peft_config['default'].init_lora_weights = True
+    model.save_pretrained(start)
+    model.peft_config['default'].init_lora_weights = 'pissa'
+    shake([p for p in model.parameters() if p.requires_grad], 0.2)
+    model.save_pretrained(
+        directory, path_initial_model_for_weight_conversion=start)
+
+
 def read_by_peft(model, directory):
   """(PeftModel, what PEFT complained of) of an adapter in a directory."""
   with warnings.catch_warnings(record=True) as caught:

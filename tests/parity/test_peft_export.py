@@ -28,6 +28,7 @@ from jaxret.models import (
   names,
   pretrained,
 )
+from jaxret.models.llava import embedder
 from jaxret.models.llava import names as mm_embed_names
 from tests import tiny_unite
 from tests.models.llava import test_adapter as mm_embed_test
@@ -35,7 +36,7 @@ from tests.parity import blim_reference
 
 pytest.importorskip('torch')
 pytest.importorskip('transformers')
-pytest.importorskip('peft')
+peft = pytest.importorskip('peft')
 
 from tests.parity import peft_elsewhere  # noqa: E402
 from tests.parity import peft_reference as reference  # noqa: E402
@@ -162,7 +163,7 @@ def test_unite(unite, tmp_path, where):
 @pytest.mark.parametrize('where', WHERE)
 def test_mm_embed(mm_embed_golden, tmp_path, where):
   base = mm_embed_golden / 'model'
-  config = mm_embed_test.settings(mm_embed_golden, tmp_path)
+  config = mm_embed_test.settings(mm_embed_golden.parent, tmp_path)
   shown = mm_embed_test.items(16)
   pairs = [mixed.Pair(query, candidate, mixed.modality(candidate), None, 'find')
            for query, candidate in zip(shown[:8], shown[8:])]
@@ -174,6 +175,40 @@ def test_mm_embed(mm_embed_golden, tmp_path, where):
   write_merged(tmp_path, tmp_path / 'adapter', base / 'model.safetensors',
                mm_embed_names.MM_EMBED)
   compare('mm_embed', tmp_path, where)
+
+
+def test_all_linear_layers_of_mm_embed_are_merged_as_by_peft(
+    mm_embed_golden, tmp_path):
+  """Its tower and projector among them, and a layer that never runs."""
+  directory = mm_embed_golden / 'model'
+  whole = json.loads((directory / 'config.json').read_text())
+  retriever = json.loads((directory / whole['retriever']).read_text())
+  def build():
+    model, _ = peft_elsewhere.mm_embed(
+        {**whole, 'text_config': retriever['text_config']})
+    return peft_elsewhere.load(model, directory / 'model.safetensors')
+  reference.make_adapter(build(), peft.LoraConfig(
+      r=2, target_modules='all-linear', use_dora=True, modules_to_save=[
+          'linear_2']), tmp_path)
+  wrapped, complaints = reference.read_by_peft(build(), tmp_path)
+  assert not complaints
+  want = {key.replace('vision_tower.', 'vision_tower.vision_model.'): tensor
+          for key, tensor in wrapped.merge_and_unload().state_dict().items()}
+  before = build().state_dict()
+  config, params = embedder.open_embedder(
+      directory, sharding.make_mesh(), adapter=tmp_path)
+  flat, checked = sharding.flatten(params['params']), 0
+  for weight in mm_embed_names.MM_EMBED:
+    if weight.path in flat and weight.transform == 'transpose' and (
+        not weight.key.startswith('latent')):
+      leaf = flat[weight.path] if '{' in weight.key else [flat[weight.path]]
+      for layer, kernel in enumerate(leaf):
+        key = weight.key.format(layer=layer)
+        np.testing.assert_allclose(kernel, want[key].T, atol=1e-5, err_msg=key)
+        assert np.abs(kernel - before[key.replace(
+            '.vision_model.', '.')].numpy().T).max() > 1e-3, key
+        checked += 1
+  assert checked > 20
 
 
 @pytest.mark.parametrize('where', WHERE)

@@ -30,21 +30,23 @@ class Row:
 
   refused: what the message says, or None where PEFT's numbers are wanted.
   kind: another config than LoraConfig. edit: a change of adapter_config.json.
-  file: a change of the written directory. slow: not in every run.
+  file: a change of the written directory. slow: not in every run. make: what
+  writes it.
   """
 
   def __init__(self, name, fields=(), refused=None, kind='LoraConfig', edit=(),
-               file=None, bare=False, slow=True):
+               file=None, bare=False, slow=True,
+               make=reference.make_adapter):
     self.name, self.refused, self.kind = name, refused, kind
     self.fields = {'r': 4, 'lora_alpha': 8, 'target_modules': QKV,
                    **dict(fields)} if kind == 'LoraConfig' else dict(fields)
     self.edit, self.file, self.bare, self.slow = edit, file, bare, slow
+    self.make = make
 
   def write(self, base, directory):
     """Writes the adapter for the model in the directory `base`."""
     config = getattr(peft, self.kind)(**self.fields)
-    reference.make_adapter(
-        reference.base(base, self.bare), config, directory)
+    self.make(reference.base(base, self.bare), config, directory)
     if self.edit:
       path = directory / 'adapter_config.json'
       path.write_text(json.dumps(
@@ -146,6 +148,8 @@ ROWS = (
     *(refused(f'init_lora_weights {value}', f"init_lora_weights = '{value}'",
               init_lora_weights=value, slow=value != 'pissa')
       for value in ('pissa', 'pissa_niter_4', 'olora')),
+    Row('init_lora_weights pissa, converted by PEFT',
+        {'init_lora_weights': 'pissa'}, make=reference.make_converted_pissa),
     *(edited(f'init_lora_weights {value}', init_lora_weights=value)
       for value in ('corda', 'loftq', 'lora_ga')),
     refused('alora_invocation_tokens', alora_invocation_tokens=[5],
