@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxret import checkpoint, methods, sharding
+from jaxret import checkpoint, methods, process_settings, sharding
 from jaxret import run as run_lib
 from jaxret.data import types
 from jaxret.methods.blim import evaluator
@@ -58,6 +58,7 @@ def score_matrix(
     ids that are not unique, or a first stage of another shape.
   """
   _check_mode(mode, topk)
+  process_settings.exact_float32()
   config, trained = _config(model)
   mesh = mesh or sharding.make_mesh(config.mesh)
   items, features = _videos(videos)
