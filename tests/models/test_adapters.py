@@ -1,8 +1,10 @@
 """Adapters merged into parameters."""
+import jax
 import ml_dtypes
 import numpy as np
 import pytest
 
+from jaxret import sharding
 from jaxret.models import adapters
 
 
@@ -36,6 +38,22 @@ def test_factors_are_added_in_float32(dtype):
   assert got.dtype == dtype
   np.testing.assert_allclose(
       got.astype(np.float32), want.astype(dtype).astype(np.float32), rtol=1e-6)
+
+
+def test_parameters_stay_where_they_are():
+  mesh = sharding.make_mesh({'fsdp': 2}, jax.devices()[:2])
+  given = adapter(modules={'visual_head': {'kernel': random(4, 3)}}, rows={
+      'decoder/embed/embedding': (np.array([1, 3]), random(2, 4))})
+  places = sharding.shardings(mesh, params())
+  placed = jax.device_put(params(), places)
+  assert not up(placed).sharding.is_fully_replicated
+  merged = adapters.merge(placed, given)
+  for path, leaf in sharding.flatten(merged).items():
+    assert leaf.sharding.is_equivalent_to(
+        sharding.flatten(placed)[path].sharding, leaf.ndim), path
+    np.testing.assert_allclose(
+        leaf, sharding.flatten(adapters.merge(params(), given))[path],
+        atol=1e-6)
 
 
 def test_magnitudes_are_of_the_layers_that_have_them():

@@ -15,7 +15,7 @@ ITEMS = [tiny_unite.item(kind, number) for number, kind in enumerate(
 LAYERS, WIDTH, VOCABULARY = 2, 32, 400
 
 
-def base_directory(directory):
+def base_directory(directory, tied=False):
   """Writes a random model of two layers, its tokenizer beside it."""
   tokenizer = tiny_unite.tokenizer()
   def ids(token):
@@ -28,14 +28,14 @@ def base_directory(directory):
           'rms_norm_eps': 1e-6, 'bos_token_id': None, 'eos_token_id': None,
           'rope_parameters': {'rope_type': 'default', 'rope_theta': 1e4,
                               'mrope_section': [1, 1, 2]},
-          'tie_word_embeddings': False},
+          'tie_word_embeddings': tied},
       vision_config={
           'depth': LAYERS, 'embed_dim': WIDTH, 'hidden_size': WIDTH,
           'mlp_ratio': 2, 'num_heads': 2, 'patch_size': 14,
           'spatial_merge_size': 2, 'temporal_patch_size': 2},
       image_token_id=ids('<|image_pad|>'), video_token_id=ids('<|video_pad|>'),
       vision_start_token_id=ids('<|vision_start|>'),
-      vision_end_token_id=ids('<|vision_end|>'), tie_word_embeddings=False)
+      vision_end_token_id=ids('<|vision_end|>'), tie_word_embeddings=tied)
   torch.manual_seed(0)
   model = transformers.Qwen2VLForConditionalGeneration(config).eval()
   shake(model.parameters(), 0.1)

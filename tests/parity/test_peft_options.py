@@ -30,18 +30,19 @@ class Row:
 
   refused: what the message says, or None where PEFT's numbers are wanted.
   kind: another config than LoraConfig. edit: a change of adapter_config.json.
-  file: a change of the written directory. slow: not in every run. make: what
+  file: a change of the written directory. bare: of AutoModel's class. tied:
+  of a model whose head is its embedding. slow: not in every run. make: what
   writes it.
   """
 
   def __init__(self, name, fields=(), refused=None, kind='LoraConfig', edit=(),
-               file=None, bare=False, slow=True,
+               file=None, bare=False, tied=False, slow=True,
                make=reference.make_adapter):
     self.name, self.refused, self.kind = name, refused, kind
     self.fields = {'r': 4, 'lora_alpha': 8, 'target_modules': QKV,
                    **dict(fields)} if kind == 'LoraConfig' else dict(fields)
     self.edit, self.file, self.bare, self.slow = edit, file, bare, slow
-    self.make = make
+    self.tied, self.make = tied, make
 
   def write(self, base, directory):
     """Writes the adapter for the model in the directory `base`."""
@@ -175,6 +176,14 @@ ROWS = (
     other('FourierFTConfig', 'FOURIERFT', n_frequency=8),
     Row('peft_type PROMPT_TUNING', refused='PROMPT_TUNING',
         edit={'peft_type': 'PROMPT_TUNING'}),
+    *(Row(f'a head that is the embedding: {next(iter(fields))}', fields,
+          tied=True) for fields in (
+              {'modules_to_save': ['embed_tokens']},
+              {'trainable_token_indices': list(range(0, 400, 3))},
+              {'ensure_weight_tying': True, 'modules_to_save': [
+                  'embed_tokens', 'lm_head']},
+              {'target_modules': ['embed_tokens', 'k_proj']},
+              {'target_modules': ['lm_head', 'k_proj']})),
     Row('the bare model of AutoModel', {'target_modules': 'all-linear'},
         bare=True),
     Row('names of transformers before 4.52', {'target_modules': 'all-linear'},
@@ -183,8 +192,10 @@ ROWS = (
 
 
 @pytest.fixture(scope='module')
-def base(tmp_path_factory):
-  return reference.base_directory(tmp_path_factory.mktemp('base'))
+def bases(tmp_path_factory):
+  """{whether the head is tied to the embedding: the directory of a model}."""
+  return {tied: reference.base_directory(tmp_path_factory.mktemp('base'), tied)
+          for tied in (False, True)}
 
 
 @pytest.fixture(scope='module')
@@ -193,9 +204,9 @@ def mesh():
 
 
 @pytest.fixture(scope='module')
-def unadapted(base, mesh):
+def unadapted(bases, mesh):
   """(Reader, float32 [items, D] of the model without an adapter)."""
-  model = jaxret.load(base, mesh=mesh)
+  model = jaxret.load(bases[False], mesh=mesh)
   return model.reader, model.encode(reference.ITEMS, show_progress=False)
 
 
@@ -213,7 +224,8 @@ def table():
 @pytest.mark.parametrize('row', [
     pytest.param(row, id=row.name, marks=[pytest.mark.slow] if row.slow else [])
     for row in ROWS])
-def test_option(row, base, mesh, unadapted, table, tmp_path):
+def test_option(row, bases, mesh, unadapted, table, tmp_path):
+  base = bases[row.tied]
   row.write(base, tmp_path)
   if row.refused:
     with pytest.raises(ValueError) as error:
