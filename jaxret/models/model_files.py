@@ -2,14 +2,14 @@
 import json
 
 from jaxret import sharding
-from jaxret.models import pretrained
+from jaxret.models import config_fields, pretrained
 
 
 def read_json(name, model_types=()):
   """(path, contents) of the config.json of a directory or hub model.
 
-  Raises ValueError for none, and for a kind that is not among `model_types`
-  where there are any.
+  Raises ValueError for none, for a kind that is not among `model_types` where
+  there are any, and for a model whose weights are quantized.
   """
   path = pretrained.find_model(name) / 'config.json'
   if not path.exists():
@@ -18,18 +18,8 @@ def read_json(name, model_types=()):
   if model_types and whole.get('model_type') not in model_types:
     raise ValueError(f'{path}: got model_type {whole.get("model_type")!r}, '
                      f'want {" or ".join(model_types)}: use another model')
+  config_fields.check_not_quantized(path, whole)
   return path, whole
-
-
-def check_supported(path, part, table):
-  """Raises ValueError for a value of config.json that is not implemented.
-
-  table: of (key, the value that we implement, what it means).
-  """
-  for key, want, meaning in table:
-    if part.get(key, want) != want:
-      raise ValueError(f'{path}: got {key} = {part[key]!r} ({meaning}), want '
-                       f'{want!r}, the only one implemented: use another model')
 
 
 def load(name, table, plain, abstract, mesh):

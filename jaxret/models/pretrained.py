@@ -21,8 +21,15 @@ from jaxret import sharding
 from jaxret.models import names
 
 DTYPES = {'F64': np.float64, 'F32': np.float32, 'F16': np.float16,
-          'BF16': ml_dtypes.bfloat16, 'I64': np.int64, 'I32': np.int32}
+          'BF16': ml_dtypes.bfloat16, 'I64': np.int64, 'I32': np.int32,
+          'BOOL': np.bool_}
 
+# Names that weights get once they are quantized: GPTQ and AWQ, bitsandbytes,
+# compressed-tensors, fine-grained FP8.
+QUANTIZED = re.compile(
+    r'(.*\.)?(qweight|qzeros|g_idx|SCB|(weight|kernel)(\.(absmax|quant_map|'
+    r'nested_.*|quant_state\..*)|_(packed|shape|scale|scale_inv|zero_point|'
+    r'format)))')
 STRIP = 512  # columns
 
 
@@ -36,7 +43,13 @@ class FileTensor:
     self.name = f'{path}: {key}'
     self._slice = file.get_slice(key)
     self.shape = tuple(self._slice.get_shape())
-    self.dtype = np.dtype(DTYPES[self._slice.get_dtype()])
+    kind = self._slice.get_dtype()
+    if kind not in DTYPES or QUANTIZED.fullmatch(key):
+      raise ValueError(
+          f'{self.name} ({kind}): the weights are quantized, want them in '
+          'bfloat16, float16 or float32: take the model that was quantized, or '
+          'dequantize and save it again')
+    self.dtype = np.dtype(DTYPES[kind])
 
   def __getitem__(self, index):
     return self._slice[index]

@@ -50,7 +50,11 @@ def test_numerics_reach_the_part_that_has_them(tmp_path):
 
 @pytest.mark.parametrize('fields, message', [
     ({'use_sliding_window': True}, 'got use_sliding_window = True'),
-    ({'vision_config': {**VISION, 'in_channels': 4}}, 'got in_channels = 4')])
+    ({'vision_config': {**VISION, 'in_channels': 4}}, 'got in_channels = 4'),
+    ({'text_config': {**TEXT, 'tie_word_embeddings': False}},
+     'got tie_word_embeddings = True, and False in text_config'),
+    ({'rope_parameters': {'rope_type': 'yarn', 'factor': 2.0}},
+     'got rope_scaling and rope_parameters, which differ')])
 def test_what_is_not_implemented_is_refused(tmp_path, fields, message):
   with pytest.raises(ValueError, match=message):
     read(tmp_path, flat(**fields))
