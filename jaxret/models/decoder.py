@@ -58,7 +58,7 @@ class DecoderConfig:
       raise ValueError(
           f'decoder: got sequences of {tokens} tokens, padding included, want '
           f'{self.max_tokens} at most: past it {self.limited_by} of the model '
-          'is not implemented; make the items shorter')
+          'is not implemented; make the items shorter, or lower max_tokens')
 
   def dense(self, features, **kwargs):
     return layers.Dense(features, dtype=self.dtype,

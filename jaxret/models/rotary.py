@@ -67,8 +67,7 @@ def read(path, part, head_width, max_positions, default, theta=None, also=()):
     fields |= {'rope_frequencies': tuple(map(float, frequencies)),
                'rope_scale': float(scale)}
   if kind in ('dynamic', 'longrope'):
-    # Up to this length there is one set of frequencies; past it they follow
-    # the length of the whole sequence, of which parts are computed here.
+    # Past it they follow the length of a sequence, read in parts here.
     fields |= {'max_tokens': max_positions if kind == 'dynamic' else original,
                'limited_by': f'rope_type = {kind!r}'}
   return fields

@@ -52,7 +52,8 @@ def test_a_window_of_attention_is_a_bound_on_the_length(tmp_path):
     decoder.check_length(101)
   dynamic = {'rope_scaling': {'type': 'dynamic', 'factor': 2.0},
              'max_position_embeddings': 64}
-  decoder = read(tmp_path, text={'sliding_window': 100, **dynamic}).config.decoder
+  decoder = read(
+      tmp_path, text={'sliding_window': 100, **dynamic}).config.decoder
   assert (decoder.max_tokens, decoder.limited_by) == (
       64, "rope_type = 'dynamic'")
   decoder = read(tmp_path, text={'sliding_window': None}).config.decoder

@@ -44,10 +44,11 @@ def test_nv_embed_alone_sees_no_images(tmp_path):
 
 @pytest.mark.parametrize('fields, message', [
     ({'retriever': None}, 'no field `retriever`'),
-    ({'global_image_patch_only': False}, 'got global_image_patch_only = False'),
+    ({'global_image_patch_only': False}, 'got global_image_patch_only = F'),
     ({'other': {'is_mask_instruction': False}}, 'got is_mask_instruction = Fal'),
     ({'other': {'mask_type': 'c'}}, "got mask_type = 'c', want 'b'"),
-    ({'other': {'latent_attention_config': {'hidden_dim': 8, 'latent_dim': 4}}},
+    ({'other': {'latent_attention_config': {'hidden_dim': 8,
+                                            'latent_dim': 4}}},
      'got latent_dim = 4, want that of hidden_dim, 8'),
     # Which class wrote NV-Embed's file is not known: its base is not either.
     ({'other': {'text_config': {**TEXT, 'rope_theta': None}}}, 'no rope_theta'),
