@@ -1,7 +1,6 @@
 """`jaxret.load`: a directory, a hub model or a workdir as an Embedder."""
 import importlib
 import inspect
-import json
 import os
 import pathlib
 
@@ -81,7 +80,7 @@ def _refuse_without_effect(path, options, known, kind):
 
 def _is_workdir(path):
   file = pathlib.Path(path).expanduser() / 'config.json'
-  return file.is_file() and 'method' in json.loads(file.read_text())
+  return file.is_file() and 'method' in model_files.read_file(file)
 
 
 def _open_workdir(workdir, trim_text, mesh):

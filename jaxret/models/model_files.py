@@ -14,12 +14,25 @@ def read_json(name, model_types=()):
   path = pretrained.find_model(name) / 'config.json'
   if not path.exists():
     raise ValueError(f'{path}: no such file; want the directory of a model')
-  whole = json.loads(path.read_text())
+  whole = read_file(path)
   if model_types and whole.get('model_type') not in model_types:
     raise ValueError(f'{path}: got model_type {whole.get("model_type")!r}, '
                      f'want {" or ".join(model_types)}: use another model')
   config_fields.check_not_quantized(path, whole)
   return path, whole
+
+
+def read_file(path):
+  """The object that a JSON file holds; a ValueError names the file."""
+  try:
+    whole = json.loads(path.read_text(encoding='utf-8-sig'))
+  except ValueError as error:  # of its bytes, too
+    raise ValueError(f'{path} is not valid JSON ({error}): download it again'
+                     ) from None
+  if not isinstance(whole, dict):
+    raise ValueError(f'{path}: got a {type(whole).__name__}, want an object: '
+                     'name the directory of a model')
+  return whole
 
 
 def load(name, table, plain, abstract, mesh):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+import jaxret
 from jaxret.models import bert, clip, model_files, pretrained
 from jaxret.models.llava import files as llava
 from jaxret.models.llava import mm_embed_files
@@ -18,7 +19,8 @@ from jaxret.models.qwen2_vl import files as qwen2_vl
 from jaxret.models.videochat import files as videochat
 
 CONFIGS = pathlib.Path(__file__).parent / 'configs'
-VERSIONS = ('4.45.2', '4.47.1', '4.49.0', '4.51.3', '4.57.6', '5.24.0')
+VERSIONS = ('4.45.2', '4.47.1', '4.49.0', '4.51.3', '4.53.3', '4.57.6', '5.0.0',
+            '5.24.0')
 
 
 def open_config(directory, whole, read):
@@ -324,6 +326,26 @@ def test_quantized_weights_are_named_by_the_tensors(tmp_path, tensors, said):
   with pytest.raises(ValueError, match=said) as caught:
     pretrained.open_checkpoint(tmp_path)
   assert 'quantized' in str(caught.value) and '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('content, said', [
+    (b'{"model_type": ', 'is not valid JSON'),
+    (b'\xff\xfe{', 'is not valid JSON'), (b'', 'is not valid JSON'),
+    (b'[1, 2]', 'got a list, want an object')])
+def test_a_file_that_is_no_config_is_named(tmp_path, content, said):
+  path = tmp_path / 'config.json'
+  path.write_bytes(content)
+  for read in (*READ.values(), mm_embed_files.read_config, jaxret.load):
+    with pytest.raises(ValueError, match=said) as caught:
+      read(tmp_path)
+    assert str(caught.value).startswith(str(path))
+    assert '\n' not in str(caught.value)
+
+
+def test_a_mark_of_byte_order_is_passed_over(tmp_path):
+  whole = (CONFIGS / '4.47.1/bert.json').read_bytes()
+  (tmp_path / 'config.json').write_bytes(b'\xef\xbb\xbf' + whole)
+  assert bert_sizes(tmp_path).vocab_size == 400
 
 
 def test_a_retriever_that_is_quantized_is_refused(tmp_path):

@@ -1,5 +1,4 @@
 """MM-Embed and NV-Embed-v1 directories, and what MM-Embed is trained from."""
-import json
 import pathlib
 
 import jax
@@ -85,7 +84,7 @@ def _read_retriever(directory, name):
   """(path, contents) of the retriever's config: a file, or of a model."""
   for path in (directory / str(name), pathlib.Path(name).expanduser()):
     if path.is_file():
-      whole = json.loads(path.read_text())
+      whole = model_files.read_file(path)
       config_fields.check_not_quantized(path, whole)
       return path, whole
   return model_files.read_json(name, ('nvembed',))

@@ -45,7 +45,7 @@ def test_nv_embed_alone_sees_no_images(tmp_path):
 @pytest.mark.parametrize('fields, message', [
     ({'retriever': None}, 'no field `retriever`'),
     ({'global_image_patch_only': False}, 'got global_image_patch_only = F'),
-    ({'other': {'is_mask_instruction': False}}, 'got is_mask_instruction = Fal'),
+    ({'other': {'is_mask_instruction': False}}, 'got is_mask_instruction = F'),
     ({'other': {'mask_type': 'c'}}, "got mask_type = 'c', want 'b'"),
     ({'other': {'latent_attention_config': {'hidden_dim': 8,
                                             'latent_dim': 4}}},
