@@ -1,0 +1,107 @@
+"""What stands where a file of a model should: said in one line.
+
+A clone without git-lfs, a page of a web site that was saved, a download that
+ended early, weights of other formats, an adapter in a model's place.
+"""
+import json
+import pathlib
+
+ADAPTER = 'adapter_config.json'
+# (pattern of files, what they are), which hold weights that are not read.
+FORMATS = (('pytorch_model*.bin', "PyTorch's pickles"), ('*.gguf', 'GGUF'),
+           ('*.pth', "PyTorch's pickles"), ('*.pt', "PyTorch's pickles"),
+           ('tf_model*.h5', "TensorFlow's weights"),
+           ('flax_model*.msgpack', "Flax's weights"), ('*.onnx', 'ONNX'))
+CONVERT = ('convert them with transformers: '
+           '`AutoModel.from_pretrained(DIR).save_pretrained(NEW)`')
+
+
+def read_object(path):
+  """The JSON object in a file.
+
+  Raises ValueError naming the file for what is no JSON object.
+  """
+  path = pathlib.Path(path)
+  content = path.read_bytes()
+  try:
+    found = json.loads(content)
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f'{path}: {stand_in(content) or f"not JSON ({error})"}; '
+                     f'{_again(content)}') from error
+  if not isinstance(found, dict):
+    raise ValueError(f'{path}: got a JSON {type(found).__name__}, want an '
+                     'object {...}: download it again')
+  return found
+
+
+def stand_in(content):
+  """What the bytes are, if they stand in place of a file; '' if not known."""
+  start = content[:512].lstrip(b'\xef\xbb\xbf \t\r\n').lower()
+  if not start:
+    return 'an empty file'
+  if start.startswith(b'version https://git-lfs'):
+    return 'a git-lfs pointer, not the file itself'
+  if start.startswith((b'<!doctype', b'<html', b'<?xml', b'<head')):
+    return 'a web page (HTML), not the file itself'
+  return ''
+
+
+def refuse_weights(path, error):
+  """Raises ValueError for a safetensors file whose header cannot be read."""
+  if not path.is_file():
+    raise ValueError(f'{path}: not a file; want safetensors') from error
+  with path.open('rb') as file:
+    content = file.read(512)
+  what = stand_in(content) or f'not a whole safetensors file ({error})'
+  raise ValueError(f'{path}: {what}; {_again(content)}') from error
+
+
+def _again(content):
+  if stand_in(content).startswith('a git-lfs'):
+    return 'run `git lfs pull` in its directory'
+  return 'download it again'
+
+
+def refuse_without_weights(name, path, stem):
+  """Raises ValueError for a directory without safetensors of a stem."""
+  want = (f'{path}: got no {stem}.safetensors and no '
+          f'{stem}.safetensors.index.json')
+  for pattern, what in FORMATS:
+    found = sorted(file.name for file in path.glob(pattern))
+    if found:
+      more = f' and {len(found) - 1} more' if len(found) > 1 else ''
+      raise ValueError(f'{want}, but {found[0]}{more}: {what}, which are not '
+                       f'read; {CONVERT}')
+  others = sorted(file.name for file in path.glob('*.safetensors'))
+  if others:
+    raise ValueError(f'{want}, but {others[0]}; give it that name if it holds '
+                     'the weights')
+  if path != pathlib.Path(name).expanduser():
+    raise ValueError(f'{want}: hub model {name} holds no safetensors, and '
+                     f'other formats are not read; {CONVERT}')
+  raise ValueError(f'{want}; want safetensors: convert other formats first')
+
+
+def refuse_adapter(name, path):
+  """Raises ValueError for a directory with an adapter in a model's place.
+
+  Next to weights as well: transformers loads such a directory as the adapter
+  on its base, whatever else is there.
+  """
+  file = path / ADAPTER
+  if not file.is_file():
+    return
+  adapter = read_object(file)
+  base = adapter.get('base_model_name_or_path')
+  kind = adapter.get('peft_type') or 'PEFT'
+  use = f"jaxret.load({base or 'BASE'!r}, adapter={str(name)!r})"
+  beside = sorted(file.name for file in path.glob('*.safetensors')
+                  if not file.name.startswith('adapter'))
+  if beside:
+    raise ValueError(
+        f'{name}: holds {ADAPTER} beside {beside[0]}, and which of the two is '
+        f'meant is not to be seen: {use} for the {kind} adapter on its base, '
+        'or the weights alone in a directory of their own')
+  raise ValueError(
+      f'{name}: a {kind} adapter of {base or "an unnamed base"}, no model: '
+      f'load its base and give this as adapter: {use}')
