@@ -6,10 +6,18 @@ import pathlib
 
 from jax.sharding import Mesh
 
-from jaxret import checkpoint, embedder, methods, models, run, sharding
+from jaxret import (
+  checkpoint,
+  embedder,
+  foreign_files,
+  methods,
+  models,
+  run,
+  sharding,
+)
 from jaxret.data import text
 from jaxret.data.qwen2_vl import pixels
-from jaxret.models import foreign_files, model_files
+from jaxret.models import model_files
 
 
 def load(path: str | os.PathLike, position_mode: str = 'sequential',

@@ -1,6 +1,6 @@
 """What directories of published models share: config.json, names, weights."""
-from jaxret import sharding
-from jaxret.models import foreign_files, pretrained
+from jaxret import foreign_files, sharding
+from jaxret.models import pretrained
 
 
 def read_json(name, model_types=()):

@@ -16,8 +16,8 @@ import safetensors
 import safetensors.numpy
 import tqdm
 
-from jaxret import sharding
-from jaxret.models import foreign_files, layouts, names, transforms
+from jaxret import foreign_files, sharding
+from jaxret.models import layouts, names, transforms
 from jaxret.models.layouts import Checkpoint
 
 # Of parameters; tensors of other types may be there where nothing reads them.
@@ -375,7 +375,8 @@ def _headers(path):
   try:
     file = safetensors.safe_open(path, 'np')
   except (OSError, safetensors.SafetensorError) as error:
-    foreign_files.refuse_weights(path, error)
+    raise foreign_files.refusal(
+        path, f'not a whole safetensors file ({error})') from error
   return {key: FileTensor(path, file, key) for key in file.keys()}
 
 

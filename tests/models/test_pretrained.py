@@ -271,3 +271,75 @@ def test_flat_loading_keeps_bfloat16(tmp_path):
   loaded = checkpoint.tensors['x'][:]
   assert loaded.dtype == ml_dtypes.bfloat16
   np.testing.assert_array_equal(loaded, tensors['x'])
+
+
+@pytest.mark.parametrize('dtype, kind', [
+    (np.uint8, 'U8'), (np.int8, 'I8'), (np.int32, 'I32'), (np.bool_, 'BOOL'),
+    (ml_dtypes.float8_e4m3fn, 'F8_E4M3')])
+def test_a_type_that_is_no_float_is_named_where_it_is_read(
+    tmp_path, dtype, kind):
+  tensors = released_tensors()
+  file = tmp_path / 'model.safetensors'
+  buffer = 'model.layers.0.self_attn.rotary_emb.inv_freq'
+  key = 'model.layers.1.mlp.down_proj.weight'
+  for name in (buffer, key):
+    changed = {**tensors, name: np.ones((8, 10)).astype(dtype)}
+    if kind == 'F8_E4M3':
+      save_float8(changed, name, file)
+    else:
+      safetensors.numpy.save_file(changed, file)
+    whole = pretrained.open_checkpoint(tmp_path)
+    if name == buffer:
+      pretrained.load(whole, TABLE, vlm_shapes(TINY_SIZES))
+      continue
+    with pytest.raises(ValueError) as caught:
+      pretrained.load(whole, TABLE, vlm_shapes(TINY_SIZES))
+    assert str(caught.value) == (
+        f'{file}: {key} is of type {kind}, as quantized weights are; want F64, '
+        'F32, F16, BF16: use the model before it was quantized')
+
+
+def save_float8(tensors, key, file):
+  """As save_file, which does not know this type, writes bytes of it."""
+  safetensors.numpy.save_file(
+      {**tensors, key: tensors[key].view(np.uint8)}, file)
+  content = file.read_bytes()
+  size = int.from_bytes(content[:8], 'little')
+  header = json.loads(content[8:8 + size])
+  header[key]['dtype'] = 'F8_E4M3'
+  header = json.dumps(header).encode()
+  file.write_bytes(
+      len(header).to_bytes(8, 'little') + header + content[8 + size:])
+
+
+@pytest.mark.parametrize('key', [
+    'mlp.up_proj.qweight', 'mlp.up_proj.qzeros', 'mlp.up_proj.g_idx',
+    'mlp.up_proj.SCB', 'mlp.up_proj.weight.absmax',
+    'mlp.up_proj.weight.quant_state.bitsandbytes__nf4',
+    'mlp.up_proj.weight_scale_inv', 'mlp.up_proj.weight_packed'])
+@pytest.mark.parametrize('whole', [True, False])
+def test_quantized_weights_are_named(key, whole):
+  """GPTQ and AWQ, bitsandbytes, FP8, compressed-tensors."""
+  tensors = released_tensors()
+  if not whole:
+    del tensors['model.layers.0.mlp.up_proj.weight']
+  key = f'model.layers.0.{key}'
+  tiny = pretrained.Checkpoint('tiny', tensors | {key: np.ones(3)})
+  with pytest.raises(ValueError) as caught:
+    pretrained.load(tiny, TABLE, vlm_shapes(TINY_SIZES))
+  assert str(caught.value) == (
+      f'tiny: {key}: quantized weights, which are not read; use the model '
+      'before it was quantized')
+
+
+def test_layers_that_lack_are_not_blamed_on_the_download():
+  tensors = {key: tensor for key, tensor in released_tensors().items()
+             if '.layers.1.' not in key}
+  with pytest.raises(ValueError) as caught:
+    pretrained.load(pretrained.Checkpoint('tiny', tensors), TABLE,
+                    vlm_shapes(TINY_SIZES))
+  assert str(caught.value) == (
+      'tiny: these tensors are missing: model.layers.1.input_layernorm.weight, '
+      'model.layers.1.mlp.down_proj.weight, model.layers.1.mlp.gate_proj.weight'
+      ' and 9 more; got a model laid out as transformers saves it; want every '
+      'tensor that is read: compare config.json with the file')

@@ -3,7 +3,8 @@ import pathlib
 
 import jax
 
-from jaxret.models import foreign_files, model_files
+from jaxret import foreign_files
+from jaxret.models import model_files
 from jaxret.models.llava import MODEL_TYPES, latent_attention, mm_embed
 from jaxret.models.llava import files as llava
 from jaxret.models.llava import names as mm_embed_names

@@ -4,7 +4,9 @@ A clone without git-lfs, a page of a web site that was saved, a download that
 ended early, weights of other formats, an adapter in a model's place.
 """
 import json
+import os
 import pathlib
+from typing import Any, NoReturn
 
 ADAPTER = 'adapter_config.json'
 # (pattern of files, what they are), which hold weights that are not read.
@@ -16,7 +18,7 @@ CONVERT = ('convert them with transformers: '
            '`AutoModel.from_pretrained(DIR).save_pretrained(NEW)`')
 
 
-def read_object(path):
+def read_object(path: str | os.PathLike) -> dict[str, Any]:
   """The JSON object in a file.
 
   Raises ValueError naming the file for what is no JSON object.
@@ -26,43 +28,35 @@ def read_object(path):
   try:
     found = json.loads(content)
   except (ValueError, RecursionError) as error:
-    raise ValueError(f'{path}: {stand_in(content) or f"not JSON ({error})"}; '
-                     f'{_again(content)}') from error
+    raise refusal(path, f'not JSON ({error})') from error
   if not isinstance(found, dict):
     raise ValueError(f'{path}: got a JSON {type(found).__name__}, want an '
                      'object {...}: download it again')
   return found
 
 
-def stand_in(content):
-  """What the bytes are, if they stand in place of a file; '' if not known."""
-  start = content[:512].lstrip(b'\xef\xbb\xbf \t\r\n').lower()
-  if not start:
-    return 'an empty file'
-  if start.startswith(b'version https://git-lfs'):
-    return 'a git-lfs pointer, not the file itself'
-  if start.startswith((b'<!doctype', b'<html', b'<?xml', b'<head')):
-    return 'a web page (HTML), not the file itself'
-  return ''
+def refusal(path: pathlib.Path, reason: str) -> ValueError:
+  """The error for a file that cannot be read, in one line.
 
-
-def refuse_weights(path, error):
-  """Raises ValueError for a safetensors file whose header cannot be read."""
+  reason: what is said where nothing known stands in its place.
+  """
   if not path.is_file():
-    raise ValueError(f'{path}: not a file; want safetensors') from error
+    return ValueError(f'{path}: {"not a file" if path.exists() else "missing"}'
+                      '; download it again')
   with path.open('rb') as file:
-    content = file.read(512)
-  what = stand_in(content) or f'not a whole safetensors file ({error})'
-  raise ValueError(f'{path}: {what}; {_again(content)}') from error
+    start = file.read(512).lstrip(b'\xef\xbb\xbf \t\r\n').lower()
+  if start.startswith(b'version https://git-lfs'):
+    return ValueError(f'{path}: a git-lfs pointer, not the file itself; run '
+                      '`git lfs pull` in its directory')
+  if start.startswith((b'<!doctype', b'<html', b'<?xml', b'<head')):
+    reason = 'a web page (HTML), not the file itself'
+  elif not start:
+    reason = 'an empty file'
+  return ValueError(f'{path}: {reason}; download it again')
 
 
-def _again(content):
-  if stand_in(content).startswith('a git-lfs'):
-    return 'run `git lfs pull` in its directory'
-  return 'download it again'
-
-
-def refuse_without_weights(name, path, stem):
+def refuse_without_weights(
+    name: str | os.PathLike, path: pathlib.Path, stem: str) -> NoReturn:
   """Raises ValueError for a directory without safetensors of a stem."""
   want = (f'{path}: got no {stem}.safetensors and no '
           f'{stem}.safetensors.index.json')
@@ -82,7 +76,7 @@ def refuse_without_weights(name, path, stem):
   raise ValueError(f'{want}; want safetensors: convert other formats first')
 
 
-def refuse_adapter(name, path):
+def refuse_adapter(name: str | os.PathLike, path: pathlib.Path) -> None:
   """Raises ValueError for a directory with an adapter in a model's place.
 
   Next to weights as well: transformers loads such a directory as the adapter
@@ -100,8 +94,8 @@ def refuse_adapter(name, path):
   if beside:
     raise ValueError(
         f'{name}: holds {ADAPTER} beside {beside[0]}, and which of the two is '
-        f'meant is not to be seen: {use} for the {kind} adapter on its base, '
+        f'meant is not to be seen: {use} for the adapter on its base, '
         'or the weights alone in a directory of their own')
   raise ValueError(
-      f'{name}: a {kind} adapter of {base or "an unnamed base"}, no model: '
+      f'{name}: an adapter ({kind}) of {base or "an unnamed base"}, no model: '
       f'load its base and give this as adapter: {use}')
