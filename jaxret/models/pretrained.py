@@ -23,11 +23,12 @@ from jaxret.models.layouts import Checkpoint
 # Of parameters; tensors of other types may be there where nothing reads them.
 DTYPES = {'F64': np.float64, 'F32': np.float32, 'F16': np.float16,
           'BF16': ml_dtypes.bfloat16}
-# Ends of names that only quantized weights have.
+# Names that weights get once they are quantized: GPTQ and AWQ, bitsandbytes,
+# compressed-tensors, fine-grained FP8.
 QUANTIZED = re.compile(
-    r'.*\.(qweight|qzeros|g_idx|SCB|absmax|quant_map|weight_scale(_inv)?|'
-    r'weight_packed|quant_state\..*)')
-
+    r'(.*\.)?(qweight|qzeros|g_idx|SCB|(weight|kernel)(\.(absmax|quant_map|'
+    r'nested_.*|quant_state\..*)|_(packed|shape|scale|scale_inv|zero_point|'
+    r'format)))')
 STRIP = 512  # columns
 
 
@@ -49,8 +50,8 @@ class FileTensor:
     """Raises ValueError for a type that no parameter is read from."""
     if self.kind not in DTYPES:
       raise ValueError(
-          f'{self.name} is of type {self.kind}, as quantized weights are; want '
-          f'{", ".join(DTYPES)}: use the model before it was quantized')
+          f'{self.name} is of type {self.kind}, want one of '
+          f'{", ".join(DTYPES)}: a parameter is none of whole numbers')
     return np.dtype(DTYPES[self.kind])
 
   def __getitem__(self, index):
@@ -309,7 +310,6 @@ def _source(checkpoint, weight, keys, want):
 
 def _refuse_unfilled(source, unfilled, given):
   """Raises ValueError for missing tensors: a layout's, a part's, or a few."""
-  _refuse_quantized(source, given)
   layout = layouts.describe(given)
   got = f'got a {layout}' if layout else f'got {_some(given)}'
   parts = layouts.absent_parts(unfilled, given)
@@ -339,18 +339,9 @@ def _check_leftover(checkpoint, table, wanted, plan, used):
   left = [key for key in checkpoint.tensors
           if key not in used and not may_stay.fullmatch(key)]
   if left:
-    _refuse_quantized(checkpoint.source, left)
     raise ValueError(
         f'{checkpoint.source}: these tensors fit no parameter: {_some(left)}; '
         'want the tensors of the model alone: is it another model or size?')
-
-
-def _refuse_quantized(source, keys):
-  quantized = [key for key in keys if QUANTIZED.fullmatch(key)]
-  if quantized:
-    raise ValueError(
-        f'{source}: {_some(quantized)}: quantized weights, which are not read; '
-        'use the model before it was quantized')
 
 
 def _check_twins(checkpoint, used):
@@ -377,7 +368,14 @@ def _headers(path):
   except (OSError, safetensors.SafetensorError) as error:
     raise foreign_files.refusal(
         path, f'not a whole safetensors file ({error})') from error
-  return {key: FileTensor(path, file, key) for key in file.keys()}
+  tensors = {key: FileTensor(path, file, key) for key in file.keys()}
+  for key, tensor in tensors.items():
+    if QUANTIZED.fullmatch(key) or tensor.kind.startswith(('F8', 'F4', 'F6')):
+      raise ValueError(
+          f'{tensor.name} ({tensor.kind}): the weights are quantized, want '
+          'them in bfloat16, float16 or float32: take the model that was '
+          'quantized, or dequantize and save it again')
+  return tensors
 
 
 def _some(keys, shown=3):

@@ -274,35 +274,36 @@ def test_flat_loading_keeps_bfloat16(tmp_path):
 
 
 @pytest.mark.parametrize('dtype, kind', [
-    (np.uint8, 'U8'), (np.int8, 'I8'), (np.int32, 'I32'), (np.bool_, 'BOOL'),
-    (ml_dtypes.float8_e4m3fn, 'F8_E4M3')])
+    (np.uint8, 'U8'), (np.int8, 'I8'), (np.int32, 'I32'), (np.bool_, 'BOOL')])
 def test_a_type_that_is_no_float_is_named_where_it_is_read(
     tmp_path, dtype, kind):
-  tensors = released_tensors()
   file = tmp_path / 'model.safetensors'
-  buffer = 'model.layers.0.self_attn.rotary_emb.inv_freq'
+  def load(key):
+    safetensors.numpy.save_file(
+        released_tensors() | {key: np.ones((8, 10)).astype(dtype)}, file)
+    return pretrained.load(pretrained.open_checkpoint(tmp_path), TABLE,
+                           vlm_shapes(TINY_SIZES))
+  load('model.layers.0.self_attn.rotary_emb.inv_freq')
   key = 'model.layers.1.mlp.down_proj.weight'
-  for name in (buffer, key):
-    changed = {**tensors, name: np.ones((8, 10)).astype(dtype)}
-    if kind == 'F8_E4M3':
-      save_float8(changed, name, file)
-    else:
-      safetensors.numpy.save_file(changed, file)
-    whole = pretrained.open_checkpoint(tmp_path)
-    if name == buffer:
-      pretrained.load(whole, TABLE, vlm_shapes(TINY_SIZES))
-      continue
-    with pytest.raises(ValueError) as caught:
-      pretrained.load(whole, TABLE, vlm_shapes(TINY_SIZES))
-    assert str(caught.value) == (
-        f'{file}: {key} is of type {kind}, as quantized weights are; want F64, '
-        'F32, F16, BF16: use the model before it was quantized')
+  with pytest.raises(ValueError) as caught:
+    load(key)
+  assert str(caught.value) == (
+      f'{file}: {key} is of type {kind}, want one of F64, F32, F16, BF16: a '
+      'parameter is none of whole numbers')
+
+
+def test_float8_is_named(tmp_path):
+  file = tmp_path / 'model.safetensors'
+  save_float8(released_tensors(), 'model.norm.weight', file)
+  with pytest.raises(ValueError, match=r'model.norm.weight \(F8_E4M3\): the '
+                     'weights are quantized, want them in bfloat16'):
+    pretrained.open_checkpoint(tmp_path)
 
 
 def save_float8(tensors, key, file):
   """As save_file, which does not know this type, writes bytes of it."""
   safetensors.numpy.save_file(
-      {**tensors, key: tensors[key].view(np.uint8)}, file)
+      {**tensors, key: np.zeros(tensors[key].shape, np.uint8)}, file)
   content = file.read_bytes()
   size = int.from_bytes(content[:8], 'little')
   header = json.loads(content[8:8 + size])
@@ -317,19 +318,35 @@ def save_float8(tensors, key, file):
     'mlp.up_proj.SCB', 'mlp.up_proj.weight.absmax',
     'mlp.up_proj.weight.quant_state.bitsandbytes__nf4',
     'mlp.up_proj.weight_scale_inv', 'mlp.up_proj.weight_packed'])
-@pytest.mark.parametrize('whole', [True, False])
-def test_quantized_weights_are_named(key, whole):
+def test_quantized_weights_are_named(tmp_path, key):
   """GPTQ and AWQ, bitsandbytes, FP8, compressed-tensors."""
-  tensors = released_tensors()
-  if not whole:
-    del tensors['model.layers.0.mlp.up_proj.weight']
   key = f'model.layers.0.{key}'
-  tiny = pretrained.Checkpoint('tiny', tensors | {key: np.ones(3)})
+  safetensors.numpy.save_file(released_tensors() | {
+      key: np.ones(3, np.float32)}, tmp_path / 'model.safetensors')
   with pytest.raises(ValueError) as caught:
-    pretrained.load(tiny, TABLE, vlm_shapes(TINY_SIZES))
+    pretrained.open_checkpoint(tmp_path)
   assert str(caught.value) == (
-      f'tiny: {key}: quantized weights, which are not read; use the model '
-      'before it was quantized')
+      f'{tmp_path / "model.safetensors"}: {key} (F32): the weights are '
+      'quantized, want them in bfloat16, float16 or float32: take the model '
+      'that was quantized, or dequantize and save it again')
+
+
+@pytest.mark.parametrize('prefix', ['module.', 'model.', '_orig_mod.'])
+def test_a_prefix_changes_nothing(prefix):
+  want, _ = pretrained.load(checkpoint(), TABLE, vlm_shapes(TINY_SIZES))
+  wrapped = {prefix + key: tensor for key, tensor in released_tensors().items()}
+  found, missing = pretrained.load(
+      pretrained.Checkpoint('tiny', wrapped), TABLE, vlm_shapes(TINY_SIZES))
+  jax.tree.map(np.testing.assert_array_equal, found, want)
+  assert set(missing) == {*TVG, 'visual_head/kernel'}
+
+
+def test_generating_from_an_untied_blim_wants_its_head():
+  tensors = released_tensors()
+  del tensors['lm_head.weight']
+  with pytest.raises(ValueError, match=r'no output head \(lm_head.\*\); want'):
+    pretrained.load(pretrained.Checkpoint('tiny', tensors), TABLE,
+                    vlm_shapes(TINY_SIZES), generates=True)
 
 
 def test_layers_that_lack_are_not_blamed_on_the_download():
