@@ -17,8 +17,9 @@ import safetensors.numpy
 import tqdm
 
 from jaxret import foreign_files, sharding
-from jaxret.models import layouts, names, transforms
+from jaxret.models import layouts, names
 from jaxret.models.layouts import Checkpoint
+from jaxret.models.transforms import TRANSFORMS
 
 # Of parameters; tensors of other types may be there where nothing reads them.
 DTYPES = {'F64': np.float64, 'F32': np.float32, 'F16': np.float16,
@@ -214,7 +215,7 @@ class _Source(NamedTuple):
 
   def read(self, index):
     """The part of the parameter at `index`, a tuple of slices."""
-    transform = transforms.TRANSFORMS[self.weight.transform].read
+    transform = TRANSFORMS[self.weight.transform].read
     out = np.empty([len(range(*part.indices(size)))
                     for part, size in zip(index, self.shape)], self.dtype)
     slots, chosen = [out], list(self.tensors.items())
@@ -293,7 +294,7 @@ def _source(checkpoint, weight, keys, want):
   tensors = {getattr(tensor, 'name', f'{checkpoint.source}: {key}'): tensor
              for key, tensor in found}
   dtypes = [tensor.dtype for tensor in tensors.values()]  # all can be read
-  transform = transforms.TRANSFORMS[weight.transform]
+  transform = TRANSFORMS[weight.transform]
   stack = (len(keys),) if _stacked(weight) else ()
   shapes = [(*stack, *transform.shape(tensor.shape))
             for tensor in tensors.values()]
