@@ -24,11 +24,6 @@ FIELDS = config_fields.Fields(
               'pooler_size_per_head', 'pooler_type'))
 PADDING_ID = 1  # of XLMRobertaConfig
 MODEL_TYPES = ('bert', 'xlm-roberta')
-# What stands before a name where a checkpoint holds more than the encoder.
-PREFIXES = ('bert.', 'roberta.')
-# Norms of checkpoints that were made from TensorFlow's.
-OLD_NAMES = (('LayerNorm.gamma', 'LayerNorm.weight'),
-             ('LayerNorm.beta', 'LayerNorm.bias'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,20 +90,7 @@ def open_bert(name, **numerics):
     ValueError: if a size is missing, or the model is of another kind.
   """
   sizes = _sizes(*model_files.read_json(name, MODEL_TYPES), numerics)
-  checkpoint = pretrained.open_checkpoint(name)
-  return checkpoint._replace(tensors={
-      plain_key(key): tensor for key, tensor in checkpoint.tensors.items()
-  }), sizes
-
-
-def plain_key(key):
-  """A tensor's name as transformers' bare encoder has it."""
-  for prefix in PREFIXES:
-    key = key.removeprefix(prefix)
-  for old, new in OLD_NAMES:
-    if key.endswith(old):
-      key = key.removesuffix(old) + new
-  return key
+  return pretrained.open_checkpoint(name), sizes
 
 
 def _sizes(path, whole, numerics):

@@ -15,6 +15,7 @@ from jaxret.models import (
   config_fields,
   encoder,
   encoder_names,
+  layouts,
   model_files,
   pretrained,
 )
@@ -161,11 +162,14 @@ def open_clip(name, image_px=None, **numerics):
     ValueError: if a size is missing, or the model is of another kind.
   """
   checkpoint = pretrained.open_checkpoint(name)
-  if 'visual.conv1.weight' in checkpoint.tensors:
-    table, config = encoder_names.OPENAI_CLIP, _openai_sizes(
-        checkpoint.tensors, numerics)
+  table = encoder_names.CLIP
+  if 'visual.conv1.weight' in map(layouts.bare, checkpoint.tensors):
+    table = encoder_names.OPENAI_CLIP
+  checkpoint = layouts.fitted(checkpoint, table)
+  if table is encoder_names.OPENAI_CLIP:
+    config = _openai_sizes(checkpoint.tensors, numerics)
   else:
-    table, config = encoder_names.CLIP, _sizes(name, numerics)
+    config = _sizes(name, numerics)
   if image_px:
     config = dataclasses.replace(
         config, vision=dataclasses.replace(config.vision, image_px=image_px))
@@ -225,9 +229,12 @@ def load(checkpoint, table, abstract, shardings=None):
   abstract: {'vision': ...} and what else is wanted of a Clip's parameters, or
   of another model's that `table` covers.
   """
+  checkpoint = layouts.fitted(checkpoint, table)
   weight = next(w for w in table if w.path == 'vision/positions')
   wanted = abstract['vision']['positions']
-  stored = checkpoint.tensors[weight.key].shape
+  stored = wanted.shape
+  if weight.key in checkpoint.tensors:  # or else loading says what is missing
+    stored = checkpoint.tensors[weight.key].shape
   as_stored = {**abstract, 'vision': {
       **abstract['vision'],
       'positions': jax.ShapeDtypeStruct(stored, wanted.dtype)}}

@@ -329,9 +329,8 @@ def test_quantized_weights_are_named_by_the_tensors(tmp_path, tensors, said):
 
 
 @pytest.mark.parametrize('content, said', [
-    (b'{"model_type": ', 'is not valid JSON'),
-    (b'\xff\xfe{', 'is not valid JSON'), (b'', 'is not valid JSON'),
-    (b'[1, 2]', 'got a list, want an object')])
+    (b'{"model_type": ', 'not JSON'), (b'\xff\xfe{', 'not JSON'),
+    (b'', 'an empty file'), (b'[1, 2]', 'got a JSON list, want an object')])
 def test_a_file_that_is_no_config_is_named(tmp_path, content, said):
   path = tmp_path / 'config.json'
   path.write_bytes(content)

@@ -125,10 +125,10 @@ def vision_config(path, whole, numerics):
 def load(name, config, mesh):
   """The weights of a directory or hub model, on the mesh: {'params': ...}.
 
-  Keys of either naming are known, in one file or several. Raises ValueError
+  Any layout of `layouts` is known, in one file or several. Raises ValueError
   for tensors that are left over, missing, of another shape, or not finite.
   """
   abstract = jax.eval_shape(
       lambda key: llava_next.init(config, key), jax.random.key(0))
-  return model_files.load(name, mm_embed_names.LLAVA_NEXT,
-                          mm_embed_names.plain, abstract, mesh)
+  return model_files.load(name, mm_embed_names.LLAVA_NEXT, abstract, mesh,
+                          config.decoder.tie_embeddings, generates=True)

@@ -3,6 +3,7 @@ import pathlib
 
 import jax
 
+from jaxret import foreign_files
 from jaxret.models import config_fields, model_files
 from jaxret.models.llava import MODEL_TYPES, latent_attention, mm_embed
 from jaxret.models.llava import files as llava
@@ -84,7 +85,7 @@ def _read_retriever(directory, name):
   """(path, contents) of the retriever's config: a file, or of a model."""
   for path in (directory / str(name), pathlib.Path(name).expanduser()):
     if path.is_file():
-      whole = model_files.read_file(path)
+      whole = foreign_files.read_object(path)
       config_fields.check_not_quantized(path, whole)
       return path, whole
   return model_files.read_json(name, ('nvembed',))
@@ -121,8 +122,8 @@ def load(name, config, mesh):
   Raises ValueError for tensors that are left over, missing, of another shape,
   or not finite.
   """
-  return model_files.load(name, weight_names(config), mm_embed_names.plain,
-                          _abstract(config), mesh)
+  table = mm_embed_names.with_head(weight_names(config))
+  return model_files.load(name, table, _abstract(config), mesh)
 
 
 def weight_names(config):
@@ -142,10 +143,10 @@ def load_start(llava_name, nv_embed, config, mesh):
   for name, table, roots in (
       (llava_name, mm_embed_names.LLAVA_NEXT,
        ('vision', 'projector', 'image_newline')),
-      (nv_embed, mm_embed_names.NV_EMBED_V1, ('decoder', 'latent_attention'))):
+      (nv_embed, mm_embed_names.with_head(mm_embed_names.NV_EMBED_V1),
+       ('decoder', 'latent_attention'))):
     part = {'params': {root: abstract[root] for root in roots}}
-    params |= model_files.load(
-        name, table, mm_embed_names.plain, part, mesh)['params']
+    params |= model_files.load(name, table, part, mesh)['params']
   return {'params': params}
 
 

@@ -1,9 +1,17 @@
 """Qwen2-VL and UNITE directories: config.json and weights, both checked."""
+import dataclasses
 from typing import NamedTuple
 
 import jax
 
-from jaxret.models import config_fields, model_files, names, rotary
+from jaxret.models import (
+  config_fields,
+  layouts,
+  model_files,
+  names,
+  pretrained,
+  rotary,
+)
 from jaxret.models import decoder as decoder_lib
 from jaxret.models.qwen2_vl import MODEL_TYPES
 from jaxret.models.qwen2_vl import model as qwen2_vl
@@ -121,12 +129,31 @@ def _tower(path, part, numerics):
       temporal_patch=vision['temporal_patch_size'], **numerics)
 
 
-def load(name, config, mesh):
+def without_absent_head(name, config):
+  """The Qwen2VlConfig with no head of its own where the files hold none.
+
+  For what is trained to embed: as if the head were the embedding, since
+  neither is read as a head.
+  """
+  try:
+    tensors = pretrained.open_checkpoint(name).tensors
+  except ValueError:  # sizes alone do for plans; who loads says what is wrong
+    return config
+  if 'lm_head.weight' in map(layouts.bare, tensors):
+    return config
+  return dataclasses.replace(config, decoder=dataclasses.replace(
+      config.decoder, tie_embeddings=True))
+
+
+def load(name, config, mesh, head=True, generates=False):
   """The weights of a directory or hub model, on the mesh: {'params': ...}.
 
-  Keys of either naming are known, in one file or several. Raises ValueError
-  for tensors that are left over, missing, of another shape, or not finite.
+  Any layout of `layouts` is known, in one file or several. head: whether an
+  output head of its own is among them. generates: whether it is used. Raises
+  ValueError for tensors that are left over, missing, of another shape, or not
+  finite.
   """
   abstract = jax.eval_shape(
-      lambda key: qwen2_vl.init(config, key), jax.random.key(0))
-  return model_files.load(name, names.QWEN2_VL, names.plain, abstract, mesh)
+      lambda key: qwen2_vl.init(config, key, head), jax.random.key(0))
+  return model_files.load(name, names.QWEN2_VL, abstract, mesh,
+                          config.decoder.tie_embeddings, generates)
