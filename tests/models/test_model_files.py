@@ -315,7 +315,7 @@ def test_quantized_weights_are_named_by_the_config(
     ({'x.weight': np.zeros((2, 2), np.int8), 'x.SCB': np.zeros(2, np.float32)},
      'SCB|I8'),
     ({'x.weight': np.zeros((2, 1), np.uint8),
-      'x.weight.absmax': np.zeros(2, np.float32)}, 'U8'),
+      'x.weight.absmax': np.zeros(2, np.float32)}, 'absmax'),
     ({'x.qweight': np.zeros((2, 2), np.int32)}, 'x.qweight'),
     ({'x.weight_packed': np.zeros((2, 2), np.int32)}, 'x.weight_packed'),
     ({'x.weight_scale_inv': np.zeros((2, 2), np.float32)}, 'weight_scale_inv'),
