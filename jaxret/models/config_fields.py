@@ -70,10 +70,10 @@ def read(path, part, fields, name=''):
     if field in fields.sizes:
       _check_type(where, field, value, fields)
     elif field in known:
-      _check_value(where, field, value, known[field])
+      check_value(where, field, value, known[field])
     elif field == 'layer_types':
       for kind in value or ():
-        _check_value(where, field, kind, (FULL,))
+        check_value(where, field, kind, (FULL,))
     elif field not in HARMLESS and field not in fields.harmless:
       if value is not None:
         raise ValueError(
@@ -85,7 +85,8 @@ def read(path, part, fields, name=''):
   return {field: part.get(field, value) for field, value in defaults.items()}
 
 
-def _check_value(where, field, value, implemented):
+def check_value(where, field, value, implemented):
+  """Raises ValueError for a value that is none of those implemented."""
   if not any(_same(value, one) for one in implemented):
     want = ' or '.join(_shown(one) for one in implemented)
     raise ValueError(f'{where}got {field} = {_shown(value)}, want {want}, all '

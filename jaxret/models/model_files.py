@@ -2,6 +2,13 @@
 from jaxret import foreign_files, sharding
 from jaxret.models import config_fields, pretrained
 
+# Of transformers 4 and 5; the last holds the others as sections.
+PIXEL_FILES = ('preprocessor_config.json', 'video_preprocessor_config.json',
+               'processor_config.json')
+PIXELS = {'do_convert_rgb': (True,), 'do_normalize': (True,),
+          'do_rescale': (True,), 'do_resize': (True,),
+          'rescale_factor': (1 / 255,), 'resample': (3,)}  # bicubic
+
 
 def read_json(name, model_types=()):
   """(path, contents) of the config.json of a directory or hub model.
@@ -20,6 +27,24 @@ def read_json(name, model_types=()):
                      f'want {" or ".join(model_types)}: use another model')
   config_fields.check_not_quantized(path, whole)
   return path, whole
+
+
+def check_pixels(directory, implemented):
+  """Raises ValueError if images are to be made otherwise than we make them.
+
+  Args:
+    directory: of a model, whose files of its image processor are read, if any.
+    implemented: {field: the values that we implement}, besides PIXELS. How
+      large images are is an option of ours and no field of theirs.
+  """
+  for name in PIXEL_FILES:
+    path = directory / name
+    if path.is_file():
+      whole = foreign_files.read_object(path)
+      for part in (whole, *(x for x in whole.values() if isinstance(x, dict))):
+        for field, values in {**PIXELS, **implemented}.items():
+          if part.get(field) is not None:
+            config_fields.check_value(f'{path}: ', field, part[field], values)
 
 
 def load(name, table, abstract, mesh, tied=False, generates=False):

@@ -225,6 +225,8 @@ NUMBERS = {
         ('vision_config', 'hidden_act', 'silu'),
         ('vision_config', 'in_channels', 1),
         ('vision_config', 'window_size', 112),
+        ('vision_config', 'patch_size', 16),
+        ('vision_config', 'spatial_merge_size', 4),
         ('vision_config', 'model_type', 'qwen2_5_vl'),
         ('vision_config', 'rope_parameters', {'rope_type': 'axial',
                                               'rope_theta': 500.0})],
@@ -326,6 +328,47 @@ def test_quantized_weights_are_named_by_the_tensors(tmp_path, tensors, said):
   with pytest.raises(ValueError, match=said) as caught:
     pretrained.open_checkpoint(tmp_path)
   assert 'quantized' in str(caught.value) and '\n' not in str(caught.value)
+
+
+# As transformers 4.47.1 to 5.24 save them; 5 may keep them in a section.
+QWEN2_VL_PIXELS = {
+    'do_convert_rgb': True, 'do_normalize': True, 'do_rescale': True,
+    'do_resize': True, 'image_mean': [0.48145466, 0.4578275, 0.40821073],
+    'image_processor_type': 'Qwen2VLImageProcessor',
+    'image_std': [0.26862954, 0.26130258, 0.27577711], 'max_pixels': 1003520,
+    'merge_size': 2, 'min_pixels': 3136, 'patch_size': 14, 'resample': 3,
+    'rescale_factor': 0.00392156862745098, 'temporal_patch_size': 2,
+    'size': {'longest_edge': 1003520, 'shortest_edge': 3136}}
+LLAVA_PIXELS = {
+    **{field: value for field, value in QWEN2_VL_PIXELS.items()
+       if field.startswith(('do_', 'image_', 'res'))},
+    'crop_size': {'height': 28, 'width': 28}, 'do_center_crop': True,
+    'do_pad': True, 'size': {'shortest_edge': 28}}
+
+
+@pytest.mark.parametrize('file, section', [
+    ('preprocessor_config.json', ''),
+    ('processor_config.json', 'video_processor'),
+    ('processor_config.json', 'image_processor')])
+@pytest.mark.parametrize('name, pixels, changes', [
+    ('qwen2_vl', QWEN2_VL_PIXELS, {
+        'image_mean': [0.5, 0.5, 0.5], 'image_std': [1, 1, 1],
+        'do_normalize': False, 'rescale_factor': 1.0, 'resample': 2,
+        'patch_size': 16, 'merge_size': 1, 'temporal_patch_size': 1}),
+    ('llava_next', LLAVA_PIXELS, {
+        'image_mean': [0.5, 0.5, 0.5], 'do_center_crop': False,
+        'crop_size': {'height': 224, 'width': 224}, 'do_pad': False})])
+def test_images_that_are_made_otherwise_are_refused(
+    tmp_path, file, section, name, pixels, changes):
+  def read(found):
+    (tmp_path / file).write_text(
+        json.dumps({section: found} if section else found))
+    return open_config(tmp_path, literal('4.47.1', name), READ[name])
+  read(pixels)
+  for field, value in changes.items():
+    with pytest.raises(ValueError, match=f'{file}: got {field} = ') as caught:
+      read({**pixels, field: value})
+    assert '\n' not in str(caught.value)
 
 
 @pytest.mark.parametrize('content, said', [

@@ -119,7 +119,12 @@ def vision_config(path, whole, numerics):
             if not name.startswith('lora')}
   tower = clip.encoder_sizes(
       {**sizes, 'num_hidden_layers': sizes['num_hidden_layers'] - 1}, shared)
-  return clip.ClipVisionConfig(tower, sizes['image_size'], sizes['patch_size'])
+  px = sizes['image_size']
+  model_files.check_pixels(path.parent, {
+      'image_mean': (list(clip.MEAN),), 'image_std': (list(clip.STD),),
+      'crop_size': ({'height': px, 'width': px}, px),
+      'do_center_crop': (True,), 'do_pad': (True,)})
+  return clip.ClipVisionConfig(tower, px, sizes['patch_size'])
 
 
 def load(name, config, mesh):

@@ -36,13 +36,17 @@ TEXT = config_fields.Fields(
 TOP = TEXT._replace(harmless=(*TEXT.harmless, 'text_config', 'vision_config'))
 VISION = config_fields.Fields(
     sizes={'depth': 32, 'embed_dim': 1280, 'hidden_size': 3584,
-           'mlp_ratio': 4.0, 'num_heads': 16, 'patch_size': 14,
-           'spatial_merge_size': 2, 'temporal_patch_size': 2},
-    only={'model_type': ('qwen2_vl', 'qwen2_vl_vision'),
+           'mlp_ratio': 4.0, 'num_heads': 16},
+    only={'patch_size': (14,), 'spatial_merge_size': (2,),  # as pixels are cut
+          'temporal_patch_size': (2,),
+          'model_type': ('qwen2_vl', 'qwen2_vl_vision'),
           'hidden_act': ('quick_gelu',), 'in_channels': (3,), 'in_chans': (3,),
           'rope_parameters': (
               None, {'rope_type': 'axial', 'rope_theta': 10000.0})},
     harmless=('spatial_patch_size',))  # of the hub's files; no class has it
+PIXELS = {'image_mean': (list(vision_lib.MEAN),),
+          'image_std': (list(vision_lib.STD),), 'patch_size': (14,),
+          'merge_size': (2,), 'temporal_patch_size': (2,)}
 SECTIONS = [16, 24, 24]  # of the class, where the file has no mrope_section
 
 
@@ -80,6 +84,7 @@ def read_config(name, position_mode='sequential', **numerics):
   decoder = _decoder(path if flat else f'{path}: text_config',
                      whole if flat else text, TOP if flat else TEXT,
                      _tied(path, whole, text), numerics)
+  model_files.check_pixels(path.parent, PIXELS)
   tower = _tower(path, config_fields.section(path, whole, 'vision_config'),
                  shared)
   special = {field.removesuffix('_token_id'):
