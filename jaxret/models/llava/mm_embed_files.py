@@ -72,7 +72,7 @@ def read_start_config(llava_name, nv_embed, rope_theta=None, **numerics):
   llava_name: of the tower, projector and newline; nv_embed: of the rest.
   """
   path, whole = model_files.read_json(llava_name, ('llava_next',))
-  image_id = config_fields.read(path, whole, llava.TOP)['image_token_index']
+  image_id = config_fields.read(path, whole, TOP)['image_token_index']
   found = model_files.read_json(nv_embed, ('nvembed',))
   config = mm_embed.MmEmbedConfig(
       **_retriever(*found, rope_theta, numerics),
