@@ -3,7 +3,9 @@ import json
 
 import pytest
 
+from jaxret.data.qwen2_vl import reader as reader_lib
 from jaxret.models.qwen2_vl import files
+from tests import tiny_unite
 
 TEXT = {'hidden_size': 64, 'intermediate_size': 96, 'num_hidden_layers': 3,
         'num_attention_heads': 4, 'num_key_value_heads': 2, 'vocab_size': 500,
@@ -46,6 +48,18 @@ def test_numerics_reach_the_part_that_has_them(tmp_path):
   assert (found.config.decoder.dtype, found.config.vision.dtype) == (
       'bfloat16', 'bfloat16')
   assert found.config.decoder.lora_scale == 2.0
+
+
+def test_a_reader_takes_no_more_tokens_than_the_model_is_right_for(tmp_path):
+  scaling = {'type': 'dynamic', 'factor': 2.0, 'mrope_section': [2, 3, 3]}
+  config = read(tmp_path, flat(
+      rope_scaling=scaling, max_position_embeddings=96)).config
+  tokenizer = tiny_unite.tokenizer()
+  reader = reader_lib.open_reader(config, tokenizer, max_tokens=96)
+  assert reader.max_tokens == 96
+  with pytest.raises(ValueError, match='of 97 tokens.* want 96 at most: past '
+                     "it rope_type = 'dynamic' of the model"):
+    reader_lib.open_reader(config, tokenizer, max_tokens=97)
 
 
 @pytest.mark.parametrize('fields, message', [
