@@ -162,6 +162,9 @@ def test_a_hub_model_without_safetensors_is_named(model, monkeypatch):
   (model / 'model.safetensors').unlink()
   refused('hub model someone/model holds no safetensors, and other formats are '
           'not read; convert', pretrained.open_checkpoint, 'someone/model')
+  (model / 'config.json').unlink()
+  refused('^hub model someone/model: holds no config.json; want a model as',
+          model_files.read_json, 'someone/model')
 
 
 def index(directory, places):
