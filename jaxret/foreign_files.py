@@ -9,13 +9,21 @@ import pathlib
 from typing import Any, NoReturn
 
 ADAPTER = 'adapter_config.json'
-# (pattern of files, what they are), which hold weights that are not read.
-FORMATS = (('pytorch_model*.bin', "PyTorch's pickles"), ('*.gguf', 'GGUF'),
-           ('*.pth', "PyTorch's pickles"), ('*.pt', "PyTorch's pickles"),
-           ('tf_model*.h5', "TensorFlow's weights"),
-           ('flax_model*.msgpack', "Flax's weights"), ('*.onnx', 'ONNX'))
 CONVERT = ('convert them with transformers: '
            '`AutoModel.from_pretrained(DIR).save_pretrained(NEW)`')
+ZERO = 'run `python zero_to_fp32.py DIR NEW --safe_serialization` there'
+# (pattern of files, whose they are, what to do): weights that are not read.
+FORMATS = (
+    ('pytorch_model*.bin', "PyTorch's pickles", CONVERT),
+    ('*.gguf', 'GGUF', CONVERT),
+    ('zero_to_fp32.py', "DeepSpeed's parts", ZERO),
+    ('*/*.distcp', "FSDP's parts",
+     'join them with `accelerate merge-weights DIR NEW`'),
+    ('*.pth', "PyTorch's pickles", CONVERT),
+    ('*.pt', "PyTorch's pickles", CONVERT),
+    ('tf_model*.h5', "TensorFlow's weights", CONVERT),
+    ('flax_model*.msgpack', "Flax's weights", CONVERT),
+    ('*.onnx', 'ONNX', 'take the model that it was made from'))
 
 
 def read_object(path: str | os.PathLike) -> dict[str, Any]:
@@ -60,12 +68,12 @@ def refuse_without_weights(
   """Raises ValueError for a directory without safetensors of a stem."""
   want = (f'{path}: got no {stem}.safetensors and no '
           f'{stem}.safetensors.index.json')
-  for pattern, what in FORMATS:
+  for pattern, what, advice in FORMATS:
     found = sorted(file.name for file in path.glob(pattern))
     if found:
       more = f' and {len(found) - 1} more' if len(found) > 1 else ''
-      raise ValueError(f'{want}, but {found[0]}{more}: {what}, which are not '
-                       f'read; {CONVERT}')
+      raise ValueError(f'{want}, but {found[0]}{more} ({what}), which is not '
+                       f'read; {advice}')
   others = sorted(file.name for file in path.glob('*.safetensors'))
   if others:
     raise ValueError(f'{want}, but {others[0]}; give it that name if it holds '

@@ -98,19 +98,46 @@ def test_a_file_cut_short_is_named(model):
                    pretrained.open_checkpoint, model).startswith(f'{file}: ')
 
 
-@pytest.mark.parametrize('name, what', [
-    ('pytorch_model.bin', "PyTorch's pickles"), ('x-Q4_K_M.gguf', 'GGUF'),
-    ('pytorch_model-00001-of-00002.bin', "PyTorch's pickles"),
-    ('consolidated.00.pth', "PyTorch's pickles"), ('model.onnx', 'ONNX'),
-    ('tf_model.h5', "TensorFlow's weights"),
-    ('flax_model.msgpack', "Flax's weights")])
-def test_weights_of_other_formats_are_named(model, name, what):
-  (model / 'model.safetensors').rename(model / name)
-  assert refused('which are not read; convert them with transformers', (
-      pretrained.open_checkpoint), model) == (
-          f'{model}: got no model.safetensors and no model.safetensors.index.'
-          f'json, but {name}: {what}, which are not read; convert them with '
-          'transformers: `AutoModel.from_pretrained(DIR).save_pretrained(NEW)`')
+CONVERT = ('convert them with transformers: '
+           '`AutoModel.from_pretrained(DIR).save_pretrained(NEW)`')
+
+
+@pytest.mark.parametrize('name, what, advice', [
+    ('pytorch_model.bin', "PyTorch's pickles", CONVERT),
+    ('pytorch_model-00001-of-00002.bin', "PyTorch's pickles", CONVERT),
+    ('x-Q4_K_M.gguf', 'GGUF', CONVERT),
+    ('consolidated.00.pth', "PyTorch's pickles", CONVERT),
+    ('model.onnx', 'ONNX', 'take the model that it was made from'),
+    ('tf_model.h5', "TensorFlow's weights", CONVERT),
+    ('flax_model.msgpack', "Flax's weights", CONVERT),
+    ('zero_to_fp32.py', "DeepSpeed's parts", 'run `python zero_to_fp32.py DIR '
+     'NEW --safe_serialization` there'),
+    ('pytorch_model_fsdp_0/__0_0.distcp', "FSDP's parts",
+     'join them with `accelerate merge-weights DIR NEW`')])
+def test_weights_of_other_formats_are_named(model, name, what, advice):
+  (model / 'model.safetensors').unlink()
+  file = model / name
+  file.parent.mkdir(exist_ok=True)
+  file.write_bytes(b'weights')
+  assert refused('is not read; ', pretrained.open_checkpoint, model) == (
+      f'{model}: got no model.safetensors and no model.safetensors.index.'
+      f'json, but {file.name} ({what}), which is not read; {advice}')
+
+
+def test_the_directory_around_a_model_names_it(model):
+  for call in (jaxret.load, model_files.read_json):
+    assert refused('no such file', call, model.parent) == (
+        f'{model.parent / "config.json"}: no such file; want the directory of '
+        'a model, as model in it is')
+
+
+def test_weights_that_were_not_gathered_are_named(model):
+  file = model / 'model.safetensors'
+  tensors = safetensors.numpy.load_file(file)
+  key = 'model.layers.1.mlp.down_proj.weight'
+  safetensors.numpy.save_file({**tensors, key: np.zeros(0, np.float32)}, file)
+  refused(f"{key} is empty, as DeepSpeed's ZeRO-3 leaves what it has not "
+          'gathered; run `python zero_to_fp32.py', jaxret.load, model)
 
 
 def test_weights_of_another_name_are_named(model):
@@ -135,6 +162,9 @@ def test_a_hub_model_without_safetensors_is_named(model, monkeypatch):
   (model / 'model.safetensors').unlink()
   refused('hub model someone/model holds no safetensors, and other formats are '
           'not read; convert', pretrained.open_checkpoint, 'someone/model')
+  (model / 'config.json').unlink()
+  refused('^hub model someone/model: holds no config.json; want a model as',
+          model_files.read_json, 'someone/model')
 
 
 def index(directory, places):

@@ -56,7 +56,7 @@ class Checkpoint(NamedTuple):
 def bare(key):
   """A tensor's name without wrappers and containers."""
   parts = [part for part in key.split('.') if part not in WRAPPERS]
-  while parts[0] in CONTAINERS and len(parts) > 1:
+  while len(parts) > 1 and parts[0] in CONTAINERS:
     parts = parts[1:]
   key = '.'.join(parts)
   for pattern, other in OTHERS:
@@ -97,7 +97,8 @@ def describe(keys):
                      if part in WRAPPERS})
   before = {_unwrapped(key).removesuffix(bare(key)) for key in keys
             if re.match(r'(layers|encoder\.layers?)\.0\.', bare(key))}
-  words = [KNOWN.get(start, f'decoder under {start}') for start in before]
+  words = [KNOWN.get(start, f'decoder under {start}')
+           for start in sorted(before)]
   words += [f'with {part}. of {WRAPPERS[part]} in its names'
             for part in wrappers]
   return ', '.join(words)

@@ -1,4 +1,6 @@
 """What directories of published models share: config.json, names, weights."""
+import pathlib
+
 from jaxret import foreign_files, sharding
 from jaxret.models import config_fields, pretrained
 
@@ -20,7 +22,14 @@ def read_json(name, model_types=()):
   foreign_files.refuse_adapter(name, directory)
   path = directory / 'config.json'
   if not path.is_file():
-    raise ValueError(f'{path}: no such file; want the directory of a model')
+    if directory != pathlib.Path(name).expanduser():
+      raise ValueError(
+          f'hub model {name}: holds no config.json; want a model as '
+          'transformers saves it: GGUF and other formats are not read')
+    inner = sorted(file.parent.name for file in directory.glob('*/config.json'))
+    found = f', as {inner[-1]} in it is' if inner else ''
+    raise ValueError(
+        f'{path}: no such file; want the directory of a model{found}')
   whole = foreign_files.read_object(path)
   if model_types and whole.get('model_type') not in model_types:
     raise ValueError(f'{path}: got model_type {whole.get("model_type")!r}, '

@@ -5,6 +5,7 @@ not involved. Every name is checked both ways against the tables of `names`, in
 whatever layout of `layouts` a file has them.
 """
 import itertools
+import math
 import pathlib
 import re
 from typing import Any, NamedTuple
@@ -30,7 +31,6 @@ QUANTIZED = re.compile(
     r'(.*\.)?(qweight|qzeros|g_idx|SCB|(weight|kernel)(\.(absmax|quant_map|'
     r'nested_.*|quant_state\..*)|_(packed|shape|scale|scale_inv|zero_point|'
     r'format)))')
-LOW_BITS = ('F8_', 'F6_', 'F4')  # how types of floats of few bits begin
 STRIP = 512  # columns
 
 
@@ -301,6 +301,10 @@ def _source(checkpoint, weight, keys, want):
             for tensor in tensors.values()]
   shape = shapes[0] if want is None else tuple(want.shape)
   for (key, tensor), made in zip(found, shapes):
+    if made != shape and not math.prod(tensor.shape):
+      raise ValueError(
+          f"{checkpoint.source}: {key} is empty, as DeepSpeed's ZeRO-3 leaves "
+          f'what it has not gathered; {foreign_files.ZERO}')
     if made != shape:
       raise ValueError(
           f'{checkpoint.source}: {key} has shape {tensor.shape}, which '
@@ -372,7 +376,8 @@ def _headers(path):
         path, f'not a whole safetensors file ({error})') from error
   tensors = {key: FileTensor(path, file, key) for key in file.keys()}
   for key, tensor in tensors.items():
-    if QUANTIZED.fullmatch(key) or tensor.kind.startswith(LOW_BITS):
+    small = tensor.kind.startswith('F') and tensor.kind not in DTYPES
+    if small or QUANTIZED.fullmatch(key):
       raise ValueError(
           f'{tensor.name} ({tensor.kind}): the weights are quantized, want '
           'them in bfloat16, float16 or float32: take the model that was '

@@ -332,6 +332,12 @@ def test_every_table_has_names_of_its_own():
       assert list(found.tensors) == [key.format(layer=7)]
 
 
+def test_names_of_wrappers_alone_are_names():
+  for key in ('module', 'model', 'model.model', 'bert', 'layers', ''):
+    found = layouts.fitted(layouts.Checkpoint('', {key: 0}), names.QWEN2_VL)
+    assert found.tensors == {key: 0}
+
+
 def test_layouts_by_name():
   for key, want in (
       ('model.layers.0.mlp.up_proj.weight', 'model laid out as '),

@@ -55,8 +55,11 @@ def test_the_embedding_of_a_tied_model_is_its_head_for_transformers_too(
   _, want = make.make('qwen2_vl_tied', tmp_path)
   altered(tmp_path, lambda tensors: tensors.update(
       {'lm_head.weight': tensors.pop('model.embed_tokens.weight')}))
-  model = reopened(tmp_path)
-  assert head_is_embedding(model)
+  import transformers
+  # Of ours 4.47.1 and 5.24 take one for the other; 4.57.6 warns that it starts
+  # the embedding at random.
+  assert head_is_embedding(reopened(tmp_path)) == (
+      not transformers.__version__.startswith('4.57'))
   saved.check_qwen2_vl(tmp_path, mesh, want, generates=True)
 
 
