@@ -65,6 +65,7 @@ def data():
   return ConfigDict({
       'name': 'shapes',  # the data set; 'shapes' is rendered here
       'root': '',  # directory of the data set; '' = the cache, for shapes
+      'strict': False,  # refuse unusable entries; False lists them as skipped
       'sizes': {  # of shapes world
           'train': 1500,  # clips to train on
           'validation': 200,  # clips to choose weights on
