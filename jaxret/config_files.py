@@ -9,6 +9,7 @@ import ast
 import contextlib
 import difflib
 import importlib.util
+import io
 import pathlib
 import re
 import sys
@@ -280,9 +281,10 @@ def _path(node, prefix):
 
 def _comments(text):
   """(key, value) -> the comment beside them, or in the lines above, or ''."""
-  lines = text.splitlines()
+  # At newlines alone, as Python numbers them.
+  lines = text.split('\n')
   beside = {}
-  for token in tokenize.generate_tokens(iter(text.splitlines(True)).__next__):
+  for token in tokenize.generate_tokens(io.StringIO(text).readline):
     if token.type == tokenize.COMMENT:
       beside[token.start[0]] = token.string.lstrip('# ')
 

@@ -4,6 +4,7 @@ Texts are UTF-8; a byte order mark in front of one is no part of it. What is
 wrong is a ValueError of one line that names the file and, where there are
 several, the line or entry.
 """
+import codecs
 import csv
 import gzip
 import io
@@ -15,7 +16,6 @@ import zlib
 
 from jaxret.data import types
 
-_MARK = b'\xef\xbb\xbf'  # U+FEFF, which editors put in front of a text
 _WORDS = {dict: 'an object', list: 'a list', str: 'a string', int: 'a number',
           float: 'a number', bool: 'a boolean', type(None): 'null'}
 
@@ -45,7 +45,7 @@ def read_text(path):
     data = pathlib.Path(path).read_bytes()
   except OSError as error:
     raise _unreadable(path, error) from None
-  return _decoded(data.removeprefix(_MARK), path, 1)
+  return _decoded(data.removeprefix(codecs.BOM_UTF8), path, 1)
 
 
 def lines(path):
@@ -61,9 +61,10 @@ def lines(path):
   try:
     with open_(path, 'rb') as file:
       for number, data in enumerate(file, 1):
+        if number == 1:
+          data = data.removeprefix(codecs.BOM_UTF8)
         data = data.removesuffix(b'\n').removesuffix(b'\r')
-        yield number, _decoded(
-            data.removeprefix(_MARK) if number == 1 else data, path, number)
+        yield number, _decoded(data, path, number)
   except (OSError, EOFError, zlib.error) as error:
     raise _unreadable(path, error) from None
 

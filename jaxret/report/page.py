@@ -62,7 +62,7 @@ def _plain(value):
 def _read_jsonl(path):
   if not path.exists():
     return []
-  return [json.loads(line) for line in path.read_text().splitlines() if line]
+  return [json.loads(line) for line in path.read_text().split('\n') if line]
 
 
 def _render(workdir, results, run, rows, sweeps, hubness, gallery):

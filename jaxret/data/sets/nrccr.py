@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxret import files
 from jaxret.data import entries, types
 
 MAX_WORDS = 30
@@ -201,11 +202,17 @@ def read_descriptions(directory, ids, names=None):
   found = {}
   for visual in ids:
     stem = visual if names is None else _stem(names[visual])
-    path = directory / f'{stem}.txt'
-    if path.is_file():
-      found[visual] = entries.read_text(path).replace(
-          '\r\n', '\n').strip('\n')
+    # As jaxret exports it, or as it stands: their authors wrote plain names.
+    for name in dict.fromkeys((files.name_of_id(stem), stem)):
+      path = directory / f'{name}.txt'
+      if visual not in found and path.is_file():
+        found[visual] = read_description(path)
   return require_descriptions(found, ids, directory)
+
+
+def read_description(path):
+  """The text of one file, without the newlines at its ends."""
+  return entries.read_text(path).replace('\r\n', '\n').strip('\n')
 
 
 def require_descriptions(found, ids, source, empty_ok=False):
