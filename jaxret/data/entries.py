@@ -146,7 +146,9 @@ def read_csv(path, columns):
     found = reader.fieldnames or []
     rows = list(reader)
   except csv.Error as error:
-    raise ValueError(f'{path}, line {reader.line_num}: {error}') from None
+    reason = str(error).partition(' - ')[0]
+    raise ValueError(f'{path}, line {reader.line_num + 1}: {reason}; quote the '
+                     'text or mend it') from None
   _check_columns(path, found, columns)
   if not rows:
     raise ValueError(f'{path} has a header and no rows')

@@ -167,6 +167,8 @@ def _texts(root, name, kind, lost, text_of, wanted=None):
       raise wrong_line(path, line, f'{str(entry)[:60]}',
                        "an object with '_id'")
     key = str(key)
+    if types.is_broken(key):
+      raise wrong_line(path, line, f'_id {key!r}', 'one of whole characters')
     if wanted is not None and key not in wanted:
       continue
     where = f'{path}, line {line}, {key}'
