@@ -80,8 +80,7 @@ def add_folder(config):
   config.data.update({
       'validation_fraction': 0.0,  # share of the train media held out
       'test_fraction': 1.0,  # share of a folder's media that is test
-      # Where no train split is named, train on the clips that are evaluated.
-      'train_on_all': False,
+      'train_on_all': False,  # no train split: train on what is evaluated
   })
 
 

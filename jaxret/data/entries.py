@@ -97,7 +97,7 @@ def _parsed(text, where):
   error, since one of them would be lost.
   """
   try:
-    return json.loads(text, object_pairs_hook=_object)
+    return _DECODER.decode(text)
   except (ValueError, RecursionError) as error:
     raise ValueError(f'{where} is not valid JSON: {error}') from None
 
@@ -109,6 +109,9 @@ def _object(pairs):
       if found[key] != value:
         raise ValueError(f'the key {key!r} is there twice, with two values')
   return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)  # to make one takes long
 
 
 def listed(path, entries):

@@ -159,7 +159,9 @@ def _qrels(root, name, split, lost):
 
 def _texts(root, name, kind, lost, text_of, wanted=None):
   """The Items of a file; wanted: of these ids alone, None = all."""
-  path = entries.present(root, f'{name}/{kind}.jsonl', WANTED)
+  file = f'{name}/{kind}.jsonl'  # packed, as the hub has it, or not
+  packed = not (root / file).exists() and (root / f'{file}.gz').exists()
+  path = entries.present(root, f'{file}.gz' if packed else file, WANTED)
   found, reason = {}, None
   for line, entry in entries.json_lines(path):
     key = entry.get('_id')

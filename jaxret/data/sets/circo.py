@@ -39,7 +39,8 @@ def read(root, split, instruction):
     text = entries.field(path, i, row, 'relative_caption')
     name = str(entries.field(path, i, row, 'id', int))
     mm_embed_prompts.check_text(text, f'{path}, entry {i + 1}, {name}')
-    answers = dict.fromkeys(map(str, row.get('gt_img_ids') or ()), 1)
+    answers = dict.fromkeys(map(str, entries.field(
+        path, i, row, 'gt_img_ids', list) if 'gt_img_ids' in row else ()), 1)
     lacking = [types.LeftOut(answer, str(entries.wrong(
         path, i, f'the image {answer}', f'one of {POOL}')))
                for answer in answers if answer not in known]

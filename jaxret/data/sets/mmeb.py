@@ -74,7 +74,8 @@ def _task(root, name, files):
       row = _first_edition(name, row, path, i)
       texts, images = (entries.field(path, i, row, c, list)
                        for c in COLUMNS[2:])
-      if not all(isinstance(one, str | None) for one in (*texts, *images)):
+      if not all(isinstance(one, str | None) for one in (
+          *texts, *images, row['qry_text'], row['qry_img_path'])):
         raise entries.wrong(path, i, 'texts and paths of another type',
                             'strings')
       if len(texts) != len(images):

@@ -1,4 +1,5 @@
 """BEIR's and CIRCO's files."""
+import gzip
 import json
 
 import ir_measures
@@ -128,6 +129,21 @@ def test_published_files_are_read_as_beir_and_trec_eval_do(published):
   assert sorted(lost) == sorted(LOST)
   for name, reason in LOST.items():
     assert reason in lost[name] and str(published) in lost[name]
+
+
+def test_packed_files_are_read_as_they_are(published):
+  plain = beir.read(published, 'test', ['scifact'])
+  for name in ('corpus.jsonl', 'queries.jsonl'):
+    path = published / 'scifact' / name
+    (published / 'scifact' / f'{name}.gz').write_bytes(
+        gzip.compress(path.read_bytes()))
+    path.unlink()
+  packed = beir.read(published, 'test', ['scifact'])
+  assert packed.pools == plain.pools and packed.tasks == plain.tasks
+  path = published / 'scifact/corpus.jsonl.gz'
+  path.write_bytes(path.read_bytes()[:-9])
+  with pytest.raises(ValueError, match='corpus.jsonl.gz cannot be read'):
+    beir.read(published, 'test', ['scifact'])
 
 
 def test_training_takes_what_has_an_answer(published):
