@@ -9,7 +9,7 @@ VISUAL = -200  # of token ids: a model that sees puts a visual vector there
 
 
 class LeftOut(NamedTuple):
-  """An entry of published files that is not used, and why."""
+  """An entry of published files that is not used as it stands, and why."""
   id: str
   reason: str
 

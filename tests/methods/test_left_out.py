@@ -44,8 +44,8 @@ def test_beir_as_published_is_evaluated_listed_and_counted(tmp_path, capsys):
   assert 'left out: 3 items, see skipped.jsonl' in capsys.readouterr().out
   results = tiny_runs.results(workdir)
   assert results['left_out'] == 3
-  assert results['sizes'] == {'tasks': 1, 'queries': 2, 'candidates': 2}
-  # One answer is found among two documents, the other never.
+  assert results['sizes'] == {'tasks': 1, 'queries': 2, 'candidates': 3}
+  # One answer is found among three documents, the other never.
   assert results['arguana']['mm_embed']['recall_at_5'] == 50
   skipped = [json.loads(line) for line in
              (workdir / 'skipped.jsonl').read_text().split('\n')[:-1]]

@@ -53,6 +53,22 @@ def check_text(text, name):
                      'character; remove it from the text')
 
 
+def readable(text, name, lost, key):
+  """A text of published files, with the placeholder as words in it.
+
+  No picture goes with it there, and no released code reads it: as `< image>` it
+  is the words that its author wrote. lost: {id: reason}, where `key` then says
+  so. Raises ValueError as `check_text` does for another one.
+  """
+  if text is not None and IMAGE in text:
+    instead = IMAGE.replace('<', '< ')
+    lost[key] = (f'{name}: its text holds the image placeholder {IMAGE}; it is '
+                 f'read as {instead}')
+    text = text.replace(IMAGE, instead)
+  check_text(text, name)
+  return text
+
+
 def pool_start(encode, instruction, style='mm_embed'):
   """How many tokens at the start of a query are left out of the pooling.
 

@@ -13,7 +13,7 @@ that is lost by that is listed (types.LeftOut):
   a query that qrels name and queries.jsonl lacks is not asked and is in no
     mean; one that has no relevant document counts with nothing found;
   of an id that is there twice the last text counts, and the last grade.
-A text that holds <image> cannot be read by MM-Embed: it is left out.
+A text that holds <image>, the placeholder of a picture, is read as words.
 """
 from jaxret.data import entries, types
 from jaxret.data.entries import wrong_line
@@ -175,9 +175,8 @@ def _texts(root, name, kind, lost, text_of, wanted=None):
       continue
     where = f'{path}, line {line}, {key}'
     try:
-      text = text_of(entry)
-      mm_embed_prompts.check_text(text, where)
-      item = types.Item(key, text)
+      item = types.Item(key, mm_embed_prompts.readable(
+          text_of(entry), where, lost, f'{name}/{kind}/{key}'))
     except ValueError as error:
       reason = str(error) if str(error).startswith(where) else (
           f'{where}: {error}')

@@ -32,13 +32,15 @@ def read(root, split, instruction):
   pool = _pool(root, entries.present(root, POOL, WANTED))
   known = mixed.places(pool)
   path = entries.present(root, f'annotations/{split}.json', WANTED)
+  changed = {}
   def read_row(i, row):
     reference = str(entries.field(path, i, row, 'reference_img_id', int))
     if reference not in known:
       raise entries.wrong(path, i, f'the image {reference}', f'one of {POOL}')
     text = entries.field(path, i, row, 'relative_caption')
     name = str(entries.field(path, i, row, 'id', int))
-    mm_embed_prompts.check_text(text, f'{path}, entry {i + 1}, {name}')
+    text = mm_embed_prompts.readable(
+        text, f'{path}, entry {i + 1}, {name}', changed, f'{path.name}:{i + 1}')
     answers = dict.fromkeys(map(str, entries.field(
         path, i, row, 'gt_img_ids', list) if 'gt_img_ids' in row else ()), 1)
     lacking = [types.LeftOut(answer, str(entries.wrong(
@@ -49,7 +51,8 @@ def read(root, split, instruction):
   rows, left_out = entries.usable(
       path, entries.listed(path, entries.read_json(path)), read_row)
   queries, relevant, lacking = zip(*rows)
-  left_out += tuple(one for own in lacking for one in own)
+  left_out += (*(types.LeftOut(*one) for one in changed.items()),
+               *(one for own in lacking for one in own))
   if any(relevant) and not any(name in known for own in relevant
                                for name in own):
     raise ValueError(left_out[-1].reason)

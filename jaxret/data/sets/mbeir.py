@@ -7,10 +7,10 @@ of one's own in the same layout is read likewise:
   instructions/query_instructions.tsv, where {task} is mscoco_task0, ...
 
 What does not fit is left out, as far as UniIR's evaluation would count it so,
-and listed (types.LeftOut): a text that holds <image>; a query that is asked of
-no candidate of the pool, or that the qrels lack; what the qrels say of a query
-that is not there. A candidate that qrels name and no pool has counts as
-relevant and is never found.
+and listed (types.LeftOut): a query that is asked of no candidate of the pool,
+or that the qrels lack; what the qrels say of a query that is not there. A
+candidate that qrels name and no pool has counts as relevant and is never found.
+A text that holds <image>, the placeholder of a picture, is read as words.
 """
 import functools
 import os
@@ -121,9 +121,10 @@ def _listed(lost):
 def candidates(path, clean=False, images=None, lost=None):
   """Yields the Items of a pool; their ids are the dids.
 
-  lost: {id: reason} of those whose text cannot be read, which grows; None
-  refuses them.
+  lost: {id: reason} of those whose text cannot be read as it stands, or not at
+  all; it grows.
   """
+  lost = {} if lost is None else lost
   for line, entry in entries.json_lines(path):
     item = _item(path, line, entry, ('did', 'txt', 'img_path', 'modality'),
                  clean, images, lost)
@@ -144,7 +145,7 @@ def _queries(path, clean, images, lost):
 def _item(path, line, entry, keys, clean, images, lost):
   """The Item of an entry whose id, text, image and modality have these keys.
 
-  None where its text cannot be read, which `lost` then says, unless it is None.
+  None where its text cannot be read, which `lost` then says.
   """
   name, text, image, modality = (entry.get(key) for key in keys)
   if not isinstance(name, str) or not re.fullmatch(r'\d+:\d+', name):
@@ -159,12 +160,12 @@ def _item(path, line, entry, keys, clean, images, lost):
     if not isinstance(text, str):
       raise wrong_line(path, line, f'{keys[1]} {entries.kind(text)}', 'a text')
     text = tidy(text) if clean else text
+    where = f'{path}, line {line}, {name}'
+    key = (_CANDIDATE if keys[0] == 'did' else _ASKED) + name
     try:
-      mm_embed_prompts.check_text(text, f'{path}, line {line}, {name}')
+      text = mm_embed_prompts.readable(text, where, lost, key)
     except ValueError as error:
-      if lost is None:
-        raise
-      lost[(_CANDIDATE if keys[0] == 'did' else _ASKED) + name] = str(error)
+      lost[key] = str(error)
       return None
   if 'image' not in modality:
     return types.Item(name, text)

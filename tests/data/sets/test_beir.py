@@ -59,8 +59,8 @@ def test_a_training_set_of_text(root):
     ('scifact/qrels/test.tsv', '', 'no relevant document at all'),
     ('scifact/qrels/test.tsv', 'h\nq\tb\t1\n', 'line 2: got relevance of the '
      'query q, wanted one that is in queries.jsonl'),
-    ('scifact/corpus.jsonl', '{"_id": "a", "text": "<image>"}\n',
-     'corpus.jsonl, line 1, a: its text holds the image placeholder'),
+    ('scifact/corpus.jsonl', '{"_id": "a", "text": "half \\ud83d"}\n',
+     'corpus.jsonl, line 1, a: its text holds a lone surrogate'),
     ('scifact/corpus.jsonl', '{"_id": "a", "contents": "c"}\n',
      'line 1, a: got the fields _id, contents, wanted title or text'),
     ('scifact/corpus.jsonl', '{"id": "a", "text": "c"}\n', 'line 1: got .*_id'),
@@ -121,10 +121,12 @@ def test_published_files_are_read_as_beir_and_trec_eval_do(published):
   task, = found.tasks
   assert {item.id: item.text for item in found.pools['scifact']} == {
       'd1': 'one', 'd2': 'two again', 'd3': 'no text',
-      'd4': 'four\u2028lines', '5': 'five'}
+      'd4': 'four\u2028lines', '5': 'five',
+      'tag': 'use the < image> tag of HTML'}
   assert {query.id: own for query, own in zip(task.queries, task.relevant)} == {
       'test-con03a': {'test-con03b': 1}, 'q2': {'d1': 1, '5': 2, 'gone': 3},
-      'q3': {}, 'q4': {'d2': 2, 'tag': 1}}
+      'q3': {}, 'q4': {'d2': 2, 'tag': 1}, 'tag': {'d1': 1}}
+  assert task.queries[-1].text == 'an < image>'
   lost = {one.id.removeprefix('scifact/'): one.reason for one in found.left_out}
   assert sorted(lost) == sorted(LOST)
   for name, reason in LOST.items():
@@ -151,7 +153,7 @@ def test_training_takes_what_has_an_answer(published):
       published / 'scifact/qrels/train.tsv')
   found = beir.training_set(published, 'scifact')
   assert {query.item.id: query.positives for query in found.queries} == {
-      'q2': ('d1', '5'), 'q4': ('d2',)}
+      'q2': ('d1', '5'), 'q4': ('d2', 'tag'), 'tag': ('d1',)}
   assert len(found.left_out) == len(LOST)
 
 
@@ -170,19 +172,19 @@ def test_means_are_those_of_trec_eval(published):
   found = beir.read(published, 'test', ['scifact'])
   task, = found.tasks
   union, rng = evaluator.Union(found), np.random.default_rng(1)
-  scores = np.sort(rng.random((4, 5)), 1)[:, ::-1].astype(np.float32)
-  order = np.array([rng.permutation(5) for _ in range(4)])
+  scores = np.sort(rng.random((5, 6)), 1)[:, ::-1].astype(np.float32)
+  order = np.array([rng.permutation(6) for _ in range(5)])
   got = evaluator.summary(
-      union, task, evaluator.Ranking(np.arange(4), scores, order),
+      union, task, evaluator.Ranking(np.arange(5), scores, order),
       'scifact', 'ndcg')['reported']
   run = [ir_measures.ScoredDoc(query.id, union[place].id, float(score))
          for query, places, row in zip(task.queries, order, scores)
          for place, score in zip(places, row)]
-  # Grades as the last line has them; PLAIN-2, empty and tag were not asked.
+  # Grades as the last line has them; PLAIN-2 and empty were not asked.
   qrels = [ir_measures.Qrel(*row) for row in (
       ('test-con03a', 'test-con03b', 1), ('q2', 'd1', 1), ('q2', '5', 2),
       ('q2', 'd2', -2), ('q2', 'gone', 3), ('q3', 'd4', 0), ('q4', 'd2', 2),
-      ('q4', 'tag', 1))]
+      ('q4', 'tag', 1), ('tag', 'd1', 1))]
   wanted = ir_measures.calc_aggregate([ir_measures.nDCG @ 10], qrels, run)
   assert got == pytest.approx(100 * wanted[ir_measures.nDCG @ 10])
   assert 0 < got < 100

@@ -28,12 +28,12 @@ def test_circo(tmp_path):
       {**rows[0], 'id': 13, 'relative_caption': 'an <image>'},
       {**rows[0], 'id': 14, 'relative_caption': ' '}]))
   found = circo.read(tmp_path, 'val', '')
-  assert len(found.tasks[0].queries) == 1
+  assert [query.text for query in found.tasks[0].queries][1:] == ['an < image>']
   assert found.tasks[0].relevant[0]['5'] == 1  # counts, and is not found
   assert [one.id for one in found.left_out] == [
-      'val.json:2', 'val.json:3', 'val.json:4', '5']
+      'val.json:2', 'val.json:4', 'val.json:3', '5']
   for one, reason in zip(found.left_out, (
-      'entry 2: got the image 6', 'placeholder', "got 'relative_caption' empty",
+      'entry 2: got the image 6', "got 'relative_caption' empty", 'placeholder',
       'entry 1: got the image 5')):
     assert reason in one.reason and str(path) in one.reason
 

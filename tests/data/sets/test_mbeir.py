@@ -89,10 +89,8 @@ def test_a_query_without_an_instruction_for_its_pair(root):
 
 
 @pytest.mark.parametrize('path, line, changes, name, wanted', (
-    (POOL, 3, {'modality': 'image,text', 'txt': 'a <image>'}, 'cand_pool/9:2',
-     'pool.jsonl, line 3, 9:2: its text holds the image placeholder <image>'),
-    (QUERIES, 2, {'query_txt': 'a <image> here'}, 'query/9:101',
-     'line 2, 9:101: its text holds the image placeholder <image>'),
+    (POOL, 3, {'modality': 'image,text', 'txt': 'half \ud83d'}, 'cand_pool/9:2',
+     'pool.jsonl, line 3, 9:2: its text holds a lone surrogate'),
     (QUERIES, 2, {'query_txt': 'half \ud83d'}, 'query/9:101',
      'line 2, 9:101: its text holds a lone surrogate'),
     (QUERIES, 2, {'pos_cand_list': ['9:77']}, 'query/9:101',
@@ -114,10 +112,23 @@ def test_what_does_not_fit_is_left_out_and_listed(
   assert sum(map(len, found.pools.values())) == 6 - name.startswith('cand_pool')
 
 
+def test_a_placeholder_in_a_text_is_read_as_words(root):
+  spoil(root / POOL, 3, modality='image,text', txt='a <image>')
+  spoil(root / QUERIES, 2, query_txt='<image> here')
+  found = mbeir.read(root, 'test', NAMES)
+  assert found.tasks[0].queries[1].text == '< image> here'
+  assert found.pools[tiny_mbeir.TASK][2].text == 'a < image>'
+  assert {one.id: one.reason.partition(', ')[2] for one in found.left_out} == {
+      'cand_pool/9:2': 'line 3, 9:2: its text holds the image placeholder '
+                       '<image>; it is read as < image>',
+      'query/9:101': 'line 2, 9:101: its text holds the image placeholder '
+                     '<image>; it is read as < image>'}
+
+
 def test_a_file_of_which_nothing_can_be_used_is_refused(root):
   for line in (1, 2):
-    spoil(root / QUERIES, line, query_txt='<image>')
-  with pytest.raises(ValueError, match='line 1, 9:100: its text holds the im'):
+    spoil(root / QUERIES, line, query_txt='\ud83d')
+  with pytest.raises(ValueError, match='line 1, 9:100: its text holds a lone'):
     mbeir.read(root, 'test', NAMES)
 
 
