@@ -207,7 +207,8 @@ def read_parquet(path, columns, optional=()):
 def _check_columns(path, found, wanted):
   missing = [column for column in wanted if column not in found]
   if missing:
-    raise ValueError(f'{path} has the columns {", ".join(found) or "none"}; '
+    names = ' '.join(', '.join(found).split())  # perhaps of several lines
+    raise ValueError(f'{path} has the columns {names or "none"}; '
                      f'wanted {", ".join(wanted)}')
 
 

@@ -169,7 +169,7 @@ def _item(path, line, entry, keys, clean, images, lost):
       return None
   if 'image' not in modality:
     return types.Item(name, text)
-  if not image:
+  if not image or not isinstance(image, str):
     raise wrong_line(path, line, f'{name} of modality {modality!r} without '
                      f'{keys[2]}', 'the path of its image')
   if images is not None and not images.there(image):
@@ -225,7 +225,8 @@ def _answers_modality(path, line, item, entry, known):
 
 def _positives(path, line, entry):
   found = entry.get('pos_cand_list')
-  if not found or not isinstance(found, list):
+  if not found or not isinstance(found, list) or not all(
+      isinstance(name, str) for name in found):
     raise wrong_line(path, line, f'pos_cand_list {found!r}', 'a list of dids')
   return found
 
