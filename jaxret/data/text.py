@@ -9,8 +9,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from jaxret.data import entries
-
 PAD, START, END = '<|endoftext|>', '<|im_start|>', '<|im_end|>'
 
 
@@ -91,9 +89,9 @@ def load_text_encoder_tokenizer(name_or_dir, max_tokens):
 def _from_directory(path):
   import tokenizers
   try:
-    fast = tokenizers.Tokenizer.from_str(
-        entries.read_text(path / 'tokenizer.json'))
-    config = entries.read_json(path / 'tokenizer_config.json')
+    fast = tokenizers.Tokenizer.from_file(str(path / 'tokenizer.json'))
+    config_path = path / 'tokenizer_config.json'
+    config = json.loads(config_path.read_text(encoding='utf-8'))
   except Exception as error:  # tokenizers raises bare Exception
     reason = str(error).strip().split('\n')[0]
     raise ValueError(
