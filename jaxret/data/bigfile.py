@@ -138,7 +138,7 @@ def read_video2frames(path):
     raise ValueError(
         f'{path}, line {error.lineno}: not the text of a Python dict '
         f'({error.msg}); wanted {{video id: [names of frames]}}') from None
-  except (ValueError, RecursionError, MemoryError) as error:
+  except (ValueError, TypeError, RecursionError, MemoryError) as error:
     line = getattr(error, 'lineno', None) or 1
     raise ValueError(
         f'{path}, line {line}: got an expression, wanted {{video id: [names of '
@@ -157,7 +157,7 @@ def read_video2frames(path):
 def _shape(path):
   lines = _decoded(_read(path)).split('\n')
   fields = lines[0].split()
-  if len(fields) != 2 or not all(field.isdigit() for field in fields):
+  if len(fields) != 2 or not all(map(str.isdecimal, fields)):
     raise ValueError(f'{path}, line 1: got {lines[0]!r}, wanted two numbers: '
                      'vectors and their width')
   return tuple(map(int, fields))

@@ -188,13 +188,20 @@ def _read_file(path):
     except ValueError:
       continue  # empty, or what a killed process was writing
     where = f'{path}, line {number}'
-    if isinstance(record, dict) and set(record) == {'fingerprint', 'settings'}:
+    names = set(record) if isinstance(record, dict) else ()
+    if names == {'fingerprint', 'settings'} and _texts(
+        record, 'fingerprint') and isinstance(record['settings'], dict):
       made_with[record['fingerprint']] = record['settings']
-    elif isinstance(record, dict) and set(record) == set(_FIELDS):
+    elif names == set(_FIELDS) and _texts(record, 'key', 'id', 'text',
+                                          'settings'):
       lines.append((where, record))
     else:
       raise ValueError(f'{where}: wanted an object of {", ".join(_FIELDS)}')
   return made_with, lines
+
+
+def _texts(record, *names):
+  return all(isinstance(record[name], str) for name in names)
 
 
 def _mixed(where, settings, others, who):

@@ -95,9 +95,12 @@ def test_missing_and_mixed_descriptions_are_refused(tmp_path):
 
 
 def test_lines_of_another_kind_are_refused(tmp_path):
-  (tmp_path / 'part-0.jsonl').write_text(json.dumps({'id': 'one'}) + '\n')
-  with pytest.raises(ValueError, match='part-0.jsonl, line 1: wanted an obj'):
-    descriptions.load(tmp_path, WHERE)
+  whole = {**record(ONE, 'a dog'), 'settings': 'x'}
+  for line in ({'id': 'one'}, [], 3, {**whole, 'id': ['one']},
+               {**whole, 'text': None}, {'fingerprint': [], 'settings': {}}):
+    (tmp_path / 'part-0.jsonl').write_text(json.dumps(line) + '\n')
+    with pytest.raises(ValueError, match='part-0.jsonl, line 1: wanted an obj'):
+      descriptions.load(tmp_path, WHERE)
 
 
 def test_texts_go_out_and_come_back(tmp_path, capsys):

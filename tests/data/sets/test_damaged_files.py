@@ -12,8 +12,16 @@ import shutil
 
 import pytest
 
-from jaxret.data import sets
-from jaxret.data.sets import beir, circo, mbeir
+from jaxret.data import bigfile, sets, types
+from jaxret.data.sets import (
+  beir,
+  cclm,
+  circo,
+  mbeir,
+  multi30k,
+  nrccr,
+  pair_files,
+)
 from tests import captions, tiny_mbeir
 from tests.benchmark_files import parquet, write
 
@@ -74,13 +82,34 @@ FILES = {
        for separator in [annotations.separator]
        for file in (annotations.train, annotations.test)},
     'folder/0.mp4': 'x', 'folder/captions.json': three(
-        video='{}.mp4', caption='a')}
+        video='{}.mp4', caption='a'),
+    'multi30k/TextData/Flickr30ktrain_enc.caption.txt':
+        '2#enc#0 A dog\n1#enc#0 A cat\n',
+    'multi30k/TextData/Flickr30ktrain_google_enc2de.caption.txt':
+        '1#enc2de#0 Eine Katze\n2#enc2de#0 Ein Hund\n',
+    'multi30k/img_id/train_id.txt': '1\n2\n',
+    'cclm/a.json': three(caption='x', image='{}.jpg', image_id='{}'),
+    'cclm/a_enc2fr.json': three(caption='y', image='{}.jpg', image_id='{}'),
+    'pairs/t.json': [
+        {'query': {'text': 'a'}, 'candidate': {'image': 'b.jpg'}},
+        {'query': {'text': 'a', 'video': ['x.mp4']},
+         'candidate': {'text': 'b'}, 'target_modal': 'text'}],
+    'bigfile/shape.txt': '3 2\n', 'bigfile/id.txt': 'a_0 a_1 é\n',
+    'bigfile/video2frames.txt': "{'a': ['a_0', 'a_1'], 'b': ['é']}",
+    'bigfile/feature.bin': bytes(24)}
 OPEN = {
     'beir': lambda root: beir.read(root, 'test', ['s']),
     'circo': lambda root: circo.read(root, 'val', ''),
     'mbeir': lambda root: (mbeir.read(root, 'test', MBEIR),
                            mbeir.training_set(root)),
     'mmeb': lambda root: sets.tasks('mmeb', root, ['CIRR']),
+    'multi30k': lambda root: nrccr.read(
+        multi30k.LAYOUT, root, 'train', 'de'),
+    'cclm': lambda root: cclm.read(
+        root / 'a.json', 'train', root, root / 'a_enc2fr.json'),
+    'pairs': lambda root: list(pair_files.PairFile(root / 't.json')),
+    'bigfile': lambda root: bigfile.FeatureSet(root).frames_of(
+        [types.Item('a'), types.Item('b')]),
     'folder': lambda root: sets.load(captions.section('folder', root), 'test'),
     **{f'blim_{name}': lambda root, name=name: sets.load(
         captions.section(name, root), 'test') for name in BLIM},
