@@ -3,7 +3,13 @@ import json
 
 import pytest
 
-from tests import benchmark_files, tiny_embedding, tiny_mm_embed, tiny_runs
+from tests import (
+  benchmark_files,
+  captions,
+  tiny_embedding,
+  tiny_mm_embed,
+  tiny_runs,
+)
 
 pytestmark = pytest.mark.usefixtures('one_device')
 
@@ -79,3 +85,14 @@ def test_strict_refuses_a_caption_that_is_none(tmp_path, capsys):
     assert wanted in capsys.readouterr().err.splitlines()[-1]
   assert json.loads((tmp_path / 'run/skipped.jsonl').read_text())['id'] == (
       'MSRVTT_JSFUSION_test.csv:2')
+
+
+def test_strict_refuses_an_entry_of_a_benchmark_of_blim(tmp_path, capsys):
+  rows = [{'video': f'video{i}.mp4', 'caption': 'a dog' * (i != 7)}
+          for i in range(60)]
+  captions.annotate(tmp_path / 'data', 'msrvtt', rows, rows[:3])
+  flags = {'data.root': tmp_path / 'data', 'data.strict': True}
+  assert tiny_runs.run('msrvtt', tmp_path / 'run', *tiny_runs.flags(flags)) == 1
+  line = capsys.readouterr().err.splitlines()[-1]
+  assert 'data.strict: 1 entries of split train cannot be used: ' in line
+  assert "msrvtt_ret_train.json, entry 8: got 'caption' empty" in line
