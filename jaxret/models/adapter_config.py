@@ -3,12 +3,13 @@
 Every field is read, known to be harmless, or refused by name where its value
 asks for something; so is a field that we have never heard of.
 """
-import json
 import math
 import re
 from typing import Any, NamedTuple
 
-FILE = 'adapter_config.json'
+from jaxret import foreign_files
+
+FILE = foreign_files.ADAPTER
 READ = frozenset((
     'peft_type', 'r', 'lora_alpha', 'use_rslora', 'rank_pattern',
     'alpha_pattern', 'target_modules', 'exclude_modules', 'layers_to_transform',
@@ -56,14 +57,7 @@ def read(path):
   """
   if not path.exists():
     raise ValueError(f'{path}: no such file; want a directory that PEFT wrote')
-  try:
-    fields = json.loads(path.read_text())
-  except ValueError as error:
-    raise ValueError(f'{path}: not JSON ({error}); write it again') from error
-  if not isinstance(fields, dict):
-    raise ValueError(f'{path}: got a JSON {type(fields).__name__}, want an '
-                     'object; write it again')
-  config = AdapterConfig(str(path), fields)
+  config = AdapterConfig(str(path), foreign_files.read_object(path))
   _check(config)
   return config
 

@@ -94,9 +94,7 @@ def export_peft(adapter, directory, base_model='', nested=True,
             if path not in flat}
   targets = _targets({key.rpartition('.lora_')[0] for key in factors}, others,
                      nested)
-  saved = {name.format(layer=layer) for path, name in modules.items()
-           for layer in range(whole[path].shape[0] if '{' in name else 1)}
-  config = _config(adapter, base_model, saved, targets)
+  config = _config(adapter, base_model, _saved(whole, modules), targets)
   (directory / adapter_config.FILE).write_text(
       json.dumps(config, indent=2) + '\n')
 
@@ -147,6 +145,12 @@ def _whole_tensors(whole, weights):
             part if weight.transform == 'copy' else part.T)
   return {key: np.ascontiguousarray(np.concatenate(halves))
           for key, halves in parts.items()}
+
+
+def _saved(whole, modules):
+  """The names of modules that are kept whole, one for each layer."""
+  return {name.format(layer=layer) for path, name in modules.items()
+          for layer in range(whole[path].shape[0] if '{' in name else 1)}
 
 
 def _last(module):

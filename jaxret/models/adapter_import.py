@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxret import sharding
-from jaxret.models import adapter_config, adapters, names, pretrained
+from jaxret.models import (
+  adapter_config,
+  adapters,
+  names,
+  pretrained,
+  transforms,
+)
 
 # (how a key ends, which part of an adapted layer it is, what of the layer it
 # changes)
@@ -187,7 +193,7 @@ def _turned(array, transform, part):
   if part and transform == 'copy' or part == 'a' and not convolution or (
       part and part != 'a' and convolution):
     return array.T
-  return pretrained.TRANSFORMS[transform].read(
+  return transforms.TRANSFORMS[transform].read(
       array, (slice(None),) * (2 if convolution else array.ndim))
 
 

@@ -6,7 +6,7 @@ from jaxret.models.llava import mm_embed, mm_embed_files
 def open_embedder(path, mesh, dtype='float32', adapter=None):
   """(MmEmbedConfig, {'params': ...} on the mesh), latent attention folded.
 
-  path: a directory or hub model. adapter: a directory with a PEFT adapter,
+  path: a directory or hub model. adapter: the same of a PEFT adapter,
   merged into the weights.
   """
   config = mm_embed_files.read_config(

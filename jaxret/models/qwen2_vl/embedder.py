@@ -7,7 +7,7 @@ def open_embedder(path, mesh, dtype='float32', position_mode='sequential',
                   adapter=None):
   """(Qwen2VlConfig, {'params': ...} on the mesh) of a directory or hub model.
 
-  adapter: a directory with a PEFT adapter, merged into the weights.
+  adapter: a directory or hub name of a PEFT adapter, merged into the weights.
   """
   config, _ = files.read_config(
       path, position_mode, dtype=dtype, param_dtype=dtype)
