@@ -71,6 +71,7 @@ def data():
           'test': 200},  # clips to report
       'seed': 0,  # of what shapes world shows and says
       'cache_gb': 2.0,  # GiB of decoded media that are kept in memory
+      'alpha': 'white',  # behind images; 'released' = hidden colours show
   })
 
 

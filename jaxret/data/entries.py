@@ -4,6 +4,8 @@ import json
 import os
 import pathlib
 
+from jaxret.data import sources
+
 _WORDS = {dict: 'an object', list: 'a list', str: 'a string', int: 'a number',
           float: 'a number', bool: 'a boolean', type(None): 'null'}
 
@@ -142,7 +144,7 @@ def find(root, name, folders):
   A medium that is nowhere keeps its path in the first folder.
   """
   for folder in folders:
-    path = os.path.join(root, folder, name)
+    path = sources.located(os.path.join(root, folder, name))
     if os.path.isfile(path):
       return path
   return os.path.join(root, folders[0], name)

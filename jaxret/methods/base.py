@@ -197,6 +197,17 @@ class Method(NamedTuple):
   scorer: Scorer | None = None
 
 
+def alpha(config: ConfigDict) -> str:
+  """What becomes of transparent pixels, as data.images.shown has it."""
+  # Configs of old work directories have no such field.
+  return config.data.get('alpha', 'white')
+
+
+def alpha_fingerprint(config: ConfigDict) -> dict[str, str]:
+  """What is stored of media depends on it besides; nothing of the default."""
+  return {} if alpha(config) == 'white' else {'alpha': alpha(config)}
+
+
 def lora_fields(lora: ConfigDict) -> dict[str, float]:
   """Fields of a DecoderConfig from a config's section `model.lora`."""
   return {'lora_scale': lora.alpha / lora.rank if lora.rank else 1.0,

@@ -120,9 +120,9 @@ def _config(model):
 
 
 def _named(things, what):
-  """[(id, thing)] of a dict or a sequence."""
+  """[(id, thing)] of a dict or a sequence; ids of any type as strings."""
   if isinstance(things, dict):
-    return list(things.items())
+    return [(str(name), thing) for name, thing in things.items()]
   if isinstance(things, (str, bytes)):
     raise ValueError(f'{what}s: got one {type(things).__name__}, wanted a list')
   return [(f'{what} {i}', thing) for i, thing in enumerate(things)]
