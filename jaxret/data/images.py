@@ -140,6 +140,7 @@ def shown(image, alpha='white'):
   not known.
   """
   from PIL import Image, ImageOps
+  _check_pixels(image)
   given, image = image, ImageOps.exif_transpose(image)
   if image.mode.startswith('I;16') or image.mode in ('I', 'F'):
     image = _in_8_bits(image, given.format, getattr(given, 'tag_v2', {}))
@@ -181,9 +182,15 @@ def _register_heif(name):
   pillow_heif.register_heif_opener()
 
 
+def _check_pixels(image):
+  if not image.width or not image.height:
+    raise ValueError(f'{image.width}x{image.height} pixels: it is empty')
+
+
 def _size(image):
   """(height, width) as shown, from the header."""
   from PIL import Image
+  _check_pixels(image)
   if image.format == 'TIFF':  # which Pillow turns itself
     return image.size[::-1]
   # A PNG's own getexif decodes the pixels, to look for more behind them.

@@ -44,8 +44,8 @@ def as_videos(given, name):
 
   One: a path, bytes or pixels [F, H, W, 3]. A list of stills (images, PIL
   images, pixels [H, W, 3], mixed as one likes) is one video, a tuple of its
-  frames; a list of lists and videos is several. Errors: ValueError that names
-  `name` for a list of both.
+  frames; a list of lists and videos is several. Errors: MediaError `name` for
+  a list of both.
   """
   if not isinstance(given, (tuple, list)):
     return (given,)
@@ -55,14 +55,22 @@ def as_videos(given, name):
   if given and all(stills):
     return (given,)
   if any(stills):
-    raise ValueError(
-        f'{name}: its list of videos holds frames as well (entry '
-        f'{stills.index(True)}); give each video its own list of frames')
+    other = given[stills.index(False)]
+    if isinstance(other, (str, os.PathLike)) and not os.path.exists(
+        sources.located(other)):
+      raise MediaError(name, f'its frame {os.fspath(other)}: no such file')
+    raise MediaError(
+        name, f'its list of videos has an image (entry {stills.index(True)}) '
+        f'and what is none (entry {stills.index(False)}); give each video its '
+        'own list of frames')
   return tuple(tuple(one) if isinstance(one, list) else one for one in given)
 
 
 def size_of(frame, name):
-  """(height, width) of a still as shown, from its header; MediaError."""
+  """(height, width) of a still as shown, from its header; MediaError.
+
+  name: what a message calls one that has none.
+  """
   if isinstance(frame, np.ndarray):
     return frame.shape[:2]
   if images.is_pil(frame):
@@ -91,7 +99,11 @@ def _listed(frames, indices, alpha):
   found, sizes = {}, {}
   for i in map(int, indices):
     if i not in found:
-      found[i] = read_still(frames[i], f'its frame {i}', alpha)
+      try:
+        found[i] = read_still(frames[i], 'a PIL image', alpha)
+      except MediaError as error:
+        raise MediaError('a list of frames',
+                         f'frame {i}, {error}') from error
       sizes.setdefault(found[i].shape[:2], i)
   _check_sizes(sizes)
   return [found[int(i)] for i in indices]

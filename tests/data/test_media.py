@@ -131,6 +131,81 @@ def test_scan_says_what_cannot_be_used_and_why():
   assert frames.scan([2, 3], progress=False) == {3: 'the file is empty'}
 
 
+def stills(tmp_path, n=3, size=(28, 56)):
+  """The same pictures as pixels, files, bytes and PIL images."""
+  arrays = [np.random.default_rng(i).integers(0, 256, (*size, 3), np.uint8)
+            for i in range(n)]
+  files, encoded = [], []
+  for i, array in enumerate(arrays):
+    files.append(str(tmp_path / f'{i}.png'))
+    Image.fromarray(array).save(files[-1])
+    with open(files[-1], 'rb') as file:
+      encoded.append(file.read())
+  return {'pixels': arrays, 'files': files, 'bytes': encoded,
+          'PIL images': [Image.fromarray(array) for array in arrays],
+          'opened': [Image.open(file) for file in files],
+          'mixed': [arrays[0], files[1], encoded[2]]}
+
+
+def test_a_list_of_stills_is_one_video_however_they_are_given(tmp_path):
+  given = stills(tmp_path)
+  want = media.load_frames(Item('a', video=np.stack(given['pixels'])), 4, 32)
+  for kind, frames in given.items():
+    assert media.as_videos(frames, 'a') == (tuple(frames),), kind
+    np.testing.assert_array_equal(
+        media.load_frames(Item('a', video=tuple(frames)), 4, 32), want)
+    assert media.frame_sizes(frames, [2, 0]) == (28, 56)
+  # A list of lists is several, and one of videos is as many.
+  several = media.as_videos([given['files'], given['pixels']], 'a')
+  assert several == (tuple(given['files']), tuple(given['pixels']))
+  clips = [video(2), str(tmp_path / 'missing.mp4')]
+  assert media.as_videos(clips, 'a') == tuple(clips)
+  with pytest.raises(media.MediaError, match='^a: it has 2 videos, want one'):
+    media.load_frames(Item('a', video=several), 4, 32)
+
+
+def test_frames_that_make_no_video_are_said(tmp_path):
+  one, other = (np.zeros((28, width, 3), np.uint8) for width in (56, 84))
+  file = str(tmp_path / '0.png')
+  Image.fromarray(one).save(file)
+  for frames, reason in (
+      ([one, Image.fromarray(other)], 'two sizes, 56x28 .frame 0. and 84x28'),
+      ([one, one.astype(np.float32)], 'frame 1.*got float32'),
+      ([one, one[..., 0]], 'entry 0.*none .entry 1'),
+      ([file, video(2)], 'entry 0.*none .entry 1'),
+      ([file, str(tmp_path / 'gone.png')], 'gone.png: no such file')):
+    with pytest.raises(media.MediaError, match=f'^a: .*{reason}') as error:
+      media.load_frames(Item('a', video=(*frames, one)), 2, 32)
+    assert error.value.name == 'a'
+  with pytest.raises(media.MediaError, match='two sizes'):
+    media.frame_sizes([one, other], [0, 1])
+  assert media.frame_sizes([one, other], [1, 1]) == (28, 84)
+
+
+@pytest.mark.parametrize('error', [MemoryError(), KeyError('x'), OSError('o')])
+def test_whatever_fails_while_an_item_is_read_is_its_media_error(
+    monkeypatch, error):
+  def fail(frames, image_px):
+    raise error
+  monkeypatch.setattr(media, 'resize', fail)
+  with pytest.raises(media.MediaError, match='^clip 7: cannot be read'):
+    media.load_frames(Item('clip 7', video=video(2)), 2, 32)
+
+
+def test_alpha_is_that_of_the_frames():
+  rgba = np.zeros((8, 8, 4), np.uint8)
+  file = io.BytesIO()
+  Image.fromarray(rgba).save(file, 'png')
+  items = [Item('a', image=file.getvalue()), Item('b', video=file.getvalue()),
+           Item('c', video=(Image.fromarray(rgba),))]
+  for alpha, level in (('white', 255), ('released', 0)):
+    frames = media.Frames(items, 2, 8, alpha=alpha)
+    for i in range(3):
+      assert (frames[i] == level).all()
+  with pytest.raises(ValueError, match='alpha is'):
+    media.Frames(items, 2, 8, alpha='black')
+
+
 def test_frames_hold_one_stored_file_at_a_time():
   class Store:
     """Counts the files that are alive."""

@@ -107,9 +107,9 @@ class Reader:
   def __call__(self, item, prompt=None):
     """Inputs of an item; the prompt is put in front of its text."""
     item = item if prompt is None else _with_prompt(item, prompt)
-    kinds, sources = _media(item)
+    kinds, given = _media(item)
     grids, patches = [], []
-    for kind, source in zip(kinds, sources):
+    for kind, source in zip(kinds, given):
       pixels, grid = self._see(item.id, kind, source)
       patches.append(pixels)
       grids.append(grid)
@@ -126,9 +126,9 @@ class Reader:
 
   def shape(self, item):
     """The bucket of an item, from the headers of its media alone."""
-    kinds, sources = _media(item)
+    kinds, given = _media(item)
     grids = [self._grid(item.id, kind, source)
-             for kind, source in zip(kinds, sources)]
+             for kind, source in zip(kinds, given)]
     return shape_of(len(self.tokens(item, kinds, grids)), grids)
 
   def check(self, item):
