@@ -186,7 +186,8 @@ def test_one_image_is_decoded_by_one_thread(model, tmp_path):
   file = tmp_path / 'x.png'
   file.write_bytes(encoded(tiny_unite.pixels(0)))
   image = PIL.Image.open(file)
-  rows = model.encode([{'image': image}] * 32, show_progress=False)
+  rows = model.encode(
+      [{'image': image}] * 32, batch_size=1, show_progress=False)
   np.testing.assert_array_equal(rows, rows[:1].repeat(32, 0))
 
 

@@ -27,7 +27,8 @@ _STARTS = ((b'\x89PNG\r\n\x1a\n', 'PNG'), (b'\xff\xd8\xff', 'JPEG'),
 _HEIF = {b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1'}
 _ORIENTATION = 0x0112  # EXIF's tag
 _BITS, _PHOTOMETRIC = 258, 262  # TIFF's tags
-_LOADING = threading.Lock()
+# Of PIL images in memory, a few of which share one.
+_LOADING = tuple(threading.Lock() for _ in range(64))
 
 
 def check_alpha(alpha):
@@ -72,7 +73,8 @@ def of_pil(image, name, alpha='white'):
   name: what a MediaError says it is.
   """
   with sources.blamed(name, 'not a readable image'):
-    with _LOADING:  # Pillow decodes at first use, and not for two threads
+    # Pillow decodes at first use, and not for two threads at a time.
+    with _LOADING[id(image) // 64 % len(_LOADING)]:
       image.load()
     return shown(image, alpha)
 
