@@ -172,8 +172,7 @@ def plan():
       'videos': 1000,  # videos to test on; of shapes, data.sizes is
       'texts': 1000,  # captions to test on; of shapes, data.sizes is
       'caption_tokens': 12,  # tokens of a caption, the mean
-      # Tokens of a caption that few or none exceed.
-      'longest_caption_tokens': 64,
+      'longest_caption_tokens': 64,  # of captions, that few or none exceed
   })
 
 

@@ -11,7 +11,6 @@ import pathlib
 
 import jax
 import orbax.checkpoint as ocp
-from ml_collections import ConfigDict
 
 from jaxret import files, sharding
 
@@ -103,6 +102,7 @@ def claim_workdir(workdir, config):
 
 def read_config(workdir):
   """The config that made a workdir, or None where there is none."""
+  from ml_collections import ConfigDict
   path = pathlib.Path(workdir) / 'config.json'
   return ConfigDict(json.loads(path.read_text())) if path.is_file() else None
 

@@ -47,11 +47,13 @@ import os
 import pkgutil
 from collections.abc import Sequence
 from types import ModuleType
-
-from ml_collections import ConfigDict
+from typing import TYPE_CHECKING
 
 from jaxret import outside
 from jaxret.data import entries, types
+
+if TYPE_CHECKING:
+  from ml_collections import ConfigDict
 
 INSTRUCTION = 'Describe this video briefly.'
 SPLITS = ('train', 'validation', 'test')
@@ -99,7 +101,7 @@ def offering(*functions: str) -> list[str]:
       importlib.import_module(f'{__name__}.{name}'), functions)]
 
 
-def load(section: ConfigDict, split: str) -> types.Split:
+def load(section: 'ConfigDict', split: str) -> types.Split:
   """The types.Split of the data set that `section` names.
 
   section: with `name`, `root` and what the data set wants besides.
