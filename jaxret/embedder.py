@@ -135,7 +135,10 @@ class Embedder:
       except ValueError as error:  # media.MediaError is one
         failed(error)
         continue
-      except Exception as error:  # no item ends the work on the others
+      except BaseException as error:  # no item ends the work on the others
+        # A panic of a tokenizer, which is written in Rust, is no Exception.
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+          raise
         unforeseen = ValueError(
             f'{_name(items[index], index)}: it cannot be used '
             f'({type(error).__name__} {error})'.replace('\n', ' '))

@@ -141,6 +141,34 @@ def test_300_of_10000_are_left_out(model, tmp_path):
   print(f'10,000 items, 300 of them broken in 30 ways: {seconds:.1f} s')
 
 
+@pytest.mark.parametrize('error', [
+    BaseException('a panic'), MemoryError(), RuntimeError('two\nlines')])
+def test_whatever_a_reader_raises_is_said_of_its_item(
+    model, monkeypatch, error):
+  def read(item, prompt):
+    if item.text == 'bad':
+      raise error
+    return reader(item, prompt)
+  reader = model.reader
+  read.bucket, read.pad = reader.bucket, reader.pad
+  monkeypatch.setattr(model, 'reader', read)
+  with pytest.raises(ValueError, match='^item 1: it cannot be used') as raised:
+    model.encode(['red', 'bad'], show_progress=False)
+  assert '\n' not in str(raised.value) and raised.value.__cause__ is error
+  rows = model.encode(['red', 'bad'], on_error='skip', show_progress=False)
+  assert np.isfinite(rows[0]).all() and np.isnan(rows[1]).all()
+
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt, SystemExit])
+def test_what_a_user_stops_is_not_taken_for_a_bad_item(
+    model, monkeypatch, error):
+  def read(item, prompt):
+    raise error
+  monkeypatch.setattr(model, 'reader', read)
+  with pytest.raises(error):
+    model.encode(['red'], on_error='skip', show_progress=False)
+
+
 @pytest.mark.parametrize('given, word', [
     (b'\xff\xd8', "got bytes; want .*{'image': bytes} or {'video': bytes}"),
     (pathlib.Path('a.png'), "got PosixPath; .*{'image': PosixPath}"),

@@ -60,10 +60,11 @@ def test_a_path_reads_as_the_bytes_do(tmp_path):
                                   read_frames(data, [3, 17]))
 
 
+@pytest.mark.parametrize('form', ['mp4', 'mov', 'matroska'])
 @pytest.mark.parametrize('rotation', [90, -90, 180])
-def test_rotation_metadata_is_applied(rotation):
-  plain = read_frames(video(6), [5])[0]
-  data = video(6, rotation=rotation)
+def test_rotation_metadata_is_applied(rotation, form):
+  plain = read_frames(video(6, form), [5])[0]
+  data = video(6, form, rotation=rotation)
   # np.rot90 turns counter-clockwise, as the display matrix is read.
   want = np.rot90(plain, videos.probe(data).rotation // 90)
   np.testing.assert_array_equal(read_frames(data, [5])[0], want)
