@@ -188,7 +188,7 @@ def _next_keyframe_is_nearer(index, at_pts, i):
 def _orientation(frame):
   """(rotation in degrees counter-clockwise, mirrored) of a decoded frame."""
   try:
-    matrix = frame.side_data['DISPLAYMATRIX']
+    matrix = _side_data(frame)['DISPLAYMATRIX']
   except KeyError:
     return 0, False
   # x' = a x + c y, y' = b x + d y, in 16.16 fixed point.
@@ -197,6 +197,25 @@ def _orientation(frame):
   if mirrored:
     a, b = -a, -b
   return round(-math.degrees(math.atan2(b, a))), mirrored
+
+
+def _side_data(frame):
+  """What is said of a frame besides its pixels."""
+  try:
+    return frame.side_data
+  except ValueError:
+    # PyAV has no name for some kinds that its FFmpeg gives, for EXIF and for
+    # stereo videos say, and then refuses all of a frame's.
+    from av.sidedata.sidedata import Type
+    Type._missing_ = classmethod(_unnamed)
+    return frame.side_data
+
+
+def _unnamed(kinds, value):
+  """A kind of side data that has no name, for Enum's hook `_missing_`."""
+  kind = object.__new__(kinds)
+  kind._name_, kind._value_ = f'UNNAMED_{value}', value
+  return kind
 
 
 def _to_rgb(frame, reformatter, alpha):

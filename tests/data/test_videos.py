@@ -1,4 +1,6 @@
 """Frames are those that a player shows, turned as it turns them."""
+import fractions
+import io
 import itertools
 import pathlib
 import tempfile
@@ -153,6 +155,29 @@ def test_a_display_matrix_is_applied_mirrored_or_not(turn):
   first = read_frames(plain, [3])[0]
   first = first[:, ::-1] if info.mirrored else first
   np.testing.assert_array_equal(np.rot90(first, info.rotation // 90), want)
+
+
+@pytest.mark.parametrize('form', ['matroska', 'avi', 'mov'])
+def test_motion_jpeg_of_a_camera_is_turned_as_its_exif_says(form):
+  """FFmpeg gives EXIF as side data, of a kind that PyAV has no name for."""
+  stored = np.kron(np.random.default_rng(0).integers(0, 256, (3, 4, 3)),
+                   np.ones((16, 16, 1))).astype(np.uint8)
+  for orientation, shown in ((2, stored[:, ::-1]), (6, np.rot90(stored, -1))):
+    exif, jpeg = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(jpeg, 'jpeg', exif=exif, quality=98,
+                                 subsampling=0)
+    with tempfile.NamedTemporaryFile() as file:
+      with av.open(file.name, 'w', format=form) as container:
+        stream = container.add_stream('mjpeg', rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuvj444p'
+        packet = av.Packet(jpeg.getvalue())
+        packet.stream, packet.pts, packet.dts = stream, 0, 0
+        packet.time_base, packet.is_keyframe = fractions.Fraction(1, 25), True
+        container.mux(packet)
+      frame, = videos.sample(file.name, lambda n_frames, fps: [0])
+    assert frame.shape == shown.shape
+    assert np.abs(frame.astype(int) - shown).mean() < 12
 
 
 def test_transparent_frames_lie_on_white():
