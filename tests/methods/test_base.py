@@ -98,3 +98,11 @@ def test_what_was_trained_is_folded_in_once(dtype):
         np.asarray(part['kernel'], np.float64), want, atol=tolerance,
         rtol=tolerance)
   assert base.merged(settings(), merged) is merged
+
+
+def test_what_is_stored_of_media_says_alpha_where_it_is_not_the_default():
+  assert base.alpha_fingerprint(ConfigDict({'data': {}})) == {}
+  for alpha, said in (('white', {}), ('released', {'alpha': 'released'})):
+    config = ConfigDict({'data': {'alpha': alpha}})
+    assert base.alpha(config) == alpha
+    assert base.alpha_fingerprint(config) == said
