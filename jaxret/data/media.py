@@ -14,6 +14,11 @@ from jaxret.data.images import read as read_image
 from jaxret.data.sources import MediaError
 from jaxret.data.videos import VideoInfo
 
+# Of what pixels a file gives. Stored embeddings, features, descriptions and
+# answers of the first one know no edit list, mirrored picture, 16-bit image,
+# orientation of an image in memory, or white behind transparent pixels.
+READING = 2
+
 
 def sample_frames(source, choose, alpha='white'):
   """Reads the frames that `choose(n_frames, fps)` names -> list [H, W, 3].

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxret import sharding
-from jaxret.data import types
+from jaxret.data import media, types
 from jaxret.models import lora as lora_lib
 from jaxret.models import names
 from jaxret.scoring.likelihood import kernels
@@ -207,9 +207,9 @@ def alpha(config: 'ConfigDict') -> str:
   return config.data.get('alpha', 'white')
 
 
-def alpha_fingerprint(config: 'ConfigDict') -> dict[str, str]:
-  """What is stored of media depends on it besides; nothing of the default."""
-  return {} if alpha(config) == 'white' else {'alpha': alpha(config)}
+def media_fingerprint(config: 'ConfigDict') -> dict[str, Any]:
+  """How media become pixels: what is stored of them depends on it besides."""
+  return {'reading': media.READING, 'alpha': alpha(config)}
 
 
 def lora_fields(lora: 'ConfigDict') -> dict[str, float]:

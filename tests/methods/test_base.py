@@ -8,6 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxret import sharding
+from jaxret.data import media
 from jaxret.methods import base
 
 TARGETS = 'decoder/layers/attention/[qo]',
@@ -100,9 +101,12 @@ def test_what_was_trained_is_folded_in_once(dtype):
   assert base.merged(settings(), merged) is merged
 
 
-def test_what_is_stored_of_media_says_alpha_where_it_is_not_the_default():
-  assert base.alpha_fingerprint(ConfigDict({'data': {}})) == {}
-  for alpha, said in (('white', {}), ('released', {'alpha': 'released'})):
-    config = ConfigDict({'data': {'alpha': alpha}})
-    assert base.alpha(config) == alpha
-    assert base.alpha_fingerprint(config) == said
+def test_what_is_stored_of_media_says_how_they_were_read():
+  """Numbers of pixels that were made otherwise are not taken for ours."""
+  said = []
+  for config in ({'data': {}}, {'data': {'alpha': 'white'}},
+                 {'data': {'alpha': 'released'}}):
+    said.append(base.media_fingerprint(ConfigDict(config)))
+  assert said[0] == said[1] == {'reading': media.READING, 'alpha': 'white'}
+  assert said[2] == {'reading': media.READING, 'alpha': 'released'}
+  assert media.READING > 1  # that of stores which do not say it

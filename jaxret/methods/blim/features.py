@@ -181,7 +181,7 @@ def store_features(config, workdir, split, frames, tower):
       # were stored while there were such fields say them.
       'vision': {'pretrained': '', 'remat': False,
                  **json.loads(json.dumps(config.vision.to_dict()))},
-      'limit_s': config.data.limit_s, **base.alpha_fingerprint(config)})
+      'limit_s': config.data.limit_s, **base.media_fingerprint(config)})
   if writer.pending():
     # Each process extracts whole parts on its own devices.
     with _extractor(config, frames, tower) as (extract, batch_size):

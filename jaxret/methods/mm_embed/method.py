@@ -160,7 +160,7 @@ def check(config):
 EMBEDS = base.Embeds(
     stages=('start', 'random', 'hard'), compared=(), model=model_config,
     reader=reader, fingerprint=lambda config: {
-        'max_tokens': config.data.max_tokens, **base.alpha_fingerprint(config)},
+        'max_tokens': config.data.max_tokens, **base.media_fingerprint(config)},
     tokenizer_options=tokenizer_options,
     training_pairs=mixed_sets.training_pairs, evaluated=mixed_sets.evaluated,
     check=check, served=model_lib.fold, weight_names=mm_embed_names.MM_EMBED)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from jaxret import sharding
 from jaxret import train as train_lib
-from jaxret.data import text
+from jaxret.data import media, text
 from jaxret.data.llava import images as llava_images
 from jaxret.data.llava import question_prompts as rerank_prompts
 from jaxret.data.llava import questions as rerank_inputs
@@ -89,7 +89,9 @@ def rerank_tasks(settings, model, benchmark, union, rankings, directory):
             union, task, rankings[task.name, where],
             functools.partial(_ask, model, templates, settings.depth),
             pathlib.Path(directory) / f'{task.name}.{where}',
-            {'weights': weights, 'question': _asked(templates)}, settings.mode,
+            {'weights': weights, 'reading': media.READING,
+             'alpha': settings.get('alpha', 'white'),
+             'question': _asked(templates)}, settings.mode,
             settings.weight, settings.depth)
   return found
 

@@ -137,7 +137,7 @@ def fingerprint(config):
   return {'max_tokens': config.data.max_tokens,
           'position_mode': config.model.position_mode,
           'media': str(qwen2_vl.resolution(config.media)),
-          **base.alpha_fingerprint(config)}
+          **base.media_fingerprint(config)}
 
 
 def tokenizer_options():
