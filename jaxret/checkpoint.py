@@ -20,7 +20,7 @@ from jaxret import files, sharding
 FREE_FIELDS = ('task', 'mesh', 'eval', 'plan', 'rerank',
                'train.log_every_steps', 'train.checkpoint_every_steps',
                'train.keep_checkpoints', 'data.cache_gb',
-               'data.extract_batch_size', 'model.attention')
+               'data.extract_batch_size', 'data.strict', 'model.attention')
 # `method` of a config -> fields that such configs had and that no code of their
 # tasks reads: workdirs that have them are as good as those that do not. The
 # inner parts of a paper were called methods, too.

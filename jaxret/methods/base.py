@@ -95,7 +95,9 @@ class Evaluated(Protocol):
   """What a method that embeds is evaluated on: tasks with a name together.
 
   Its run knows more of it: UNITE's methods.unite.sets.Evaluated holds
-  types.Tasks, MM-Embed's data.sets.mixed.Benchmark pools and mixed.Tasks.
+  types.Tasks, MM-Embed's data.sets.mixed.Benchmark pools and mixed.Tasks. What
+  its files hold and cannot be used may be `left_out`, types.LeftOuts: a run
+  lists these, or refuses them.
   """
   name: str
   tasks: Sequence[Any]

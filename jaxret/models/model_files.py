@@ -2,14 +2,21 @@
 import pathlib
 
 from jaxret import foreign_files, sharding
-from jaxret.models import pretrained
+from jaxret.models import config_fields, pretrained
+
+# Of transformers 4 and 5; the last holds the others as sections.
+PIXEL_FILES = ('preprocessor_config.json', 'video_preprocessor_config.json',
+               'processor_config.json')
+PIXELS = {'do_convert_rgb': (True,), 'do_normalize': (True,),
+          'do_rescale': (True,), 'do_resize': (True,),
+          'rescale_factor': (1 / 255,), 'resample': (3,)}  # bicubic
 
 
 def read_json(name, model_types=()):
   """(path, contents) of the config.json of a directory or hub model.
 
-  Raises ValueError for none, for an adapter in its place, and for a kind that
-  is not among `model_types` where there are any.
+  Raises ValueError for none, for an adapter in its place, for a kind that is
+  not among `model_types` where there are any, and for quantized weights.
   """
   directory = pretrained.find_model(name)
   foreign_files.refuse_adapter(name, directory)
@@ -27,18 +34,26 @@ def read_json(name, model_types=()):
   if model_types and whole.get('model_type') not in model_types:
     raise ValueError(f'{path}: got model_type {whole.get("model_type")!r}, '
                      f'want {" or ".join(model_types)}: use another model')
+  config_fields.check_not_quantized(path, whole)
   return path, whole
 
 
-def check_supported(path, part, table):
-  """Raises ValueError for a value of config.json that is not implemented.
+def check_pixels(directory, implemented):
+  """Raises ValueError if images are to be made otherwise than we make them.
 
-  table: of (key, the value that we implement, what it means).
+  Args:
+    directory: of a model, whose files of its image processor are read, if any.
+    implemented: {field: the values that we implement}, besides PIXELS. How
+      large images are is an option of ours and no field of theirs.
   """
-  for key, want, meaning in table:
-    if part.get(key, want) != want:
-      raise ValueError(f'{path}: got {key} = {part[key]!r} ({meaning}), want '
-                       f'{want!r}, the only one implemented: use another model')
+  for name in PIXEL_FILES:
+    path = directory / name
+    if path.is_file():
+      whole = foreign_files.read_object(path)
+      for part in (whole, *(x for x in whole.values() if isinstance(x, dict))):
+        for field, values in {**PIXELS, **implemented}.items():
+          if part.get(field) is not None:
+            config_fields.check_value(f'{path}: ', field, part[field], values)
 
 
 def load(name, table, abstract, mesh, tied=False, generates=False):

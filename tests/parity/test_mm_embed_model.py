@@ -247,7 +247,7 @@ def test_mm_embed_rope_theta_is_never_a_default(mm_embed_golden, tmp_path):
   del retriever['text_config']['rope_theta']
   path = tmp_path / 'retriever_config.json'
   path.write_text(json.dumps(retriever))
-  with pytest.raises(ValueError, match='retriever_config.json: no rope_theta'):
+  with pytest.raises(ValueError, match='retriever_config.json: .* no rope_the'):
     mm_embed_files.read_config(tmp_path)
   found = mm_embed_files.read_config(tmp_path, rope_theta=5.0)
   assert found.config.decoder.rope_theta == 5.0

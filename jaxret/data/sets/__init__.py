@@ -39,7 +39,10 @@ and beside them, if there is need:
     of a ParallelSplit whose descriptions are named by these, not by the ids.
 
 What is wrong with files is a ValueError of one line that names file and entry.
-No data set imports JAX.
+Where others of the same published file can be used, an entry that cannot is
+left out: types.LeftOut of it goes into `left_out` of the Split, Task, Benchmark
+or TrainingSet, and a run lists it, or refuses it where `data.strict` is set.
+See entries.usable. No data set imports JAX.
 """
 import difflib
 import importlib

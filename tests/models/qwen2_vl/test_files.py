@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxret import sharding
+from jaxret.data.qwen2_vl import reader as reader_lib
 from jaxret.methods.unite import method as unite
 from jaxret.models.qwen2_vl import files
 from tests import tiny_unite
@@ -57,9 +58,25 @@ def test_numerics_reach_the_part_that_has_them(tmp_path):
   assert found.config.decoder.lora_scale == 2.0
 
 
+def test_a_reader_takes_no_more_tokens_than_the_model_is_right_for(tmp_path):
+  scaling = {'type': 'dynamic', 'factor': 2.0, 'mrope_section': [2, 3, 3]}
+  config = read(tmp_path, flat(
+      rope_scaling=scaling, max_position_embeddings=96)).config
+  tokenizer = tiny_unite.tokenizer()
+  reader = reader_lib.open_reader(config, tokenizer, max_tokens=96)
+  assert reader.max_tokens == 96
+  with pytest.raises(ValueError, match='of 97 tokens.* want 96 at most: past '
+                     "it rope_type = 'dynamic' of the model"):
+    reader_lib.open_reader(config, tokenizer, max_tokens=97)
+
+
 @pytest.mark.parametrize('fields, message', [
     ({'use_sliding_window': True}, 'got use_sliding_window = True'),
-    ({'vision_config': {**VISION, 'in_channels': 4}}, 'got in_channels = 4')])
+    ({'vision_config': {**VISION, 'in_channels': 4}}, 'got in_channels = 4'),
+    ({'text_config': {**TEXT, 'tie_word_embeddings': False}},
+     'got tie_word_embeddings = True, and False in text_config'),
+    ({'rope_parameters': {'rope_type': 'yarn', 'factor': 2.0}},
+     'got rope_scaling and rope_parameters, which differ')])
 def test_what_is_not_implemented_is_refused(tmp_path, fields, message):
   with pytest.raises(ValueError, match=message):
     read(tmp_path, flat(**fields))
