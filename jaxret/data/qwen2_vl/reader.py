@@ -211,9 +211,14 @@ def open_reader(config, tokenizer, max_tokens=2048, trim_text=False,
                 resolution=None, alpha='white'):
   """The Reader of a Qwen2VlConfig; resolution: default as UNITE is released.
 
-  Raises ValueError if max_tokens are more than the model is right for.
+  Raises ValueError if max_tokens are more than the model is right for, or its
+  patches are not those that pixels are cut into.
   """
   config.decoder.check_length(max_tokens)
+  if config.vision.patch_px != qwen2_vl.PATCH_PX:
+    raise ValueError(f'Qwen2-VL: got patch_size = {config.vision.patch_px}, '
+                     f'want {qwen2_vl.PATCH_PX}, which pixels are cut into: '
+                     'use another model')
   return Reader(tokenizer, resolution or qwen2_vl.Resolution(), max_tokens,
                 trim_text, mrope=config.position_mode == 'mrope', alpha=alpha)
 
