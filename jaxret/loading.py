@@ -35,7 +35,8 @@ def load(path: str | os.PathLike, position_mode: str = 'sequential',
       keeps its own settings: only trim_text and mesh count there.
     position_mode: of Qwen2-VL; 'sequential', as UNITE is trained, or 'mrope'.
     dtype: of weights and computation, 'float32' or 'bfloat16'.
-    adapter: a directory with a PEFT adapter, to be merged into the weights.
+    adapter: a directory or hub name of a PEFT adapter, to be merged into the
+      weights.
     resolution: of what Qwen2-VL sees; default: as UNITE is released.
     max_tokens: of an item, visual tokens included.
     trim_text: True cuts the text of a longer item and says so; False refuses
