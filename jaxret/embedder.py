@@ -12,7 +12,7 @@ import concurrent.futures
 import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import jax
 import numpy as np
@@ -92,9 +92,8 @@ class Embedder:
       ValueError: one line that names the first item that cannot be used.
     """
     failed = _reaction(on_error)
-    if alone := _is_one(items):
-      items = [items]
-    items = list(items)
+    alone = _is_one(items)
+    items = [cast(Given, items)] if alone else list(cast(Sequence, items))
     out = np.full((len(items), self.width), np.nan, np.float32)
     waiting: dict[tuple[int, ...], list] = collections.defaultdict(list)
     running = None
