@@ -65,6 +65,7 @@ def data():
   return ConfigDict({
       'name': 'shapes',  # the data set; 'shapes' is rendered here
       'root': '',  # directory of the data set; '' = the cache, for shapes
+      'strict': False,  # refuse unusable entries; False lists them as skipped
       'sizes': {  # of shapes world
           'train': 1500,  # clips to train on
           'validation': 200,  # clips to choose weights on
@@ -79,8 +80,7 @@ def add_folder(config):
   config.data.update({
       'validation_fraction': 0.0,  # share of the train media held out
       'test_fraction': 1.0,  # share of a folder's media that is test
-      # Where no train split is named, train on the clips that are evaluated.
-      'train_on_all': False,
+      'train_on_all': False,  # no train split: train on what is evaluated
   })
 
 

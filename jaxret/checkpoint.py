@@ -11,7 +11,6 @@ import pathlib
 
 import jax
 import orbax.checkpoint as ocp
-from ml_collections import ConfigDict
 
 from jaxret import files, sharding
 
@@ -21,7 +20,7 @@ from jaxret import files, sharding
 FREE_FIELDS = ('task', 'mesh', 'eval', 'plan', 'rerank',
                'train.log_every_steps', 'train.checkpoint_every_steps',
                'train.keep_checkpoints', 'data.cache_gb',
-               'data.extract_batch_size', 'model.attention')
+               'data.extract_batch_size', 'data.strict', 'model.attention')
 # `method` of a config -> fields that such configs had and that no code of their
 # tasks reads: workdirs that have them are as good as those that do not. The
 # inner parts of a paper were called methods, too.
@@ -99,6 +98,7 @@ def claim_workdir(workdir, config):
 
 def read_config(workdir):
   """The config that made a workdir, or None where there is none."""
+  from ml_collections import ConfigDict
   path = pathlib.Path(workdir) / 'config.json'
   return ConfigDict(json.loads(path.read_text())) if path.is_file() else None
 

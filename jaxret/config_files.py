@@ -9,6 +9,7 @@ import ast
 import contextlib
 import difflib
 import importlib.util
+import io
 import pathlib
 import re
 import sys
@@ -50,7 +51,8 @@ def listed(folder='configs'):
 def is_config(path):
   """Whether a file has a get_config; those that configs share have none."""
   return re.search(r'^(def get_config\b|get_config *=|from .* import .*'
-                   r'\bget_config\b)', path.read_text(), re.M) is not None
+                   r'\bget_config\b)', path.read_text('utf-8-sig'), re.M
+                   ) is not None
 
 
 def variants(path):
@@ -261,7 +263,7 @@ def _sources(path):
     if not source.is_file() or source in found:
       continue
     found.append(source)
-    for node in ast.parse(source.read_text()).body:
+    for node in ast.parse(source.read_bytes()).body:
       if isinstance(node, ast.ImportFrom) and node.module == 'configs':
         for alias in node.names:
           beside = source.with_name(f'{alias.name}.py')
@@ -280,19 +282,20 @@ def _path(node, prefix):
 
 def _comments(text):
   """(key, value) -> the comment beside them, or in the lines above, or ''."""
-  lines = text.splitlines()
+  # Split at newlines alone, and in bytes: so Python numbers lines and columns.
+  lines = text.encode().split(b'\n')
   beside = {}
-  for token in tokenize.generate_tokens(iter(text.splitlines(True)).__next__):
+  for token in tokenize.generate_tokens(io.StringIO(text).readline):
     if token.type == tokenize.COMMENT:
       beside[token.start[0]] = token.string.lstrip('# ')
 
   def alone(number):
-    return number in beside and lines[number - 1].lstrip().startswith('#')
+    return number in beside and lines[number - 1].lstrip().startswith(b'#')
 
   def comment(key, value):
     number, end = key.lineno, value.end_lineno
-    after = lines[end - 1][value.end_col_offset:].partition('#')[0]
-    if lines[number - 1][:key.col_offset].strip() or after.strip(' ,)}]'):
+    after = lines[end - 1][value.end_col_offset:].partition(b'#')[0]
+    if lines[number - 1][:key.col_offset].strip() or after.strip(b' \r,)}]'):
       return ''  # on a line with other keys: it may be theirs
     for place in (number, *[end] * (not isinstance(value, ast.Dict))):
       if place in beside:

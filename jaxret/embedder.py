@@ -20,7 +20,7 @@ import tqdm
 from absl import logging
 from jax.sharding import Mesh
 
-from jaxret import sharding
+from jaxret import process_settings, sharding
 from jaxret.data import types
 from jaxret.methods import base
 
@@ -42,6 +42,7 @@ class Embedder:
   def __init__(self, config: base.EmbedderConfig, params: dict[str, Any],
                reader: base.Reader, mesh: Mesh | None = None,
                shape: tuple[int, ...] | None = None):
+    process_settings.exact_float32()
     self.config, self.reader, self.shape = config, reader, shape
     self.mesh = mesh or sharding.make_mesh()
     self.params = jax.device_put(

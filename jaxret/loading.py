@@ -1,13 +1,20 @@
 """`jaxret.load`: a directory, a hub model or a workdir as an Embedder."""
 import importlib
 import inspect
-import json
 import os
 import pathlib
 
 from jax.sharding import Mesh
 
-from jaxret import checkpoint, embedder, methods, models, run, sharding
+from jaxret import (
+  checkpoint,
+  embedder,
+  foreign_files,
+  methods,
+  models,
+  run,
+  sharding,
+)
 from jaxret.data import text
 from jaxret.data.qwen2_vl import pixels
 from jaxret.models import model_files
@@ -81,7 +88,7 @@ def _refuse_without_effect(path, options, known, kind):
 
 def _is_workdir(path):
   file = pathlib.Path(path).expanduser() / 'config.json'
-  return file.is_file() and 'method' in json.loads(file.read_text())
+  return file.is_file() and 'method' in foreign_files.read_object(file)
 
 
 def _open_workdir(workdir, trim_text, mesh):

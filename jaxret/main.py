@@ -187,6 +187,7 @@ def start_jax(options):
   process_settings.keep_freed_memory()
   sharding.start(options.coordinator, options.num_processes,
                  options.process_id, options.distributed)
+  process_settings.exact_float32()
 
 
 def default_workdir(config_flag):

@@ -112,15 +112,16 @@ def ndcg_in_top(grades: ArrayLike, relevant: Sequence[ArrayLike], k: int
   """nDCG@k of each query from its first candidates, float64 [Q].
 
   grades: [Q, K >= k], the grade of the candidate at each rank, 0 = not
-  relevant or none. relevant: Q sequences of the grades of all relevant ones,
-  at least one each. The gain is the grade, the discount 1 / log2(1 + rank), as
-  trec_eval and MTEB have them.
+  relevant or none. relevant: Q sequences of the grades of all relevant ones.
+  The gain is the grade, the discount 1 / log2(1 + rank), and a query without
+  relevant ones has 0, as trec_eval and MTEB have them.
   """
   discounts = 1.0 / np.log2(np.arange(2, k + 2))
   ideal = [np.sort(np.asarray(own, np.float64))[::-1][:k] for own in relevant]
   best = np.array([own @ discounts[:len(own)] for own in ideal])
-  return np.asarray(grades, np.float64)[:, :k] @ discounts[
-      :np.shape(grades)[1]] / best
+  gained = np.asarray(grades, np.float64)[:, :k] @ discounts[
+      :np.shape(grades)[1]]
+  return np.divide(gained, best, out=np.zeros_like(gained), where=best > 0)
 
 
 def average_precision_in_top(hits: ArrayLike, n_relevant: ArrayLike, k: int
@@ -128,12 +129,13 @@ def average_precision_in_top(hits: ArrayLike, n_relevant: ArrayLike, k: int
   """AP@k of each query, float64 [Q]: a mean over the first k answers found.
 
   hits: bool [Q, K >= k], whether the candidate at each rank is relevant;
-  n_relevant: int [Q]. The sum of precisions is divided by min(k, n_relevant),
-  as CIRCO's authors do, not by n_relevant as trec_eval does.
+  n_relevant: int [Q], 0 gives 0. The sum of precisions is divided by min(k,
+  n_relevant), as CIRCO's authors do, not by n_relevant as trec_eval does.
   """
   hits = np.asarray(hits, bool)[:, :k]
   precision = np.cumsum(hits, 1) / np.arange(1, hits.shape[1] + 1)
-  return (precision * hits).sum(1) / np.minimum(k, n_relevant)
+  most = np.maximum(1, np.minimum(k, n_relevant))
+  return (precision * hits).sum(1) / most
 
 
 def bootstrap_interval(

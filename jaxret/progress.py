@@ -82,7 +82,7 @@ def keep_until(path, last_step):
   if not path.exists():
     return
   kept = []
-  for line in path.read_text().splitlines():
+  for line in filter(None, path.read_text().split('\n')):
     try:
       if json.loads(line)['step'] > last_step:
         break

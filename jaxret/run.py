@@ -28,7 +28,7 @@ from jaxret import (
   sharding,
 )
 from jaxret import train as train_lib
-from jaxret.data import text
+from jaxret.data import text, types
 from jaxret.methods import base
 from jaxret.models import adapters, names
 
@@ -120,6 +120,25 @@ def leave_out(workdir: str | os.PathLike, split: str,
                      f'{skipped[0]["id"]}: {skipped[0]["reason"]}')
 
 
+def leave_out_entries(config: ConfigDict, workdir: str | os.PathLike,
+                      split: str, left_out: Iterable[types.LeftOut]) -> None:
+  """Lists what data files hold that cannot be used, of `split`.
+
+  Errors: ValueError that names the first where `data.strict` is set.
+  """
+  left_out = list(dict.fromkeys(left_out))
+  if not left_out:
+    return
+  if config.data.get('strict', False):
+    first = '; '.join(one.reason for one in left_out[:3])
+    more = f'; and {len(left_out) - 3} more' if len(left_out) > 3 else ''
+    raise ValueError(
+        f'data.strict: {len(left_out)} entries of split {split} cannot be '
+        f'used: {first}{more}: mend the files, or set data.strict=False to '
+        'leave them out')
+  list_skipped(workdir, split, [one._asdict() for one in left_out])
+
+
 def list_skipped(workdir: str | os.PathLike, split: str,
                  skipped: Sequence[Mapping[str, str]]) -> None:
   """Adds what is new of [{'id', 'reason'}] to skipped.jsonl."""
@@ -128,7 +147,7 @@ def list_skipped(workdir: str | os.PathLike, split: str,
   logging.warning('%d items of split %s cannot be used and are left out, see '
                   'skipped.jsonl', len(skipped), split)
   path = pathlib.Path(workdir) / 'skipped.jsonl'
-  known = set(path.read_text().splitlines()) if path.exists() else set()
+  known = set(_lines(path))
   lines = [json.dumps({**record, 'split': split}) for record in skipped]
   with path.open('a') as file:
     file.writelines(line + '\n' for line in lines if line not in known)
@@ -136,9 +155,13 @@ def list_skipped(workdir: str | os.PathLike, split: str,
 
 def left_out(workdir: str | os.PathLike) -> int:
   """How many items cannot be used, each counted once."""
-  path = pathlib.Path(workdir) / 'skipped.jsonl'
-  lines = path.read_text().splitlines() if path.exists() else []
+  lines = _lines(pathlib.Path(workdir) / 'skipped.jsonl')
   return len({json.loads(line)['id'] for line in lines})
+
+
+def _lines(path):
+  """The lines of a file that this module wrote, none where there is none."""
+  return path.read_text().split('\n')[:-1] if path.exists() else []
 
 
 # Tokenizer.
@@ -305,6 +328,8 @@ def _rows(package):
 def _facts(config, results):
   facts = {'method': config.method, 'device': jax.devices()[0].device_kind,
            'devices': jax.device_count()}
+  if results['left_out']:
+    facts['left out'] = f'{results["left_out"]} items, see skipped.jsonl'
   for name in ('selected_on', 'note'):
     if name in results:
       facts[name.replace('_', ' ')] = results[name]

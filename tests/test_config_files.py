@@ -82,6 +82,24 @@ def get_config():
   assert 'train.many (tuple, (1, 2))\n    at the end\n' in text
 
 
+def test_comments_are_found_in_a_file_of_any_editor(tmp_path):
+  """Its mark, and characters that only str.splitlines takes for line ends."""
+  path = tmp_path / 'odd.py'
+  path.write_bytes(
+      '\ufeff"""About.\u2028More."""\r\n\x0c\r\n'
+      'from ml_collections import ConfigDict\r\n'
+      'def get_config():\r\n  return base("a\u2028b\x85")\r\n'
+      'def base(text):\r\n  return ConfigDict({\r\n'
+      '      "seed": 0,  # of everything\r\n'
+      '      "über": "日本\u2028語",  # beside a text\r\n'
+      '      "task": text})  # at the end\r\n'.encode())
+  assert config_files.is_config(path)
+  assert config_files.load(str(path)).task == 'a\u2028b\x85'
+  said = config_files.Comments(path)
+  assert [said.of(key) for key in ('seed', 'über', 'task')] == [
+      'of everything', 'beside a text', 'at the end']
+
+
 def test_suggestions_name_config_files_only(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   for wrong in ('configs/commom.py', 'configs/zzz', 'zzz/commom.py'):

@@ -65,3 +65,24 @@ def test_threads_that_write_one_file_do_not_mix(tmp_path):
     list(pool.map(write, contents))
   assert path.read_bytes() in contents
   assert os.listdir(tmp_path) == ['a.bin']
+
+
+IDS = ('a', 'a b', 'a.mp4', 'Ünï', '日本語', '../../outside', '/etc/x', '.',
+       '..', '한국어', '...', '.hidden', 'a/b', 'a%2Fb', 'a%2fb', '%', '', '~a',
+       'a~', '\x00', 'a\n', 'a\\b', 'half \ud83d', 'x' * 160, 'x' * 161,
+       'x' * 162, 'é' * 90, 'x' * 5000, 'x' * 4999 + 'y', '~' + 'x' * 200)
+
+
+def test_ids_become_names_in_a_directory_and_differ_where_ids_do(tmp_path):
+  names = [files.name_of_id(name) for name in IDS]
+  assert len(set(names)) == len(IDS)
+  assert names[:5] == list(IDS[:5])
+  for name, text in zip(names, IDS):
+    files.write_atomically(tmp_path / 'in' / f'{name}.txt', repr(text))
+  assert list(tmp_path.iterdir()) == [tmp_path / 'in']
+  found = {path.name: path.read_text() for path in (tmp_path / 'in').iterdir()}
+  assert found == {f'{name}.txt': repr(text) for name, text in zip(names, IDS)}
+  # What is not cut is given back; a name that is no such is its own id.
+  for name, text in zip(names, IDS):
+    assert files.id_of_name(name) == (name if name[0] == '~' else text)
+  assert files.id_of_name('100%') == '100%' and files.id_of_name('%41') == '%41'

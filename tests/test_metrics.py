@@ -254,3 +254,18 @@ def test_sum_of_recalls_of_hand_numbers():
   """Ranks 1, 3, 7, 20 and 1, 2: 25 + 50 + 75 and 50 + 100 + 100."""
   total = metrics.sum_of_recalls(np.array([1, 3, 7, 20]), np.array([1, 2]))
   assert total == pytest.approx(400)
+
+
+def test_a_query_without_an_answer_has_nothing_found():
+  """As trec_eval counts one whose judgements are all 0."""
+  ir_measures = pytest.importorskip('ir_measures')
+  grades = np.array([[0, 1], [0, 0], [2, 0]], np.float64)
+  assert metrics.ndcg_in_top(grades, [[1], [], [2]], 2).tolist() == [
+      pytest.approx(1 / np.log2(3)), 0, 1]
+  assert metrics.average_precision_in_top(
+      grades > 0, np.array([1, 0, 1]), 2).tolist() == [0.5, 0, 1]
+  run = {f'q{q}': {'a': 2.0, 'b': 1.0} for q in range(3)}
+  oracle = ir_measures.calc_aggregate([ir_measures.nDCG @ 2], {
+      'q0': {'b': 1}, 'q1': {'a': 0}, 'q2': {'a': 2, 'b': -1}}, run)
+  assert oracle[ir_measures.nDCG @ 2] == pytest.approx(
+      metrics.ndcg_in_top(grades, [[1], [], [2]], 2).mean())

@@ -6,7 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxret import run
-from jaxret.data import sets
+from jaxret.data import sets, types
 from jaxret.data.sets import splits
 
 
@@ -62,6 +62,34 @@ def test_all_left_out_is_an_error_that_names_the_first(tmp_path):
   assert str(caught.value) == ('none of the 1 files of own test can be read; '
                                'the first: x.mp4: no frames')
   assert len(lines(tmp_path)) == 1
+
+
+LOST = [types.LeftOut(f'f.jsonl:{i}', f'f.jsonl, line {i}: got none')
+        for i in (3, 4, 4, 7, 9)]
+
+
+def test_entries_of_files_are_left_out_listed_and_counted(tmp_path):
+  config = ConfigDict({'data': {'strict': False}})
+  for _ in range(2):
+    run.leave_out_entries(config, tmp_path, 'test', LOST)
+  assert lines(tmp_path) == [
+      {'id': f'f.jsonl:{i}', 'reason': f'f.jsonl, line {i}: got none',
+       'split': 'test'} for i in (3, 4, 7, 9)]
+  assert run.left_out(tmp_path) == 4
+  # A config of before there was the field; nothing to leave out.
+  run.leave_out_entries(ConfigDict({'data': {}}), tmp_path, 'test', [])
+
+
+def test_strict_refuses_them_with_the_first_names(tmp_path):
+  config = ConfigDict({'data': {'strict': True}})
+  run.leave_out_entries(config, tmp_path, 'test', [])
+  with pytest.raises(ValueError) as caught:
+    run.leave_out_entries(config, tmp_path, 'test', LOST)
+  assert str(caught.value) == (
+      'data.strict: 4 entries of split test cannot be used: f.jsonl, line 3: '
+      'got none; f.jsonl, line 4: got none; f.jsonl, line 7: got none; and 1 '
+      'more: mend the files, or set data.strict=False to leave them out')
+  assert not list(tmp_path.iterdir())
 
 
 def test_a_stage_changes_what_its_section_says_and_has_no_sections():

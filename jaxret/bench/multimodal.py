@@ -43,6 +43,14 @@ PRESETS = {
                               rope_sections=(8, 12, 12), tie_embeddings=True),
         qwen2_vl_vision.VisionConfig(512, 320, 8, 8, 1280)),
                   (3, 12), 64, 16, 8),
+    # Qwen2-VL-2B, for accelerators.
+    '2b': Preset(qwen2_vl.Qwen2VlConfig(
+        decoder.DecoderConfig(151936, 1536, 8960, 28, 12, 2, 128, 1e6,
+                              rope_sections=(16, 24, 24), tie_embeddings=True,
+                              dtype='bfloat16', param_dtype='bfloat16'),
+        qwen2_vl_vision.VisionConfig(1536, dtype='bfloat16',
+                                     param_dtype='bfloat16')),
+                 (8, 24), 64, 16, 8),
 }
 
 

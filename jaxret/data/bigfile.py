@@ -2,9 +2,11 @@
 
 A directory holds shape.txt ('N D'), id.txt (N names of vectors, separated by
 white space) and feature.bin (float32, row by row); video2frames.txt beside
-them is the text of a Python dict, video id -> names of its frames.
+them is the text of a Python dict, video id -> names of its frames. Names of
+published sets are in UTF-8 or in ISO-8859-1: what is no UTF-8 is the latter.
 """
 import ast
+import codecs
 import pathlib
 
 import numpy as np
@@ -24,8 +26,8 @@ class BigFile:
     shape_path = self.directory / 'shape.txt'
     n_rows, self.width = _shape(shape_path)
     id_path = self.directory / 'id.txt'
-    # Names of published sets are not all UTF-8.
-    names = _read(id_path, 'ISO-8859-1').split()
+    # Of bytes: of a string, parts of characters would count as white space.
+    names = [_decoded(name) for name in _read(id_path).split()]
     if len(names) != n_rows:
       raise ValueError(
           f'{id_path}: got {len(names)} names, {shape_path}, line 1, says '
@@ -131,12 +133,12 @@ def read_video2frames(path):
   """
   path = pathlib.Path(path).expanduser()
   try:
-    frames = ast.literal_eval(_read(path, 'utf-8').strip())
+    frames = ast.literal_eval(_decoded(_read(path)).strip())
   except SyntaxError as error:
     raise ValueError(
         f'{path}, line {error.lineno}: not the text of a Python dict '
         f'({error.msg}); wanted {{video id: [names of frames]}}') from None
-  except ValueError as error:
+  except (ValueError, TypeError, RecursionError, MemoryError) as error:
     line = getattr(error, 'lineno', None) or 1
     raise ValueError(
         f'{path}, line {line}: got an expression, wanted {{video id: [names of '
@@ -153,19 +155,23 @@ def read_video2frames(path):
 
 
 def _shape(path):
-  lines = _read(path, 'utf-8').split('\n')
+  lines = _decoded(_read(path)).split('\n')
   fields = lines[0].split()
-  if len(fields) != 2 or not all(field.isdigit() for field in fields):
+  if len(fields) != 2 or not all(map(str.isdecimal, fields)):
     raise ValueError(f'{path}, line 1: got {lines[0]!r}, wanted two numbers: '
                      'vectors and their width')
   return tuple(map(int, fields))
 
 
-def _read(path, encoding):
+def _read(path):
+  """The bytes of a file, less a byte order mark."""
   if not path.is_file():
     raise ValueError(f'{path}: no such file; {_WANTED}')
+  return path.read_bytes().removeprefix(codecs.BOM_UTF8)
+
+
+def _decoded(data):
   try:
-    return path.read_text(encoding=encoding)
-  except UnicodeDecodeError as error:
-    raise ValueError(f'{path}: not a text in {encoding} ({error.reason})'
-                     ) from None
+    return data.decode()
+  except UnicodeDecodeError:
+    return data.decode('ISO-8859-1')

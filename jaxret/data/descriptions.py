@@ -128,7 +128,10 @@ def load(directory, where, keys=None, names=None):
 
 
 def export_texts(directory, out_dir):
-  """Writes <id>.txt of every description; returns how many."""
+  """Writes <id>.txt of every description; returns how many.
+
+  An id that is no name of a file is written as files.name_of_id has it.
+  """
   _, lines = _read(pathlib.Path(directory).expanduser())
   texts = {record['id']: record['text'] for _, record in lines}
   if not texts:
@@ -136,7 +139,8 @@ def export_texts(directory, out_dir):
                      'as a captioning run writes them')
   for name, text in texts.items():
     files.write_atomically(
-        pathlib.Path(out_dir).expanduser() / f'{name}.txt', text.encode())
+        pathlib.Path(out_dir).expanduser() / f'{files.name_of_id(name)}.txt',
+        text)
   return len(texts)
 
 
@@ -150,10 +154,11 @@ def import_texts(texts_dir, directory):
   cache = Cache(directory, settings, IMPORTED)
   records = []
   for path in paths:
-    text = path.read_text(encoding='utf-8').strip('\n')
-    digest = hashlib.sha256(f'{fingerprint(settings)}\n{path.stem}'.encode())
-    records.append({'key': digest.hexdigest()[:32], 'id': path.stem,
-                    'text': text, 'tokens': None, 'finish': IMPORTED})
+    text = nrccr.read_description(path)
+    name = files.id_of_name(path.name.removesuffix('.txt'))
+    digest = hashlib.sha256(f'{fingerprint(settings)}\n{name}'.encode())
+    records.append({'key': digest.hexdigest()[:32], 'id': name, 'text': text,
+                    'tokens': None, 'finish': IMPORTED})
   keys = [record['key'] for record in records]
   cache.add([records[i] for i in cache.missing(keys)])
   return len(records)
@@ -177,20 +182,26 @@ def _read_file(path):
   made_with, lines = {}, []
   if not path.is_file():
     return made_with, lines
-  content = path.read_text(encoding='utf-8').split('\n')
-  for number, line in enumerate(content, 1):
+  for number, line in enumerate(path.read_bytes().split(b'\n'), 1):
     try:
       record = json.loads(line)
-    except json.JSONDecodeError:
+    except ValueError:
       continue  # empty, or what a killed process was writing
     where = f'{path}, line {number}'
-    if isinstance(record, dict) and set(record) == {'fingerprint', 'settings'}:
+    names = set(record) if isinstance(record, dict) else ()
+    if names == {'fingerprint', 'settings'} and _texts(
+        record, 'fingerprint') and isinstance(record['settings'], dict):
       made_with[record['fingerprint']] = record['settings']
-    elif isinstance(record, dict) and set(record) == set(_FIELDS):
+    elif names == set(_FIELDS) and _texts(record, 'key', 'id', 'text',
+                                          'settings'):
       lines.append((where, record))
     else:
       raise ValueError(f'{where}: wanted an object of {", ".join(_FIELDS)}')
   return made_with, lines
+
+
+def _texts(record, *names):
+  return all(isinstance(record[name], str) for name in names)
 
 
 def _mixed(where, settings, others, who):

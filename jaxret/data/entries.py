@@ -1,8 +1,20 @@
-"""Published files of any layout as a list of entries, checked one by one."""
+"""Published files of any layout as a list of entries, checked one by one.
+
+Texts are UTF-8; a byte order mark in front of one is no part of it. What is
+wrong is a ValueError of one line that names the file and, where there are
+several, the line or entry.
+"""
+import codecs
 import csv
+import gzip
+import io
 import json
+import math
 import os
 import pathlib
+import zlib
+
+from jaxret.data import types
 
 _WORDS = {dict: 'an object', list: 'a list', str: 'a string', int: 'a number',
           float: 'a number', bool: 'a boolean', type(None): 'null'}
@@ -27,12 +39,79 @@ def present(root, name, wanted):
   return path
 
 
+def read_text(path):
+  """The text of a file, its line ends as they are."""
+  try:
+    data = pathlib.Path(path).read_bytes()
+  except OSError as error:
+    raise _unreadable(path, error) from None
+  return _decoded(data.removeprefix(codecs.BOM_UTF8), path, 1)
+
+
+def lines(path):
+  """Yields (number from 1, line) of a text file, or of one in a .gz file.
+
+  Only \\n and \\r\\n end a line. What str.splitlines and Python's own text
+  files take for an end besides, such as U+2028, U+0085, a vertical tab or a
+  carriage return alone, is part of a caption: readers of many languages write
+  such files, and few of them cut there.
+  """
+  path = pathlib.Path(path)
+  open_ = gzip.open if path.suffix == '.gz' else open
+  try:
+    with open_(path, 'rb') as file:
+      for number, data in enumerate(file, 1):
+        if number == 1:
+          data = data.removeprefix(codecs.BOM_UTF8)
+        data = data.removesuffix(b'\n').removesuffix(b'\r')
+        yield number, _decoded(data, path, number)
+  except (OSError, EOFError, zlib.error) as error:
+    raise _unreadable(path, error) from None
+
+
+def _decoded(data, path, line):
+  try:
+    return data.decode()
+  except UnicodeDecodeError as error:
+    line += data.count(b'\n', 0, error.start)
+    raise ValueError(
+        f'{path}, line {line}: not a text in UTF-8 ({error.reason}); save it '
+        'as UTF-8') from None
+
+
+def _unreadable(path, error):
+  reason = getattr(error, 'strerror', None) or error
+  return ValueError(f'{path} cannot be read ({reason})')
+
+
 def read_json(path):
   """What a JSON file holds."""
+  return _parsed(read_text(path), path)
+
+
+def _parsed(text, where):
+  """What a JSON text holds.
+
+  NaN, which Python writes into such files, is read: a field of that value is
+  refused where it is used. A key that is there twice with two values is an
+  error, since one of them would be lost.
+  """
   try:
-    return json.loads(path.read_text(encoding='utf-8'))
-  except ValueError as error:
-    raise ValueError(f'{path} is not valid JSON: {error}') from None
+    return _DECODER.decode(text)
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f'{where} is not valid JSON: {error}') from None
+
+
+def _object(pairs):
+  found = dict(pairs)
+  if len(found) < len(pairs):
+    for key, value in pairs:
+      if found[key] != value:
+        raise ValueError(f'the key {key!r} is there twice, with two values')
+  return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)  # to make one takes long
 
 
 def listed(path, entries):
@@ -53,34 +132,62 @@ def read_json_lines(path):
 
 def json_lines(path):
   """Yields (line number from 1, object) of a file of JSON lines."""
-  with path.open(encoding='utf-8') as file:
-    for line, text in enumerate(file, 1):
-      if not text.strip():
-        continue
-      try:
-        entry = json.loads(text)
-      except ValueError as error:
-        raise ValueError(
-            f'{path}, line {line} is not valid JSON: {error}') from None
-      if not isinstance(entry, dict):
-        raise wrong_line(path, line, kind(entry), 'an object')
-      yield line, entry
+  for line, text in lines(path):
+    if not text.strip():
+      continue
+    entry = _parsed(text, f'{path}, line {line}')
+    if not isinstance(entry, dict):
+      raise wrong_line(path, line, kind(entry), 'an object')
+    yield line, entry
 
 
 def read_csv(path, columns):
   """The rows of a CSV file with a header, as dicts of strings."""
-  with path.open(newline='', encoding='utf-8') as file:
-    reader = csv.DictReader(file)
+  # As csv wants it: line ends inside of quotes are those of the file.
+  reader = csv.DictReader(io.StringIO(read_text(path), newline='\n'))
+  try:
     found = reader.fieldnames or []
     rows = list(reader)
+  except csv.Error as error:
+    reason = str(error).partition(' - ')[0]
+    raise ValueError(f'{path}, line {reader.line_num + 1}: {reason}; quote the '
+                     'text or mend it') from None
   _check_columns(path, found, columns)
   if not rows:
     raise ValueError(f'{path} has a header and no rows')
+  for i, row in enumerate(rows):
+    if None in row:
+      raise wrong(path, i, f'{len(found) + len(row[None])} columns',
+                  f'{len(found)}: quote a text that holds a comma')
   return rows
 
 
-def read_parquet(path, columns):
-  """The rows of a parquet file as dicts."""
+def usable(path, entries, read):
+  """What can be used of the entries of a published file, and what cannot.
+
+  read: (i, entry) -> what is made of entry i, counted from 0, or None where it
+  is not wanted; its ValueError leaves the entry out.
+  Returns ([what read gives], (types.LeftOut of each other)).
+  Errors: the ValueError of the first where no entry can be used.
+  """
+  found, left_out = [], []
+  for i, entry in enumerate(entries):
+    try:
+      found.append(read(i, entry))
+    except ValueError as error:
+      left_out.append(types.LeftOut(
+          f'{pathlib.Path(path).name}:{i + 1}', str(error)))
+  found = [one for one in found if one is not None]
+  if left_out and not found:
+    raise ValueError(left_out[0].reason)
+  return found, tuple(left_out)
+
+
+def read_parquet(path, columns, optional=()):
+  """The rows of a parquet file as dicts.
+
+  columns: that must be there; optional: that are read where they are.
+  """
   import pyarrow  # slow to import
   import pyarrow.parquet
   try:
@@ -88,14 +195,20 @@ def read_parquet(path, columns):
   except (pyarrow.ArrowInvalid, OSError) as error:
     raise ValueError(f'{path} is not a parquet file: {error}') from None
   with file:
-    _check_columns(path, file.schema_arrow.names, columns)
-    return file.read(columns=list(columns)).to_pylist()
+    names = file.schema_arrow.names
+    _check_columns(path, names, columns)
+    wanted = [*columns, *(name for name in optional if name in names)]
+    try:
+      return file.read(columns=wanted).to_pylist()
+    except (pyarrow.ArrowInvalid, OSError) as error:
+      raise _unreadable(path, error) from None
 
 
 def _check_columns(path, found, wanted):
   missing = [column for column in wanted if column not in found]
   if missing:
-    raise ValueError(f'{path} has the columns {", ".join(found) or "none"}; '
+    names = ' '.join(', '.join(found).split())  # perhaps of several lines
+    raise ValueError(f'{path} has the columns {names or "none"}; '
                      f'wanted {", ".join(wanted)}')
 
 
@@ -114,11 +227,15 @@ def field(path, i, entry, key, kinds=str):
   if isinstance(value, (str, list)) and not (
       value.strip() if isinstance(value, str) else value):
     raise wrong(path, i, f'{key!r} empty', wanted)
+  if isinstance(value, str) and types.is_broken(value):
+    raise wrong(path, i, f'{key!r} with a lone surrogate', 'a text')
   return value
 
 
 def kind(value):
   """What a value of a file is, in words."""
+  if isinstance(value, float) and not math.isfinite(value):
+    return str(value)
   return _WORDS.get(type(value), f'a {type(value).__name__}')
 
 
@@ -134,6 +251,15 @@ def wrong_line(path, line, got, wanted):
 
 def _wrong(where, got, wanted):
   return ValueError(f'{where}: got {got}, wanted {wanted}')
+
+
+def whole_number(text):
+  """The number that a text says, '1' or '1.0'; None where it says no such."""
+  try:
+    number = float(text)
+  except ValueError:
+    return None
+  return int(number) if number.is_integer() else None
 
 
 def find(root, name, folders):

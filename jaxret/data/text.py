@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from jaxret import foreign_files
+
 PAD, START, END = '<|endoftext|>', '<|im_start|>', '<|im_end|>'
 
 
@@ -88,15 +90,17 @@ def load_text_encoder_tokenizer(name_or_dir, max_tokens):
 
 def _from_directory(path):
   import tokenizers
+  file, config_file = path / 'tokenizer.json', path / 'tokenizer_config.json'
+  if not config_file.is_file():
+    raise ValueError(
+        f'tokenizer {str(path)!r} cannot be read (no tokenizer_config.json); '
+        'wanted the files tokenizer.json and tokenizer_config.json')
+  config = foreign_files.read_object(config_file)
   try:
-    fast = tokenizers.Tokenizer.from_file(str(path / 'tokenizer.json'))
-    config_path = path / 'tokenizer_config.json'
-    config = json.loads(config_path.read_text(encoding='utf-8'))
+    fast = tokenizers.Tokenizer.from_file(str(file))
   except Exception as error:  # tokenizers raises bare Exception
     reason = str(error).strip().split('\n')[0]
-    raise ValueError(
-        f'tokenizer {str(path)!r} cannot be read ({reason}); wanted the files '
-        'tokenizer.json and tokenizer_config.json') from None
+    raise foreign_files.refusal(file, f'no tokenizer ({reason})') from None
   pad, end = (_content(config.get(k)) for k in ('pad_token', 'eos_token'))
   return _tokenizer(fast, path, pad, end), fast
 

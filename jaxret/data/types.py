@@ -1,11 +1,32 @@
 """What travels from sources to methods: items, splits and retrieval tasks."""
 import dataclasses
 from collections.abc import Iterable
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
 VISUAL = -200  # of token ids: a model that sees puts a visual vector there
+
+
+class LeftOut(NamedTuple):
+  """An entry of published files that is not used as it stands, and why."""
+  id: str
+  reason: str
+
+
+def is_broken(text: str) -> bool:
+  """Whether a text holds a lone surrogate, half of a character.
+
+  JSON can say one ("\\ud83d"); no encoding can, so that tokenizers, hashes and
+  files raise errors of their own.
+  """
+  if text.isascii():
+    return False
+  try:
+    text.encode()
+  except UnicodeEncodeError:
+    return True
+  return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,12 +38,18 @@ class Item:
   several media. An item carries one modality or a mixture; `id` is unique
   within its collection. `order` is that of its modalities, where the prompt
   names them.
+  Errors: ValueError that names the item for a text with a lone surrogate.
   """
   id: str
   text: str | None = None
   image: str | bytes | np.ndarray | tuple | None = None
   video: str | bytes | np.ndarray | tuple | None = None
   order: tuple[str, ...] = ('text', 'image', 'video')
+
+  def __post_init__(self) -> None:
+    if isinstance(self.text, str) and is_broken(self.text):
+      raise ValueError(f'{self.id}: its text holds a lone surrogate, half of a '
+                       'character; remove it from the text')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +62,7 @@ class Task:
   excluded[q]: candidates that are never an answer to query q, such as the
     reference that the query asks to change. None = none.
   query_prompt, candidate_prompt: what the encoder is told of each side.
+  left_out: what its files hold besides and cannot be used.
   Errors: ValueError where these do not fit; it names the task and the query.
   """
   name: str
@@ -45,6 +73,7 @@ class Task:
   excluded: tuple[np.ndarray, ...] | None = None
   query_prompt: str | None = None
   candidate_prompt: str | None = None
+  left_out: tuple[LeftOut, ...] = dataclasses.field(default=(), kw_only=True)
 
   def __post_init__(self) -> None:
     for field in ('relevant', 'lists', 'excluded'):
@@ -91,12 +120,14 @@ class Split:
   videos: unique media, in order of first appearance in the source.
   texts: one entry per caption, in the order of the source.
   text_video: int32 [T], the index of the video that each text describes.
+  left_out: what its files hold besides and cannot be used.
   """
   dataset: str
   name: str
   videos: tuple[Item, ...]
   texts: tuple[Item, ...]
   text_video: np.ndarray
+  left_out: tuple[LeftOut, ...] = dataclasses.field(default=(), kw_only=True)
 
   def without(self, video_ids: Iterable[str]) -> Self:
     """This split less the videos named in `video_ids` and their texts."""
@@ -115,13 +146,15 @@ class Split:
 
   def text_to_video(self) -> Task:
     relevant = tuple(np.array([v], np.int32) for v in self.text_video)
-    return Task('text_to_video', self.texts, self.videos, relevant)
+    return Task('text_to_video', self.texts, self.videos, relevant,
+                left_out=self.left_out)
 
   def video_to_text(self) -> Task:
     order = np.argsort(self.text_video, kind='stable').astype(np.int32)
     ends = np.cumsum(np.bincount(self.text_video, minlength=len(self.videos)))
     relevant = tuple(np.split(order, ends[:-1]))
-    return Task('video_to_text', self.videos, self.texts, relevant)
+    return Task('video_to_text', self.videos, self.texts, relevant,
+                left_out=self.left_out)
 
 
 class Visuals(Protocol):

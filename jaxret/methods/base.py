@@ -4,12 +4,11 @@ And what methods with LoRA have in common: where it starts, and its end.
 """
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from jaxret import sharding
 from jaxret.data import types
@@ -17,6 +16,9 @@ from jaxret.models import lora as lora_lib
 from jaxret.models import names
 from jaxret.scoring.likelihood import kernels
 from jaxret.scoring.likelihood import score as likelihood
+
+if TYPE_CHECKING:
+  from ml_collections import ConfigDict
 
 Params: TypeAlias = dict[str, Any]  # nested, arrays at the leaves
 Batch: TypeAlias = Mapping[str, Any]  # arrays [B, ...], what Examples give
@@ -93,7 +95,9 @@ class Evaluated(Protocol):
   """What a method that embeds is evaluated on: tasks with a name together.
 
   Its run knows more of it: UNITE's methods.unite.sets.Evaluated holds
-  types.Tasks, MM-Embed's data.sets.mixed.Benchmark pools and mixed.Tasks.
+  types.Tasks, MM-Embed's data.sets.mixed.Benchmark pools and mixed.Tasks. What
+  its files hold and cannot be used may be `left_out`, types.LeftOuts: a run
+  lists these, or refuses them.
   """
   name: str
   tasks: Sequence[Any]
@@ -127,11 +131,11 @@ class Embeds(NamedTuple):
   compared: tuple[str, ...]
   model: Callable[..., EmbedderConfig]
   reader: Callable[..., Reader]
-  fingerprint: Callable[[ConfigDict], dict[str, Any]]
+  fingerprint: Callable[['ConfigDict'], dict[str, Any]]
   tokenizer_options: Callable[[], dict[str, Any]]
-  training_pairs: Callable[[ConfigDict], dict[str, Sequence[Pair]]]
-  evaluated: Callable[[ConfigDict], Sequence[Evaluated]]
-  check: Callable[[ConfigDict], None] = lambda config: None
+  training_pairs: Callable[['ConfigDict'], dict[str, Sequence[Pair]]]
+  evaluated: Callable[['ConfigDict'], Sequence[Evaluated]]
+  check: Callable[['ConfigDict'], None] = lambda config: None
   served: Callable[..., tuple] = lambda model, params: (model, params)
   weight_names: tuple[names.Weight, ...] = names.QWEN2_VL
 
@@ -197,7 +201,7 @@ class Method(NamedTuple):
   scorer: Scorer | None = None
 
 
-def lora_fields(lora: ConfigDict) -> dict[str, float]:
+def lora_fields(lora: 'ConfigDict') -> dict[str, float]:
   """Fields of a DecoderConfig from a config's section `model.lora`."""
   return {'lora_scale': lora.alpha / lora.rank if lora.rank else 1.0,
           'lora_dropout': lora.dropout}
@@ -227,7 +231,7 @@ def add_lora(init: Callable[[jax.Array], Params], params: Params,
   return {**params, 'lora': factors}
 
 
-def merged(config: ConfigDict, params: Params) -> Params:
+def merged(config: 'ConfigDict', params: Params) -> Params:
   """{'params': ...} with what LoRA trained folded in.
 
   It is what a later stage starts from.

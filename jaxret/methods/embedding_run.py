@@ -45,8 +45,10 @@ def train_all(config, workdir, prepare=None):
   """
   embeds = check_config(config)
   mesh = run_lib.open_workdir(config, workdir)
-  evaluated = embeds.evaluated(config)  # before hours of training
+  evaluated = _evaluated(config, workdir)  # before hours of training
   sources = embeds.training_pairs(config)
+  run_lib.leave_out_entries(config, workdir, 'train', _left_out(
+      sources.values()))
   for stage in stages(config, workdir):
     _source_names(stage.config, sources)
   tokenizer = run_lib.open_tokenizer(
@@ -64,7 +66,7 @@ def open_trained(config, workdir):
   """As `train_all`, of what was trained before, or of published weights."""
   embeds = check_config(config)
   mesh = run_lib.open_workdir(config, workdir)
-  evaluated = embeds.evaluated(config)
+  evaluated = _evaluated(config, workdir)
   tokenizer = run_lib.open_tokenizer(config, workdir)
   models = {stage.row: (stage.config, run_lib.trained(
       stage.config, tokenizer, stage.directory, mesh))
@@ -102,6 +104,19 @@ def check_config(config):
     earlier += [stage.row] if stage.row in config.before else []
     embeds.check(stage.config)
   return embeds
+
+
+def _evaluated(config, workdir):
+  """What is evaluated; what its files hold besides is listed."""
+  evaluated = methods.embeds(config.method).evaluated(config)
+  run_lib.leave_out_entries(
+      config, workdir, config.eval.split, _left_out(evaluated))
+  return evaluated
+
+
+def _left_out(things):
+  """The types.LeftOut of all of them; those of other packages may have none."""
+  return [one for thing in things for one in getattr(thing, 'left_out', ())]
 
 
 def stages(config, workdir):

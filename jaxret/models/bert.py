@@ -8,17 +8,22 @@ import dataclasses
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxret.models import encoder, model_files, pretrained
+from jaxret.models import config_fields, encoder, model_files, pretrained
 
-# (key of config.json, the value that we implement)
-SUPPORTED = (('hidden_act', 'gelu'), ('position_embedding_type', 'absolute'),
-             ('is_decoder', False), ('add_cross_attention', False))
+# BertConfig; XLMRobertaConfig differs in the id of padding.
+FIELDS = config_fields.Fields(
+    sizes={'vocab_size': 30522, 'hidden_size': 768, 'intermediate_size': 3072,
+           'num_hidden_layers': 12, 'num_attention_heads': 12,
+           'hidden_dropout_prob': 0.1, 'attention_probs_dropout_prob': 0.1,
+           'max_position_embeddings': 512, 'type_vocab_size': 2,
+           'layer_norm_eps': 1e-12},
+    only={'hidden_act': ('gelu',), 'position_embedding_type': ('absolute',)},
+    # The pooler is not read; neither is what predicts words.
+    harmless=('tie_word_embeddings', 'directionality', 'pooler_fc_size',
+              'pooler_num_attention_heads', 'pooler_num_fc_layers',
+              'pooler_size_per_head', 'pooler_type'))
+PADDING_ID = 1  # of XLMRobertaConfig
 MODEL_TYPES = ('bert', 'xlm-roberta')
-# What stands before a name where a checkpoint holds more than the encoder.
-PREFIXES = ('bert.', 'roberta.')
-# Norms of checkpoints that were made from TensorFlow's.
-OLD_NAMES = (('LayerNorm.gamma', 'LayerNorm.weight'),
-             ('LayerNorm.beta', 'LayerNorm.bias'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,44 +90,25 @@ def open_bert(name, **numerics):
     ValueError: if a size is missing, or the model is of another kind.
   """
   sizes = _sizes(*model_files.read_json(name, MODEL_TYPES), numerics)
-  checkpoint = pretrained.open_checkpoint(name)
-  return checkpoint._replace(tensors={
-      plain_key(key): tensor for key, tensor in checkpoint.tensors.items()
-  }), sizes
+  return pretrained.open_checkpoint(name), sizes
 
 
-def plain_key(key):
-  """A tensor's name as transformers' bare encoder has it."""
-  for prefix in PREFIXES:
-    key = key.removeprefix(prefix)
-  for old, new in OLD_NAMES:
-    if key.endswith(old):
-      key = key.removesuffix(old) + new
-  return key
-
-
-def _sizes(path, config, numerics):
-  for key, want in SUPPORTED:
-    if config.get(key, want) != want:
-      raise ValueError(f'{path}: got {key} = {config[key]!r}, want {want!r}, '
-                       'the only one implemented: use another model')
-  try:
-    fields = {'norm_eps': config['layer_norm_eps'],
-              'dropout': config['hidden_dropout_prob'], **numerics}
-    if config['attention_probs_dropout_prob'] != config['hidden_dropout_prob']:
-      raise ValueError(
-          f'{path}: got attention_probs_dropout_prob = '
-          f'{config["attention_probs_dropout_prob"]}, want that of hidden '
-          f'states, {config["hidden_dropout_prob"]}: make them equal')
-    return BertConfig(
-        encoder.EncoderConfig(
-            config['hidden_size'], config['intermediate_size'],
-            config['num_hidden_layers'], config['num_attention_heads'],
-            config['hidden_act'], **fields),
-        config['vocab_size'], config['max_position_embeddings'],
-        config['type_vocab_size'],
-        config['pad_token_id'] + 1
-        if config['model_type'] == 'xlm-roberta' else 0)
-  except KeyError as error:
-    raise ValueError(f'{path}: no field {error}; want the config.json of '
-                     'BERT or XLM-R') from error
+def _sizes(path, whole, numerics):
+  table = FIELDS
+  if whole['model_type'] == 'xlm-roberta':
+    table = FIELDS._replace(sizes={**FIELDS.sizes, 'pad_token_id': PADDING_ID})
+  sizes = config_fields.read(path, whole, table)
+  fields = {'norm_eps': sizes['layer_norm_eps'],
+            'dropout': sizes['hidden_dropout_prob'], **numerics}
+  if sizes['attention_probs_dropout_prob'] != sizes['hidden_dropout_prob']:
+    raise ValueError(
+        f'{path}: got attention_probs_dropout_prob = '
+        f'{sizes["attention_probs_dropout_prob"]}, want that of hidden '
+        f'states, {sizes["hidden_dropout_prob"]}: make them equal')
+  return BertConfig(
+      encoder.EncoderConfig(
+          sizes['hidden_size'], sizes['intermediate_size'],
+          sizes['num_hidden_layers'], sizes['num_attention_heads'],
+          sizes['hidden_act'], **fields),
+      sizes['vocab_size'], sizes['max_position_embeddings'],
+      sizes['type_vocab_size'], sizes.get('pad_token_id', -1) + 1)

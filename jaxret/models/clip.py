@@ -11,11 +11,40 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxret.models import encoder, encoder_names, model_files, pretrained
+from jaxret.models import (
+  config_fields,
+  encoder,
+  encoder_names,
+  layouts,
+  model_files,
+  pretrained,
+)
 from jaxret.models.videochat import vision as vision_lib
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
+
+# CLIPConfig, and the CLIPVisionConfig and CLIPTextConfig of its sections.
+TOP = config_fields.Fields(
+    sizes={'projection_dim': 512}, only={},
+    harmless=('logit_scale_init_value', 'text_config', 'vision_config',
+              'text_config_dict', 'vision_config_dict', 'tie_word_embeddings'))
+_TOWER = {'hidden_act': ('quick_gelu', 'gelu'), 'attention_dropout': (0.0,),
+          'dropout': (0.0,)}
+VISION = config_fields.Fields(
+    sizes={'hidden_size': 768, 'intermediate_size': 3072,
+           'num_hidden_layers': 12, 'num_attention_heads': 12,
+           'layer_norm_eps': 1e-5, 'image_size': 224, 'patch_size': 32},
+    only={**_TOWER, 'model_type': ('clip_vision_model', 'clip'),
+          'num_channels': (3,)},
+    harmless=('projection_dim', 'vocab_size', 'tie_word_embeddings'))
+TEXT = config_fields.Fields(
+    sizes={'hidden_size': 512, 'intermediate_size': 2048,
+           'num_hidden_layers': 12, 'num_attention_heads': 8,
+           'layer_norm_eps': 1e-5, 'vocab_size': 49408,
+           'max_position_embeddings': 77},
+    only={**_TOWER, 'model_type': ('clip_text_model', 'clip')},
+    harmless=('projection_dim', 'type_vocab_size', 'tie_word_embeddings'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,11 +162,14 @@ def open_clip(name, image_px=None, **numerics):
     ValueError: if a size is missing, or the model is of another kind.
   """
   checkpoint = pretrained.open_checkpoint(name)
-  if 'visual.conv1.weight' in checkpoint.tensors:
-    table, config = encoder_names.OPENAI_CLIP, _openai_sizes(
-        checkpoint.tensors, numerics)
+  table = encoder_names.CLIP
+  if 'visual.conv1.weight' in map(layouts.bare, checkpoint.tensors):
+    table = encoder_names.OPENAI_CLIP
+  checkpoint = layouts.fitted(checkpoint, table)
+  if table is encoder_names.OPENAI_CLIP:
+    config = _openai_sizes(checkpoint.tensors, numerics)
   else:
-    table, config = encoder_names.CLIP, _sizes(name, numerics)
+    config = _sizes(name, numerics)
   if image_px:
     config = dataclasses.replace(
         config, vision=dataclasses.replace(config.vision, image_px=image_px))
@@ -145,26 +177,32 @@ def open_clip(name, image_px=None, **numerics):
 
 
 def _sizes(name, numerics):
-  path, config = model_files.read_json(name, ('clip',))
-  try:
-    vision, text = config['vision_config'], config['text_config']
-    return ClipConfig(
-        ClipVisionConfig(_encoder_sizes(vision, numerics),
-                         vision['image_size'], vision['patch_size']),
-        ClipTextConfig(_encoder_sizes(text, numerics), text['vocab_size'],
-                       text['max_position_embeddings']),
-        config['projection_dim'])
-  except KeyError as error:
-    raise ValueError(f'{path}: no field {error}; want the config.json of a '
-                     'CLIP model') from error
+  path, whole = model_files.read_json(name, ('clip',))
+  width = config_fields.read(path, whole, TOP)['projection_dim']
+  vision = _section(path, whole, 'vision_config', VISION)
+  text = _section(path, whole, 'text_config', TEXT)
+  return ClipConfig(
+      ClipVisionConfig(encoder_sizes(vision, numerics), vision['image_size'],
+                       vision['patch_size']),
+      ClipTextConfig(encoder_sizes(text, numerics), text['vocab_size'],
+                     text['max_position_embeddings']), width)
 
 
-def _encoder_sizes(section, numerics):
+def _section(path, whole, name, fields):
+  """The fields of a section; of an older file's `_dict`, which overrides it."""
+  sections = [(key, config_fields.read(
+      path, config_fields.section(path, whole, key), fields, key))
+              for key in (name, f'{name}_dict')]
+  return next((sizes for key, sizes in reversed(sections)
+               if whole.get(key) is not None), sections[0][1])
+
+
+def encoder_sizes(sizes, numerics):
+  """The EncoderConfig of a tower; `sizes` as config_fields.read gives them."""
   return encoder.EncoderConfig(
-      section['hidden_size'], section['intermediate_size'],
-      section['num_hidden_layers'], section['num_attention_heads'],
-      section.get('hidden_act', 'quick_gelu'),
-      section.get('layer_norm_eps', 1e-5), **numerics)
+      sizes['hidden_size'], sizes['intermediate_size'],
+      sizes['num_hidden_layers'], sizes['num_attention_heads'],
+      sizes['hidden_act'], sizes['layer_norm_eps'], **numerics)
 
 
 def _openai_sizes(tensors, numerics):
@@ -191,9 +229,12 @@ def load(checkpoint, table, abstract, shardings=None):
   abstract: {'vision': ...} and what else is wanted of a Clip's parameters, or
   of another model's that `table` covers.
   """
+  checkpoint = layouts.fitted(checkpoint, table)
   weight = next(w for w in table if w.path == 'vision/positions')
   wanted = abstract['vision']['positions']
-  stored = checkpoint.tensors[weight.key].shape
+  stored = wanted.shape
+  if weight.key in checkpoint.tensors:  # or else loading says what is missing
+    stored = checkpoint.tensors[weight.key].shape
   as_stored = {**abstract, 'vision': {
       **abstract['vision'],
       'positions': jax.ShapeDtypeStruct(stored, wanted.dtype)}}

@@ -22,6 +22,9 @@ class DecoderConfig:
   the computation, `param_dtype` that of the stored weights. `rope_sections`
   counts the frequencies of each axis, for positions [3, B, T] (M-RoPE).
   Mistral has no `qkv_bias`. `attention`: see layers.check_attention.
+  `rope_frequencies` and `rope_scale` are those of scaled rotary positions, see
+  models.rotary. `max_tokens`: past it the model would compute otherwise than
+  we do, as `limited_by` has it in its own words; None = never.
   """
   vocab_size: int
   width: int
@@ -41,9 +44,21 @@ class DecoderConfig:
   rope_sections: tuple[int, ...] = ()
   qkv_bias: bool = True
   attention: str = 'xla'
+  rope_frequencies: tuple[float, ...] = ()
+  rope_scale: float = 1.0
+  max_tokens: int | None = None
+  limited_by: str = ''
 
   def __post_init__(self):
     layers.check_attention(self.attention, self.head_width, self.dtype)
+
+  def check_length(self, tokens):
+    """Raises ValueError for sequences, as padded, of more than `max_tokens`."""
+    if self.max_tokens is not None and tokens > self.max_tokens:
+      raise ValueError(
+          f'decoder: got sequences of {tokens} tokens, padding included, want '
+          f'{self.max_tokens} at most: past it {self.limited_by} of the model '
+          'is not implemented; make the items shorter, or lower max_tokens')
 
   def dense(self, features, **kwargs):
     return layers.Dense(features, dtype=self.dtype,
@@ -101,7 +116,8 @@ class Attention(nn.Module):
       return y.reshape(batch, length, n, c.head_width)
     def turned(name, n):
       return layers.rotary(
-          heads(name, n), positions, c.rope_theta, c.rope_sections)
+          heads(name, n), positions, c.rope_theta, c.rope_sections,
+          c.rope_frequencies, c.rope_scale)
     query, key = turned('q', c.heads), turned('k', c.kv_heads)
     value = heads('v', c.kv_heads)
     if cached is None:
@@ -213,11 +229,13 @@ class Decoder(nn.Module):
     padding = [(0, 0)] * (tokens.ndim - 1) + [(0, -length % 8)]
     return self.embed(jnp.maximum(jnp.pad(tokens, padding), 0))[..., :length, :]
 
-  def __call__(self, x, positions, mask):
+  def __call__(self, x, positions, mask, length=None):
     """x [B, T, D], positions int [B, T] or [3, B, T], mask bool -> like x.
 
-    mask: [B or 1, T or 1, T], True where a token may see another.
+    mask: [B or 1, T or 1, T], True where a token may see another. length: of
+    the longest sequence, T where a row is one.
     """
+    self.config.check_length(length or x.shape[1])
     x, _ = self.layers(
         x.astype(self.config.dtype), positions, mask, None, None, None)
     return self.final_norm(x)
@@ -228,6 +246,7 @@ class Decoder(nn.Module):
     x [P, S, D], positions int [P, S], mask bool [P or 1, S, S], and keys bool
     [P, S]: which of the prefix' keys a suffix may attend to.
     """
+    self.config.check_length(x.shape[1])
     x, (key, value) = self.layers.caching(
         x.astype(self.config.dtype), positions, mask, None, None, None)
     return self.final_norm(x), Cache(key, value, keys)
@@ -239,6 +258,7 @@ class Decoder(nn.Module):
 
     Returns: [P, M, D].
     """
+    self.config.check_length(cache.mask.shape[1] + chains.index.shape[1])
     mask = None
     if self.config.attention != 'xla':  # it gives no log-sum-exp to merge by
       mask = suffix_mask(cache.mask, chains)
@@ -253,6 +273,7 @@ class Decoder(nn.Module):
     Returns its hidden state [P, 1, D], and the cache with its keys and values
     in the empty column. By layer where the variables are `unrolled`.
     """
+    self.config.check_length(cache.mask.shape[1])
     x = x.astype(self.config.dtype)
     put = jax.lax.dynamic_update_slice_in_dim
     mask = put(cache.mask, jnp.ones((len(x), 1), bool), column, 1)

@@ -119,7 +119,7 @@ class RMSNorm(nn.Module):
     return normed.astype(x.dtype) * scale.astype(x.dtype)
 
 
-def rotary(x, positions, theta, sections=()):
+def rotary(x, positions, theta, sections=(), frequencies=(), scale=1.0):
   """Rotates the two halves of each head by its position (Su et al. 2021).
 
   Args:
@@ -128,23 +128,30 @@ def rotary(x, positions, theta, sections=()):
     theta: the base of the frequencies.
     sections: of positions with axes, how many frequencies in turn follow each
       axis (M-RoPE, arXiv 2409.12191); they sum to H / 2.
+    frequencies: H / 2 of them, where theta does not tell (models.rotary).
+    scale: of the result.
 
   Returns:
     Like x; angles in float32.
   """
   half = x.shape[-1] // 2
-  frequency = theta ** -(jnp.arange(half, dtype=jnp.float32) / half)
+  if frequencies:
+    frequency = jnp.array(frequencies, jnp.float32)
+  else:
+    frequency = theta ** -(jnp.arange(half, dtype=jnp.float32) / half)
   if positions.ndim == x.ndim - 1:
     axis = [axis for axis, count in enumerate(sections) for _ in range(count)]
     places = jnp.moveaxis(positions[jnp.array(axis)], 0, -1)
   else:
     places = positions[..., None]
-  return rotate(x, places.astype(jnp.float32) * frequency)
+  return rotate(x, places.astype(jnp.float32) * frequency, scale)
 
 
-def rotate(x, angle):
+def rotate(x, angle, scale=1.0):
   """Turns the halves of heads; x [..., T, N, H], angle [..., T, H / 2]."""
   cos, sin = jnp.cos(angle)[..., None, :], jnp.sin(angle)[..., None, :]
+  if scale != 1:
+    cos, sin = cos * scale, sin * scale
   first, second = jnp.split(x.astype(jnp.float32), 2, -1)
   turned = jnp.concatenate(
       [first * cos - second * sin, second * cos + first * sin], -1)

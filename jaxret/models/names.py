@@ -12,7 +12,9 @@ in a key stacks the layers on a leading axis. Transforms:
   first_half, second_half
              of a fused [2 D, in] or [2 D], transposed
 An `optional` weight may be absent: whoever loads fills it. A checkpoint may
-hold `spare_layers` more layers than the model runs.
+hold `spare_layers` more layers than the model runs. A weight `tied_to` the key
+of an embedding is an output head: it stays unread where none is asked for, and
+may stand for the embedding where config.json ties the two.
 """
 import re
 from typing import NamedTuple
@@ -24,6 +26,7 @@ class Weight(NamedTuple):
   transform: str = 'copy'
   optional: bool = False
   spare_layers: int = 0
+  tied_to: str = ''
 
 
 def within(table, path_prefix='', key_prefix='', **changes):
@@ -54,7 +57,8 @@ DECODER = (
     Weight('decoder/embed/embedding', 'model.embed_tokens.weight'),
     *within(DECODER_LAYER, 'decoder/layers/', 'model.layers.{layer}.'),
     Weight('decoder/final_norm/scale', 'model.norm.weight'),
-    Weight('decoder/lm_head/kernel', 'lm_head.weight', 'transpose'),
+    Weight('decoder/lm_head/kernel', 'lm_head.weight', 'transpose',
+           tied_to='model.embed_tokens.weight'),
 )
 
 PROJECTOR = (
@@ -139,9 +143,14 @@ RENAMED = (
 
 # (regex of a key, why it may stay unused). Matched in full.
 IGNORED = (
-    (r'(.*\.)?rotary_emb\.inv_freq', 'rotary frequencies, which we compute'),
+    (r'(.*\.)?rotary_(pos_)?emb\.(original_)?inv_freq',
+     'rotary frequencies, which we compute'),
     (r'(.*\.)?encoder\.(img_)?pos_embed', 'fixed positions, which we compute'),
-    (r'model\.image_newline', 'separates rows of tiled images, never of video'),
+    (r'(.*\.)?embeddings\.(position_ids|token_type_ids)',
+     'buffers of old versions of transformers: 0, 1, 2, ... and zeros'),
+    (r'(.*\.)?image_newline', 'separates rows of tiled images, never of video'),
+    (r'(.*\.)?(score|classifier|qa_outputs)(\.(dense|out_proj))?\.(weight|bias)',
+     'heads of classification, on top of what is read'),
 )
 
 
@@ -160,7 +169,7 @@ def adapters(table):
         yield weight._replace(
             path=f'{weight.path.removesuffix("kernel")}{ours}',
             key=f'{weight.key.removesuffix("weight")}{theirs}.weight',
-            optional=True, spare_layers=0)
+            optional=True, spare_layers=0, tied_to='')
 
 
 # LoRA factors of every linear layer that an adapter of BLiM may train.

@@ -1,7 +1,9 @@
 """The report as one HTML file, and the results as JSON beside it.
 
 The evaluator hands over what `write` documents; what the workdir already
-holds (config.json, metrics.jsonl, skipped.jsonl) is read from there.
+holds (config.json, metrics.jsonl, skipped.jsonl) is read from there. One of
+several benchmarks of a run has a directory in the run's workdir: these files
+lie above it.
 """
 import functools
 import json
@@ -62,7 +64,7 @@ def _plain(value):
 def _read_jsonl(path):
   if not path.exists():
     return []
-  return [json.loads(line) for line in path.read_text().splitlines() if line]
+  return [json.loads(line) for line in path.read_text().split('\n') if line]
 
 
 def _render(workdir, results, run, rows, sweeps, hubness, gallery):
@@ -74,10 +76,13 @@ def _render(workdir, results, run, rows, sweeps, hubness, gallery):
       undefined=jinja2.StrictUndefined)
   environment.filters['words'] = lambda name: name.replace('_', ' ')
   tiles = gallery_lib.Tiles()
-  training = [r for r in _read_jsonl(workdir / 'metrics.jsonl')
+  alone = (workdir / 'config.json').exists() or not (
+      workdir.parent / 'config.json').exists()
+  of_run = workdir if alone else workdir.parent
+  training = [r for r in _read_jsonl(of_run / 'metrics.jsonl')
               if 'loss' in r and 'step' in r]
-  skipped = _read_jsonl(workdir / 'skipped.jsonl')
-  config = workdir / 'config.json'
+  skipped = _read_jsonl(of_run / 'skipped.jsonl')
+  config = of_run / 'config.json'
   directions = tables.directions(results)
   return environment.get_template('page.html.jinja').render(
       results=results, run=run, chance=tables.chance,

@@ -8,7 +8,9 @@ import numpy as np
 def write_run(path, scores, query_ids, candidate_ids, depth, tag):
   """Writes each query's best `depth` candidates: `query Q0 id rank score tag`.
 
-  Ids are percent-encoded where they hold white space, which separates fields.
+  Ids are percent-encoded where they hold white space, which separates fields,
+  or what is not ASCII; urllib.parse.unquote gives them back. An empty id, which
+  would be no field, is written as %.
 
   Args:
     scores: [Q, C]; a candidate whose score is not finite is left out.
@@ -39,5 +41,6 @@ def write_relevance(path, relevant, query_ids, candidate_ids):
 
 
 def _encoded(ids):
-  return [urllib.parse.quote(str(name), safe='/:;,.+-_~()[]{}#@!$&*=|\'"<>?')
-          for name in ids]
+  return [urllib.parse.quote(
+      str(name), safe='/:;,.+-_~()[]{}#@!$&*=|\'"<>?', errors='surrogatepass')
+          or '%' for name in ids]

@@ -39,7 +39,7 @@ def describe(name, path):
   Raises ValueError for one that cannot be read.
   """
   config = config_files.load(str(path))
-  about = ast.get_docstring(ast.parse(path.read_text())) or ''
+  about = ast.get_docstring(ast.parse(path.read_bytes())) or ''
   return {'file': name, 'path': str(path.resolve()),
           'about': ' '.join(about.partition('\n\n')[0].split()),
           'method': config.get('method'),

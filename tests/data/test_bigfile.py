@@ -40,6 +40,27 @@ def test_frames_of_videos_in_their_order(directory, vectors):
   np.testing.assert_array_equal(cut[1], vectors[[0, 1]])
 
 
+# Characters of which a byte counts as white space in ISO-8859-1.
+WIDE = ['à_0', 'x…_1', 'Š_2', '日本_3', 'Ѕ_4']
+
+
+@pytest.mark.parametrize('mark', ('', '\ufeff'))
+def test_names_in_utf8(directory, vectors, mark):
+  (directory / 'id.txt').write_bytes((mark + ' '.join(WIDE)).encode())
+  (directory / 'shape.txt').write_bytes(f'{mark}5 4\r\n'.encode())
+  (directory / 'video2frames.txt').write_bytes(
+      (mark + repr({'ü': WIDE[::-1]})).encode())
+  frames = bigfile.FeatureSet(directory).frames_of(items('ü'))
+  np.testing.assert_array_equal(frames[0], vectors[::-1])
+
+
+def test_frames_may_be_named_in_iso_8859_1(directory, vectors):
+  (directory / 'video2frames.txt').write_bytes(
+      repr(FRAMES).encode('ISO-8859-1'))
+  frames = bigfile.FeatureSet(directory).frames_of(items('v3'))
+  np.testing.assert_array_equal(frames[0], vectors[[4]])
+
+
 def test_vectors_are_mapped_not_read(directory):
   found = bigfile.BigFile(directory)
   assert isinstance(found['v1_0'], np.memmap)

@@ -95,9 +95,12 @@ def test_missing_and_mixed_descriptions_are_refused(tmp_path):
 
 
 def test_lines_of_another_kind_are_refused(tmp_path):
-  (tmp_path / 'part-0.jsonl').write_text(json.dumps({'id': 'one'}) + '\n')
-  with pytest.raises(ValueError, match='part-0.jsonl, line 1: wanted an obj'):
-    descriptions.load(tmp_path, WHERE)
+  whole = {**record(ONE, 'a dog'), 'settings': 'x'}
+  for line in ({'id': 'one'}, [], 3, {**whole, 'id': ['one']},
+               {**whole, 'text': None}, {'fingerprint': [], 'settings': {}}):
+    (tmp_path / 'part-0.jsonl').write_text(json.dumps(line) + '\n')
+    with pytest.raises(ValueError, match='part-0.jsonl, line 1: wanted an obj'):
+      descriptions.load(tmp_path, WHERE)
 
 
 def test_texts_go_out_and_come_back(tmp_path, capsys):
@@ -119,3 +122,40 @@ def test_texts_go_out_and_come_back(tmp_path, capsys):
     descriptions.load(tmp_path / 'texts', WHERE)
   with pytest.raises(SystemExit, match='error: .* holds no descriptions'):
     descriptions.main(['--cache', str(tmp_path / 'no'), '--out', 'x'])
+
+
+def test_ids_that_are_no_names_stay_in_the_directory(tmp_path):
+  ids = ('a.mp4', 'sub/b.mp4', '../../outside', '..', 'x' * 300, '100%')
+  cache = descriptions.Cache(tmp_path / 'in/cache', SETTINGS)
+  cache.add([record(types.Item(name, image=name.encode()), f'of {name}')
+             for name in ids])
+  texts = tmp_path / 'in/deep/texts'
+  assert descriptions.export_texts(tmp_path / 'in/cache', texts) == len(ids)
+  assert sorted(path.parent for path in tmp_path.rglob('*.txt')) == (
+      [texts] * len(ids))
+  where = {name: f'list, line {i}' for i, name in enumerate(ids)}
+  wanted = {name: f'of {name}' for name in ids}
+  assert descriptions.load(texts, where) == wanted
+  assert descriptions.import_texts(texts, tmp_path / 'in/back') == len(ids)
+  short = {name: line for name, line in where.items() if len(name) < 300}
+  assert descriptions.load(tmp_path / 'in/back', short) == {
+      name: wanted[name] for name in short}
+
+
+def test_texts_of_editors_are_read(tmp_path):
+  """With a byte order mark, Windows' ends of lines, a name of their own."""
+  (tmp_path / 'one.txt').write_bytes('\ufeffa dog\r\nruns\r\n'.encode())
+  (tmp_path / 'two.txt').write_bytes('a\u2028cat\x0b'.encode())
+  (tmp_path / '100%.txt').write_text('all')
+  assert descriptions.load(tmp_path, {**WHERE, '100%': 'line 3'}) == {
+      'one': 'a dog\nruns', 'two': 'a\u2028cat\x0b', '100%': 'all'}
+
+
+def test_a_character_that_a_killed_process_cut_is_passed_over(tmp_path):
+  descriptions.Cache(tmp_path, SETTINGS).add([record(ONE, 'a dog')])
+  with (tmp_path / 'part-0.jsonl').open('ab') as file:
+    file.write('{"key": "é'.encode()[:-1])
+  cache = descriptions.Cache(tmp_path, SETTINGS)
+  cache.add([record(TWO, 'a\u2028cat')])
+  assert descriptions.load(tmp_path, WHERE) == {
+      'one': 'a dog', 'two': 'a\u2028cat'}

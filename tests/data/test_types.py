@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from jaxret.data import types
 from jaxret.data.types import Item, Task
 
 ITEMS = tuple(Item(f'i{n}', text=str(n)) for n in range(4))
@@ -38,3 +39,22 @@ def test_what_does_not_fit_is_named(changes, message):
   with pytest.raises(ValueError, match=message) as error:
     task(**changes)
   assert "task 'asked'" in str(error.value) and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('text', ('bad emoji \ud83d', '\udc00', 'é\udfff'))
+def test_a_text_of_half_a_character_is_refused_by_its_item(text):
+  assert types.is_broken(text)
+  with pytest.raises(ValueError, match=r'^caption 7: its text holds a lone su'):
+    types.Item('caption 7', text=text)
+  for fine in ('', 'a', 'é', '\U0001f600', '\u2028', '\x00'):
+    assert types.Item('x', text=fine).text == fine
+
+
+def test_what_is_left_out_goes_with_the_tasks_of_a_split():
+  bad = types.LeftOut('f.json:3', 'no caption')
+  split = types.Split('d', 'test', (types.Item('v'), types.Item('w')),
+                      (types.Item('a', text='a'), types.Item('b', text='b')),
+                      np.array([0, 1], np.int32), left_out=(bad,))
+  for part in (split, split.without(['w'])):
+    assert part.text_to_video().left_out == (bad,)
+    assert part.video_to_text().left_out == part.left_out == (bad,)

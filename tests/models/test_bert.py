@@ -83,7 +83,7 @@ def test_hub_names_of_bert_are_read(tmp_path):
     ({'hidden_act': 'relu'}, "got hidden_act = 'relu', want 'gelu'"),
     ({'position_embedding_type': 'relative_key'}, "want 'absolute'"),
     ({'attention_probs_dropout_prob': 0.2}, 'want that of hidden states, 0.1'),
-    ({'vocab_size': None}, "no field 'vocab_size'"),
+    ({'vocab_size': '20'}, "got vocab_size = '20', want a whole number"),
 ])
 def test_other_text_encoders_are_refused_in_one_line(
     tmp_path, change, message):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxret.models import decoder as decoder_lib
-from jaxret.models import names, pretrained
+from jaxret.models import names, pretrained, rotary
 
 CONFIG = decoder_lib.DecoderConfig(
     vocab_size=50, width=16, mlp_width=24, layers=3, heads=4, kv_heads=2,
@@ -109,13 +109,32 @@ def test_suffixes_that_share_a_beginning_are_packed():
 @pytest.mark.parametrize('tied', [False, True])
 def test_logits_are_those_of_the_transformers_library(tied):
   """Its weights through our names table; full pass, and prefix and suffix."""
+  compare_with_transformers(tied, {'rope_type': 'default'})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('rope', [
+    {'rope_type': 'linear', 'factor': 3.0},
+    {'rope_type': 'dynamic', 'factor': 3.0},
+    {'rope_type': 'yarn', 'factor': 4.0,
+     'original_max_position_embeddings': 16},
+    {'rope_type': 'longrope', 'factor': 2.0, 'short_factor': [1.0, 2.5],
+     'long_factor': [3.0, 4.0], 'original_max_position_embeddings': 16},
+    {'rope_type': 'llama3', 'factor': 8.0, 'low_freq_factor': 1.0,
+     'high_freq_factor': 4.0, 'original_max_position_embeddings': 32}])
+def test_logits_of_scaled_positions_are_those_of_transformers(rope):
+  compare_with_transformers(False, rope)
+
+
+def compare_with_transformers(tied, rope):
   torch = pytest.importorskip('torch')
   transformers = pytest.importorskip('transformers')
   torch.manual_seed(0)
   theirs = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(
       vocab_size=50, hidden_size=24, intermediate_size=40, num_hidden_layers=2,
       num_attention_heads=6, num_key_value_heads=2, rms_norm_eps=1e-5,
-      tie_word_embeddings=tied, rope_theta=1e4, initializer_range=0.3,
+      tie_word_embeddings=tied, max_position_embeddings=64,
+      rope_parameters={'rope_theta': 1e4, **rope}, initializer_range=0.3,
       attn_implementation='eager')).eval()
   with torch.no_grad():
     for weight in theirs.parameters():  # norms and biases start at 1 and 0
@@ -128,8 +147,8 @@ def test_logits_are_those_of_the_transformers_library(tied):
   params, _ = pretrained.load(pretrained.Checkpoint('qwen2', tensors), table)
   params = {'params': params['decoder']}
   module = decoder_lib.Decoder(decoder_lib.DecoderConfig(
-      50, 24, 40, 2, 6, 2, 4, rope_theta=1e4, norm_eps=1e-5,
-      tie_embeddings=tied))
+      50, 24, 40, 2, 6, 2, 4, norm_eps=1e-5, tie_embeddings=tied,
+      **rotary.read('config.json', {'rope_parameters': rope}, 4, 64, 1e4)))
   tokens = np.random.default_rng(0).integers(50, size=(2, 9))
   with torch.no_grad():
     want = theirs(torch.tensor(tokens)).logits.numpy()

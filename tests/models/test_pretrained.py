@@ -271,3 +271,92 @@ def test_flat_loading_keeps_bfloat16(tmp_path):
   loaded = checkpoint.tensors['x'][:]
   assert loaded.dtype == ml_dtypes.bfloat16
   np.testing.assert_array_equal(loaded, tensors['x'])
+
+
+@pytest.mark.parametrize('dtype, kind', [
+    (np.uint8, 'U8'), (np.int8, 'I8'), (np.int32, 'I32'), (np.bool_, 'BOOL')])
+def test_a_type_that_is_no_float_is_named_where_it_is_read(
+    tmp_path, dtype, kind):
+  file = tmp_path / 'model.safetensors'
+  def load(key):
+    safetensors.numpy.save_file(
+        released_tensors() | {key: np.ones((8, 10)).astype(dtype)}, file)
+    return pretrained.load(pretrained.open_checkpoint(tmp_path), TABLE,
+                           vlm_shapes(TINY_SIZES))
+  load('model.layers.0.self_attn.rotary_emb.inv_freq')
+  key = 'model.layers.1.mlp.down_proj.weight'
+  with pytest.raises(ValueError) as caught:
+    load(key)
+  assert str(caught.value) == (
+      f'{file}: {key} is of type {kind}, want one of F64, F32, F16, BF16: a '
+      'parameter is none of whole numbers')
+
+
+def test_float8_is_named(tmp_path):
+  file = tmp_path / 'model.safetensors'
+  save_float8(released_tensors(), 'model.norm.weight', file)
+  with pytest.raises(ValueError, match=r'model.norm.weight \(F8_E4M3\): the '
+                     'weights are quantized, want them in bfloat16'):
+    pretrained.open_checkpoint(tmp_path)
+
+
+def save_float8(tensors, key, file):
+  """As save_file, which does not know this type, writes bytes of it."""
+  safetensors.numpy.save_file(
+      {**tensors, key: np.zeros(tensors[key].shape, np.uint8)}, file)
+  content = file.read_bytes()
+  size = int.from_bytes(content[:8], 'little')
+  header = json.loads(content[8:8 + size])
+  header[key]['dtype'] = 'F8_E4M3'
+  header = json.dumps(header).encode()
+  file.write_bytes(
+      len(header).to_bytes(8, 'little') + header + content[8 + size:])
+
+
+@pytest.mark.parametrize('key', [
+    'mlp.up_proj.qweight', 'mlp.up_proj.qzeros', 'mlp.up_proj.g_idx',
+    'mlp.up_proj.SCB', 'mlp.up_proj.weight.absmax',
+    'mlp.up_proj.weight.quant_state.bitsandbytes__nf4',
+    'mlp.up_proj.weight_scale_inv', 'mlp.up_proj.weight_packed'])
+def test_quantized_weights_are_named(tmp_path, key):
+  """GPTQ and AWQ, bitsandbytes, FP8, compressed-tensors."""
+  key = f'model.layers.0.{key}'
+  safetensors.numpy.save_file(released_tensors() | {
+      key: np.ones(3, np.float32)}, tmp_path / 'model.safetensors')
+  with pytest.raises(ValueError) as caught:
+    pretrained.open_checkpoint(tmp_path)
+  assert str(caught.value) == (
+      f'{tmp_path / "model.safetensors"}: {key} (F32): the weights are '
+      'quantized, want them in bfloat16, float16 or float32: take the model '
+      'that was quantized, or dequantize and save it again')
+
+
+@pytest.mark.parametrize('prefix', ['module.', 'model.', '_orig_mod.'])
+def test_a_prefix_changes_nothing(prefix):
+  want, _ = pretrained.load(checkpoint(), TABLE, vlm_shapes(TINY_SIZES))
+  wrapped = {prefix + key: tensor for key, tensor in released_tensors().items()}
+  found, missing = pretrained.load(
+      pretrained.Checkpoint('tiny', wrapped), TABLE, vlm_shapes(TINY_SIZES))
+  jax.tree.map(np.testing.assert_array_equal, found, want)
+  assert set(missing) == {*TVG, 'visual_head/kernel'}
+
+
+def test_generating_from_an_untied_blim_wants_its_head():
+  tensors = released_tensors()
+  del tensors['lm_head.weight']
+  with pytest.raises(ValueError, match=r'no output head \(lm_head.\*\); want'):
+    pretrained.load(pretrained.Checkpoint('tiny', tensors), TABLE,
+                    vlm_shapes(TINY_SIZES), generates=True)
+
+
+def test_layers_that_lack_are_not_blamed_on_the_download():
+  tensors = {key: tensor for key, tensor in released_tensors().items()
+             if '.layers.1.' not in key}
+  with pytest.raises(ValueError) as caught:
+    pretrained.load(pretrained.Checkpoint('tiny', tensors), TABLE,
+                    vlm_shapes(TINY_SIZES))
+  assert str(caught.value) == (
+      'tiny: these tensors are missing: model.layers.1.input_layernorm.weight, '
+      'model.layers.1.mlp.down_proj.weight, model.layers.1.mlp.gate_proj.weight'
+      ' and 9 more; got a model laid out as transformers saves it; want every '
+      'tensor that is read: compare config.json with the file')

@@ -4,6 +4,7 @@ import html.parser
 import json
 import pathlib
 import re
+import shutil
 
 import pytest
 
@@ -63,6 +64,14 @@ def test_captions_are_escaped(workdir):
   source = (workdir / 'report.html').read_text()
   assert 'caption &lt;' in source and 'caption <' not in source
   assert 'no &lt;video&gt; stream' in source
+
+
+def test_a_benchmark_of_several_shows_what_its_run_left_out(workdir, inputs):
+  """Its directory lies in the run's, which holds the lists."""
+  report.write(workdir / 'one', **inputs)
+  page = (workdir / 'one' / 'report.html').read_text()
+  shutil.rmtree(workdir / 'one')
+  assert 'corrupted.mp4' in page and '&#34;seed&#34;: 0' in page
 
 
 def test_page_shows_ranks_hits_and_skipped(workdir, inputs):

@@ -1,4 +1,6 @@
 """TREC files, read back and evaluated by ir-measures."""
+import urllib.parse
+
 import ir_measures
 import numpy as np
 import pytest
@@ -11,8 +13,11 @@ def test_ir_measures_finds_our_recall(tmp_path):
   rng = np.random.default_rng(0)
   scores = rng.normal(size=(30, 40)).astype(np.float32)
   relevant = [rng.choice(40, 1) for _ in range(30)]
-  queries = [f'a query {i}' for i in range(30)]
-  candidates = [f'clip\t{i}' for i in range(40)]
+  # What fields are split at; what only Python takes for an end of a line; what
+  # looks like another id that was encoded.
+  queries = [f'a query {i}' for i in range(27)] + ['', '%', '\u2028']
+  candidates = [f'clip\t{i}' for i in range(32)] + [
+      'a\x85b', 'half \ud83d', '..', 'a/b', '', '%20', ' ', '日本']
   trec.write_run(tmp_path / 'runs' / 'x.trec', scores, queries, candidates, 40,
                  'jaxret')
   trec.write_relevance(tmp_path / 'x.qrels', relevant, queries, candidates)
@@ -24,6 +29,11 @@ def test_ir_measures_finds_our_recall(tmp_path):
   assert {str(name): 100 * value for name, value in found.items()} == (
       pytest.approx({f'R@{k}': metrics.recall_at_k(ranks, k)
                      for k in (1, 5, 10)}))
+  lines = (tmp_path / 'runs' / 'x.trec').read_text().splitlines()
+  assert {len(line.split()) for line in lines} == {6}
+  assert len({line.split()[2] for line in lines}) == 40
+  assert {urllib.parse.unquote(line.split()[2], errors='surrogatepass')
+          for line in lines} - {'%'} == set(candidates) - {''}
 
 
 def test_a_run_holds_the_best_in_order_and_leaves_out_what_is_not_scored(

@@ -8,6 +8,8 @@ Source: spec §1 and the authors' released `encode`. There is no chat template:
 
 Tokens: BOS, the prompt, EOS; a longer prompt is cut on the right and keeps EOS.
 """
+from jaxret.data import types
+
 IMAGE, BOS, EOS, PAD = '<image>', '<s>', '</s>', '<pad>'
 CONTROL_TOKENS = (BOS, EOS, IMAGE, PAD)
 STYLES = ('mm_embed', 'nv_embed_v1')
@@ -34,7 +36,9 @@ def instruction_text(instruction):
 
 
 def check_text(text, name):
-  """Raises ValueError for a text or instruction that holds the placeholder.
+  """Raises ValueError for a text or instruction that cannot be read.
+
+  That is one with the placeholder, or with a lone surrogate.
 
   `name` says which text of what file it is. (The authors' merge fails on such
   a text. `\\nQuery: ` in a text does no harm here: the authors look for it, so
@@ -44,6 +48,25 @@ def check_text(text, name):
   if text is not None and IMAGE in text:
     raise ValueError(f'{name}: its text holds the image placeholder {IMAGE}; '
                      'remove it from the text')
+  if text is not None and types.is_broken(text):
+    raise ValueError(f'{name}: its text holds a lone surrogate, half of a '
+                     'character; remove it from the text')
+
+
+def readable(text, name, lost, key):
+  """A text of published files, with the placeholder as words in it.
+
+  No picture goes with it there, and no released code reads it: as `< image>` it
+  is the words that its author wrote. lost: {id: reason}, where `key` then says
+  so. Raises ValueError as `check_text` does for another one.
+  """
+  if text is not None and IMAGE in text:
+    instead = IMAGE.replace('<', '< ')
+    lost[key] = (f'{name}: its text holds the image placeholder {IMAGE}; it is '
+                 f'read as {instead}')
+    text = text.replace(IMAGE, instead)
+  check_text(text, name)
+  return text
 
 
 def pool_start(encode, instruction, style='mm_embed'):

@@ -165,7 +165,11 @@ class PromptReader(Reader):
 
 def open_reader(config, tokenizer, max_tokens=2048, cache_bytes=0,
                 trim_text=None):
-  """The PromptReader of a MmEmbedConfig; NV-Embed-v1 sees no images."""
+  """The PromptReader of a MmEmbedConfig; NV-Embed-v1 sees no images.
+
+  Raises ValueError if max_tokens are more than the model is right for.
+  """
+  config.decoder.check_length(max_tokens)
   seen, style = config.vision, 'mm_embed' if config.vision else 'nv_embed_v1'
   sides = (seen.image_px, seen.patch_px) if seen else (14, 14)
   return PromptReader(tokenizer, *sides, max_tokens, config.decoder.vocab_size,

@@ -206,7 +206,11 @@ class Reader:
 
 def open_reader(config, tokenizer, max_tokens=2048, trim_text=False,
                 resolution=None):
-  """The Reader of a Qwen2VlConfig; resolution: default as UNITE is released."""
+  """The Reader of a Qwen2VlConfig; resolution: default as UNITE is released.
+
+  Raises ValueError if max_tokens are more than the model is right for.
+  """
+  config.decoder.check_length(max_tokens)
   return Reader(tokenizer, resolution or qwen2_vl.Resolution(), max_tokens,
                 trim_text, mrope=config.position_mode == 'mrope')
 

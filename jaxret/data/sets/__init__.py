@@ -39,7 +39,10 @@ and beside them, if there is need:
     of a ParallelSplit whose descriptions are named by these, not by the ids.
 
 What is wrong with files is a ValueError of one line that names file and entry.
-No data set imports JAX.
+Where others of the same published file can be used, an entry that cannot is
+left out: types.LeftOut of it goes into `left_out` of the Split, Task, Benchmark
+or TrainingSet, and a run lists it, or refuses it where `data.strict` is set.
+See entries.usable. No data set imports JAX.
 """
 import difflib
 import importlib
@@ -47,11 +50,13 @@ import os
 import pkgutil
 from collections.abc import Sequence
 from types import ModuleType
-
-from ml_collections import ConfigDict
+from typing import TYPE_CHECKING
 
 from jaxret import outside
 from jaxret.data import entries, types
+
+if TYPE_CHECKING:
+  from ml_collections import ConfigDict
 
 INSTRUCTION = 'Describe this video briefly.'
 SPLITS = ('train', 'validation', 'test')
@@ -99,7 +104,7 @@ def offering(*functions: str) -> list[str]:
       importlib.import_module(f'{__name__}.{name}'), functions)]
 
 
-def load(section: ConfigDict, split: str) -> types.Split:
+def load(section: 'ConfigDict', split: str) -> types.Split:
   """The types.Split of the data set that `section` names.
 
   section: with `name`, `root` and what the data set wants besides.

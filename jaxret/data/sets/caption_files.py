@@ -5,7 +5,7 @@ BLiM's authors keep the benchmarks that it reports in a layout of their own.
 import dataclasses
 from collections.abc import Callable
 
-from jaxret.data import entries
+from jaxret.data import entries, types
 from jaxret.data.sets import splits
 
 _ANNOTATIONS_FROM = 'https://github.com/mlvlab/BLiM (section Dataset)'
@@ -42,15 +42,14 @@ def _read_annotations(name, annotations, section, split):
       f'the videos from {annotations.videos_from}')
   root = entries.root_of(getattr(section, 'root', None), name, wanted)
   path = entries.present(root, getattr(annotations, split), wanted)
-  rows = []
-  for i, entry in enumerate(read(path)):
+  def read_row(i, entry):
     video = entries.field(path, i, entry, 'video')
     kind = str if annotations.separator is None else list
-    rows.append(splits.Row(
+    return splits.Row(
         annotations.video_id(path, i, video), 'video',
         str(root / 'videos' / video),
-        _texts(path, i, entry, kind, annotations.separator)))
-  return rows
+        _texts(path, i, entry, kind, annotations.separator))
+  return splits.Rows(*entries.usable(path, read(path), read_row))
 
 
 def rows(root, path):
@@ -85,6 +84,7 @@ def _texts(path, i, entry, kinds, separator=None):
   if strings and separator is not None:
     captions = [separator.join(captions)]
   for caption in captions:
-    if not isinstance(caption, str) or not caption.strip():
-      raise entries.wrong(path, i, f'the caption {caption!r}', 'a text')
+    if not isinstance(caption, str) or not caption.strip() or (
+        types.is_broken(caption)):
+      raise entries.wrong(path, i, f'the caption {caption!r:.60}', 'a text')
   return tuple(caption.strip() for caption in captions)

@@ -9,10 +9,11 @@ import numpy as np
 from jaxret.data import entries, types
 
 
-def both_ways(kind, rows, prefix=''):
+def both_ways(kind, rows, prefix='', left_out=()):
   """Two tasks from rows (id, path, captions) of media of one kind.
 
-  kind: 'image' or 'video'. A medium may have several rows.
+  kind: 'image' or 'video'. A medium may have several rows. left_out:
+  types.LeftOut of what is no row.
   """
   media, texts, index, medium_of = [], [], {}, []
   for name, path, captions in rows:
@@ -23,7 +24,7 @@ def both_ways(kind, rows, prefix=''):
       texts.append(types.Item(f'{name}#{len(texts)}', text=caption))
       medium_of.append(index[name])
   split = types.Split('', 'test', tuple(media), tuple(texts),
-                      np.array(medium_of, np.int32))
+                      np.array(medium_of, np.int32), left_out=tuple(left_out))
   to_medium, to_text = split.text_to_video(), split.video_to_text()
   return [dataclasses.replace(to_medium, name=f'{prefix}text_to_{kind}'),
           dataclasses.replace(to_text, name=f'{prefix}{kind}_to_text')]
@@ -41,19 +42,23 @@ def karpathy(root, wanted, name, folders):
   path = entries.present(root, name, wanted)
   content = entries.read_json(path)
   images = content.get('images') if isinstance(content, dict) else content
-  rows = []
-  for i, entry in enumerate(entries.listed(path, images)):
+  def read(i, entry):
     if entries.field(path, i, entry, 'split') != 'test':
-      continue
+      return None
     file = entries.field(path, i, entry, 'filename')
     folder = entry.get('filepath', '')
-    sentences = entries.field(path, i, entry, 'sentences', list)
-    captions = []
-    for sentence in entries.listed(path, sentences):
-      captions.append(entries.field(path, i, sentence, 'raw').strip())
+    sentences = entries.listed(
+        path, entries.field(path, i, entry, 'sentences', list))
+    captions, bad = entries.usable(path, sentences, lambda _, sentence: (
+        entries.field(path, i, sentence, 'raw').strip()))
     where = f'{folder}/{file}' if folder else file
-    rows.append((file, entries.find(root, where, folders), captions))
-  return both_ways('image', some(path, rows, 'entry of the split test'))
+    return (file, entries.find(root, where, folders), captions), bad
+  found, left_out = entries.usable(path, entries.listed(path, images), read)
+  # Of an image, some of whose sentences are bad, that image and caption.
+  left_out += tuple(one._replace(id=f'{file}#{one.id.rpartition(":")[2]}')
+                    for (file, _, _), bad in found for one in bad)
+  return both_ways('image', some(path, [row for row, _ in found],
+                                 'entry of the split test'), '', left_out)
 
 
 def some(path, rows, what):

@@ -20,11 +20,10 @@ def tasks(root, names):
   content = entries.listed(path, entries.read_json(path))
   found = []
   for aspect, key in _ASPECTS.items():
-    rows = []
-    for i, entry in enumerate(content):
+    def read(i, entry, key=key):
       video = entries.field(path, i, entry, 'video')
       caption = entries.field(path, i, entry, key).strip()
-      rows.append((video, entries.find(root, video, ('videos', '')),
-                   [caption]))
-    found += captioned.both_ways('video', rows, f'{aspect}_')
+      return video, entries.find(root, video, ('videos', '')), [caption]
+    rows, left_out = entries.usable(path, content, read)
+    found += captioned.both_ways('video', rows, f'{aspect}_', left_out)
   return found

@@ -3,12 +3,11 @@
 To train, an entry has one caption, and the file of translations lists the same
 images in the same order. To evaluate, `caption` is a list.
 """
-import json
 import pathlib
 
 import numpy as np
 
-from jaxret.data import types
+from jaxret.data import entries, types
 from jaxret.data.sets import nrccr
 
 
@@ -100,14 +99,11 @@ def _rows(path, one):
   if not path.is_file():
     raise ValueError(f'{path}: no such file; wanted a JSON list of '
                      '{caption, image, image_id}')
-  try:
-    entries = json.loads(path.read_text(encoding='utf-8'))
-  except ValueError as error:
-    raise ValueError(f'{path} is not valid JSON: {error}') from None
-  if not isinstance(entries, list) or not entries:
+  content = entries.read_json(path)
+  if not isinstance(content, list) or not content:
     raise ValueError(f'{path}: wanted a list of {{caption, image, image_id}}')
   return [_row(entry, f'{path}, entry {number}', one)
-          for number, entry in enumerate(entries, 1)]
+          for number, entry in enumerate(content, 1)]
 
 
 def _row(entry, where, one):

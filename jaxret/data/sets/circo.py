@@ -25,27 +25,40 @@ def read(root, split, instruction):
   annotations/{split}.json with id, reference_img_id, relative_caption and, on
   val, gt_img_ids, of which target_img_id is the first. The pool is all images
   of COCO's unlabeled2017. The reference stays in it, as in the authors' code.
+  An answer that the pool lacks counts, and is never found; a query that cannot
+  be asked is left out.
   """
   root = entries.root_of(root, 'CIRCO', WANTED)
   pool = _pool(root, entries.present(root, POOL, WANTED))
   known = mixed.places(pool)
   path = entries.present(root, f'annotations/{split}.json', WANTED)
-  queries, relevant = [], []
-  rows = entries.listed(path, entries.read_json(path))
-  for i, row in enumerate(rows):
+  changed = {}
+  def read_row(i, row):
     reference = str(entries.field(path, i, row, 'reference_img_id', int))
-    answers = [str(name) for name in row.get('gt_img_ids', ())]
-    for name in (reference, *answers):
-      if name not in known:
-        raise entries.wrong(path, i, f'the image {name}', f'one of {POOL}')
+    if reference not in known:
+      raise entries.wrong(path, i, f'the image {reference}', f'one of {POOL}')
     text = entries.field(path, i, row, 'relative_caption')
     name = str(entries.field(path, i, row, 'id', int))
-    mm_embed_prompts.check_text(text, f'{path}, entry {i + 1}, {name}')
-    queries.append(types.Item(name, text, pool[known[reference]].image))
-    relevant.append(dict.fromkeys(answers, 1))
+    text = mm_embed_prompts.readable(
+        text, f'{path}, entry {i + 1}, {name}', changed, f'{path.name}:{i + 1}')
+    answers = dict.fromkeys(map(str, entries.field(
+        path, i, row, 'gt_img_ids', list) if 'gt_img_ids' in row else ()), 1)
+    lacking = [types.LeftOut(answer, str(entries.wrong(
+        path, i, f'the image {answer}', f'one of {POOL}')))
+               for answer in answers if answer not in known]
+    image = pool[known[reference]].image
+    return types.Item(name, text, image), answers, lacking
+  rows, left_out = entries.usable(
+      path, entries.listed(path, entries.read_json(path)), read_row)
+  queries, relevant, lacking = zip(*rows)
+  left_out += (*(types.LeftOut(*one) for one in changed.items()),
+               *(one for own in lacking for one in own))
+  if any(relevant) and not any(name in known for own in relevant
+                               for name in own):
+    raise ValueError(left_out[-1].reason)
   return mixed.Benchmark('circo', {'circo': pool}, (mixed.Task(
-      'circo', tuple(queries), (instruction,) * len(queries), tuple(relevant),
-      'circo', 'image', DEPTH, is_composed=True),), False, 'map')
+      'circo', queries, (instruction,) * len(queries), relevant, 'circo',
+      'image', DEPTH, is_composed=True),), False, 'map', left_out)
 
 
 def write_submission(path, query_ids, ranked_ids):

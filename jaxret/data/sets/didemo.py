@@ -27,11 +27,13 @@ def tasks(root, names):
   Annotators saw the first 30 seconds of longer videos.
   """
   path = entries.present(root, 'test_data.json', WANTED)
+  content = entries.listed(path, entries.read_json(path))
+  found, left_out = entries.usable(path, content, lambda i, entry: (
+      entries.field(path, i, entry, 'video'),
+      entries.field(path, i, entry, 'description').strip()))
   sentences = {}
-  for i, entry in enumerate(entries.listed(path, entries.read_json(path))):
-    video = entries.field(path, i, entry, 'video')
-    sentences.setdefault(video, []).append(
-        entries.field(path, i, entry, 'description').strip())
+  for video, sentence in found:
+    sentences.setdefault(video, []).append(sentence)
   return captioned.both_ways('video', [
       (video, entries.find(root, video, ('videos', '')), [' '.join(parts)])
-      for video, parts in sentences.items()])
+      for video, parts in sentences.items()], left_out=left_out)

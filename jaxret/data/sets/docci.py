@@ -14,14 +14,14 @@ def tasks(root, names):
   qualification sets are no part of test (loader of google/docci).
   """
   path = entries.present(root, 'docci_descriptions.jsonlines', WANTED)
-  rows = []
-  for i, entry in enumerate(entries.read_json_lines(path)):
+  def read(i, entry):
     name = entries.field(path, i, entry, 'example_id')
     if (entries.field(path, i, entry, 'split') != 'test'
         or not name.startswith('test')):
-      continue
+      return None
     image = entries.field(path, i, entry, 'image_file')
     caption = entries.field(path, i, entry, 'description').strip()
-    rows.append((name, entries.find(root, image, ('images', '')), [caption]))
-  return captioned.both_ways(
-      'image', captioned.some(path, rows, 'entry of the split test'))
+    return name, entries.find(root, image, ('images', '')), [caption]
+  rows, left_out = entries.usable(path, entries.read_json_lines(path), read)
+  return captioned.both_ways('image', captioned.some(
+      path, rows, 'entry of the split test'), left_out=left_out)

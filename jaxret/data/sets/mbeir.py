@@ -5,6 +5,12 @@ of one's own in the same layout is read likewise:
   query/{split}/mbeir_{task}_{split}.jsonl, cand_pool/local/mbeir_{task}
   [_{split}]_cand_pool.jsonl, qrels/{split}/mbeir_{task}_{split}_qrels.txt and
   instructions/query_instructions.tsv, where {task} is mscoco_task0, ...
+
+What does not fit is left out, as far as UniIR's evaluation would count it so,
+and listed (types.LeftOut): a query that is asked of no candidate of the pool,
+or that the qrels lack; what the qrels say of a query that is not there. A
+candidate that qrels name and no pool has counts as relevant and is never found.
+A text that holds <image>, the placeholder of a picture, is read as words.
 """
 import functools
 import os
@@ -29,6 +35,8 @@ TRAIN_POOL = 'cand_pool/global/mbeir_union_train_cand_pool.jsonl'
 INSTRUCTIONS = 'instructions/query_instructions.tsv'
 WANTED = 'it is laid out like TIGER-Lab/M-BEIR: query/, cand_pool/, qrels/, ' \
     'instructions/ and mbeir_images/'
+# In front of ids of what is left out: qids and dids are often the same.
+_ASKED, _CANDIDATE = 'query/', 'cand_pool/'
 _TASK = re.compile(r'(.+)_task(\d+)')
 
 
@@ -63,15 +71,15 @@ def read(root, split='test', names=(), clean=False, images=True):
   root = entries.root_of(root, 'M-BEIR', WANTED)
   instructions = Instructions(root, clean)
   there = _Images(root) if images else None
-  names, pools = tuple(names) or TASKS, {}
+  names, pools, lost = tuple(names) or TASKS, {}, {}
   for name in names:
     pools[name] = tuple(candidates(
-        _local_pool(root, name, split), clean, there))
+        _local_pool(root, name, split), clean, there, lost))
   known = {item.id: mixed.modality(item)
            for pool in pools.values() for item in pool}
   return mixed.Benchmark('mbeir', pools, tuple(
-      _task(root, name, split, known, instructions, clean, there)
-      for name in names))
+      _task(root, name, split, known, instructions, clean, there, lost)
+      for name in names), left_out=_listed(lost))
 
 
 def training_set(root, clean=False, images=True):
@@ -81,40 +89,64 @@ def training_set(root, clean=False, images=True):
   """
   root = entries.root_of(root, 'M-BEIR', WANTED)
   instructions = Instructions(root, clean)
-  there = _Images(root) if images else None
+  there, lost = _Images(root) if images else None, {}
   pool = tuple(candidates(
-      entries.present(root, TRAIN_POOL, WANTED), clean, there))
+      entries.present(root, TRAIN_POOL, WANTED), clean, there, lost))
   known = {item.id: mixed.modality(item) for item in pool}
   path, found = entries.present(root, TRAIN_QUERIES, WANTED), []
-  for line, entry in entries.json_lines(path):
-    item = _query(path, line, entry, clean, there)
-    answers = _listed(path, line, entry)
-    for answer in answers:
+  for line, item, entry in _queries(path, clean, there, lost):
+    positives = _positives(path, line, entry)
+    answers = [answer for answer in positives if answer in known]
+    for answer in positives:
       if answer not in known:
-        raise wrong_line(path, line, f'the positive {answer}', 'one that is in '
-                         f'{TRAIN_POOL}')
+        lost.setdefault(_CANDIDATE + answer, str(wrong_line(
+            path, line, f'the positive {answer}', 'one that is in '
+            f'{TRAIN_POOL}')))
+    if not answers:
+      lost[_ASKED + item.id] = lost[_CANDIDATE + positives[0]]
+      continue
     found.append(mixed.Query(item, {
         kind: instructions(path, line, item, kind)
         for kind in dict.fromkeys(known[answer] for answer in answers)},
                              tuple(answers)))
   return mixed.TrainingSet(tuple(found), pool, tuple(
-      f'{item.id.partition(":")[0]} {mixed.modality(item)}' for item in pool))
+      f'{item.id.partition(":")[0]} {mixed.modality(item)}' for item in pool),
+                           left_out=_listed(lost))
 
 
-def candidates(path, clean=False, images=None):
-  """Yields the Items of a pool; their ids are the dids."""
+def _listed(lost):
+  return tuple(types.LeftOut(*one) for one in lost.items())
+
+
+def candidates(path, clean=False, images=None, lost=None):
+  """Yields the Items of a pool; their ids are the dids.
+
+  lost: {id: reason} of those whose text cannot be read as it stands, or not at
+  all; it grows.
+  """
+  lost = {} if lost is None else lost
   for line, entry in entries.json_lines(path):
-    yield _item(path, line, entry, ('did', 'txt', 'img_path', 'modality'),
-                clean, images)
+    item = _item(path, line, entry, ('did', 'txt', 'img_path', 'modality'),
+                 clean, images, lost)
+    if item is not None:
+      yield item
 
 
-def _query(path, line, entry, clean, images):
-  return _item(path, line, entry, (
-      'qid', 'query_txt', 'query_img_path', 'query_modality'), clean, images)
+def _queries(path, clean, images, lost):
+  """Yields (line, Item, entry) of the queries that can be read."""
+  for line, entry in entries.json_lines(path):
+    item = _item(path, line, entry, (
+        'qid', 'query_txt', 'query_img_path', 'query_modality'), clean, images,
+                 lost)
+    if item is not None:
+      yield line, item, entry
 
 
-def _item(path, line, entry, keys, clean, images):
-  """The Item of an entry whose id, text, image and modality have these keys."""
+def _item(path, line, entry, keys, clean, images, lost):
+  """The Item of an entry whose id, text, image and modality have these keys.
+
+  None where its text cannot be read, which `lost` then says.
+  """
   name, text, image, modality = (entry.get(key) for key in keys)
   if not isinstance(name, str) or not re.fullmatch(r'\d+:\d+', name):
     raise wrong_line(path, line, f'{keys[0]} {name!r}',
@@ -125,11 +157,19 @@ def _item(path, line, entry, keys, clean, images):
   # An empty text beside an image is still that item's text.
   text = (text or '') if 'text' in modality else None
   if text is not None:
+    if not isinstance(text, str):
+      raise wrong_line(path, line, f'{keys[1]} {entries.kind(text)}', 'a text')
     text = tidy(text) if clean else text
-    mm_embed_prompts.check_text(text, f'{path}, line {line}, {name}')
+    where = f'{path}, line {line}, {name}'
+    key = (_CANDIDATE if keys[0] == 'did' else _ASKED) + name
+    try:
+      text = mm_embed_prompts.readable(text, where, lost, key)
+    except ValueError as error:
+      lost[key] = str(error)
+      return None
   if 'image' not in modality:
     return types.Item(name, text)
-  if not image:
+  if not image or not isinstance(image, str):
     raise wrong_line(path, line, f'{name} of modality {modality!r} without '
                      f'{keys[2]}', 'the path of its image')
   if images is not None and not images.there(image):
@@ -140,28 +180,32 @@ def _item(path, line, entry, keys, clean, images):
   return types.Item(name, text, os.path.join(root, image))
 
 
-def _task(root, name, split, known, instructions, clean, images):
+def _task(root, name, split, known, instructions, clean, images, lost):
   dataset, number = _parts(name)
   path = entries.present(
       root, f'query/{split}/mbeir_{name}_{split}.jsonl', WANTED)
-  queries, answers, told, modality = [], {}, [], ''
-  for line, entry in entries.json_lines(path):
-    item = _query(path, line, entry, clean, images)
-    if item.id in answers:
+  found, modality = {}, ''
+  for line, item, entry in _queries(path, clean, images, lost):
+    if item.id in found:
       raise wrong_line(path, line, f'the qid {item.id} again', 'each once')
-    queries.append(item)
-    answers[item.id] = {}
-    modality = _answers_modality(path, line, item, entry, known)
-    told.append(instructions(path, line, item, modality)[0])
-  _read_qrels(root, name, split, answers, known)
-  for item, found in zip(queries, answers.values()):
-    if not found:
-      raise ValueError(f'{path}: the query {item.id} has no relevant candidate '
-                       'in the qrels; want one at least')
+    try:
+      modality = _answers_modality(path, line, item, entry, known)
+    except ValueError as error:
+      lost[_ASKED + item.id] = str(error)
+      continue
+    found[item.id] = item, instructions(path, line, item, modality)[0]
+  answers = _read_qrels(root, name, split, found, known, lost)
+  for query in found:
+    if query not in answers:
+      lost[_ASKED + query] = (f'{path}: the query {query} has no relevant '
+                              'candidate in the qrels; want one at least')
+  if not answers:
+    raise ValueError(next(iter(lost.values()), f'{path} has no query'))
+  queries, told = zip(*(found[query] for query in found if query in answers))
   return mixed.Task(
-      name, tuple(queries), tuple(told),
-      tuple(answers[item.id] for item in queries), name, modality,
-      10 if dataset in AT_10 else 5, is_composed=number >= FIRST_COMPOSED)
+      name, queries, told, tuple(answers[item.id] for item in queries), name,
+      modality, 10 if dataset in AT_10 else 5,
+      is_composed=number >= FIRST_COMPOSED)
 
 
 def _answers_modality(path, line, item, entry, known):
@@ -170,7 +214,7 @@ def _answers_modality(path, line, item, entry, known):
   Positives of OVEN and INFOSEEK are also in each other's pools; as in UniIR
   only those of the query's own data set say what is asked.
   """
-  own = [answer for answer in _listed(path, line, entry)
+  own = [answer for answer in _positives(path, line, entry)
          if answer.partition(':')[0] == item.id.partition(':')[0]]
   found = next((known[answer] for answer in own if answer in known), None)
   if found is None:
@@ -179,35 +223,38 @@ def _answers_modality(path, line, item, entry, known):
   return found
 
 
-def _listed(path, line, entry):
+def _positives(path, line, entry):
   found = entry.get('pos_cand_list')
-  if not found or not isinstance(found, list):
+  if not found or not isinstance(found, list) or not all(
+      isinstance(name, str) for name in found):
     raise wrong_line(path, line, f'pos_cand_list {found!r}', 'a list of dids')
   return found
 
 
-def _read_qrels(root, name, split, answers, known):
-  """Fills {qid: {did: relevance}} from five columns; 0 is not relevant."""
+def _read_qrels(root, name, split, asked, known, lost):
+  """{qid: {did: relevance}} from five columns; 0 is not relevant."""
   path = entries.present(
       root, f'qrels/{split}/mbeir_{name}_{split}_qrels.txt', WANTED)
   elsewhere = functools.cache(lambda: _other_ids(root, split, known))
-  for line, row in enumerate(
-      path.read_text(encoding='utf-8').splitlines(), 1):
+  answers = {}
+  for line, row in entries.lines(path):
     columns = row.split()
     if not columns:
       continue
-    if len(columns) != 5 or not columns[3].isdigit():
+    relevance = entries.whole_number(columns[3]) if len(columns) == 5 else None
+    if relevance is None:
       raise wrong_line(path, line, repr(row), 'qid 0 did relevance task_id')
-    query, _, candidate, relevance, _ = columns
-    if query not in answers:
-      raise wrong_line(path, line, f'the query {query}',
-                       'one of the query file')
-    if int(relevance) == 0:
-      continue
-    if candidate not in known and candidate not in elsewhere():
-      raise wrong_line(path, line, f'the candidate {candidate}',
-                       'one that is in a pool')
-    answers[query][candidate] = int(relevance)
+    query, _, candidate, _, _ = columns
+    if query not in asked:
+      lost.setdefault(_ASKED + query, str(wrong_line(
+          path, line, f'the query {query}', 'one of the query file')))
+    elif relevance > 0:
+      if candidate not in known and candidate not in elsewhere():
+        lost.setdefault(_CANDIDATE + candidate, str(wrong_line(
+            path, line, f'the candidate {candidate}',
+            'one that is in a pool')))
+      answers.setdefault(query, {})[candidate] = relevance
+  return answers
 
 
 def _other_ids(root, split, known):
@@ -247,8 +294,9 @@ class Instructions:
   def __init__(self, root, clean=False):
     self.path = entries.present(root, INSTRUCTIONS, WANTED)
     self._found = {}
-    rows = self.path.read_text(encoding='utf-8').splitlines()
-    for line, row in enumerate(rows[1:], 2):
+    for line, row in entries.lines(self.path):
+      if line == 1:
+        continue
       columns = row.strip().split('\t')
       if len(columns) < 4:
         raise wrong_line(self.path, line, f'{len(columns)} columns',

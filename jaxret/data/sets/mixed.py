@@ -15,8 +15,9 @@ class Task:
   """Queries whose answers are found in one pool, or in all of a benchmark.
 
   instructions[q]: what query q is told, '' = nothing.
-  relevant[q]: {candidate id: grade above 0}; the ids may be of any pool. It is
-    empty where the answers are not public.
+  relevant[q]: {candidate id: grade above 0}; the ids may be of any pool, or of
+    none: such a one is never found. It is empty where the answers are not
+    public, and of a query that has no answer.
   pool: the name of its own pool. modality: of its answers.
   depth: k of the number that is reported. is_composed: whether its queries
     count as multi-modal ones.
@@ -39,13 +40,15 @@ class Benchmark(NamedTuple):
   pools: {name: candidates}; all of them together are the union pool, each
     candidate as often as it stands in them.
   union: whether every query is also compared with the union. measure: what is
-    reported at each task's depth, 'hit_rate', 'ndcg' or 'map'.
+    reported at each task's depth, 'hit_rate', 'ndcg' or 'map'. left_out: what
+    its files hold besides and cannot be used.
   """
   name: str
   pools: dict[str, tuple[types.Item, ...]]
   tasks: tuple[Task, ...]
   union: bool = True
   measure: str = 'hit_rate'
+  left_out: tuple[types.LeftOut, ...] = ()
 
 
 class Query(NamedTuple):
@@ -65,11 +68,13 @@ class TrainingSet(NamedTuple):
   """Training queries and the pool that their answers and negatives are in.
 
   labels[c]: which part of the pool candidate c is of: a random negative, in
-  want of a better one, comes from the part that the positive is in.
+  want of a better one, comes from the part that the positive is in. left_out:
+  what its files hold besides and cannot be used.
   """
   queries: tuple[Query, ...]
   pool: tuple[types.Item, ...]
   labels: tuple[str, ...]
+  left_out: tuple[types.LeftOut, ...] = ()
 
 
 class Pair(NamedTuple):
@@ -103,6 +108,11 @@ class Pairs:
     self._positive = (negatives.positive if negatives is not None else
                       chosen_positives(training_set, seed))
     self._wording = np.random.default_rng((seed, 1)).random(len(self))
+
+  @property
+  def left_out(self):
+    """What the files of the training set hold and cannot be used."""
+    return self._set.left_out
 
   def __len__(self):
     return len(self._set.queries)

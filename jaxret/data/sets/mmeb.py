@@ -23,7 +23,17 @@ WANTED = (
     'unpacked beside them or in eval_images/ '
     '(https://huggingface.co/datasets/TIGER-Lab/MMEB-eval)')
 COLUMNS = ('qry_text', 'qry_img_path', 'tgt_text', 'tgt_img_path')
+# Of the second edition besides: what is said in front of these texts.
+INSTRUCTIONS = ('qry_inst', 'tgt_inst')
 _THEIR_MARK, _MARK = '<|image_1|>', '<|IMAGE|>'
+# Whose queries are of text alone, and whose candidates are.
+_OF_TEXT = ('VisDial', 'VisualNews_t2i', 'MSCOCO_t2i', 'WebQA', 'Wiki-SS-NQ',
+            'EDIS')
+_TO_TEXT = (*GROUPS['classification'], *GROUPS['VQA'], 'VisualNews_i2t',
+            'MSCOCO_i2t')
+# Whose instructions stand on one line, below the image and without spaces.
+_ON_A_LINE = (*GROUPS['VQA'], *GROUPS['grounding'], 'CIRR', 'NIGHTS', 'OVEN',
+              'FashionIQ')
 
 
 def tasks(root, names=None):
@@ -34,6 +44,10 @@ def tasks(root, names=None):
   empty path means no image, an empty text no text; <|image_1|> stands where
   the image goes. Equal pairs of text and path are one candidate, as in the
   authors' code (TIGER-AI-Lab/VLM2Vec, branch v1, src/dataset.py and eval.py).
+  Files of the second edition (ziyjiang/MMEB_Test_Instruct, image tasks of
+  TIGER-Lab/MMEB-V2) have INSTRUCTIONS in columns of their own; they become the
+  texts of the first edition, see `_first_edition`.
+  A row that cannot be used is left out, as is a candidate that is no answer.
   """
   unknown = [name for name in names or () if name not in DATASETS]
   if unknown:
@@ -52,25 +66,95 @@ def tasks(root, names=None):
 
 
 def _task(root, name, files):
-  queries, relevant, lists, pool, first = [], [], [], {}, []
+  queries, relevant, lists, left_out = [], [], [], []
+  pool, bad = {}, {}  # {(text, path): place}, {(text, path): why}
+  candidates = []
   for path in files:
-    for i, row in enumerate(entries.read_parquet(path, COLUMNS)):
+    def read(i, row, path=path):
+      row = _first_edition(name, row, path, i)
       texts, images = (entries.field(path, i, row, c, list)
                        for c in COLUMNS[2:])
+      if not all(isinstance(one, str | None) for one in (
+          *texts, *images, row['qry_text'], row['qry_img_path'])):
+        raise entries.wrong(path, i, 'texts and paths of another type',
+                            'strings')
       if len(texts) != len(images):
         raise entries.wrong(path, i, f'{len(texts)} texts and {len(images)} '
                             'paths', 'as many of both')
-      own = [pool.setdefault(pair, len(pool)) for pair in zip(texts, images)]
-      first += [(path, i)] * (len(pool) - len(first))
-      queries.append(_item(root, path, i, f'{name}:{len(queries)}',
-                           row['qry_text'], row['qry_img_path']))
-      relevant.append(np.array(own[:1], np.int32))
-      lists.append(np.array(list(dict.fromkeys(own)), np.int32))
-  candidates = tuple(
-      _item(root, *first[c], f'{name}:candidate {c}', *pair)
-      for c, pair in enumerate(pool))
-  return types.Task(name, tuple(queries), candidates, tuple(relevant),
-                    tuple(lists))
+      query = _item(root, path, i, f'{name}:{len(queries)}',
+                    row['qry_text'], row['qry_img_path'])
+      own = {}
+      for pair in zip(texts, images):
+        place = _place(root, path, i, name, pair, pool, candidates, bad)
+        if place is None and not own:
+          raise ValueError(bad[pair])  # the answer
+        own[place] = None
+      own.pop(None, None)
+      queries.append(query)
+      relevant.append(np.array([next(iter(own))], np.int32))
+      lists.append(np.array(list(own), np.int32))
+      return query
+    rows = entries.read_parquet(path, COLUMNS, INSTRUCTIONS)
+    left_out += entries.usable(path, rows, read)[1]
+  left_out += [types.LeftOut(f'{name}:candidate {pair[1] or pair[0]}', reason)
+               for pair, reason in bad.items()]
+  return types.Task(name, tuple(queries), tuple(candidates), tuple(relevant),
+                    tuple(lists), left_out=tuple(left_out))
+
+
+def _place(root, path, i, name, pair, pool, candidates, bad):
+  """Where a candidate stands in the pool, None where it cannot be read."""
+  if pair not in pool and pair not in bad:
+    try:
+      item = _item(root, path, i, f'{name}:candidate {len(candidates)}', *pair)
+    except ValueError as error:
+      bad[pair] = str(error)
+    else:
+      pool[pair] = len(candidates)
+      candidates.append(item)
+  return pool.get(pair)
+
+
+def _first_edition(name, row, path, i):
+  """A row of either edition as the first one has it.
+
+  The authors build the same texts from the second (src/data/eval_dataset/
+  image_*.py, "to stay consistent with v1 eval"): the image, the instruction,
+  the text, a newline.
+  """
+  if 'qry_inst' not in row:
+    return row
+  said = {key: row.get(key) or '' for key in INSTRUCTIONS}
+  query, texts = row['qry_text'] or '', row['tgt_text']
+  if not isinstance(texts, list) or not texts:
+    raise entries.wrong(path, i, f"'tgt_text' {entries.kind(texts)}",
+                        'a list of texts')
+  if name in _OF_TEXT:
+    asked = f'{said["qry_inst"]} {query}\n' + '\n' * (name == 'VisDial')
+  else:
+    asked = _with_image(name, said['qry_inst'], query) + '\n'
+  if name in _TO_TEXT:
+    return {**row, 'qry_text': asked, 'tgt_img_path': [''] * len(texts)}
+  images = row['tgt_img_path']
+  inst = said['tgt_inst'].replace(_THEIR_MARK, '')
+  if (texts[0] or '').strip():
+    made = [_joined(f'{inst} {text or ""}') + '\n' for text in texts]
+  else:
+    made = [_joined(inst) + '\n' * (name in _OF_TEXT)] * len(images or ())
+  return {**row, 'qry_text': asked, 'tgt_text': made}
+
+
+def _with_image(name, instruction, text):
+  instruction = instruction.replace(_THEIR_MARK, '')
+  if name in _ON_A_LINE:
+    instruction = f'\n{instruction.strip()}'
+  return _joined(instruction, text)
+
+
+def _joined(instruction, text=''):
+  """The mark of an image, an instruction and perhaps a text behind it."""
+  whole = f'{_THEIR_MARK} {instruction}' + (f' {text}' if text else '')
+  return whole.replace(' \n', '\n')
 
 
 def _item(root, path, i, name, text, image):
@@ -80,6 +164,7 @@ def _item(root, path, i, name, text, image):
   if text.count(_MARK) > bool(image):
     raise entries.wrong(path, i, f'{text.count(_MARK)} marks {_THEIR_MARK} for '
                         f'{int(bool(image))} images', 'one for each')
-  where = entries.find(root, image, ('eval_images', 'images', '')) if (
-      image) else None
+  where = entries.find(
+      root, image, ('eval_images', 'images', 'image-tasks', '')) if (
+          image) else None
   return types.Item(name, text if text.strip() else None, where)

@@ -15,10 +15,11 @@ def tasks(root, names):
   (dataloaders/dataloader_msrvtt_retrieval.py) reads them.
   """
   path = entries.present(root, 'MSRVTT_JSFUSION_test.csv', WANTED)
-  rows = []
-  for i, entry in enumerate(entries.read_csv(path, ('video_id', 'sentence'))):
+  def read(i, entry):
     video = entries.field(path, i, entry, 'video_id')
     caption = entries.field(path, i, entry, 'sentence').strip()
     file = entries.find(root, f'{video}.mp4', ('videos', 'videos/all', ''))
-    rows.append((video, file, [caption]))
-  return captioned.both_ways('video', rows)
+    return video, file, [caption]
+  rows, left_out = entries.usable(
+      path, entries.read_csv(path, ('video_id', 'sentence')), read)
+  return captioned.both_ways('video', rows, left_out=left_out)

@@ -1,5 +1,5 @@
 """MSVD: 670 test videos with about 40 captions each (Chen and Dolan, 2011)."""
-from jaxret.data import entries
+from jaxret.data import entries, types
 from jaxret.data.sets import captioned
 
 N_FRAMES = 48
@@ -17,19 +17,27 @@ def tasks(root, names):
   """
   listing = entries.present(root, 'test_list.txt', WANTED)
   path = entries.present(root, 'AllVideoDescriptions.txt', WANTED)
-  captions = {clip: [] for clip in listing.read_text().split()}
-  for i, line in enumerate(path.read_text(encoding='utf-8').splitlines()):
+  captions = {clip.strip(): [] for _, clip in entries.lines(listing)
+              if clip.strip()}
+  left_out = []
+  for number, line in entries.lines(path):
     clip, _, caption = line.partition(' ')
     if not line.strip() or line.startswith('#') or clip not in captions:
       continue
-    if not caption.strip():
-      raise entries.wrong(path, i, 'a clip without a caption', 'both')
-    captions[clip].append(caption.strip())
+    if caption.strip():
+      captions[clip].append(caption.strip())
+    else:
+      left_out.append(types.LeftOut(f'{path.name}:{number}', str(
+          entries.wrong_line(path, number, 'a clip without a caption',
+                             'both'))))
   without = [clip for clip, texts in captions.items() if not texts]
-  if without or not captions:
-    raise ValueError(f'{path} has no caption of {(without or ["any clip"])[0]},'
-                     f' which {listing.name} names; {WANTED}')
+  missing = [types.LeftOut(clip, f'{path} has no caption of {clip}, which '
+                           f'{listing.name} names') for clip in without]
+  if len(without) == len(captions):
+    raise ValueError((missing[0].reason if missing else f'{listing} is empty')
+                     + f'; {WANTED}')
   folders = 'YouTubeClips', 'raw_videos', 'videos', ''
   return captioned.both_ways('video', [
       (clip, entries.find(root, f'{clip}.avi', folders), texts)
-      for clip, texts in captions.items()])
+      for clip, texts in captions.items() if texts],
+                             left_out=(*left_out, *missing))

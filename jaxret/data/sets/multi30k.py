@@ -12,11 +12,11 @@ people wrote in the language is used to evaluate only: to train, give machine
 translations of train.en, one per line. jaxret does not translate.
 """
 import argparse
-import gzip
 import pathlib
 import sys
 
 from jaxret import files
+from jaxret.data import entries
 from jaxret.data.sets import nrccr
 
 LAYOUT = nrccr.Layout(
@@ -118,13 +118,7 @@ def _read(path):
   path = pathlib.Path(path).expanduser()
   if not path.is_file():
     raise ValueError(f'{path}: no such file; wanted one caption per line')
-  open_ = gzip.open if path.suffix == '.gz' else open
-  try:
-    with open_(path, 'rt', encoding='utf-8') as file:
-      return file.read().removesuffix('\n').split('\n')
-  except (UnicodeDecodeError, OSError, EOFError) as error:
-    raise ValueError(f'{path} cannot be read ({error}); copy it again'
-                     ) from None
+  return [line for _, line in entries.lines(path)]
 
 
 def _write(path, lines):

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxret.data import types
+from jaxret import files
+from jaxret.data import entries, types
 
 MAX_WORDS = 30
 
@@ -135,7 +136,7 @@ def read_ids(path):
   """{id: line number from 0}, in the order of an id list."""
   ids = {}
   for number, line in enumerate(_lines(path), 1):
-    name = line.strip('\n')
+    name = line
     if not name or name in ids:
       reason = 'an empty line' if not name else f'{name!r} again'
       raise ValueError(f'{path}, line {number}: got {reason}, wanted one id '
@@ -201,10 +202,17 @@ def read_descriptions(directory, ids, names=None):
   found = {}
   for visual in ids:
     stem = visual if names is None else _stem(names[visual])
-    path = directory / f'{stem}.txt'
-    if path.is_file():
-      found[visual] = path.read_text(encoding='utf-8').strip('\n')
+    # As jaxret exports it, or as it stands: their authors wrote plain names.
+    for name in dict.fromkeys((files.name_of_id(stem), stem)):
+      path = directory / f'{name}.txt'
+      if visual not in found and path.is_file():
+        found[visual] = read_description(path)
   return require_descriptions(found, ids, directory)
+
+
+def read_description(path):
+  """The text of one file, without the newlines at its ends."""
+  return entries.read_text(path).replace('\r\n', '\n').strip('\n')
 
 
 def require_descriptions(found, ids, source, empty_ok=False):
@@ -335,7 +343,7 @@ def _file_names(root, layout, folder, where):
                if path.is_file()), folder / layout.names)
   names = {}
   for number, line in enumerate(_lines(path), 1):
-    visual, _, name = line.strip('\n').partition(' ')
+    visual, _, name = line.partition(' ')
     if not name:
       raise ValueError(f"{path}, line {number}: got {line.strip()!r}, wanted "
                        "'id file'")
@@ -351,8 +359,4 @@ def _lines(path):
   if not path.is_file():
     raise ValueError(f'{path}: no such file; wanted a data set in the layout '
                      'of NRCCR and LECCR')
-  try:
-    with path.open(encoding='utf-8') as file:
-      return file.readlines()
-  except UnicodeDecodeError as error:
-    raise ValueError(f'{path}: not a text in UTF-8 ({error.reason})') from None
+  return [line for _, line in entries.lines(path)]

@@ -98,15 +98,24 @@ class PairFile:
     return types.Item(name, **parts, order=tuple(content))
 
 
+class Pairs(list):
+  """[Pair] of a data set; left_out: types.LeftOut of what is none."""
+
+  def __init__(self, pairs, left_out=()):
+    super().__init__(pairs)
+    self.left_out = left_out
+
+
 def of_split(split):
   """{source: pairs} of a Split: texts to their media, and back."""
   both = [(text, split.videos[i])
           for text, i in zip(split.texts, split.text_video)]
   return {
-      'text_to_medium': [
+      'text_to_medium': Pairs([
           Pair(text, medium, 'image' if medium.video is None else 'video')
-          for text, medium in both],
-      'medium_to_text': [Pair(medium, text, 'text') for text, medium in both]}
+          for text, medium in both], split.left_out),
+      'medium_to_text': Pairs([Pair(medium, text, 'text')
+                               for text, medium in both])}
 
 
 def _paths(key, value):

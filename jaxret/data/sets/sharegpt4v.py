@@ -17,13 +17,13 @@ def tasks(root, names):
   """
   path = entries.present(
       root, 'share-captioner_coco_lcs_sam_1246k_1107.json', WANTED)
-  rows = []
-  content = entries.listed(path, entries.read_json(path))
-  for i, entry in enumerate(content[:ROWS]):
+  def read(i, entry):
     image = entries.field(path, i, entry, 'image')
     turns = entries.field(path, i, entry, 'conversations', list)
     if len(turns) < 2 or not isinstance(turns[1], dict):
       raise entries.wrong(path, i, f'{len(turns)} turns', 'two or more')
     caption = entries.field(path, i, turns[1], 'value').replace('\n', ' ')
-    rows.append((image, entries.find(root, image, ('', 'data')), [caption]))
-  return captioned.both_ways('image', rows)
+    return image, entries.find(root, image, ('', 'data')), [caption]
+  content = entries.listed(path, entries.read_json(path))
+  rows, left_out = entries.usable(path, content[:ROWS], read)
+  return captioned.both_ways('image', rows, left_out=left_out)

@@ -16,10 +16,18 @@ class Row(NamedTuple):
   captions: tuple[str, ...]
 
 
+class Rows(list):
+  """[Row], and the types.LeftOut of those of their file that are not there."""
+
+  def __init__(self, rows=(), left_out=()):
+    super().__init__(rows)
+    self.left_out = tuple(left_out)
+
+
 def open_split(name, read, section, split, remedy=''):
   """The types.Split of a data set, from its rows.
 
-  read: split -> [Row], empty where the data set has no such split.
+  read: split -> Rows or [Row], empty where the data set has no such split.
   section: optional are
     validation_fraction: share of the train videos held out as validation
       where the source has no such split (default 0);
@@ -72,7 +80,7 @@ def _rows_of(read, fraction, split):
   if split == 'validation' and not rows:
     return held_out(read('train'), fraction)[1]
   if split == 'train' and fraction and not read('validation'):
-    return held_out(rows, fraction)[0]
+    return Rows(held_out(rows, fraction)[0], getattr(rows, 'left_out', ()))
   return rows
 
 
@@ -109,4 +117,5 @@ def _split(dataset, name, rows):
       text_video.append(i)
       count[i] += 1
   return types.Split(dataset, name, tuple(videos), tuple(texts),
-                     np.array(text_video, np.int32))
+                     np.array(text_video, np.int32),
+                     left_out=getattr(rows, 'left_out', ()))

@@ -13,11 +13,13 @@ def tasks(root, names):
   Its first line counts, as eval/retrieval/Urban1k.py of Long-CLIP reads it.
   """
   folder = entries.present(root, 'caption', WANTED)
-  rows = []
-  for path in sorted(folder.glob('*.txt'), key=lambda p: (len(p.stem), p.stem)):
-    caption = path.read_text(encoding='utf-8').partition('\n')[0].strip()
+  def read(_, path):
+    caption = entries.read_text(path).partition('\n')[0].strip()
     if not caption:
       raise ValueError(f'{path}: got an empty first line, wanted a caption')
     image = f'{path.stem}.jpg'
-    rows.append((image, entries.find(root, image, ('image',)), [caption]))
-  return captioned.both_ways('image', captioned.some(folder, rows, '.txt file'))
+    return image, entries.find(root, image, ('image',)), [caption]
+  rows, left_out = entries.usable(folder, sorted(
+      folder.glob('*.txt'), key=lambda p: (len(p.stem), p.stem)), read)
+  return captioned.both_ways(
+      'image', captioned.some(folder, rows, '.txt file'), left_out=left_out)

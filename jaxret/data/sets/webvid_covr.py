@@ -18,29 +18,37 @@ def tasks(root, names):
   among others; a path is folder/id without its ending. The pool is the
   targets; a query's own reference, where the pool holds it, is no answer: the
   authors (lucas-ventura/CoVR, src/data/webvid_covr.py and
-  src/test/blip/webvid_covr.py) set its score to -10.
+  src/test/blip/webvid_covr.py) set its score to -10. A row whose reference is
+  its target could not be answered, and is left out; its target stays.
   """
   path = entries.present(root, 'webvid8m-covr_test.csv', WANTED)
-  rows = entries.read_csv(path, ('pth1', 'pth2', 'edit'))
+  content = entries.read_csv(path, ('pth1', 'pth2', 'edit'))
   pool = {}
-  for i, row in enumerate(rows):
-    pool.setdefault(entries.field(path, i, row, 'pth2'), len(pool))
-  queries, relevant, excluded = [], [], []
-  for i, row in enumerate(rows):
-    reference = entries.field(path, i, row, 'pth1')
-    if reference == row['pth2']:
+  for row in content:
+    if row['pth2'] and row['pth2'].strip():
+      pool.setdefault(row['pth2'], len(pool))
+  def read(i, row):
+    reference, target, edit = (entries.field(path, i, row, key)
+                               for key in ('pth1', 'pth2', 'edit'))
+    if reference == target:
       raise entries.wrong(path, i, f'{reference!r} as pth1 and as pth2',
                           'two clips')
-    queries.append(types.Item(
-        f'{reference}>{row["pth2"]}', entries.field(path, i, row, 'edit'),
-        video=_file(root, reference)))
-    relevant.append(np.array([pool[row['pth2']]], np.int32))
+    return i, reference, target, edit
+  rows, left_out = entries.usable(path, content, read)
+  queries, relevant, excluded, named = [], [], [], set()
+  for i, reference, target, edit in rows:
+    name = f'{reference}>{target}'
+    name = f'{name}#{i + 1}' if name in named else name  # another change
+    named.add(name)
+    queries.append(types.Item(name, edit, video=_file(root, reference)))
+    relevant.append(np.array([pool[target]], np.int32))
     excluded.append(np.array([pool[reference]] if reference in pool else [],
                              np.int32))
   candidates = tuple(
       types.Item(name, video=_file(root, name)) for name in pool)
   return [types.Task('video_text_to_video', tuple(queries), candidates,
-                     tuple(relevant), excluded=tuple(excluded))]
+                     tuple(relevant), excluded=tuple(excluded),
+                     left_out=left_out)]
 
 
 def _file(root, name):

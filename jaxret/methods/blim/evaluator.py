@@ -123,12 +123,15 @@ def check(inputs):
     raise ValueError('two videos have the same id: ids must differ')
 
 
-def directions(scored, inputs, keep=None):
-  """{name: cpn.Direction} of both directions; keep: {name: bool [Q, C]}."""
+def directions(scored, first_stage=None, keep=None):
+  """{name: cpn.Direction} of both directions.
+
+  scored: Likelihoods. first_stage: {name: [Q, C]}; keep: {name: bool [Q, C]}.
+  """
   query_of_video = None
   if scored.video_given_text is not None:
     query_of_video = scored.video_given_text.T
-  first, keep = inputs.first_stage or {}, keep or {}
+  first, keep = first_stage or {}, keep or {}
   return {
       'text_to_video': cpn.Direction(
           scored.video_given_text, scored.text_given_video.T,
@@ -144,7 +147,8 @@ def evaluate(model, params, mesh, inputs, options, directory):
   """The Directions of a split; None on all processes but 0."""
   scored = score(model, params, mesh, inputs, options, directory,
                  either_kept(inputs))
-  return scored and directions(scored, inputs, kept_pairs(inputs))
+  return scored and directions(
+      scored, inputs.first_stage, kept_pairs(inputs))
 
 
 def _filled(store, name, shape, fill, keep=None):

@@ -53,7 +53,8 @@ def method(config, tokenizer):
       vlm.clips * vlm.tokens_per_clip, config.data.max_caption_tokens or None)
   load = None
   if config.model.pretrained:
-    load = functools.partial(_load, init_all, config.model.pretrained)
+    load = functools.partial(_load, init_all, config.model.pretrained,
+                             vlm.decoder.tie_embeddings)
   def check(texts, shape):
     prompts_lib.scored(prompts, texts)  # refuses what it cannot hold
     vlm.check_features(shape)
@@ -139,7 +140,7 @@ def _tvg_loss(apply, clips, vocabulary, batch):
   return -jnp.mean(value, -1)
 
 
-def _load(init_all, directory, key, mesh):
+def _load(init_all, directory, tied, key, mesh):
   """Pretrained parameters on the mesh; what the checkpoint lacks is made.
 
   As the authors: the TVG projector starts as a copy of the VTG one, the
@@ -149,7 +150,7 @@ def _load(init_all, directory, key, mesh):
   places = sharding.shardings(mesh, abstract)
   params, missing = pretrained.load(
       pretrained.open_checkpoint(directory), names.VIDEOCHAT_FLASH,
-      abstract['params'], places['params'])
+      abstract['params'], places['params'], tied, generates=True)
   if any(path.startswith('projector/tvg') for path in missing):
     params['projector']['tvg'] = jax.tree.map(
         jnp.copy, params['projector']['vtg'])

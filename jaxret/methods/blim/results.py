@@ -11,6 +11,7 @@ from jaxret import metrics, report, run
 from jaxret.data import types
 from jaxret.data.sets import splits as data_splits
 from jaxret.methods.blim import evaluator
+from jaxret.methods.blim import scores as scores_lib
 from jaxret.scoring import trec
 from jaxret.scoring.likelihood import cpn
 from jaxret.scoring.likelihood import score as likelihood
@@ -62,7 +63,7 @@ def _write(config, workdir, directions, splits):
   """directions: {name of split: what evaluator.evaluate gives of it}."""
   name = list(splits)[-1]
   data, scores = splits[name], directions[name]
-  paper = paper_weights(config)
+  paper = scores_lib.paper_weights(config)
   others = {'paper': paper,
             'oracle': evaluator.choose_weights(scores, data.split)}
   if 'validation' in splits and name != 'validation':
@@ -101,15 +102,6 @@ def _write_trec(config, workdir, split, matrices):
     for row, scores in rows.items():
       trec.write_run(directory / f'{direction}.{row}.trec', scores, *ids,
                      config.eval.trec_depth, f'jaxret-{row}')
-
-
-def paper_weights(config):
-  """{direction: {row: Weights}} as fixed in the config."""
-  alpha, c = config.eval.alpha, config.eval.c
-  if config.eval.zero_shot:
-    alpha, c = config.eval.zero_shot_alpha, config.eval.zero_shot_c
-  return {'text_to_video': cpn.fixed(alpha[0], c[0], c[2]),
-          'video_to_text': cpn.fixed(alpha[1], c[1], c[3])}
 
 
 def _weights(summaries, chosen_on, chosen, others):

@@ -81,6 +81,8 @@ def start(config, workdir, names):
   mesh = run_lib.open_workdir(config, workdir)
   whole = {name: sets.load(config.data, name)
            for name in dict.fromkeys(names)}
+  for name, split in whole.items():
+    run_lib.leave_out_entries(config, workdir, name, split.left_out)
   stored = features_lib.has_stored_features(config)
   open_split = features_lib.open_features if stored else (
       features_lib.open_frames)

@@ -8,12 +8,13 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxret import checkpoint, methods, sharding
+from jaxret import checkpoint, methods, process_settings, sharding
 from jaxret import run as run_lib
 from jaxret.data import types
 from jaxret.methods.blim import evaluator
 from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import run as blim_run
+from jaxret.methods.blim import scores as scores_lib
 from jaxret.scoring.likelihood import score as likelihood
 
 Path: TypeAlias = str | os.PathLike
@@ -26,12 +27,12 @@ def score_matrix(
     videos: Videos, texts: Texts, model: Path | ConfigDict, *,
     first_stage: np.ndarray | None = None, topk: int = 0, mode: str = 'shared',
     workdir: Path | None = None, rows: int = 32, columns: int = 64,
-    mesh: Mesh | None = None) -> evaluator.Likelihoods | None:
+    mesh: Mesh | None = None) -> scores_lib.Scores | None:
   """Scores every video against every text with BLiM, in both directions.
 
     scores = jaxret.score_matrix(
         ['a.mp4', 'b.mp4'], ['a dog runs', 'a man cooks'], 'workdirs/blim')
-    best_video_of_text = scores.video_given_text.argmax(1)
+    best_video_of_text = scores.text_to_video().argmax(1)
 
   Args:
     videos: V paths, or encoded bytes, or features [V, clips, tokens, width]
@@ -47,10 +48,9 @@ def score_matrix(
     rows, columns: of a tile. mesh: default all devices in one row.
 
   Returns:
-    A NamedTuple of float32 arrays: text_given_video [V, T], text_prior [T],
-    video_given_text [T, V] and video_prior [T, V]: mean log-likelihoods per
-    token and per clip (nats), and those of the candidate without its query.
-    Zero-shot, the last two are None. None on all processes but the first.
+    Scores: both matrices and priors, and rankings by them with the weights
+    that the workdir's evaluation chose, else the config's. None on all
+    processes but the first.
 
   Raises:
     ValueError, before anything is computed, for an empty or too long text, a
@@ -58,6 +58,7 @@ def score_matrix(
     ids that are not unique, or a first stage of another shape.
   """
   _check_mode(mode, topk)
+  process_settings.exact_float32()
   config, trained = _config(model)
   mesh = mesh or sharding.make_mesh(config.mesh)
   items, features = _videos(videos)
@@ -70,8 +71,8 @@ def score_matrix(
   if features is None:
     features = _extract(config, trained, mesh, tokenizer, items)
   params = blim_run.parameters(config, method, mesh, trained)
-  stage = None if first_stage is None else {
-      'text_to_video': first_stage, 'video_to_text': first_stage.T}
+  stage = None if first_stage is None else dict(
+      text_to_video=first_stage, video_to_text=first_stage.T)
   split = types.Split(
       'own', 'own', items, captions, np.zeros(len(captions), np.int32))
   inputs = evaluator.inputs(
@@ -79,8 +80,24 @@ def score_matrix(
   options = likelihood.Options(
       rows, columns, nonzero_denominator=config.eval.nonzero_denominator,
       mode=mode)
-  return _in_memory(
+  found = _in_memory(
       method.scorer.model, params, mesh, inputs, options, workdir)
+  return _scores(found, split, config, trained)
+
+
+def _scores(likelihoods, split, config, trained):
+  """The Scores of a Split; None on all processes but the first."""
+  if likelihoods is None:
+    return None
+  if not trained:
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+      config.eval.zero_shot = True
+  return scores_lib.Scores(
+      **likelihoods._asdict(),
+      video_ids=tuple(item.id for item in split.videos),
+      text_ids=tuple(item.id for item in split.texts),
+      chosen=scores_lib.chosen(config, trained))
 
 
 def _in_memory(model, params, mesh, inputs, options, workdir):

@@ -50,7 +50,8 @@ def qwen2_vl(config, tokenizer, mesh, params=None):
   """
   model = captioner.model_config(config, tokenizer)
   if params is None:
-    params = files.load(config.model.pretrained, model, mesh)
+    params = files.load(
+        config.model.pretrained, model, mesh, generates=True)
   reader = captioner.reader(config, tokenizer)
   return Describer(
       model.module(), params, reader,
@@ -149,7 +150,8 @@ def _load_videochat(name, module, tower, mesh):
   places = sharding.shardings(mesh, abstract)
   params, _ = pretrained_lib.load(
       pretrained_lib.open_checkpoint(name), names.VIDEOCHAT_FLASH,
-      abstract['params'], places['params'])
+      abstract['params'], places['params'], module.config.tie_embeddings,
+      generates=True)
   return {'params': params}
 
 

@@ -136,6 +136,8 @@ def open_data(config, workdir, names, with_features=True):
     for name in names:
       splits[language, name], where[language, name] = sets.load_split(
           config, name, language)
+      run_lib.leave_out_entries(
+          config, workdir, name, splits[language, name].left_out)
   if not config.data.features:
     splits, visuals = visuals_lib.open_images(config, workdir, splits)
   elif with_features:

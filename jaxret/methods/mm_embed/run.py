@@ -29,6 +29,8 @@ def mine(config, workdir):
   """Mines negatives for all sources into <workdir>/mined."""
   run, _ = embedding_run.open_trained(config, workdir)
   sets = mixed_sets.training_sets(config, config.pairs.sources)
+  run_lib.leave_out_entries(config, workdir, 'train', [
+      one for own in sets.values() for one in own.left_out])
   return {name: mine_lib.mine(name, training_set, config.seed,
                               *miner(run, config.method))
           for name, training_set in sets.items()}
@@ -123,7 +125,7 @@ def publish(run, benchmark, union, rankings, where):
   """Writes the results, or what a server is asked to judge."""
   if benchmark.name == 'circo':
     submit(benchmark, union, rankings, where)
-  if not benchmark.tasks[0].relevant[0]:
+  if not any(any(task.relevant) for task in benchmark.tasks):
     return None  # the answers are not public
   results = mixed_tables.tabulate(
       benchmark, union, rankings, run.config.eval.split)

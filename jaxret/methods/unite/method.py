@@ -32,8 +32,9 @@ def model_config(config, tokenizer):
   shared = {'dtype': m.dtype, 'param_dtype': m.param_dtype, 'remat': m.remat,
             'attention': m.get('attention', 'xla')}
   if m.pretrained:
-    return files.read_config(
-        m.pretrained, m.position_mode, **shared, **factors).config
+    found = files.read_config(
+        m.pretrained, m.position_mode, **shared, **factors)
+    return files.without_absent_head(m.pretrained, found.config)
   sizes = {name: m[name] for name in DECODER_SIZES}
   sizes['rope_sections'] = tuple(sizes['rope_sections'])
   decoder = decoder_lib.DecoderConfig(

@@ -21,6 +21,12 @@ class Evaluated(NamedTuple):
   n_frames: int = 0
   split: Any = None
 
+  @property
+  def left_out(self):
+    """What the files of its tasks hold and cannot be used."""
+    return tuple(dict.fromkeys(
+        one for task in self.tasks for one in task.left_out))
+
 
 def training_pairs(config):
   """{source: pairs} of the config's data set."""

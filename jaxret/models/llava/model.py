@@ -151,7 +151,8 @@ class LlavaNext(nn.Module):
         decoder_lib.length_mask(batch['length'], n_shared),
         jnp.ones((rows, n_rest), bool)], 1)
     mask = decoder_lib.causal(x.shape[1]) & mask & keys[:, None]
-    hidden = self.decoder(x, positions, mask)[:, n_shared:]
+    hidden = self.decoder(
+        x, positions, mask, n_shared + length)[:, n_shared:]
     return _at_end(hidden.reshape(rows * count, length, -1),
                    batch['suffix_length'].reshape(-1)).reshape(rows, count, -1)
 

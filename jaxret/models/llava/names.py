@@ -49,23 +49,15 @@ LATENT = within(_LATENT, 'latent_attention/', 'latent_attention_model.')
 
 MM_EMBED = _VISION + _mistral('language_model.') + LATENT
 NV_EMBED_V1 = _mistral('embedding_model.') + LATENT
-LLAVA_NEXT = (*_VISION, *_mistral('language_model.model.'), Weight(
-    'decoder/lm_head/kernel', 'language_model.lm_head.weight', 'transpose'))
-
-# (what a key starts with, what stands there in LLAVA_NEXT): how newer versions
-# of transformers name the same tensors.
-RENAMED = (
-    ('model.language_model.', 'language_model.model.'),
-    ('model.vision_tower.', 'vision_tower.'),
-    ('model.multi_modal_projector.', 'multi_modal_projector.'),
-    ('model.image_newline', 'image_newline'),
-    ('lm_head.', 'language_model.lm_head.'),
-)
+LLAVA_NEXT = (
+    *_VISION, *_mistral('language_model.model.'),
+    Weight('decoder/lm_head/kernel', 'language_model.lm_head.weight',
+           'transpose', tied_to='language_model.model.embed_tokens.weight'))
 
 
-def plain(key):
-  """The name that LLAVA_NEXT has for a checkpoint's key."""
-  for start, name in RENAMED:
-    if key.startswith(start):
-      return name + key.removeprefix(start)
-  return key
+def with_head(table):
+  """The table of an embedder, and the head that its file may hold unread."""
+  embedding = next(weight.key for weight in table
+                   if weight.path == 'decoder/embed/embedding')
+  return (*table, Weight('decoder/lm_head/kernel', 'lm_head.weight',
+                         'transpose', tied_to=embedding))

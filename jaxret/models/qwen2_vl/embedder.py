@@ -11,7 +11,7 @@ def open_embedder(path, mesh, dtype='float32', position_mode='sequential',
   """
   config, _ = files.read_config(
       path, position_mode, dtype=dtype, param_dtype=dtype)
-  params = files.load(path, config, mesh)
+  params = files.load(path, config, mesh, head=False)
   if adapter is not None:
     params = adapters.merge(
         params, adapters.import_peft(adapter, names.QWEN2_VL))

@@ -1,23 +1,53 @@
 """Qwen2-VL and UNITE directories: config.json and weights, both checked."""
+import dataclasses
 from typing import NamedTuple
 
 import jax
 
+from jaxret.models import (
+  config_fields,
+  layouts,
+  model_files,
+  names,
+  pretrained,
+  rotary,
+)
 from jaxret.models import decoder as decoder_lib
-from jaxret.models import model_files, names
 from jaxret.models.qwen2_vl import MODEL_TYPES
 from jaxret.models.qwen2_vl import model as qwen2_vl
 from jaxret.models.qwen2_vl import vision as vision_lib
 
-# (key of the text part, the value that we implement, what it means)
-SUPPORTED = (
-    ('hidden_act', 'silu', 'the activation of the decoder'),
-    ('use_sliding_window', False, 'sliding-window attention'),
-)
-VISION_SUPPORTED = (
-    ('hidden_act', 'quick_gelu', 'the activation of the tower'),
-    ('in_channels', 3, 'the channels of an image'),
-)
+IDS = {'image_token_id': 151655, 'video_token_id': 151656,
+       'vision_start_token_id': 151652, 'vision_end_token_id': 151653}
+# Qwen2VLTextConfig; before transformers 4.52 its fields are Qwen2VLConfig's.
+TEXT = config_fields.Fields(
+    sizes={'vocab_size': 152064, 'hidden_size': 8192,
+           'intermediate_size': 29568, 'num_hidden_layers': 80,
+           'num_attention_heads': 64, 'num_key_value_heads': 8,
+           'head_dim': None, 'max_position_embeddings': 32768,
+           'rms_norm_eps': 1e-5, 'tie_word_embeddings': False},
+    only={'model_type': ('qwen2_vl_text', 'qwen2_vl'),
+          'hidden_act': ('silu',), 'use_sliding_window': (False, None),
+          'attention_dropout': (0.0,)},
+    optional=('num_key_value_heads',),
+    harmless=('sliding_window', 'max_window_layers', *rotary.CONFIG_FIELDS,
+              *IDS, 'vision_token_id'))
+# The top of a file, which may have the fields of the text once more.
+TOP = TEXT._replace(harmless=(*TEXT.harmless, 'text_config', 'vision_config'))
+VISION = config_fields.Fields(
+    sizes={'depth': 32, 'embed_dim': 1280, 'hidden_size': 3584,
+           'mlp_ratio': 4.0, 'num_heads': 16},
+    only={'patch_size': (14,), 'spatial_merge_size': (2,),  # as pixels are cut
+          'temporal_patch_size': (2,),
+          'model_type': ('qwen2_vl', 'qwen2_vl_vision'),
+          'hidden_act': ('quick_gelu',), 'in_channels': (3,), 'in_chans': (3,),
+          'rope_parameters': (
+              None, {'rope_type': 'axial', 'rope_theta': 10000.0})},
+    harmless=('spatial_patch_size',))  # of the hub's files; no class has it
+PIXELS = {'image_mean': (list(vision_lib.MEAN),),
+          'image_std': (list(vision_lib.STD),), 'patch_size': (14,),
+          'merge_size': (2,), 'temporal_patch_size': (2,)}
+SECTIONS = [16, 24, 24]  # of the class, where the file has no mrope_section
 
 
 class Found(NamedTuple):
@@ -33,7 +63,8 @@ def read_config(name, position_mode='sequential', **numerics):
   """Reads config.json of a directory or hub model.
 
   Both layouts are read: flat, as published (the text sizes at the top), and
-  with a `text_config`, as newer versions of transformers write it.
+  with a `text_config`, as newer versions of transformers write it. What a file
+  leaves out is as its class has it.
 
   Args:
     name: the directory or hub name.
@@ -42,56 +73,92 @@ def read_config(name, position_mode='sequential', **numerics):
       lora_dropout of the decoder.
 
   Raises:
-    ValueError: if a field is missing, or asks for what is not implemented.
+    ValueError: if a field asks for what is not implemented, or is not known.
   """
   path, whole = model_files.read_json(name, MODEL_TYPES)
-  text = {**whole, **whole.get('text_config', {})}
-  vision = whole.get('vision_config', {})
-  for part, table in ((text, SUPPORTED), (vision, VISION_SUPPORTED)):
-    model_files.check_supported(path, part, table)
+  config_fields.read(path, whole, TOP)  # what stands beside a text_config too
+  text = config_fields.section(path, whole, 'text_config')
   shared = {name: value for name, value in numerics.items()
             if not name.startswith('lora')}
-  try:
-    tied = whole.get('tie_word_embeddings', text.get('tie_word_embeddings'))
-    decoder = _decoder(text, bool(tied), numerics)
-    tower = _tower(vision, decoder.width, shared)
-    special = {kind: whole.get(f'{kind}_token_id', text.get(f'{kind}_token_id'))
-               for kind in ('image', 'video', 'vision_start', 'vision_end')}
-  except KeyError as error:
-    raise ValueError(f'{path}: no field {error}; want the config.json of a '
-                     'Qwen2-VL model') from error
+  flat = whole.get('text_config') is None
+  decoder = _decoder(path if flat else f'{path}: text_config',
+                     whole if flat else text, TOP if flat else TEXT,
+                     _tied(path, whole, text), numerics)
+  model_files.check_pixels(path.parent, PIXELS)
+  tower = _tower(path, config_fields.section(path, whole, 'vision_config'),
+                 shared)
+  special = {field.removesuffix('_token_id'):
+             whole.get(field, text.get(field)) or default
+             for field, default in IDS.items()}
   return Found(qwen2_vl.Qwen2VlConfig(decoder, tower, position_mode), special)
 
 
-def _decoder(text, tied, numerics):
-  heads, width = text['num_attention_heads'], text['hidden_size']
-  rope = text.get('rope_parameters') or text.get('rope_scaling') or {}
+def _tied(path, whole, text):
+  """Whether the output head is the embedding: of old files the text says it.
+  """
+  above, below = (part.get('tie_word_embeddings') for part in (whole, text))
+  if above and below is False:  # versions of transformers differ
+    raise ValueError(f'{path}: got tie_word_embeddings = True, and False in '
+                     'text_config, want one of them: correct the file')
+  return bool(above or below)
+
+
+def _decoder(path, part, fields, tied, numerics):
+  sizes = config_fields.read(path, part, fields)
+  heads, width = sizes['num_attention_heads'], sizes['hidden_size']
+  head_width = width // heads
+  if sizes['head_dim'] not in (None, head_width):
+    raise ValueError(f'{path}: got head_dim = {sizes["head_dim"]}, want '
+                     f'{head_width}, hidden_size by num_attention_heads: '
+                     'Qwen2-VL has no other; use another model')
+  rope = rotary.parameters(path, part)
   return decoder_lib.DecoderConfig(
-      vocab_size=text['vocab_size'], width=width,
-      mlp_width=text['intermediate_size'], layers=text['num_hidden_layers'],
-      heads=heads, kv_heads=text['num_key_value_heads'],
-      head_width=text.get('head_dim') or width // heads,
-      rope_theta=float(rope.get('rope_theta') or text['rope_theta']),
-      rope_sections=tuple(rope['mrope_section']),
-      norm_eps=text['rms_norm_eps'], tie_embeddings=tied, **numerics)
+      vocab_size=sizes['vocab_size'], width=width,
+      mlp_width=sizes['intermediate_size'], layers=sizes['num_hidden_layers'],
+      heads=heads, kv_heads=sizes['num_key_value_heads'] or heads,
+      head_width=head_width,
+      rope_sections=tuple(rope.get('mrope_section') or SECTIONS),
+      norm_eps=sizes['rms_norm_eps'], tie_embeddings=tied,
+      **rotary.read(path, part, head_width, sizes['max_position_embeddings'],
+                    1e6, also=('mrope_section',)),
+      **numerics)
 
 
-def _tower(vision, decoder_width, numerics):
+def _tower(path, part, numerics):
+  vision = config_fields.read(path, part, VISION, 'vision_config')
   width = vision['embed_dim']
   return vision_lib.VisionConfig(
-      out_width=vision.get('hidden_size', decoder_width), width=width,
-      layers=vision['depth'], heads=vision['num_heads'],
-      mlp_width=int(width * vision['mlp_ratio']),
+      out_width=vision['hidden_size'], width=width, layers=vision['depth'],
+      heads=vision['num_heads'], mlp_width=int(width * vision['mlp_ratio']),
       patch_px=vision['patch_size'], merge=vision['spatial_merge_size'],
       temporal_patch=vision['temporal_patch_size'], **numerics)
 
 
-def load(name, config, mesh):
+def without_absent_head(name, config):
+  """The Qwen2VlConfig with no head of its own where the files hold none.
+
+  For what is trained to embed: as if the head were the embedding, since
+  neither is read as a head.
+  """
+  try:
+    tensors = pretrained.open_checkpoint(name).tensors
+  except ValueError:  # sizes alone do for plans; who loads says what is wrong
+    return config
+  if 'lm_head.weight' in map(layouts.bare, tensors):
+    return config
+  return dataclasses.replace(config, decoder=dataclasses.replace(
+      config.decoder, tie_embeddings=True))
+
+
+def load(name, config, mesh, head=True, generates=False):
   """The weights of a directory or hub model, on the mesh: {'params': ...}.
 
-  Keys of either naming are known, in one file or several. Raises ValueError
-  for tensors that are left over, missing, of another shape, or not finite.
+  Any layout of `layouts` is known, in one file or several. head: whether an
+  output head of its own is among them. generates: whether it is used. Raises
+  ValueError for tensors that are left over, missing, of another shape, or not
+  finite.
   """
   abstract = jax.eval_shape(
-      lambda key: qwen2_vl.init(config, key), jax.random.key(0))
-  return model_files.load(name, names.QWEN2_VL, names.plain, abstract, mesh)
+      lambda key: qwen2_vl.init(config, key, head), jax.random.key(0))
+  return model_files.load(name, names.QWEN2_VL, abstract, mesh,
+                          config.decoder.tie_embeddings, generates)

@@ -177,8 +177,13 @@ def init_batch(config):
       'visual_index': jnp.array([[0, -1]])}
 
 
-def init(config, key):
-  """Random parameters {'params': ...}, the output head too if it is untied."""
+def init(config, key, head=True):
+  """Random parameters {'params': ...}, the output head too if it is untied.
+
+  head: False leaves it out, for what embeds alone.
+  """
+  if not head:
+    return config.module().init(key, init_batch(config))
   def whole(module, batch):
     module(batch)
     x = jnp.zeros((1, 1, config.decoder.width), config.decoder.dtype)

@@ -1,14 +1,15 @@
 """Candidate prior normalization and what is composed of it.
 
 Source: BLiM (arXiv 2507.23284), section 3; the exact form is the code's, with
-length-normalised means and convex weights. NumPy only: a sweep over weights
-costs nothing once the matrices are there.
+length-normalised means and convex weights. Weights are chosen from stored
+matrices, see `weighted_ranks`.
 """
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxret import metrics
+from jaxret.scoring.likelihood import weighted_ranks
 
 GRID = tuple(round(0.1 * i, 1) for i in range(11))
 
@@ -91,7 +92,7 @@ def rows(direction, chosen, **others):
   return {row: masked(score, direction.keep) for row, score in table.items()}
 
 
-def masked(score, keep, fill=-100.0):
+def masked(score, keep, fill=weighted_ranks.LEFT_OUT):
   """Pairs that a cascade left out rank last, all tied."""
   return score if keep is None else np.where(keep, score, np.float32(fill))
 
@@ -109,33 +110,35 @@ def choose(direction, relevant, grid=GRID):
   Ties go to the smaller weight: to less correction. `blim` searches alpha and
   c together, `ensemble` adds d to what `blim` found.
   """
-  def best(options, score):
-    def quality(weights):
-      ranks = metrics.ranks(
-          masked(score(weights), direction.keep), relevant)
-      return (round(metrics.recall_at_k(ranks, 1), 6), metrics.mrr(ranks))
-    return max(options, key=quality)
+  likelihoods = direction._replace(first_stage=None)
+  def best(options, parts=likelihoods):
+    table = weighted_ranks.ranks(parts, options, relevant)
+    quality = [(round(metrics.recall_at_k(ranks, 1), 6), metrics.mrr(ranks))
+               for ranks in table]
+    return options[max(range(len(options)), key=quality.__getitem__)]
   alphas = [Weights(alpha) for alpha in grid]
   if direction.candidate is None or direction.prior is None:
     alphas = [Weights()]
   mixed = grid
   if direction.candidate is None or direction.query is None:
     mixed = (0.0,)
-  blim = best([Weights(w.alpha, c) for w in alphas for c in mixed],
-              lambda w: bidirectional(direction, w))
-  result = {'blim': blim, 'cpn': Weights(), 'bidirectional': best(
-      [Weights(0.0, c) for c in mixed], lambda w: bidirectional(direction, w))}
+  blim = best([Weights(w.alpha, c) for w in alphas for c in mixed])
+  result = {'blim': blim, 'cpn': Weights(),
+            'bidirectional': best([Weights(0.0, c) for c in mixed])}
   if direction.candidate is not None:
-    result['cpn'] = best(alphas, lambda w: normalized(direction, w.alpha))
+    result['cpn'] = best(alphas, _without_query(direction))
   if direction.first_stage is not None:
-    result['ensemble'] = best([blim._replace(d=d) for d in grid],
-                              lambda w: ensemble(direction, w))
+    result['ensemble'] = best([blim._replace(d=d) for d in grid], direction)
   return result
 
 
 def sweep(direction, relevant, grid=GRID):
   """R@1 in percent of CPN for every alpha of the grid, float [n]."""
   return np.array([
-      metrics.recall_at_k(metrics.ranks(
-          masked(normalized(direction, alpha), direction.keep), relevant), 1)
-      for alpha in grid])
+      metrics.recall_at_k(ranks, 1) for ranks in weighted_ranks.ranks(
+          _without_query(direction), [Weights(alpha) for alpha in grid],
+          relevant)])
+
+
+def _without_query(direction):
+  return direction._replace(query=None, first_stage=None)

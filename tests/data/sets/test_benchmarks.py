@@ -20,6 +20,16 @@ def test_msrvtt_1ka(tmp_path):
                                      'a woman, who sings']
   assert relevant(to_video) == relevant(to_text) == [[0], [1]]
   assert to_text.queries[1].video.endswith('videos/video7020.mp4')
+  write(tmp_path / 'MSRVTT_JSFUSION_test.csv', (
+      '\ufeffkey,vid_key,video_id,sentence\r\nret0,m,video1,"one\u2028\x85\x0b '
+      '""text"""\r\nret1,m,video2,\r\n').encode())
+  to_video, _ = sets.tasks('msrvtt_1ka', tmp_path)
+  assert texts(to_video.queries) == ['one\u2028\x85\x0b "text"']
+  assert [one.id for one in to_video.left_out] == [
+      'MSRVTT_JSFUSION_test.csv:2']
+  write(tmp_path / 'MSRVTT_JSFUSION_test.csv',
+        'key,vid_key,video_id,sentence\nret0,m,video1,a dog, running\n')
+  refused('msrvtt_1ka', tmp_path, 'entry 1: got 5 columns, wanted 4')
   write(tmp_path / 'MSRVTT_JSFUSION_test.csv', 'video,sentence\nv,a\n')
   refused('msrvtt_1ka', tmp_path, 'columns video, sentence', 'video_id')
 
@@ -34,7 +44,18 @@ def test_msvd_many_captions(tmp_path):
                                      'rain falls']
   assert relevant(to_text) == [[0, 1], [2]]
   assert to_text.queries[0].video.endswith('YouTubeClips/ab_1_5.avi')
-  write(tmp_path / 'test_list.txt', 'ab_1_5\nnone_0_1\n')
+  write(tmp_path / 'test_list.txt', b'\xef\xbb\xbfab_1_5\r\nnone_0_1\r\n')
+  write(tmp_path / 'AllVideoDescriptions.txt', (
+      '\ufeffab_1_5 one\u2028record\x85with\x0bodd\x0cends\rinside\r\n'
+      'ab_1_5 \r\nab_1_5 two\r\n').encode())
+  to_video, _ = sets.tasks('msvd', tmp_path)
+  assert texts(to_video.queries) == [
+      'one\u2028record\x85with\x0bodd\x0cends\rinside', 'two']
+  (bad, reason), (clip, why) = to_video.left_out
+  assert bad == 'AllVideoDescriptions.txt:2' and clip == 'none_0_1'
+  assert 'AllVideoDescriptions.txt, line 2: got a clip without' in reason
+  assert 'no caption of none_0_1' in why
+  write(tmp_path / 'test_list.txt', 'none_0_1\n')
   refused('msvd', tmp_path, 'no caption of none_0_1')
 
 
@@ -68,7 +89,14 @@ def test_urban1k_pairs_by_name(tmp_path):
   assert texts(to_image.queries) == ['caption 1', 'caption 2', 'caption 10']
   assert [c.id for c in to_image.candidates] == ['1.jpg', '2.jpg', '10.jpg']
   write(tmp_path / 'caption' / '3.txt', '\n')
-  refused('urban1k', tmp_path, '3.txt', 'empty first line')
+  write(tmp_path / 'caption' / '4.txt', b'\xef\xbb\xbfwith a mark\r\nand more')
+  to_image, _ = sets.tasks('urban1k', tmp_path)
+  assert texts(to_image.queries)[2] == 'with a mark'
+  (_, reason), = to_image.left_out
+  assert '3.txt' in reason and 'empty first line' in reason
+  for path in (tmp_path / 'caption').glob('*.txt'):
+    path.write_text('\n')
+  refused('urban1k', tmp_path, '1.txt', 'empty first line')
 
 
 def test_docci_test_images_alone(tmp_path):
@@ -81,6 +109,16 @@ def test_docci_test_images_alone(tmp_path):
   to_image, _ = sets.tasks('docci', tmp_path)
   assert [c.id for c in to_image.candidates] == ['test_00000', 'test_00001']
   assert texts(to_image.queries)[1] == 'about test_00001'
+  rows = [{'example_id': f'test_{n}', 'split': 'test', 'image_file': f'{n}.jpg',
+           'description': text} for n, text in enumerate((
+               'A sign.\u2028It says STOP.', 'a\x85b\x0bc\x0cd', '',
+               'half \ud83d'))]
+  write(tmp_path / 'docci_descriptions.jsonlines', '\ufeff' + '\n'.join(
+      json.dumps(row, ensure_ascii=n > 1) for n, row in enumerate(rows)))
+  to_image, _ = sets.tasks('docci', tmp_path)
+  assert texts(to_image.queries) == [row['description'] for row in rows[:2]]
+  assert ['empty' in reason or 'lone surrogate' in reason
+          for _, reason in to_image.left_out] == [True, True]
   write(tmp_path / 'docci_descriptions.jsonlines', '{"example_id": 1}\n{nope')
   refused('docci', tmp_path, 'line 2 is not valid JSON')
 
@@ -122,6 +160,15 @@ def test_covr_excludes_the_own_reference(tmp_path):
   assert relevant(task) == [[0], [1], [2]]
   assert [e.tolist() for e in task.excluded] == [[], [0], []]
   assert webvid_covr.RECALL_AT[-1] == 50
+  covr(tmp_path / 'webvid8m-covr_test.csv', [
+      ('d1/10', 'd2/20', 'blue'), ('a/1', 'a/1', 'the same'),
+      ('d1/10', 'a/1', ''), ('d1/10', 'd2/20', 'red')])
+  task, = sets.tasks('webvid_covr', tmp_path)
+  assert [query.id for query in task.queries] == [
+      'd1/10>d2/20', 'd1/10>d2/20#4']
+  assert [c.id for c in task.candidates] == ['d2/20', 'a/1']
+  assert [one.id for one in task.left_out] == [
+      'webvid8m-covr_test.csv:2', 'webvid8m-covr_test.csv:3']
   covr(tmp_path / 'webvid8m-covr_test.csv', [('a/1', 'a/1', 'the same')])
   refused('webvid_covr', tmp_path, 'entry 1', 'two clips')
 

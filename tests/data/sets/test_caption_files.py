@@ -2,7 +2,7 @@
 import pytest
 
 from jaxret.data import sets
-from tests.captions import annotate, fails, section, texts
+from tests.captions import annotate, fails, section, texts, touch, write
 
 # What the authors' dataloader/*.py make of these entries, by hand.
 CASES = {
@@ -61,3 +61,34 @@ def test_missing_directory_says_what_is_expected(tmp_path, name):
 def test_wrong_benchmark_fields(tmp_path, name, entry, parts):
   annotate(tmp_path, name, [], [entry])
   fails(section(name, tmp_path), 'test', 'entry 1', *parts)
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_entries_of_a_benchmark_that_cannot_be_used_are_left_out(
+    tmp_path, name):
+  video, caption, video_id, text = CASES[name]
+  empty = [' '] if isinstance(caption, list) else ' '
+  entries = [{'video': video, 'caption': caption},
+             {'video': f'x{video}', 'caption': empty}, {'caption': caption}]
+  annotate(tmp_path, name, entries, entries[:1])
+  split = sets.load(section(name, tmp_path, validation_fraction=0.5), 'train')
+  assert [v.id for v in split.videos] == [video_id]
+  assert [one.id.rpartition(':')[2] for one in split.left_out] == ['2', '3']
+  assert ', entry 2: got the caption' in split.left_out[0].reason or (
+      "entry 2: got 'caption' empty" in split.left_out[0].reason)
+  assert not sets.load(section(name, tmp_path), 'test').left_out
+
+
+def test_an_entry_of_a_folder_of_ones_own_is_refused(tmp_path):
+  """Who wrote the file can mend it."""
+  touch(tmp_path / 'a.mp4', tmp_path / 'b.mp4')
+  write(tmp_path / 'captions.json', [{'video': 'a.mp4', 'caption': 'a'},
+                                     {'video': 'b.mp4', 'caption': ''}])
+  fails(section('folder', tmp_path), 'test', 'captions.json, entry 2')
+  write(tmp_path / 'captions.json', [{'video': 'a.mp4', 'caption': 'a \ud83d'}])
+  fails(section('folder', tmp_path), 'test', 'captions.json, entry 1',
+        'lone surrogate')
+  (tmp_path / 'captions.json').write_bytes(
+      b'\xef\xbb\xbf[{"video": "a.mp4", "caption": "' +
+      'a\u2028b'.encode() + b'"}]')
+  assert texts(sets.load(section('folder', tmp_path), 'test')) == ['a\u2028b']

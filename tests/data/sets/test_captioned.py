@@ -37,7 +37,17 @@ def test_mscoco_folders(tmp_path):
   broken = karpathy(2)
   del broken['images'][2]['filename']
   write(tmp_path / 'dataset_coco.json', broken)
-  refused('mscoco', tmp_path, 'dataset_coco.json, entry 3', "'filename'")
+  broken['images'][1]['sentences'][2]['raw'] = ' '
+  write(tmp_path / 'dataset_coco.json', broken)
+  to_image, to_text = sets.tasks('mscoco', tmp_path)
+  assert len(to_image.queries) == 4 and len(to_text.queries) == 1
+  assert to_image.left_out == to_text.left_out
+  (first, reason), (second, why) = to_image.left_out
+  assert first == 'dataset_coco.json:3' and second == '0.jpg#3'
+  assert 'dataset_coco.json, entry 3' in reason and "'filename'" in reason
+  assert "entry 2: got 'raw' empty" in why
+  write(tmp_path / 'dataset_coco.json', {'images': broken['images'][2:]})
+  refused('mscoco', tmp_path, 'dataset_coco.json, entry 1', "'filename'")
 
 
 def test_indices_are_small_integers(tmp_path):

@@ -22,6 +22,20 @@ def test_circo(tmp_path):
   path.write_text(json.dumps([{**rows[0], 'gt_img_ids': [5]}]))
   with pytest.raises(ValueError, match='val.json, entry 1: got the image 5'):
     circo.read(tmp_path, 'val', '')
+  path.write_text(json.dumps([
+      {**rows[0], 'gt_img_ids': [*rows[0]['gt_img_ids'], 5]},
+      {**rows[0], 'id': 12, 'reference_img_id': 6},
+      {**rows[0], 'id': 13, 'relative_caption': 'an <image>'},
+      {**rows[0], 'id': 14, 'relative_caption': ' '}]))
+  found = circo.read(tmp_path, 'val', '')
+  assert [query.text for query in found.tasks[0].queries][1:] == ['an < image>']
+  assert found.tasks[0].relevant[0]['5'] == 1  # counts, and is not found
+  assert [one.id for one in found.left_out] == [
+      'val.json:2', 'val.json:4', 'val.json:3', '5']
+  for one, reason in zip(found.left_out, (
+      'entry 2: got the image 6', "got 'relative_caption' empty", 'placeholder',
+      'entry 1: got the image 5')):
+    assert reason in one.reason and str(path) in one.reason
 
 
 def test_a_submission_has_fifty_images(tmp_path):

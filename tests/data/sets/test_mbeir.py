@@ -66,13 +66,8 @@ def test_a_positive_of_another_data_set_is_looked_for_in_other_pools(root):
     (POOL, 3, {'img_path': None}, r"line 3: got 9:2 of modality 'image' with"),
     (POOL, 1, {'did': 7}, 'line 1: got did 7'),
     (POOL, 1, {'modality': 'sound'}, "line 1: got modality 'sound'"),
-    (QUERIES, 2, {'query_txt': 'a <image> here'},
-     'line 2, 9:101: its text holds the image placeholder <image>'),
-    (QUERIES, 2, {'pos_cand_list': ['9:77']}, 'line 2: got 9:101 with the'),
-    (QUERIES, 2, {'pos_cand_list': []}, r'line 2: got pos_cand_list \[\]'),
+    (POOL, 2, {'modality': 'image,text', 'txt': 3}, 'line 2: got txt a number'),
     (QUERIES, 2, {'qid': '9:100'}, 'line 2: got the qid 9:100 again'),
-    (QUERIES, 1, {'pos_cand_list': ['2:0'], 'qid': '2:5'},
-     r'line \d+: got the query 9:100, wanted one of the query file'),
 ))
 def test_bad_lines_are_named(root, path, line, changes, wanted):
   spoil(root / path, line, **changes)
@@ -93,12 +88,59 @@ def test_a_query_without_an_instruction_for_its_pair(root):
     mbeir.training_set(root)
 
 
-def test_qrels_of_an_unknown_id(root):
-  with (root / QRELS).open('a') as file:
-    file.write('9:101 0 9:55 0 0\n9:101 0 9:66 1 0\n')
-  with pytest.raises(ValueError, match=(
-      r'qrels\.txt, line 6: got the candidate 9:66, wanted one that is in a')):
+@pytest.mark.parametrize('path, line, changes, name, wanted', (
+    (POOL, 3, {'modality': 'image,text', 'txt': 'half \ud83d'}, 'cand_pool/9:2',
+     'pool.jsonl, line 3, 9:2: its text holds a lone surrogate'),
+    (QUERIES, 2, {'query_txt': 'half \ud83d'}, 'query/9:101',
+     'line 2, 9:101: its text holds a lone surrogate'),
+    (QUERIES, 2, {'pos_cand_list': ['9:77']}, 'query/9:101',
+     'line 2: got 9:101 with the'),
+    (QUERIES, 2, {'pos_cand_list': []}, 'query/9:101',
+     'line 2: got pos_cand_list []'),
+    (QUERIES, 2, {'qid': '9:105'}, 'query/9:101',
+     'qrels.txt, line 3: got the query 9:101, wanted one of the query file'),
+))
+def test_what_does_not_fit_is_left_out_and_listed(
+    root, path, line, changes, name, wanted):
+  spoil(root / path, line, **changes)
+  found = mbeir.read(root, 'test', NAMES)
+  lost = {one.id: one.reason for one in found.left_out}
+  assert wanted in lost[name] and str(root) in lost[name]
+  asked = [query.id for query in found.tasks[0].queries]
+  assert asked == ['9:100', '9:101'][:1 + name.startswith('cand_pool')]
+  assert len(found.tasks[0].instructions) == len(asked)
+  assert sum(map(len, found.pools.values())) == 6 - name.startswith('cand_pool')
+
+
+def test_a_placeholder_in_a_text_is_read_as_words(root):
+  spoil(root / POOL, 3, modality='image,text', txt='a <image>')
+  spoil(root / QUERIES, 2, query_txt='<image> here')
+  found = mbeir.read(root, 'test', NAMES)
+  assert found.tasks[0].queries[1].text == '< image> here'
+  assert found.pools[tiny_mbeir.TASK][2].text == 'a < image>'
+  assert {one.id: one.reason.partition(', ')[2] for one in found.left_out} == {
+      'cand_pool/9:2': 'line 3, 9:2: its text holds the image placeholder '
+                       '<image>; it is read as < image>',
+      'query/9:101': 'line 2, 9:101: its text holds the image placeholder '
+                     '<image>; it is read as < image>'}
+
+
+def test_a_file_of_which_nothing_can_be_used_is_refused(root):
+  for line in (1, 2):
+    spoil(root / QUERIES, line, query_txt='\ud83d')
+  with pytest.raises(ValueError, match='line 1, 9:100: its text holds a lone'):
     mbeir.read(root, 'test', NAMES)
+
+
+def test_qrels_of_an_unknown_id(root):
+  """As UniIR counts it: relevant, and not among what is found."""
+  with (root / QRELS).open('a') as file:
+    file.write('9:101 0 9:55 0 0\r\n9:101 0 9:66 1.0 0\n')
+  found = mbeir.read(root, 'test', NAMES)
+  assert found.tasks[0].relevant[1] == {'9:1': 1, '9:66': 1}
+  one, = found.left_out
+  assert one.id == 'cand_pool/9:66'
+  assert 'qrels.txt, line 6: got the candidate 9:66, wanted one' in one.reason
 
 
 def test_qrels_of_four_columns(root):
@@ -109,8 +151,13 @@ def test_qrels_of_four_columns(root):
 
 def test_a_positive_that_is_not_in_the_training_pool(root):
   spoil(root / TRAIN, 3, pos_cand_list=['2:0', '2:9'])
-  with pytest.raises(ValueError, match='line 3: got the positive 2:9'):
-    mbeir.training_set(root)
+  spoil(root / TRAIN, 4, pos_cand_list=['2:9'])
+  found = mbeir.training_set(root)
+  assert [query.positives for query in found.queries] == [
+      ('9:0',), ('9:1',), ('2:0',)]
+  assert [one.id for one in found.left_out] == ['cand_pool/2:9', 'query/2:101']
+  assert all('line 3: got the positive 2:9' in one.reason
+             for one in found.left_out)
 
 
 def test_a_task_that_does_not_exist(root):

@@ -104,3 +104,9 @@ def test_what_was_mined_of_other_data_is_refused(tmp_path, change, message):
   with pytest.raises(ValueError, match=message) as error:
     mixed.read_negatives(path, given)
   assert str(path) in str(error.value)
+
+
+def test_pairs_say_what_their_files_lack():
+  bad = types.LeftOut('x', 'not there')
+  assert mixed.Pairs(training_set()._replace(left_out=(bad,)), 0).left_out == (
+      bad,)

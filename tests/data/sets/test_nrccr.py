@@ -52,6 +52,24 @@ def test_captions_are_paired_by_key(root):
   assert split.descriptions == ('Image 1.', 'Image 2.')
 
 
+@pytest.mark.parametrize('mark, end', (('', '\r\n'), ('\ufeff', '\n')))
+def test_files_of_any_editor_pair_by_lines(root, mark, end):
+  """What only Python takes for an end of a line is part of a caption."""
+  odd = ('2#enc2de#0 Ein\u2028Hund', '1#enc2de#0 Eine\x85Katze',
+         '2#enc2de#1 Zwei\x0bHunde\rhier')
+  name = 'Flickr30ktrain_google_enc2de'
+  (root / 'TextData' / f'{name}.caption.txt').write_bytes(
+      (mark + end.join((*odd, ''))).encode())
+  for file in (root / 'img_id').iterdir():
+    file.write_bytes((mark + file.read_text().replace('\n', end)).encode())
+  (root / 'caption' / '1.txt').write_bytes(f'{mark}Image 1.{end}'.encode())
+  split = load(root)
+  assert [text.text for text in split.translations] == [
+      'ein\u2028hund', 'zwei\x0bhunde\rhier', 'eine\x85katze']
+  assert [video.id for video in split.videos] == ['1', '2']
+  assert split.descriptions == ('Image 1.', 'Image 2.')
+
+
 def test_gallery_is_in_the_order_of_the_captions(root):
   split = load(root, 'validation')
   assert [video.id for video in split.videos] == ['5', '4']

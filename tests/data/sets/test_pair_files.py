@@ -1,8 +1,10 @@
 """UNITE's training files."""
 import json
 
+import numpy as np
 import pytest
 
+from jaxret.data import types
 from jaxret.data.sets import pair_files as pairs
 from jaxret.data.types import Item
 
@@ -91,3 +93,12 @@ def test_saved_pairs_are_read_again(tmp_path):
       assert a is None or (a.text, a.image, a.video) == (
           b.text, b.image, b.video)
   assert read[0].query.order[:2] == ('image', 'text')
+
+
+def test_pairs_of_a_split_say_what_its_files_lack():
+  bad = types.LeftOut('f.json:3', 'no caption')
+  split = types.Split('d', 'train', (types.Item('v', video='v.mp4'),),
+                      (types.Item('t', text='a'),), np.array([0]),
+                      left_out=(bad,))
+  found = pairs.of_split(split).values()
+  assert [one for own in found for one in own.left_out] == [bad]

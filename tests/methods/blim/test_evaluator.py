@@ -60,7 +60,7 @@ def test_a_direction_asks_for_its_candidates():
   scores = evaluator.Likelihoods(
       random.normal(size=shape), random.normal(size=tiny.TEXTS),
       random.normal(size=shape[::-1]), random.normal(size=shape[::-1]))
-  found = evaluator.directions(scores, make_inputs())
+  found = evaluator.directions(scores)
   for video, text in np.ndindex(shape):
     to_video = [scores.video_given_text[text, video],
                 scores.text_given_video[video, text],
@@ -74,7 +74,7 @@ def test_a_direction_asks_for_its_candidates():
              for matrix in direction[:3]]
       assert got == wanted
   zero_shot = evaluator.directions(
-      scores._replace(video_given_text=None, video_prior=None), make_inputs())
+      scores._replace(video_given_text=None, video_prior=None))
   assert zero_shot['text_to_video'].candidate is None
   assert zero_shot['video_to_text'].query is None
 

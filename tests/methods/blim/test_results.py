@@ -2,7 +2,7 @@
 import pytest
 
 from configs import blim as blim_config
-from jaxret.methods.blim import results
+from jaxret.methods.blim import results, scores
 from jaxret.scoring.likelihood import cpn
 
 
@@ -13,7 +13,7 @@ def test_paper_weights_are_those_of_the_recipe(zero_shot):
   config.eval.update(alpha=(0.1, 0.2), c=(0.3, 0.4, 0.5, 0.6),
                      zero_shot_alpha=(0.7, 0.8),
                      zero_shot_c=(0.9, 1.0, 0.15, 0.25))
-  found = results.paper_weights(config)
+  found = scores.paper_weights(config)
   wanted = {'text_to_video': (0.7, 0.9, 0.15), 'video_to_text': (
       0.8, 1.0, 0.25)} if zero_shot else {
           'text_to_video': (0.1, 0.3, 0.5), 'video_to_text': (0.2, 0.4, 0.6)}

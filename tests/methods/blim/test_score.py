@@ -11,7 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 import jaxret
-from jaxret import main, sharding
+from jaxret import main, metrics, sharding
 from jaxret.data import sets
 from tests import tiny_runs
 
@@ -44,6 +44,18 @@ def test_scores_are_those_of_the_run(trained):
   prior = np.load(workdir / 'scores' / 'test' / 'text_prior.npy')
   np.testing.assert_allclose(scores.text_prior, prior[::-1], atol=1e-5)
   assert scores.video_prior.shape == scores.video_given_text.shape
+  # Ranked as the run's own row of BLiM, by what its validation chose.
+  results = json.loads((workdir / 'results.json').read_text())
+  assert scores.chosen.on == 'validation'
+  for direction, relevant in (
+      ('text_to_video', split.text_to_video().relevant),
+      ('video_to_text', split.video_to_text().relevant)):
+    matrix = getattr(scores, direction)()
+    undo = [np.argsort(order), np.arange(len(texts))[::-1]]
+    matrix = matrix[np.ix_(*(
+        undo if direction == 'video_to_text' else undo[::-1]))]
+    found = metrics.summary(metrics.ranks(matrix, relevant))
+    assert found == results[direction]['blim']
 
   first = scores.video_given_text
   kept = jaxret.score_matrix(

@@ -87,3 +87,13 @@ def test_a_split_of_ones_own_is_pairs_and_tasks_both_ways(tmp_path):
   other = settings(tmp_path, 'folder', root=str(tmp_path / 'own'))
   other.data.update(name='pairs', root='')
   assert sets.evaluated(other)[0].tasks[0].queries == to_video.queries
+
+
+def test_what_files_hold_besides_goes_with_what_is_evaluated(tmp_path):
+  benchmark(tmp_path / 'msrvtt_1ka', 'msrvtt_1ka')
+  with (tmp_path / 'msrvtt_1ka' / 'MSRVTT_JSFUSION_test.csv').open('a') as file:
+    file.write('w,\n')
+  one, = sets.evaluated(settings(
+      tmp_path, 'msrvtt_1ka', root=str(tmp_path / 'msrvtt_1ka')))
+  # Once, though both directions lack it.
+  assert [bad.id for bad in one.left_out] == ['MSRVTT_JSFUSION_test.csv:2']

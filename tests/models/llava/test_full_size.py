@@ -21,8 +21,8 @@ VISION = {'hidden_size': 1024, 'intermediate_size': 4096, 'image_size': 336,
 LLAVA = {
     'model_type': 'llava_next', 'vision_config': VISION,
     'image_token_index': 32000, 'vision_feature_layer': -2,
-    'text_config': {'vocab_size': 32064, 'rope_theta': 1e6,
-                    'rms_norm_eps': 1e-5}}
+    'text_config': {'model_type': 'mistral', 'vocab_size': 32064,
+                    'rope_theta': 1e6, 'rms_norm_eps': 1e-5}}
 RETRIEVER = {
     'model_type': 'nvembed', 'text_config': {
         'vocab_size': 32000, 'rope_theta': 1e4, 'rms_norm_eps': 1e-5}}

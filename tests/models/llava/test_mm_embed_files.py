@@ -44,7 +44,15 @@ def test_nv_embed_alone_sees_no_images(tmp_path):
 
 @pytest.mark.parametrize('fields, message', [
     ({'retriever': None}, 'no field `retriever`'),
-    ({'global_image_patch_only': False}, 'sees the whole image and no tiles'),
+    ({'global_image_patch_only': False}, 'got global_image_patch_only = F'),
+    ({'other': {'is_mask_instruction': False}}, 'got is_mask_instruction = F'),
+    ({'other': {'mask_type': 'c'}}, "got mask_type = 'c', want 'b'"),
+    ({'other': {'latent_attention_config': {'hidden_dim': 8,
+                                            'latent_dim': 4}}},
+     'got latent_dim = 4, want that of hidden_dim, 8'),
+    # Which class wrote NV-Embed's file is not known: its base is not either.
+    ({'other': {'text_config': {**TEXT, 'rope_theta': None}}}, 'no rope_theta'),
+    ({'pooling': 'mean'}, "got pooling = 'mean', a field that is not known"),
     ({'model_type': 'bert'}, "got model_type 'bert', want llava_next or nvem"),
     ({'other': {'latent_attention_config': {'output_normalize': False}}},
      'got output_normalize = False')])

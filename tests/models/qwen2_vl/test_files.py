@@ -1,9 +1,19 @@
 """config.json of Qwen2-VL in both layouts gives the same sizes."""
+import dataclasses
 import json
+import pathlib
 
+import jax
+import numpy as np
 import pytest
 
+from jaxret import sharding
+from jaxret.data.qwen2_vl import reader as reader_lib
+from jaxret.methods.unite import method as unite
 from jaxret.models.qwen2_vl import files
+from tests import tiny_unite
+
+CHECKPOINTS = pathlib.Path(__file__).parents[1] / 'checkpoints' / '5.24.0'
 
 TEXT = {'hidden_size': 64, 'intermediate_size': 96, 'num_hidden_layers': 3,
         'num_attention_heads': 4, 'num_key_value_heads': 2, 'vocab_size': 500,
@@ -48,9 +58,50 @@ def test_numerics_reach_the_part_that_has_them(tmp_path):
   assert found.config.decoder.lora_scale == 2.0
 
 
+def test_a_reader_takes_no_more_tokens_than_the_model_is_right_for(tmp_path):
+  scaling = {'type': 'dynamic', 'factor': 2.0, 'mrope_section': [2, 3, 3]}
+  config = read(tmp_path, flat(
+      rope_scaling=scaling, max_position_embeddings=96)).config
+  tokenizer = tiny_unite.tokenizer()
+  reader = reader_lib.open_reader(config, tokenizer, max_tokens=96)
+  assert reader.max_tokens == 96
+  with pytest.raises(ValueError, match='of 97 tokens.* want 96 at most: past '
+                     "it rope_type = 'dynamic' of the model"):
+    reader_lib.open_reader(config, tokenizer, max_tokens=97)
+
+
 @pytest.mark.parametrize('fields, message', [
     ({'use_sliding_window': True}, 'got use_sliding_window = True'),
-    ({'vision_config': {**VISION, 'in_channels': 4}}, 'got in_channels = 4')])
+    ({'vision_config': {**VISION, 'in_channels': 4}}, 'got in_channels = 4'),
+    ({'text_config': {**TEXT, 'tie_word_embeddings': False}},
+     'got tie_word_embeddings = True, and False in text_config'),
+    ({'rope_parameters': {'rope_type': 'yarn', 'factor': 2.0}},
+     'got rope_scaling and rope_parameters, which differ')])
 def test_what_is_not_implemented_is_refused(tmp_path, fields, message):
   with pytest.raises(ValueError, match=message):
     read(tmp_path, flat(**fields))
+
+
+def test_what_is_trained_to_embed_has_a_head_if_the_file_has(tmp_path):
+  bare = CHECKPOINTS / 'qwen2_vl_bare'
+  config = files.read_config(bare).config
+  assert not config.decoder.tie_embeddings
+  found = files.without_absent_head(bare, config)
+  assert found.decoder.tie_embeddings
+  assert found == dataclasses.replace(config, decoder=dataclasses.replace(
+      config.decoder, tie_embeddings=True))
+  assert files.without_absent_head(
+      CHECKPOINTS / 'qwen2_vl_untied', config) == config
+  # A config.json alone is enough to plan with.
+  assert files.without_absent_head(tmp_path, config) == config
+
+
+def test_unite_is_trained_from_a_checkpoint_without_a_head():
+  config, tokenizer = tiny_unite.make_config(), tiny_unite.tokenizer()
+  config.model.pretrained = str(CHECKPOINTS / 'qwen2_vl_bare')
+  method = unite.method(config, tokenizer)
+  mesh = sharding.make_mesh(devices=jax.devices()[:1])
+  params = method.load(jax.random.key(0), mesh)
+  want = jax.eval_shape(method.init, jax.random.key(0))
+  assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, want)
+  assert 'lm_head' not in params['params']['decoder']

@@ -18,7 +18,11 @@ SIZES = {
     ({'mm_llm_compress': True}, 'got mm_llm_compress = True'),
     ({'mm_projector_type': 'linear'}, "want 'tome16_mlp_hd64'"),
     ({'mm_vision_tower': 'internvideo2'}, 'want a umt-hd one'),
-    ({'hidden_size': None}, 'no field'),
+    ({'mm_hidden_size': None}, "no field 'mm_hidden_size'"),
+    ({'rope_scaling': {'type': 'dynamic', 'factor': 2.0}},
+     "rope_type = 'dynamic' of the rotary positions, which follow the length"),
+    ({'rope_parameters': {'rope_type': 'yarn', 'factor': 4.0, 'newest': 1}},
+     'got newest = 1'),
 ])
 def test_unsupported_configs_are_refused_in_one_line(
     tmp_path, change, message):
@@ -46,6 +50,16 @@ def test_sizes_are_those_of_config_json(tmp_path):
                   rope_parameters={'rope_theta': 500})['decoder']
   assert (decoder['head_width'], decoder['rope_theta'],
           decoder['tie_embeddings']) == (16, 500, True)
+
+
+@pytest.mark.parametrize('rope', [
+    {'rope_scaling': {'type': 'linear', 'factor': 4.0}},
+    {'rope_parameters': {'rope_type': 'linear', 'factor': 4.0}}])
+def test_scaled_rotary_positions_reach_the_decoder(tmp_path, rope):
+  plain = sizes(tmp_path)['decoder']
+  scaled = sizes(tmp_path, **rope)['decoder']
+  assert scaled.pop('rope_frequencies') == (0.25,)  # of a head of width 2
+  assert scaled.pop('rope_scale') == 1.0 and scaled == plain
 
 
 @pytest.mark.parametrize('select, layers', [(-2, 23), (-1, 24), (-5, 20)])
