@@ -98,5 +98,5 @@ $(LOWEST_INSTALLED): $(PACKAGING) .ci/lowest.py
 	rm -rf $(VENV)
 	$(CREATE)
 	$(RUN) .ci/lowest.py > $(VENV)/lowest.txt
-	$(INSTALL) -c $(VENV)/lowest.txt -e '.[test,parity]'
+	$(INSTALL) -c $(VENV)/lowest.txt -e '.[test,parity,heif]'
 	@touch $@

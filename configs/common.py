@@ -72,6 +72,7 @@ def data():
           'test': 200},  # clips to report
       'seed': 0,  # of what shapes world shows and says
       'cache_gb': 2.0,  # GiB of decoded media that are kept in memory
+      'alpha': 'white',  # behind images; 'released' = hidden colours show
   })
 
 
@@ -171,8 +172,7 @@ def plan():
       'videos': 1000,  # videos to test on; of shapes, data.sizes is
       'texts': 1000,  # captions to test on; of shapes, data.sizes is
       'caption_tokens': 12,  # tokens of a caption, the mean
-      # Tokens of a caption that few or none exceed.
-      'longest_caption_tokens': 64,
+      'longest_caption_tokens': 64,  # of captions, that few or none exceed
   })
 
 

@@ -203,6 +203,7 @@ def rerank():
       'pretrained': '',
       'dtype': 'bfloat16',  # of a pretrained one
       'anyres': False,  # images in several crops, as LLaVA-NeXT sees them
+      'alpha': 'white',  # transparent pixels of what is asked: see data.alpha
       'source': 'image_text_to_image',  # the task that the tiny one learns
       'wrong_depth': 10,  # mined candidates that `near` are drawn from
       'near': 2,  # wrong candidates of a query that mining found

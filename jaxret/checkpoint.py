@@ -33,6 +33,9 @@ REMOVED_FIELDS = {
     'captioner': ('method',), 'llava_next': ('method',), 'unite': _OF_FEATURES,
     'mm_embed': (*_OF_FEATURES, 'data.pairs', 'data.train_on_all',
                  'data.validation_fraction', 'data.test_fraction')}
+# Fields that older workdirs do not name -> the value that is theirs: with it
+# the two are alike.
+ADDED_FIELDS = {'data.alpha': 'white'}
 # What a start leaves in a workdir before anything is trained, extracted or
 # scored, and what task=plan writes: where there is nothing else another config
 # may begin. Hidden files are parts of what was being written. All else is a
@@ -58,7 +61,8 @@ def plain_config(config):
 def binding_config(config):
   """The fields that bind a workdir: all but FREE_FIELDS."""
   return {name: value for name, value in plain_config(config).items()
-          if not any(f'.{free}.' in f'.{name}.' for free in FREE_FIELDS)}
+          if (name, value) not in ADDED_FIELDS.items() and not any(
+              f'.{free}.' in f'.{name}.' for free in FREE_FIELDS)}
 
 
 def without_removed(config, new):

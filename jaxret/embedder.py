@@ -16,18 +16,21 @@ from typing import Any, TypeAlias
 
 import jax
 import numpy as np
+import PIL.Image
 import tqdm
 from absl import logging
 from jax.sharding import Mesh
 
 from jaxret import process_settings, sharding
-from jaxret.data import types
+from jaxret.data import images, types
 from jaxret.methods import base
 
 FIELDS = ('id', 'text', 'image', 'video')
 READ_AHEAD = 2  # batches whose items are read while the device works
 
-Given: TypeAlias = str | dict[str, Any] | types.Item
+# Pixels and PIL images are images; a video is said to be one, in a dict.
+Given: TypeAlias = (
+    str | dict[str, Any] | types.Item | np.ndarray | PIL.Image.Image)
 
 
 class Embedder:
@@ -72,11 +75,12 @@ class Embedder:
 
     Args:
       items: dicts of `text`, `image`, `video`, one or several of them, or
-        texts, or data.types.Items. A medium is a path, encoded bytes, uint8
-        pixels ([H, W, 3], [frames, H, W, 3]), a PIL image, or a list of
-        several. A text may mark where its media stand by <|IMAGE|> and
-        <|VIDEO|>; without marks they come first. The order of the keys is
-        that in which the prompt names the modalities.
+        texts, PIL images, or data.types.Items. A medium is a path, encoded
+        bytes, uint8 pixels ([H, W, 3], [frames, H, W, 3]), a PIL image, or a
+        list of several; as a video a list of images is its frames, and a list
+        of lists is several videos. A text may mark where its media stand by
+        <|IMAGE|> and <|VIDEO|>; without marks they come first. The order of
+        the keys is that in which the prompt names the modalities.
       prompt: an instruction, which UNITE puts in front of every text. To
         MM-Embed a prompt, '' for none, says that the items are queries.
       batch_size: rows of a batch, over all devices.
@@ -88,7 +92,7 @@ class Embedder:
       ValueError: one line that names the first item that cannot be used.
     """
     failed = _reaction(on_error)
-    if alone := isinstance(items, (str, dict, types.Item)):
+    if alone := _is_one(items):
       items = [items]
     items = list(items)
     out = np.full((len(items), self.width), np.nan, np.float32)
@@ -131,6 +135,16 @@ class Embedder:
       except ValueError as error:  # media.MediaError is one
         failed(error)
         continue
+      except BaseException as error:  # no item ends the work on the others
+        # A panic of a tokenizer, which is written in Rust, is no Exception.
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+          raise
+        unforeseen = ValueError(
+            f'{_name(items[index], index)}: it cannot be used '
+            f'({type(error).__name__} {error})'.replace('\n', ' '))
+        unforeseen.__cause__ = error
+        failed(unforeseen)
+        continue
       shape = self.shape or self.reader.bucket(inputs)
       waiting[shape].append((index, inputs))
       if len(waiting[shape]) == batch_size:
@@ -143,7 +157,10 @@ class Embedder:
   def _read(self, items, prompt, batch_size):
     """Yields (index, function that gives its Inputs or raises), in order."""
     def read(index):
-      return self.reader(as_item(items[index], index), prompt)
+      inputs = self.reader(as_item(items[index], index), prompt)
+      if self.shape:  # what does not fit is said of this item alone
+        self.reader.pad([inputs], self.shape)
+      return inputs
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
       ahead = collections.deque()
       try:
@@ -221,16 +238,41 @@ def _reaction(on_error):
   return failed
 
 
+def _is_one(items):
+  """Whether what `encode` is given is one item, not a sequence of them."""
+  # Bytes and paths are none either, and as_item says what to write instead.
+  return isinstance(items, (str, dict, types.Item, bytes, os.PathLike)) or (
+      _is_image(items))
+
+
+def _is_image(given):
+  return images.is_still(given) and not isinstance(
+      given, (str, bytes, os.PathLike))
+
+
+def _name(given, index):
+  """What errors call an entry of what `encode` is given."""
+  if isinstance(given, types.Item):
+    return given.id
+  default = f'item {index}'
+  return str(given.get('id', default)) if isinstance(given, dict) else default
+
+
 def as_item(given: Given, index: int) -> types.Item:
   """The Item of one entry of what `encode` is given; errors name it."""
   if isinstance(given, types.Item):
     return given
   if isinstance(given, str):
     given = {'text': given}
+  elif _is_image(given):
+    given = {'image': given}
+  name = _name(given, index)
   if not isinstance(given, dict):
-    raise ValueError(f'item {index}: got {type(given).__name__}; want a text '
-                     'or a dict with text, image or video')
-  name = str(given.get('id', f'item {index}'))
+    got = type(given).__name__
+    raise ValueError(
+        f'{name}: got {got}; want a text or a dict with text, image or video'
+        + (f": {{'image': {got}}} or {{'video': {got}}}" if isinstance(
+            given, (bytes, os.PathLike, np.ndarray, list, tuple)) else ''))
   unknown = sorted(set(given) - set(FIELDS), key=str)
   if unknown:
     raise ValueError(f'{name}: unknown key {unknown[0]!r}; want '

@@ -23,7 +23,8 @@ from jaxret.models import model_files
 def load(path: str | os.PathLike, position_mode: str = 'sequential',
          dtype: str = 'float32', adapter: str | os.PathLike | None = None,
          resolution: pixels.Resolution | None = None, max_tokens: int = 2048,
-         trim_text: bool = False, mesh: Mesh | None = None
+         trim_text: bool = False, alpha: str = 'white',
+         mesh: Mesh | None = None
          ) -> embedder.Embedder:
   """Opens a model: an Embedder.
 
@@ -39,6 +40,8 @@ def load(path: str | os.PathLike, position_mode: str = 'sequential',
     max_tokens: of an item, visual tokens included.
     trim_text: True cuts the text of a longer item and says so; False refuses
       it.
+    alpha: 'white' lays transparent pixels on white; 'released' shows the
+      colours that lie hidden under them, as the authors' code does.
     mesh: of devices; default: all of them.
 
   Raises:
@@ -48,7 +51,7 @@ def load(path: str | os.PathLike, position_mode: str = 'sequential',
   mesh = mesh or sharding.make_mesh()
   options = {'position_mode': position_mode, 'dtype': dtype, 'adapter': adapter,
              'resolution': resolution, 'max_tokens': max_tokens,
-             'trim_text': trim_text}
+             'trim_text': trim_text, 'alpha': alpha}
   if _is_workdir(path):
     _refuse_without_effect(path, options, {'trim_text'}, 'a workdir, which '
                            'keeps its own settings')

@@ -287,12 +287,15 @@ class Show:
   def _read(self, item):
     kind = 'video' if item.video is not None else 'image'
     medium = getattr(item, kind)
-    medium = medium[0] if isinstance(medium, tuple) else medium
-    if isinstance(medium, np.ndarray):
-      return medium[None] if kind == 'image' else medium
-    one = types.Item(item.id, **{kind: medium})
     try:
+      if kind == 'video':
+        medium = media.as_videos(medium, item.id)[0]
+      elif isinstance(medium, tuple):
+        medium = medium[0]
+      if isinstance(medium, np.ndarray):
+        return medium[None] if kind == 'image' else medium
+      one = types.Item(item.id, **{kind: medium})
       return media.load_frames(one, 4 if kind == 'video' else 1,
                                self._image_px)
-    except media.MediaError:
+    except ValueError:  # media.MediaError is one
       return None  # shown by its id

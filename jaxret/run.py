@@ -30,7 +30,7 @@ from jaxret import (
 from jaxret import train as train_lib
 from jaxret.data import text, types
 from jaxret.methods import base
-from jaxret.models import adapters, names
+from jaxret.models import adapter_export, adapters, names
 
 
 class Stage(NamedTuple):
@@ -260,18 +260,17 @@ def start(config: ConfigDict, method: base.Method, tokenizer: text.Tokenizer,
 
 def export_adapter(
     config: ConfigDict, directory: str | os.PathLike, params: base.Params,
-    weights: Sequence[names.Weight], trained: Sequence[str] = (),
+    weights: Sequence[names.Weight], trained: base.Params | None = None,
     visual_head: jax.Array | None = None) -> None:
   """Writes what LoRA trained to adapter/ in a directory, as PEFT does.
 
   weights: the table of models.names that the keys are taken from. trained:
-  roots of params['params'] that were trained besides; those that PEFT's files
-  have no place for are named in the log. visual_head: of BLiM, its kernel.
+  those of params['params'] that were trained besides; what PEFT's files have
+  no place for is named in the log. visual_head: of BLiM, its kernel.
   """
   lora = config.model.lora
-  held, others = adapters.modules_to_save(
-      {root: params['params'][root] for root in trained}, params['lora'],
-      weights)
+  held, others = adapter_export.modules_to_save(
+      trained or {}, params['lora'], weights)
   factors, held, head = sharding.to_host((params['lora'], held, visual_head))
   if not processes.first():
     return
@@ -279,7 +278,7 @@ def export_adapter(
   if others:
     logging.warning('%s lacks %s, trained as well: checkpoints/ beside it has '
                     'all', directory, ', '.join(others))
-  adapters.export_peft(
+  adapter_export.export_peft(
       adapters.Adapter(factors, lora.alpha / lora.rank, head, modules=held),
       directory, config.model.pretrained, nested=False, weights=weights)
 

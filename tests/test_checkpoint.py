@@ -188,6 +188,19 @@ def workdir_of(tmp_path, config):
   return tmp_path
 
 
+def test_an_added_field_binds_where_it_says_something_new(tmp_path):
+  old, new = old_and_new('unite')
+  before = checkpoint.fingerprint(new)
+  with new.unlocked():
+    del new.data['alpha']
+  assert checkpoint.fingerprint(new) == before
+  new = old_and_new('unite')[1]
+  new.data.alpha = 'released'
+  assert checkpoint.fingerprint(new) != before
+  with pytest.raises(ValueError, match="data.alpha was '.absent.', now 'rel"):
+    checkpoint.claim_workdir(workdir_of(tmp_path, old), new)
+
+
 @pytest.mark.parametrize('method', METHODS)
 def test_workdirs_of_before_the_removal_of_fields_are_accepted(
     tmp_path, method):

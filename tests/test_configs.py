@@ -57,8 +57,9 @@ def test_fields_are_those_of_before_less_the_removed(name):
     removed |= {key for key in old if key.startswith('plan.')}
     removed.add('data.extract_batch_size')  # both are free: they bind nothing
   assert removed <= set(old)
-  added = {'data.strict': False} | (
-      {} if name == 'leccr' else {'model.attention': 'xla'})
+  added = {'data.alpha': 'white', 'data.strict': False} | (
+      {} if name == 'leccr' else {'model.attention': 'xla'}) | (
+          {'rerank.alpha': 'white'} if name == 'mm_embed' else {})
   assert new == added | {
       key: value for key, value in old.items() if key not in removed}
 

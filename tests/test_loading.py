@@ -203,13 +203,23 @@ def test_options_without_effect_on_mm_embed_are_refused(option):
 
 @pytest.mark.parametrize('option', [
     {'position_mode': 'mrope'}, {'resolution': qwen2_vl.Resolution()},
-    {'dtype': 'bfloat16'}, {'adapter': 'x'}, {'max_tokens': 7}])
+    {'dtype': 'bfloat16'}, {'adapter': 'x'}, {'max_tokens': 7},
+    {'alpha': 'released'}])
 def test_options_without_effect_on_a_workdir_are_refused(tmp_path, option):
   (tmp_path / 'config.json').write_text('{"method": "unite"}')
   name, = option
   with pytest.raises(ValueError, match=f'{name} = .* has no effect on a workdir'
                      ', which keeps its own settings: leave it out'):
     jaxret.load(tmp_path, **option)
+
+
+def test_alpha_reaches_the_reader(model, tmp_path, monkeypatch):
+  tokenizer = hub_directory(tmp_path, model.config, model.params)
+  monkeypatch.setattr(loading.text, 'load_tokenizer', lambda path: tokenizer)
+  for alpha in 'white', 'released':
+    assert jaxret.load(tmp_path, alpha=alpha).reader.alpha == alpha
+  with pytest.raises(ValueError, match="alpha is 'black'"):
+    jaxret.load(tmp_path, alpha='black')
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import os
 import pathlib
 import zlib
 
-from jaxret.data import types
+from jaxret.data import sources, types
 
 _WORDS = {dict: 'an object', list: 'a list', str: 'a string', int: 'a number',
           float: 'a number', bool: 'a boolean', type(None): 'null'}
@@ -268,7 +268,7 @@ def find(root, name, folders):
   A medium that is nowhere keeps its path in the first folder.
   """
   for folder in folders:
-    path = os.path.join(root, folder, name)
+    path = sources.located(os.path.join(root, folder, name))
     if os.path.isfile(path):
       return path
   return os.path.join(root, folders[0], name)

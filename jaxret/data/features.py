@@ -14,7 +14,7 @@ import shutil
 import numpy as np
 
 from jaxret import files
-from jaxret.data import records, types
+from jaxret.data import records, sources, types
 
 
 class FeatureWriter:
@@ -199,7 +199,7 @@ def write_videos(out_dir, split, progress=True):
 def _video_example(video, captions):
   media = video.image if video.video is None else video.video
   if not isinstance(media, bytes):
-    media = pathlib.Path(media).read_bytes()
+    media = pathlib.Path(sources.located(media)).read_bytes()
   return {'id': video.id.encode(), 'media': media,
           'modality': b'image' if video.video is None else b'video',
           'captions': json.dumps(captions).encode()}
@@ -208,7 +208,7 @@ def _video_example(video, captions):
 def _readable(video):
   media = video.image if video.video is None else video.video
   return isinstance(media, bytes) or (
-      media is not None and os.access(media, os.R_OK))
+      media is not None and os.access(sources.located(media), os.R_OK))
 
 
 class VideoStore:

@@ -1,248 +1,142 @@
-"""Videos and still images to frames: exact frames, authors' sampling.
+"""What is seen of an item: its images and videos to frames, sampled.
 
-Frame i of a video is the i-th in order of presentation, also where the frame
-rate varies. The time stamps come from the packets; a frame is reached from
-its keyframe by decoding until the time stamps match. Rotation metadata is
-applied. A medium that cannot be decoded is a MediaError with its reason.
+Files, bytes, PIL images and pixels give the same frames; a list of stills is
+one video. What cannot be read is a MediaError with its reason.
 """
-import bisect
-import collections
 import concurrent.futures
-import dataclasses
-import io
-import itertools
 import os
 import threading
 
 import numpy as np
 
+from jaxret.data import images, sources, videos
+from jaxret.data.images import read as read_image
+from jaxret.data.sources import MediaError
+from jaxret.data.videos import VideoInfo
 
-class MediaError(ValueError):
-  """A medium that cannot be read: which one, and why, in one line."""
-
-  def __init__(self, name, reason):
-    self.name = name
-    self.reason = ' '.join(str(reason).split())
-    super().__init__(f'{name}: {self.reason}')
+# Of what pixels a file gives. Stored embeddings, features, descriptions and
+# answers of the first one know no edit list, mirrored picture, 16-bit image,
+# orientation of an image in memory, or white behind transparent pixels.
+READING = 2
 
 
-@dataclasses.dataclass(frozen=True)
-class VideoInfo:
-  """What a video holds. Width and height are as shown, after rotation.
+def sample_frames(source, choose, alpha='white'):
+  """Reads the frames that `choose(n_frames, fps)` names -> list [H, W, 3].
 
-  rotation is in degrees counter-clockwise; fps is the average over the file.
+  source: a path or encoded bytes of a video, an animation or a still, or a
+  list of stills, which are its frames; they state no rate, fps is None then.
+  alpha: what becomes of transparent pixels, as images.shown has it.
   """
-  n_frames: int
-  fps: float
-  width: int
-  height: int
-  duration_s: float
-  rotation: int
-
-
-@dataclasses.dataclass(frozen=True)
-class _Index:
-  """Time stamps of all frames and of keyframes, ascending.
-
-  pts is None where time stamps cannot be trusted: frames are then counted.
-  """
-  n_frames: int
-  fps: float
-  pts: list | None
-  key_pts: list
-
-
-class _UntrustedTimestamps(Exception):
-  """Decoded frames contradict the time stamps of the packets."""
-
-
-def _name(source, kind='video'):
-  return f'{kind} bytes' if isinstance(source, bytes) else os.fspath(source)
-
-
-def _open(source):
-  """Opens a path or encoded bytes -> (container, its first video stream)."""
-  import av
-  av.logging.set_level(av.logging.PANIC)
-  name = _name(source)
-  if isinstance(source, bytes):
-    size, file = len(source), io.BytesIO(source)
-  elif not os.path.isfile(source):
-    raise MediaError(name, 'a directory, not a file' if os.path.isdir(source)
-                     else 'no such file')
-  else:
-    size, file = os.path.getsize(source), name
-  if not size:
-    raise MediaError(name, 'the file is empty')
-  try:
-    container = av.open(file)
-  except (av.FFmpegError, ValueError) as error:
-    raise MediaError(name, f'not a readable video ({_cause(error)})') from None
-  # A cover picture of an audio file counts as a video stream for FFmpeg.
-  streams = [s for s in container.streams.video
-             if not s.disposition & s.disposition.attached_pic]
-  if not streams or streams[0].codec_context is None:
-    container.close()
-    reason = 'its codec is unknown' if streams else 'no video stream'
-    raise MediaError(name, reason)
-  streams[0].codec_context.thread_count = 1  # threads work on whole files
-  return container, streams[0]
-
-
-def _cause(error):
-  """FFmpeg's own words for an error, without its numbers and functions."""
-  return getattr(error, 'strerror', None) or str(error)
-
-
-def _demux_index(source):
-  """The index of a video from its packets alone, nothing decoded."""
-  import av
-  container, stream = _open(source)
-  with container:
-    try:
-      packets = [(p.pts, p.is_keyframe, p.is_discard)
-                 for p in container.demux(stream) if p.size]
-    except av.FFmpegError as error:
-      raise MediaError(_name(source),
-                       f'cannot be read to its end ({_cause(error)})') from None
-    if 'mov' in container.format.name and len(packets) < stream.frames:
-      if not any(discard for _, _, discard in packets):  # no edit list
-        raise MediaError(_name(source), f'truncated: it holds {len(packets)} '
-                         f'of {stream.frames} frames')
-    packets = _from_first_keyframe(packets) if packets else []
-    pts = [p for p, _, discard in packets if not discard]
-    fps = float(stream.average_rate or stream.guessed_rate or 0)
-    # AVI stores no presentation times: FFmpeg's are guesses.
-    trusted = (container.format.name != 'avi' and len(set(pts)) == len(pts)
-               and all(p is not None for p, _, _ in packets))
-  if not pts:
-    raise MediaError(_name(source), 'no frame in its video stream')
-  keys = sorted(p for p, key, _ in packets if key) if trusted else []
-  return _Index(len(pts), fps, sorted(pts) if trusted else None, keys)
-
-
-def _from_first_keyframe(packets):
-  """Drops what cannot be decoded at the start of a cut-out broadcast."""
-  first = next((i for i, p in enumerate(packets) if p[1]), 0)
-  start = packets[first][0]
-  return [p for p in packets[first:]
-          if start is None or p[0] is None or p[0] >= start or p[2]]
-
-
-def _count_index(source, fps):
-  """The index of a video whose time stamps lie: decodes all, counts frames."""
-  import av
-  container, stream = _open(source)
-  with container:
-    try:
-      n_frames = sum(1 for _ in container.decode(stream))
-    except av.FFmpegError as error:
-      raise MediaError(_name(source),
-                       f'decoding failed ({_cause(error)})') from None
-  if not n_frames:
-    raise MediaError(_name(source), 'no frame could be decoded')
-  return _Index(n_frames, fps, None, [])
-
-
-def _walk(container, stream, index, wanted):
-  """Yields (i, frame) for i in `wanted`, which ascends; seeks to keyframes."""
-  if index.pts is None:
-    frames = itertools.islice(container.decode(stream), wanted[-1] + 1)
-    remaining = set(wanted)
-    yield from ((i, f) for i, f in enumerate(frames) if i in remaining)
-    return
-  wanted = collections.deque(wanted)
-  while wanted:
-    target = index.pts[wanted[0]]
-    k = bisect.bisect_right(index.key_pts, target)
-    if k > 1:  # the first keyframe is where a fresh container stands
-      container.seek(index.key_pts[k - 1], stream=stream)
-    previous = None
-    for frame in container.decode(stream):
-      late = frame.pts is None or frame.pts > index.pts[wanted[0]]
-      if late or (previous is not None and frame.pts <= previous):
-        raise _UntrustedTimestamps
-      previous = frame.pts
-      if frame.pts == index.pts[wanted[0]]:
-        yield wanted.popleft(), frame
-        # Only here, so that every seek brings at least one wanted frame.
-        if not wanted or _next_keyframe_is_nearer(index, previous, wanted[0]):
-          break
-    else:
-      return
-
-
-def _next_keyframe_is_nearer(index, at_pts, i):
-  keys = index.key_pts
-  return (bisect.bisect_right(keys, index.pts[i]) >
-          bisect.bisect_right(keys, at_pts))
-
-
-def _to_rgb(frame, reformatter):
-  """A decoded frame as shown -> uint8 [H, W, 3]."""
-  rgb = reformatter.reformat(frame, format='rgb24', threads=1).to_ndarray()
-  return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
-
-
-def _decode(source, index, indices):
-  """Frames at `indices` (any order, repeats allowed) -> list of [H, W, 3]."""
-  import av
-  from av.video.reformatter import VideoReformatter
-  wanted = sorted({int(i) for i in indices})
-  if not wanted or wanted[0] < 0 or wanted[-1] >= index.n_frames:
-    raise ValueError(f'{_name(source)}: frames {wanted[:1]}..{wanted[-1:]} '
-                     f'asked of {index.n_frames}, want 0 <= index < n_frames')
-  container, stream = _open(source)
-  found, reformatter = {}, VideoReformatter()
-  with container:
-    try:
-      for i, frame in _walk(container, stream, index, wanted):
-        found[i] = _to_rgb(frame, reformatter)
-    except (av.FFmpegError, ValueError) as error:
-      after = max(found) if found else 0
-      raise MediaError(_name(source), f'decoding failed after frame {after} of '
-                       f'{index.n_frames} ({_cause(error)})') from None
-  missing = [i for i in wanted if i not in found]
-  if missing and index.pts is not None:
-    raise _UntrustedTimestamps
-  if missing:
-    raise MediaError(_name(source), f'frame {missing[0]} of {index.n_frames} '
-                     'could not be decoded')
-  return [found[int(i)] for i in indices]
-
-
-def sample_frames(source, choose):
-  """Reads the frames that `choose(n_frames, fps)` names -> list [H, W, 3]."""
-  index = _demux_index(source)
-  try:
-    return _decode(source, index, choose(index.n_frames, index.fps))
-  except _UntrustedTimestamps:
-    index = _count_index(source, index.fps)
-    return _decode(source, index, choose(index.n_frames, index.fps))
+  if isinstance(source, (tuple, list)):
+    return _listed(source, choose(len(source), None), alpha)
+  reader = images if _is_image(source) else videos
+  return reader.sample(source, choose, alpha)
 
 
 def probe(source):
   """What a video (a path or encoded bytes) holds -> VideoInfo.
 
-  Counts packets and decodes the first frame; a video without a usable frame
-  is a MediaError.
+  A first frame is decoded; one without a usable frame is a MediaError.
   """
-  import av
-  index = _demux_index(source)
-  container, stream = _open(source)
-  with container:
-    try:
-      frame = next(container.decode(stream), None)
-    except av.FFmpegError as error:
-      raise MediaError(_name(source),
-                       f'decoding failed ({_cause(error)})') from None
-    if frame is None:
-      raise MediaError(_name(source), 'no frame could be decoded')
-    size = frame.width, frame.height
-    turned = round(frame.rotation / 90) % 2
-    duration_s = index.n_frames / index.fps if index.fps else 0.0
-    return VideoInfo(index.n_frames, index.fps, size[turned], size[1 - turned],
-                     duration_s, int(frame.rotation))
+  if not _is_image(source):
+    return videos.probe(source)
+  n_frames, fps, (height, width) = images.probe(source)
+  return VideoInfo(n_frames, fps, width, height, n_frames / fps, 0)
+
+
+def as_videos(given, name):
+  """The videos that a `video` of an Item stands for, a tuple.
+
+  One: a path, bytes or pixels [F, H, W, 3]. A list of stills (images, PIL
+  images, pixels [H, W, 3], mixed as one likes) is one video, a tuple of its
+  frames; a list of lists and videos is several. Errors: MediaError `name` for
+  a list of both.
+  """
+  if not isinstance(given, (tuple, list)):
+    return (given,)
+  given = tuple(one for one in given if one is not None)
+  stills = [not isinstance(one, (tuple, list)) and images.is_still(one)
+            for one in given]
+  if given and all(stills):
+    return (given,)
+  if any(stills):
+    other = given[stills.index(False)]
+    if isinstance(other, (str, os.PathLike)) and not os.path.exists(
+        sources.located(other)):
+      raise MediaError(name, f'its frame {os.fspath(other)}: no such file')
+    raise MediaError(
+        name, f'its list of videos has an image (entry {stills.index(True)}) '
+        f'and what is none (entry {stills.index(False)}); give each video its '
+        'own list of frames')
+  return tuple(tuple(one) if isinstance(one, list) else one for one in given)
+
+
+def size_of(frame, name):
+  """(height, width) of a still as shown, from its header; MediaError.
+
+  name: what a message calls one that has none.
+  """
+  if isinstance(frame, np.ndarray):
+    return frame.shape[:2]
+  if images.is_pil(frame):
+    return images.size_of_pil(frame, name)
+  return read_image(frame, size_only=True)
+
+
+def frame_sizes(frames, indices):
+  """The one (height, width) of the chosen frames of a list; MediaError."""
+  sizes = {}
+  for i in dict.fromkeys(map(int, indices)):
+    sizes.setdefault(size_of(frames[i], f'its frame {i}'), i)
+  _check_sizes(sizes)
+  return next(iter(sizes))
+
+
+def _check_sizes(sizes):
+  if len(sizes) > 1:
+    (one, i), (other, k) = list(sizes.items())[:2]
+    raise MediaError('a list of frames', 'they are of two sizes, '
+                     f'{one[1]}x{one[0]} (frame {i}) and {other[1]}x{other[0]} '
+                     f'(frame {k}); give frames of one size')
+
+
+def _listed(frames, indices, alpha):
+  found, sizes = {}, {}
+  for i in map(int, indices):
+    if i not in found:
+      try:
+        found[i] = read_still(frames[i], 'a PIL image', alpha)
+      except MediaError as error:
+        raise MediaError('a list of frames',
+                         f'frame {i}, {error}') from error
+      sizes.setdefault(found[i].shape[:2], i)
+  _check_sizes(sizes)
+  return [found[int(i)] for i in indices]
+
+
+def read_still(source, name, alpha='white'):
+  """A still of any kind -> uint8 [H, W, 3]; MediaError.
+
+  source: a path, encoded bytes, a PIL image, or such pixels; name: what a
+  message calls one that has none.
+  """
+  if isinstance(source, (str, bytes, os.PathLike)):
+    return read_image(source, alpha=alpha)
+  if images.is_pil(source):
+    return images.of_pil(source, name, alpha)
+  if (not isinstance(source, np.ndarray) or source.dtype != np.uint8
+      or source.ndim != 3 or source.shape[-1] != 3 or not source.size):
+    got = (f'{source.dtype} {source.shape}' if isinstance(source, np.ndarray)
+           else type(source).__name__)
+    raise MediaError(name, f'got {got}; want a path, encoded bytes, a PIL '
+                     'image, or uint8 pixels [H, W, 3]')
+  return source
+
+
+def _is_image(source):
+  """Whether a source that stands for a video is an image or an animation."""
+  form = images.form_of(sources.head(source))
+  return form is not None and (form != 'JPEG' or videos.is_still(source))
 
 
 def frame_indices(n_frames, n_samples, fps=None, limit_s=None):
@@ -276,34 +170,12 @@ def resize(frames, image_px):
       for frame in frames])
 
 
-def read_image(source, size_only=False):
-  """A still image (a path or encoded bytes) as shown -> uint8 [H, W, 3].
-
-  size_only: its (height, width) instead, from the header.
-  """
-  from PIL import Image, ImageOps
-  name = _name(source, 'image')
-  try:
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
-    with Image.open(file) as image:
-      if size_only:
-        # A PNG's own getexif decodes the pixels, to look for more behind them.
-        orientation = Image.Image.getexif(image).get(0x0112, 1)
-        return image.size[::1 if orientation > 4 else -1]  # 5 to 8: on a side
-      return np.array(ImageOps.exif_transpose(image).convert('RGB'))
-  except FileNotFoundError:
-    raise MediaError(name, 'no such file') from None
-  except (OSError, ValueError, SyntaxError,
-          Image.DecompressionBombError) as error:
-    reason = str(error).partition(' <')[0]  # PIL shows where bytes lie
-    raise MediaError(name, f'not a readable image ({reason})') from None
-
-
-def load_frames(item, n_frames, image_px, limit_s=None):
+def load_frames(item, n_frames, image_px, limit_s=None, alpha='white'):
   """The sampled frames of an item -> uint8 [n_frames, image_px, image_px, 3].
 
   A video gives evenly spread frames (see frame_indices), a still image gives
-  its one frame repeated. Errors: MediaError that names the item.
+  its one frame repeated. alpha: of transparent pixels, as images.shown has it.
+  Errors: MediaError that names the item, whatever is wrong with it.
   """
   if item.video is None and item.image is None:
     raise MediaError(item.id, 'neither a video nor an image')
@@ -315,13 +187,18 @@ def load_frames(item, n_frames, image_px, limit_s=None):
     return frame_indices(count, n_frames, fps, limit_s)
 
   try:
-    if item.video is None:
-      frame = resize([read_image(item.image)], image_px)
-      return np.repeat(frame, n_frames, axis=0)
-    frames = sample_frames(item.video, choose)
+    with sources.blamed(item.id, 'cannot be read'):
+      if item.video is None:
+        image = read_still(item.image, 'its image', alpha)
+        return np.repeat(resize([image], image_px), n_frames, axis=0)
+      source, *more = as_videos(item.video, item.id)
+      if more:
+        raise MediaError(item.id, f'it has {1 + len(more)} videos, want one')
+      if isinstance(source, np.ndarray):
+        return resize(source[choose(len(source), None)], image_px)
+      return resize(sample_frames(source, choose, alpha), image_px)
   except MediaError as error:
-    raise MediaError(item.id, error.reason) from None
-  return resize(frames, image_px)
+    raise MediaError(item.id, error.reason) from error
 
 
 class Frames:
@@ -330,12 +207,12 @@ class Frames:
   Decoded at first use, kept in memory up to `cache_bytes`; any number of
   threads may read at once. A bad video raises its MediaError when asked for.
   videos: sequence of Items, read one by one: a store of many files may be
-  larger than the memory.
+  larger than the memory. alpha: of transparent pixels, as images.shown has it.
   """
 
   def __init__(self, videos, n_frames, image_px, limit_s=None,
-               cache_bytes=2 << 30):
-    self.videos = videos
+               cache_bytes=2 << 30, alpha='white'):
+    self.videos, self.alpha = videos, images.check_alpha(alpha)
     self.n_frames, self.image_px, self.limit_s = n_frames, image_px, limit_s
     self._cache, self._lock = {}, threading.Lock()
     clip_bytes = n_frames * image_px * image_px * 3
@@ -349,7 +226,7 @@ class Frames:
     frames = self._cache.get(index)
     if frames is None:
       frames = load_frames(self.videos[index], self.n_frames, self.image_px,
-                           self.limit_s)
+                           self.limit_s, self.alpha)
       frames.flags.writeable = False
       with self._lock:
         if len(self._cache) < self._cache_clips:

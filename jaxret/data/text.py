@@ -97,7 +97,7 @@ def _from_directory(path):
         'wanted the files tokenizer.json and tokenizer_config.json')
   config = foreign_files.read_object(config_file)
   try:
-    fast = tokenizers.Tokenizer.from_file(str(file))
+    fast = tokenizers.Tokenizer.from_str(file.read_text('utf-8-sig'))
   except Exception as error:  # tokenizers raises bare Exception
     reason = str(error).strip().split('\n')[0]
     raise foreign_files.refusal(file, f'no tokenizer ({reason})') from None

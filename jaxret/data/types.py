@@ -34,10 +34,11 @@ class Item:
   """One thing that can be a query or a candidate.
 
   A medium (`image`, `video`) is a path or the encoded bytes; where a method
-  can read them also pixels, uint8 [H, W, 3] or [F, H, W, 3], or a tuple of
-  several media. An item carries one modality or a mixture; `id` is unique
-  within its collection. `order` is that of its modalities, where the prompt
-  names them.
+  can read them also pixels, uint8 [H, W, 3] or [F, H, W, 3], a PIL image, or a
+  tuple of several media. A `video` that is a tuple of stills is one video, and
+  they are its frames. An item carries one modality or a mixture; `id` is
+  unique within its collection. `order` is that of its modalities, where the
+  prompt names them.
   Errors: ValueError that names the item for a text with a lone surrogate.
   """
   id: str

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxret import sharding
-from jaxret.data import types
+from jaxret.data import media, types
 from jaxret.models import lora as lora_lib
 from jaxret.models import names
 from jaxret.scoring.likelihood import kernels
@@ -137,7 +137,7 @@ class Embeds(NamedTuple):
   evaluated: Callable[['ConfigDict'], Sequence[Evaluated]]
   check: Callable[['ConfigDict'], None] = lambda config: None
   served: Callable[..., tuple] = lambda model, params: (model, params)
-  weight_names: tuple[names.Weight, ...] = names.QWEN2_VL
+  weight_names: tuple[names.Weight, ...] = names.newer(names.QWEN2_VL)
 
 
 class Scorer(NamedTuple):
@@ -199,6 +199,17 @@ class Method(NamedTuple):
                   ] | None = None
   embedding_loss: Callable[[Any, Batch], Loss] | None = None
   scorer: Scorer | None = None
+
+
+def alpha(config: 'ConfigDict') -> str:
+  """What becomes of transparent pixels, as data.images.shown has it."""
+  # Configs of old work directories have no such field.
+  return config.data.get('alpha', 'white')
+
+
+def media_fingerprint(config: 'ConfigDict') -> dict[str, Any]:
+  """How media become pixels: what is stored of them depends on it besides."""
+  return {'reading': media.READING, 'alpha': alpha(config)}
 
 
 def lora_fields(lora: 'ConfigDict') -> dict[str, float]:

@@ -151,7 +151,7 @@ def train(run, stage, sources, reader):
   if 'lora' in params:
     trained = optim.partition(params, method.trainable)[0].get('params', {})
     run_lib.export_adapter(config, stage.directory, params,
-                           run.embeds.weight_names, tuple(trained))
+                           run.embeds.weight_names, trained)
   return params
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 # how a model is made or trained at random, and how one generates with it.
 HARMLESS = frozenset("""
     _attn_implementation _attn_implementation_autoset _commit_hash
-    _name_or_path architectures attn_implementation auto_map
+    _name_or_path _num_labels architectures attn_implementation auto_map
     bad_words_ids begin_suppress_tokens bos_token_id chunk_size_feed_forward
     classifier_dropout decoder_start_token_id diversity_penalty do_sample dtype
     early_stopping encoder_no_repeat_ngram_size eos_token_id
@@ -20,13 +20,14 @@ HARMLESS = frozenset("""
     forced_eos_token_id gradient_checkpointing id2label initializer_factor
     initializer_range keys_to_ignore_at_inference label2id length_penalty
     max_length min_length model_type no_repeat_ngram_size num_beam_groups
-    num_beams num_return_sequences output_attentions output_hidden_states
-    output_past output_scores pad_token_id prefix problem_type
-    remove_invalid_values repetition_penalty return_dict
+    num_beams num_labels num_return_sequences output_attentions
+    output_hidden_states output_past output_scores pad_token_id prefix
+    problem_type remove_invalid_values repetition_penalty return_dict
     return_dict_in_generate sep_token_id suppress_tokens task_specific_params
     temperature tf_legacy_loss tie_encoder_decoder tokenizer_class top_k top_p
     torch_dtype torchscript transformers_version typical_p unsloth_fixed
-    unsloth_version use_bfloat16 use_cache use_return_dict
+    unsloth_version use_bfloat16 use_cache use_flash_attention_2
+    use_return_dict
     """.split())
 # The same, with the values that we implement; the first is the default.
 SHARED = {'pruned_heads': ({}, None), 'is_encoder_decoder': (False,),

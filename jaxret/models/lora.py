@@ -54,8 +54,23 @@ def merge(params, lora, scale):
   flat = sharding.flatten(params)
   terms = sharding.flatten(lora)
   for path in {name.rpartition('/')[0] for name in terms}:
-    kernel = flat[f'{path}/kernel']
-    update = scale * (terms[f'{path}/a'] @ terms[f'{path}/b'])
-    flat[f'{path}/kernel'] = (
-        kernel.astype(jnp.float32) + update).astype(kernel.dtype)
+    flat[f'{path}/kernel'] = fold(
+        flat[f'{path}/kernel'], terms[f'{path}/a'], terms[f'{path}/b'], scale)
   return sharding.unflatten(flat)
+
+
+def fold(kernel, a, b, scale, magnitude=None):
+  """A kernel [..., inputs, features] with its low-rank term, in float32.
+
+  a: [..., inputs, rank]; b: [..., rank, features]; scale: a number, or [...].
+  magnitude: [..., features], the lengths that the columns of the sum are given
+    (DoRA, arXiv 2402.09353); NaN = its own, None = all their own.
+  """
+  update = jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+  wide = kernel.astype(jnp.float32) + jnp.asarray(scale)[..., None, None] * (
+      update)
+  if magnitude is not None:
+    lengths = jnp.linalg.norm(wide, axis=-2, keepdims=True)
+    wanted = jnp.asarray(magnitude)[..., None, :]
+    wide = jnp.where(jnp.isnan(wanted), wide, wide * (wanted / lengths))
+  return wide.astype(kernel.dtype)

@@ -161,6 +161,18 @@ def plain(key):
   return key
 
 
+def newer_key(key):
+  """How transformers 4.52 and later name a tensor of QWEN2_VL."""
+  key = re.sub(r'^model\.(?=(embed_tokens|layers|norm)\.)',
+               'model.language_model.', key)
+  return re.sub(r'^visual\.', 'model.visual.', key)
+
+
+def newer(table):
+  """The table with the keys of newer versions of transformers."""
+  return tuple(weight._replace(key=newer_key(weight.key)) for weight in table)
+
+
 def adapters(table):
   """Yields the LoRA factors of every linear layer of a table of weights."""
   for weight in table:

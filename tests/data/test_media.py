@@ -1,119 +1,18 @@
-"""Frames are exact, turned, repeated and refused as they should be."""
+"""What is seen of items: sampled, repeated, listed, and refused by name."""
 import concurrent.futures
 import gc
 import io
-import tempfile
 import wave
 import weakref
 
-import av
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image
 
 from jaxret.data import media
 from jaxret.data.types import Item
 from jaxret.models.videochat import vision
-
-# Each frame carries its number as eight black or white blocks, which survive
-# lossy coding: the witness needs no other decoder.
-BLOCK = 16
-
-
-def _numbered(i):
-  bits = [(i >> k) & 1 for k in range(8)]
-  row = np.repeat(np.array(bits, np.uint8) * 255, BLOCK)
-  return np.broadcast_to(row[None, :, None], (32, 8 * BLOCK, 3)).copy()
-
-
-def _number(frame):
-  bits = frame[frame.shape[0] // 2, BLOCK // 2::BLOCK, 1] > 127
-  return int(sum(int(bit) << k for k, bit in enumerate(bits)))
-
-
-def _video(n_frames, form='mp4', codec='libx264', pts=None, options=None,
-           rotation=None, keyframe_every=12, container_options=None):
-  """The bytes of a video of numbered frames."""
-  with tempfile.NamedTemporaryFile() as file:
-    _write(file.name, form, codec, n_frames, pts, options, rotation,
-           keyframe_every, container_options)
-    return file.read()
-
-
-def _write(path, form, codec, n_frames, pts, options, rotation,
-           keyframe_every, container_options):
-  with av.open(path, 'w', format=form,
-               options=container_options or {}) as container:
-    stream = container.add_stream(codec, rate=25)
-    stream.width, stream.height = 8 * BLOCK, 32
-    stream.pix_fmt, stream.options = 'yuv420p', options or {}
-    stream.codec_context.gop_size = keyframe_every
-    if rotation is not None:
-      stream.set_display_rotation(rotation)
-    for i in range(n_frames):
-      frame = av.VideoFrame.from_ndarray(_numbered(i), format='rgb24')
-      frame.pts = i if pts is None else pts[i]
-      container.mux(stream.encode(frame))
-    container.mux(stream.encode())
-
-
-OPEN_GOP = {'x264-params': 'open-gop=1:bframes=3'}
-KINDS = {
-    'mp4 with B frames': {'options': {'bf': '3'}},
-    'mp4, constant rate, all keyframes': {'keyframe_every': 1},
-    'mp4, open groups': {'options': OPEN_GOP},
-    'mp4, late start': {'pts': list(range(100, 160))},
-    'mkv': {'form': 'matroska'},
-    'transport stream, open groups': {'form': 'mpegts', 'options': OPEN_GOP},
-    'avi, no time stamps': {'form': 'avi', 'codec': 'mpeg4',
-                            'options': {'bf': '2', 'q': '2'}},
-    'bare h264, no container': {'form': 'h264'}}
-
-
-def read_frames(source, indices):
-  """uint8 [F, H, W, 3], at the indices in any order."""
-  return np.stack(media.sample_frames(source, lambda n_frames, fps: indices))
-
-
-@pytest.mark.parametrize('kind', KINDS)
-def test_frame_i_is_the_ith_shown(kind):
-  data = _video(60, **KINDS[kind])
-  assert media.probe(data).n_frames == 60
-  everything = read_frames(data, range(60))
-  assert [_number(frame) for frame in everything] == list(range(60))
-  for wanted in ([59], [0, 0, 30], [47, 3, 25, 3, 58], [11, 12, 13]):
-    np.testing.assert_array_equal(
-        read_frames(data, wanted), everything[wanted])
-
-
-@pytest.mark.parametrize('form', ['mp4', 'matroska'])
-def test_exact_on_a_variable_frame_rate(form):
-  pts = np.cumsum(np.random.default_rng(0).integers(1, 40, 60)).tolist()
-  data = _video(60, form, pts=pts, options={'bf': '2'})
-  frames = read_frames(data, [0, 7, 31, 30, 58])
-  assert [_number(frame) for frame in frames] == [0, 7, 31, 30, 58]
-
-
-def test_a_path_reads_as_the_bytes_do(tmp_path):
-  data = _video(20)
-  file = tmp_path / 'clip.mp4'
-  file.write_bytes(data)
-  for source in (file, str(file)):
-    assert media.probe(source) == media.probe(data)
-    np.testing.assert_array_equal(read_frames(source, [3, 17]),
-                                  read_frames(data, [3, 17]))
-
-
-@pytest.mark.parametrize('rotation', [90, -90, 180])
-def test_rotation_metadata_is_applied(rotation):
-  plain = read_frames(_video(6), [5])[0]
-  data = _video(6, rotation=rotation)
-  # np.rot90 turns counter-clockwise, as the display matrix is read.
-  want = np.rot90(plain, media.probe(data).rotation // 90)
-  np.testing.assert_array_equal(read_frames(data, [5])[0], want)
-  assert abs(media.probe(data).rotation) == abs(rotation)
-  info = media.probe(data)
-  assert (info.height, info.width) == want.shape[:2]
+from tests.numbered_videos import video
 
 
 def test_sampling_is_the_authors():
@@ -140,7 +39,7 @@ def test_the_limit_cuts_long_videos_only():
 
 @pytest.mark.parametrize('n_frames', [1, 2, 5])
 def test_short_videos_repeat_frames(n_frames):
-  frames = media.load_frames(Item('a', video=_video(n_frames)), 16, 32)
+  frames = media.load_frames(Item('a', video=video(n_frames)), 16, 32)
   assert frames.shape == (16, 32, 32, 3) and frames.dtype == np.uint8
 
 
@@ -169,7 +68,7 @@ def _sound():
 
 def _damaged():
   # From the middle of the frame data on, everything is overwritten.
-  data = bytearray(_video(60, options={'crf': '1'}))
+  data = bytearray(video(60, options={'crf': '1'}))
   start = data.index(b'mdat')
   end = data.index(b'moov')
   middle = (start + end) // 2
@@ -178,7 +77,7 @@ def _damaged():
 
 
 def _cut():
-  data = _video(60, container_options={'movflags': 'faststart'})
+  data = video(60, container_options={'movflags': 'faststart'})
   return data[:len(data) * 3 // 4]
 
 
@@ -208,7 +107,7 @@ def test_missing_things_are_media_errors(tmp_path):
     with pytest.raises(media.MediaError, match='^a: '):
       media.load_frames(item, 4, 32)
   with pytest.raises(ValueError, match='want 0 <= index'):
-    read_frames(_video(5), [5])
+    media.sample_frames(video(5), lambda n_frames, fps: [5])
 
 
 def test_a_still_image_is_repeated_and_turned(tmp_path):
@@ -222,28 +121,89 @@ def test_a_still_image_is_repeated_and_turned(tmp_path):
     np.testing.assert_array_equal(frame, np.rot90(pixels, -1))
 
 
-@pytest.mark.parametrize('form', ['png', 'jpeg'])
-@pytest.mark.parametrize('orientation, size', [(1, (20, 30)), (6, (30, 20))])
-def test_the_size_of_a_still_image_is_read_without_its_pixels(
-    form, orientation, size, monkeypatch):
-  exif, file = Image.Exif(), io.BytesIO()
-  exif[0x0112] = orientation
-  Image.new('RGB', (30, 20)).save(file, form, exif=exif)
-  assert media.read_image(file.getvalue()).shape[:2] == size
-  def load(image):
-    raise AssertionError('decoded')
-  monkeypatch.setattr(ImageFile.ImageFile, 'load', load)
-  assert media.read_image(file.getvalue(), size_only=True) == size
-
-
 def test_scan_says_what_cannot_be_used_and_why():
-  videos = [Item('good', video=_video(8)), Item('bad', video=b'text'),
-            Item('single', video=_video(1)), Item('empty', video=b'')]
+  videos = [Item('good', video=video(8)), Item('bad', video=b'text'),
+            Item('single', video=video(1)), Item('empty', video=b'')]
   frames = media.Frames(videos, 16, 64)
   reasons = frames.scan(progress=False)
   assert reasons.keys() == {1, 3}
   assert 'not a readable video' in reasons[1]
   assert frames.scan([2, 3], progress=False) == {3: 'the file is empty'}
+
+
+def stills(tmp_path, n=3, size=(28, 56)):
+  """The same pictures as pixels, files, bytes and PIL images."""
+  arrays = [np.random.default_rng(i).integers(0, 256, (*size, 3), np.uint8)
+            for i in range(n)]
+  files, encoded = [], []
+  for i, array in enumerate(arrays):
+    files.append(str(tmp_path / f'{i}.png'))
+    Image.fromarray(array).save(files[-1])
+    with open(files[-1], 'rb') as file:
+      encoded.append(file.read())
+  return {'pixels': arrays, 'files': files, 'bytes': encoded,
+          'PIL images': [Image.fromarray(array) for array in arrays],
+          'opened': [Image.open(file) for file in files],
+          'mixed': [arrays[0], files[1], encoded[2]]}
+
+
+def test_a_list_of_stills_is_one_video_however_they_are_given(tmp_path):
+  given = stills(tmp_path)
+  want = media.load_frames(Item('a', video=np.stack(given['pixels'])), 4, 32)
+  for kind, frames in given.items():
+    assert media.as_videos(frames, 'a') == (tuple(frames),), kind
+    np.testing.assert_array_equal(
+        media.load_frames(Item('a', video=tuple(frames)), 4, 32), want)
+    assert media.frame_sizes(frames, [2, 0]) == (28, 56)
+  # A list of lists is several, and one of videos is as many.
+  several = media.as_videos([given['files'], given['pixels']], 'a')
+  assert several == (tuple(given['files']), tuple(given['pixels']))
+  clips = [video(2), str(tmp_path / 'missing.mp4')]
+  assert media.as_videos(clips, 'a') == tuple(clips)
+  with pytest.raises(media.MediaError, match='^a: it has 2 videos, want one'):
+    media.load_frames(Item('a', video=several), 4, 32)
+
+
+def test_frames_that_make_no_video_are_said(tmp_path):
+  one, other = (np.zeros((28, width, 3), np.uint8) for width in (56, 84))
+  file = str(tmp_path / '0.png')
+  Image.fromarray(one).save(file)
+  for frames, reason in (
+      ([one, Image.fromarray(other)], 'two sizes, 56x28 .frame 0. and 84x28'),
+      ([one, one.astype(np.float32)], 'frame 1.*got float32'),
+      ([one, one[..., 0]], 'entry 0.*none .entry 1'),
+      ([file, video(2)], 'entry 0.*none .entry 1'),
+      ([file, str(tmp_path / 'gone.png')], 'gone.png: no such file')):
+    with pytest.raises(media.MediaError, match=f'^a: .*{reason}') as error:
+      media.load_frames(Item('a', video=(*frames, one)), 2, 32)
+    assert error.value.name == 'a'
+  with pytest.raises(media.MediaError, match='two sizes'):
+    media.frame_sizes([one, other], [0, 1])
+  assert media.frame_sizes([one, other], [1, 1]) == (28, 84)
+
+
+@pytest.mark.parametrize('error', [MemoryError(), KeyError('x'), OSError('o')])
+def test_whatever_fails_while_an_item_is_read_is_its_media_error(
+    monkeypatch, error):
+  def fail(frames, image_px):
+    raise error
+  monkeypatch.setattr(media, 'resize', fail)
+  with pytest.raises(media.MediaError, match='^clip 7: cannot be read'):
+    media.load_frames(Item('clip 7', video=video(2)), 2, 32)
+
+
+def test_alpha_is_that_of_the_frames():
+  rgba = np.zeros((8, 8, 4), np.uint8)
+  file = io.BytesIO()
+  Image.fromarray(rgba).save(file, 'png')
+  items = [Item('a', image=file.getvalue()), Item('b', video=file.getvalue()),
+           Item('c', video=(Image.fromarray(rgba),))]
+  for alpha, level in (('white', 255), ('released', 0)):
+    frames = media.Frames(items, 2, 8, alpha=alpha)
+    for i in range(3):
+      assert (frames[i] == level).all()
+  with pytest.raises(ValueError, match='alpha is'):
+    media.Frames(items, 2, 8, alpha='black')
 
 
 def test_frames_hold_one_stored_file_at_a_time():
@@ -255,7 +215,7 @@ def test_frames_hold_one_stored_file_at_a_time():
       return 3
 
     def __getitem__(self, index):
-      item = Item(str(index), video=_video(4))
+      item = Item(str(index), video=video(4))
       self.read += 1
       self.held.add(item)
       return item
@@ -269,7 +229,7 @@ def test_frames_hold_one_stored_file_at_a_time():
 
 
 def test_frames_are_cached_within_their_bytes():
-  videos = [Item(str(n), video=_video(n)) for n in (8, 20, 30)]
+  videos = [Item(str(n), video=video(n)) for n in (8, 20, 30)]
   clip_bytes = 4 * 32 * 32 * 3
   frames = media.Frames(videos, 4, 32, cache_bytes=2 * clip_bytes)
   with concurrent.futures.ThreadPoolExecutor(4) as pool:

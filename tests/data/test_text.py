@@ -105,6 +105,15 @@ def test_broken_tokenizer_is_one_line(tmp_path):
   assert '\n' not in str(error.value)
 
 
+def test_files_of_an_editor_that_marks_them_are_read(tmp_path):
+  trained = text.train_tokenizer(CAPTIONS, 600, tmp_path / 'bpe')
+  for name in ('tokenizer.json', 'tokenizer_config.json'):
+    (tmp_path / name).write_bytes(
+        b'\xef\xbb\xbf' + (tmp_path / 'bpe' / name).read_bytes())
+  assert text.load_tokenizer(tmp_path).encode('a dog') == (
+      trained.encode('a dog'))
+
+
 @pytest.mark.slow  # transformers takes most of it to import
 def test_vocab_and_merges_are_read_through_transformers(tokenizer, tmp_path):
   """The layout of older checkpoints, without tokenizer.json."""

@@ -8,6 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxret import sharding
+from jaxret.data import media
 from jaxret.methods import base
 
 TARGETS = 'decoder/layers/attention/[qo]',
@@ -98,3 +99,14 @@ def test_what_was_trained_is_folded_in_once(dtype):
         np.asarray(part['kernel'], np.float64), want, atol=tolerance,
         rtol=tolerance)
   assert base.merged(settings(), merged) is merged
+
+
+def test_what_is_stored_of_media_says_how_they_were_read():
+  """Numbers of pixels that were made otherwise are not taken for ours."""
+  said = []
+  for config in ({'data': {}}, {'data': {'alpha': 'white'}},
+                 {'data': {'alpha': 'released'}}):
+    said.append(base.media_fingerprint(ConfigDict(config)))
+  assert said[0] == said[1] == {'reading': media.READING, 'alpha': 'white'}
+  assert said[2] == {'reading': media.READING, 'alpha': 'released'}
+  assert media.READING > 1  # that of stores which do not say it

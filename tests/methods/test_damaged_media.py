@@ -3,6 +3,7 @@
 A broken header is seen before training; a broken body, which only decoding
 shows, is left out when it is drawn. Nothing else is decoded before step 1.
 """
+import contextlib
 import io
 import json
 
@@ -12,7 +13,7 @@ import PIL.Image
 import pytest
 
 from jaxret import checkpoint, train
-from jaxret.data import media
+from jaxret.data import videos
 from jaxret.methods import embedding_run
 from tests import tiny_embedding, tiny_runs
 
@@ -74,24 +75,20 @@ def decoded(monkeypatch):
       self._whole, self._name = whole, name
     def __getattr__(self, attribute):
       return getattr(self._whole, attribute)
-    def __enter__(self):
-      self._whole.__enter__()
-      return self
-    def __exit__(self, *error):
-      return self._whole.__exit__(*error)
     def decode(self, stream):
       return counted(self._name, self._whole.decode(stream))
 
-  whole_open, whole_load = media._open, PIL.Image.Image.load
+  whole_open, whole_load = videos._opened, PIL.Image.Image.load
+  @contextlib.contextmanager
   def opened(source):
-    container, stream = whole_open(source)
-    return Container(container, str(source).rpartition('/')[2]), stream
+    with whole_open(source) as (container, stream):
+      yield Container(container, str(source).rpartition('/')[2]), stream
   def loaded(image, *args):
     name = str(getattr(image, 'filename', '')).rpartition('/')[2]
     if name:
       counts[name] = counts.get(name, 0) + 1
     return whole_load(image, *args)
-  monkeypatch.setattr(media, '_open', opened)
+  monkeypatch.setattr(videos, '_opened', opened)
   for kind in (PIL.Image.Image, PIL.ImageFile.ImageFile):
     monkeypatch.setattr(kind, 'load', loaded)
   return counts

@@ -1,135 +1,99 @@
-"""PEFT's adapter files: round trip, PEFT itself as the reader, refusals."""
-import json
-
+"""Adapters merged into parameters."""
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
-from jaxret.models import adapters, lora
-
-RANK, SCALE = 2, 1.5
+from jaxret import sharding
+from jaxret.models import adapters
 
 
-def factors(rng, inputs, features, layers=()):
-  return {'a': rng.normal(size=(*layers, inputs, RANK)).astype(np.float32),
-          'b': rng.normal(size=(*layers, RANK, features)).astype(np.float32)}
+def random(*shape):
+  return np.random.default_rng(shape).normal(size=shape).astype(np.float32)
 
 
-@pytest.fixture
-def adapter():
-  rng = np.random.default_rng(0)
-  projector = {'in': factors(rng, 6, 8), 'out': factors(rng, 8, 8)}
-  tree = {
-      'decoder': {
-          'layers': {'attention': {'q': factors(rng, 8, 8, (3,)),
-                                   'k': factors(rng, 8, 4, (3,))}},
-          'lm_head': factors(rng, 8, 12)},
-      'projector': {'vtg': projector, 'tvg': projector}}
-  head = rng.normal(size=(8, 6)).astype(np.float32)
-  return adapters.Adapter(tree, SCALE, head)
+def params(dtype=np.float32):
+  return {'params': {'decoder': {
+      'layers': {'mlp': {'up': {'kernel': random(2, 4, 6).astype(dtype)}}},
+      'embed': {'embedding': random(5, 4).astype(dtype)}},
+                     'visual_head': {'kernel': random(4, 3).astype(dtype)}}}
 
 
-@pytest.mark.parametrize('nested', [True, False])
-def test_round_trip(adapter, tmp_path, nested):
-  adapters.export_peft(adapter, tmp_path, nested=nested)
-  read = adapters.import_peft(tmp_path)
-  assert read.scale == SCALE
-  jax.tree.map(np.testing.assert_array_equal, read.lora, adapter.lora)
-  np.testing.assert_array_equal(read.visual_head, adapter.visual_head)
+def adapter(**fields):
+  lora = {'decoder': {'layers': {'mlp': {'up': {
+      'a': random(2, 4, 1), 'b': random(2, 1, 6)}}}}}
+  return adapters.Adapter(lora, 0.5)._replace(**fields)
 
 
-def test_keys_are_those_of_peft(adapter, tmp_path):
-  adapters.export_peft(adapter, tmp_path)
-  tensors = load_file(tmp_path / 'adapter_model.safetensors')
-  key = 'base_model.model.model.layers.2.self_attn.q_proj.lora_A.weight'
-  np.testing.assert_array_equal(
-      tensors[key], adapter.lora['decoder']['layers']['attention']['q'][
-          'a'][2].T)
-  prefix = 'base_model.model.model.mm_projector.tvg_mlp.base_model.model.2.'
-  assert tensors[f'{prefix}lora_B.weight'].shape == (8, RANK)
-  config = json.loads((tmp_path / 'adapter_config.json').read_text())
-  assert config['r'] == RANK and config['lora_alpha'] == 3
-  assert config['target_modules'] == ['k_proj', 'lm_head', 'q_proj']
+def up(merged):
+  return merged['params']['decoder']['layers']['mlp']['up']['kernel']
 
 
-def test_plain_keys():
-  for wrapped, plain in (
-      ('base_model.model.lm_head.base_layer.weight', 'lm_head.weight'),
-      ('base_model.model.visual_head.modules_to_save.default.weight',
-       'visual_head.weight'),
-      ('base_model.model.model.mm_projector.mlp.base_model.model.0.lora_A.'
-       'default.weight', 'model.mm_projector.mlp.0.lora_A.weight')):
-    assert adapters.plain_key(wrapped) == plain
+@pytest.mark.parametrize('dtype', [np.float32, ml_dtypes.bfloat16])
+def test_factors_are_added_in_float32(dtype):
+  base, given = params(dtype), adapter()
+  factors = given.lora['decoder']['layers']['mlp']['up']
+  want = up(base).astype(np.float32) + 0.5 * factors['a'] @ factors['b']
+  got = up(adapters.merge(base, given))
+  assert got.dtype == dtype
+  np.testing.assert_allclose(
+      got.astype(np.float32), want.astype(dtype).astype(np.float32), rtol=1e-6)
 
 
-def qwen2_with_heads(torch, transformers):
-  """A tiny VideoChat-Flash skeleton, as PEFT sees one."""
-  model = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(
-      vocab_size=12, hidden_size=8, intermediate_size=10, num_hidden_layers=3,
-      num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=False))
-  linear = torch.nn.Linear
-  model.visual_head = linear(8, 6, bias=False)
-  model.model.mm_projector = torch.nn.Module()
-  for name in ('mlp', 'tvg_mlp'):
-    setattr(model.model.mm_projector, name, torch.nn.Sequential(
-        linear(6, 8), torch.nn.GELU(), linear(8, 8)))
-  return model
+def test_parameters_stay_where_they_are():
+  mesh = sharding.make_mesh({'fsdp': 2}, jax.devices()[:2])
+  given = adapter(modules={'visual_head': {'kernel': random(4, 3)}}, rows={
+      'decoder/embed/embedding': (np.array([1, 3]), random(2, 4))})
+  places = sharding.shardings(mesh, params())
+  placed = jax.device_put(params(), places)
+  assert not up(placed).sharding.is_fully_replicated
+  merged = adapters.merge(placed, given)
+  for path, leaf in sharding.flatten(merged).items():
+    assert leaf.sharding.is_equivalent_to(
+        sharding.flatten(placed)[path].sharding, leaf.ndim), path
+    np.testing.assert_allclose(
+        leaf, sharding.flatten(adapters.merge(params(), given))[path],
+        atol=1e-6)
 
 
-def test_peft_reads_and_merges_what_is_exported(adapter, tmp_path):
-  peft = pytest.importorskip('peft')
-  torch = pytest.importorskip('torch')
-  import transformers
-  model = qwen2_with_heads(torch, transformers)
-  base = {key: tensor.numpy().copy()
-          for key, tensor in model.state_dict().items()}
-  adapters.export_peft(adapter, tmp_path, nested=False)
-  merged = peft.PeftModel.from_pretrained(model, tmp_path).merge_and_unload()
-  merged = {key: tensor.detach().numpy()
-            for key, tensor in merged.state_dict().items()}
-  np.testing.assert_array_equal(
-      merged['visual_head.weight'], adapter.visual_head.T)
-  ours = lora.merge(
-      {'q': {'kernel': np.stack([
-          base[f'model.layers.{i}.self_attn.q_proj.weight'].T
-          for i in range(3)])},
-       'out': {'kernel': base['model.mm_projector.tvg_mlp.2.weight'].T},
-       'lm_head': {'kernel': base['lm_head.weight'].T}},
-      {'q': adapter.lora['decoder']['layers']['attention']['q'],
-       'out': adapter.lora['projector']['tvg']['out'],
-       'lm_head': adapter.lora['decoder']['lm_head']}, SCALE)
-  for kernel, key in ((ours['q']['kernel'][1],
-                       'model.layers.1.self_attn.q_proj.weight'),
-                      (ours['out']['kernel'],
-                       'model.mm_projector.tvg_mlp.2.weight'),
-                      (ours['lm_head']['kernel'], 'lm_head.weight')):
-    np.testing.assert_allclose(kernel, merged[key].T, atol=1e-5)
+def test_magnitudes_are_of_the_layers_that_have_them():
+  magnitude = np.stack([np.full(6, np.nan), np.arange(1, 7)]).astype(np.float32)
+  path = 'decoder/layers/mlp/up'
+  got = up(adapters.merge(params(), adapter(magnitude={path: magnitude})))
+  plain = up(adapters.merge(params(), adapter()))
+  np.testing.assert_allclose(got[0], plain[0], rtol=1e-6)
+  np.testing.assert_allclose(
+      np.linalg.norm(got[1], axis=0), np.arange(1, 7), rtol=1e-5)
+  np.testing.assert_allclose(
+      got[1] / np.linalg.norm(got[1], axis=0),
+      plain[1] / np.linalg.norm(plain[1], axis=0), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize('change, message', [
-    ({'use_dora': True}, 'got use_dora = True'),
-    ({'rank_pattern': {'q_proj': 4}}, 'merge this adapter with PEFT first')])
-def test_other_kinds_of_adapters_are_refused(
-    adapter, tmp_path, change, message):
-  adapters.export_peft(adapter, tmp_path)
-  path = tmp_path / 'adapter_config.json'
-  path.write_text(json.dumps(json.loads(path.read_text()) | change))
+def test_what_is_whole_takes_the_place_of_the_model_s():
+  head, embedding = random(4, 3) + 1, random(5, 4) + 1
+  merged = adapters.merge(params(), adapter(
+      visual_head=head, modules={
+          'decoder': {'embed': {'embedding': embedding}},
+          'unread': {'x': random(3)}}))['params']
+  np.testing.assert_array_equal(merged['visual_head']['kernel'], head)
+  np.testing.assert_array_equal(merged['decoder']['embed']['embedding'],
+                                embedding)
+  assert 'unread' not in merged
+
+
+@pytest.mark.parametrize('fields, message', [
+    ({'lora': {'decoder': {'layers': {'mlp': {'up': {
+        'a': random(1, 4, 1), 'b': random(1, 1, 6)}}}}}}, r'up/a of the shape '
+     r'\(1, 4, 1\), this model wants \(2, 4, 1\)'),
+    ({'visual_head': random(3, 4)}, 'visual_head/kernel of the shape'),
+    ({'shifts': {'visual_head/kernel': random(3)}}, 'visual_head/kernel'),
+    ({'magnitude': {'decoder/layers/mlp/up': random(6)}}, 'its magnitude'),
+    ({'rows': {'decoder/embed/embedding': (np.array([5]), random(1, 4))}},
+     'of which this model has 5'),
+    ({'rows': {'decoder/embed/embedding': (np.array([1]), random(1, 3))}},
+     r'of the shape \(1, 3\)'),
+    ({'lora': {'vision': {'x': {'a': random(2, 1), 'b': random(1, 2)}}}},
+     'holds nothing that this model reads')])
+def test_nothing_is_broadcast(fields, message):
   with pytest.raises(ValueError, match=message):
-    adapters.import_peft(tmp_path)
-
-
-def test_incomplete_and_foreign_tensors_are_named():
-  key = 'base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight'
-  with pytest.raises(ValueError, match='decoder/layers/attention/q'):
-    adapters.import_peft({key: np.zeros((RANK, 8))})
-  with pytest.raises(ValueError, match='fit no parameter: .*conv.lora_A'):
-    adapters.import_peft({'base_model.model.conv.lora_A.weight': np.zeros(2)})
-
-
-def test_only_known_layers_of_one_rank_are_exported(adapter, tmp_path):
-  unknown = adapter._replace(lora={'vision': adapter.lora['projector']})
-  with pytest.raises(ValueError, match="unknown paths .'vision/"):
-    adapters.export_peft(unknown, tmp_path)
-  with pytest.raises(ValueError, match='scale None'):
-    adapters.export_peft(adapter._replace(scale=None), tmp_path)
+    adapters.merge(params(), adapter(**fields))

@@ -200,66 +200,78 @@ UNREAD = {
     'classifier.dense.weight': (16, 16), 'qa_outputs.bias': (2,)}
 
 
+def loaded(reader, tensors, as_saved):
+  """Of tensors in memory, what the reader asks for."""
+  params = as_saved[reader][3]
+  params = params.get('params', params)
+  return pretrained.load(
+      layouts.Checkpoint('tiny', tensors), TABLES[reader], params)[0], params
+
+
 @pytest.mark.parametrize('reader', READERS)
-def test_what_is_not_read_does_not_decide(reader, as_saved, mesh, tmp_path):
-  source, load, tensors, want = as_saved[reader]
+def test_what_is_not_read_does_not_decide(reader, as_saved):
+  tensors = as_saved[reader][2]
   more = {key: np.full(shape, np.nan, np.float32)
           for key, shape in UNREAD.items()}
   more['bert.embeddings.position_ids'] = np.arange(5)[None]
-  same(load(copied(source, tmp_path, tensors | more), mesh), want)
+  same(*loaded(reader, tensors | more, as_saved))
 
 
 @pytest.mark.parametrize('reader', READERS)
 @pytest.mark.parametrize('key', [
     'custom_text_proj.weight', 'linear.weight', 'ema.model.norm.weight'])
-def test_what_is_not_known_is_refused_by_name(
-    reader, key, as_saved, mesh, tmp_path):
+def test_what_is_not_known_is_refused_by_name(reader, key, as_saved):
   """A projection that somebody trained on top, say: it makes other vectors."""
-  source, load, tensors, _ = as_saved[reader]
-  more = tensors | {key: np.ones((4, 16), np.float32)}
+  more = as_saved[reader][2] | {key: np.ones((4, 16), np.float32)}
   with pytest.raises(ValueError, match=f'fit no parameter: {key};') as caught:
-    load(copied(source, tmp_path, more), mesh)
+    loaded(reader, more, as_saved)
   assert '\n' not in str(caught.value)
 
 
 @pytest.mark.parametrize('reader', READERS)
-def test_a_tensor_by_two_names(reader, as_saved, mesh, tmp_path):
-  source, load, tensors, want = as_saved[reader]
+def test_a_tensor_by_two_names(reader, as_saved):
+  tensors = as_saved[reader][2]
   key = next(key for key in sorted(tensors, reverse=True)
              if re.search(r'layers?\.0\.', key))
-  twice = {**tensors, f'module.{key}': tensors[key]}
-  same(load(copied(source, tmp_path, twice), mesh), want)
-  twice[f'module.{key}'] = tensors[key] + np.float32(1e-7)
-  with pytest.raises(ValueError, match='are the same parameter .* and dif'):
-    load(copied(source, tmp_path, twice), mesh)
-  twice[f'module.{key}'] = tensors[key][:-1]
-  with pytest.raises(ValueError, match='and differ; want one of|has shape'):
-    load(copied(source, tmp_path, twice), mesh)
+  def twice(other):
+    return loaded(reader, {**tensors, f'module.{key}': other}, as_saved)
+  same(*twice(tensors[key]))
+  for other in (tensors[key] + np.float32(1e-7), tensors[key][:-1],
+                tensors[key].astype(np.float16)):
+    with pytest.raises(ValueError, match=f'{key} and module.{key} are the same '
+                       'parameter .* and differ; want one of them: remove'):
+      twice(other)
 
 
 @pytest.mark.parametrize('reader', READERS)
-def test_shapes_are_compared(reader, as_saved, mesh, tmp_path):
-  source, load, tensors, _ = as_saved[reader]
+def test_shapes_are_compared(reader, as_saved):
+  tensors = as_saved[reader][2]
   key = next(key for key in sorted(tensors, reverse=True)
              if 'layers.0' in key or 'layer.0' in key)
   for wrong in (np.concatenate([tensors[key]] * 2), tensors[key][0]):
     with pytest.raises(ValueError, match='has shape .* which makes .* want'):
-      load(copied(source, tmp_path, {**tensors, key: np.array(wrong)}), mesh)
+      loaded(reader, {**tensors, key: wrong}, as_saved)
 
 
-@pytest.mark.parametrize('case', ['qwen2_vl_tied', 'qwen2_vl_untied'])
-def test_an_embedder_reads_no_head(case, mesh, tmp_path):
-  source = SAVED / case
-  tensors = {key: tensor for key, tensor in tensors_of(source).items()
-             if key != 'lm_head.weight'}
-  want = load_qwen2_vl(source, mesh, head=False)
-  assert 'lm_head' not in want['params']['decoder']
+def test_an_embedder_reads_no_head(as_saved, mesh, tmp_path):
+  """There, equal to the embedding, of another shape, by another name."""
+  source, _, tensors, whole = as_saved['qwen2_vl']
+  copied(source, tmp_path, {key: tensor for key, tensor in tensors.items()
+                            if key != 'lm_head.weight'})
+  found = load_qwen2_vl(tmp_path, mesh, head=False)['params']
+  decoder = {**whole['params']['decoder']}
+  del decoder['lm_head']
+  same(found, {**whole['params'], 'decoder': decoder})
   embedding = tensors['model.embed_tokens.weight']
-  for head in ({}, {'lm_head.weight': embedding},
-               {'lm_head.weight': embedding + 1},
-               {'model.lm_head.weight': embedding[:3]}):
-    same(load_qwen2_vl(copied(source, tmp_path, tensors | head), mesh,
-                       head=False), want)
+  for head in ({'lm_head.weight': embedding},
+               {'model.lm_head.weight': embedding[:3]},
+               {'lm_head.weight': embedding,
+                'model.lm_head.weight': -embedding}):
+    for tied in (False, True):
+      params, _ = pretrained.load(
+          layouts.Checkpoint('tiny', tensors | head), names.QWEN2_VL, found,
+          tied=tied)
+      same(params, found)
 
 
 def test_generating_wants_the_head_of_an_untied_model(mesh, tmp_path):
@@ -276,30 +288,40 @@ def test_generating_wants_the_head_of_an_untied_model(mesh, tmp_path):
       'tie_word_embeddings in config.json if the embedding is the head')
 
 
-def test_a_tied_head_is_the_embedding(mesh, tmp_path):
+@pytest.fixture(scope='module')
+def tied(mesh):
+  """(tensors, parameters) of a model whose head is its embedding."""
+  source = SAVED / 'qwen2_vl_tied'
+  return tensors_of(source), load_qwen2_vl(source, mesh)['params']
+
+
+def load_tied(tensors, params, generates):
+  return pretrained.load(layouts.Checkpoint('tiny', tensors), names.QWEN2_VL,
+                         params, tied=True, generates=generates)[0]
+
+
+@pytest.mark.parametrize('generates', [False, True])
+def test_a_tied_head_is_the_embedding(tied, generates):
   """One of the two is enough, as for transformers; safetensors.torch.
   save_model keeps whichever name comes first."""
-  source = SAVED / 'qwen2_vl_tied'
-  tensors, want = tensors_of(source), load_qwen2_vl(source, mesh)
-  embedding = tensors.pop('model.embed_tokens.weight')
-  for given in ({'lm_head.weight': embedding},
-                {'lm_head.weight': embedding,
-                 'model.embed_tokens.weight': embedding}):
-    copied(source, tmp_path, tensors | given)
-    for generates in (False, True):
-      same(load_qwen2_vl(tmp_path, mesh, generates=generates), want)
+  tensors, params = tied
+  embedding = tensors['model.embed_tokens.weight']
+  without = {key: tensor for key, tensor in tensors.items()
+             if key != 'model.embed_tokens.weight'}
+  for given in (without | {'lm_head.weight': embedding},
+                tensors | {'lm_head.weight': embedding}):
+    same(load_tied(given, params, generates), params)
 
 
-def test_a_tied_head_that_differs_is_refused_where_it_is_used(mesh, tmp_path):
+def test_a_tied_head_that_differs_is_refused_where_it_is_used(tied):
   """transformers 4 ties the two all the same, 5 does not and warns."""
-  source = SAVED / 'qwen2_vl_tied'
-  tensors, want = tensors_of(source), load_qwen2_vl(source, mesh)
+  tensors, params = tied
   head = tensors['model.embed_tokens.weight'] * 2
-  copied(source, tmp_path, tensors | {'lm_head.weight': head})
-  same(load_qwen2_vl(tmp_path, mesh), want)
+  given = tensors | {'lm_head.weight': head}
+  same(load_tied(given, params, generates=False), params)
   with pytest.raises(ValueError, match='lm_head.weight is not model.embed_tok.*'
                      'set it to false if the head was trained, else remove'):
-    load_qwen2_vl(tmp_path, mesh, generates=True)
+    load_tied(given, params, generates=True)
 
 
 def test_an_untied_head_is_no_embedding(mesh, tmp_path):

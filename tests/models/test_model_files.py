@@ -225,7 +225,6 @@ NUMBERS = {
         ('vision_config', 'hidden_act', 'silu'),
         ('vision_config', 'in_channels', 1),
         ('vision_config', 'window_size', 112),
-        ('vision_config', 'patch_size', 16),
         ('vision_config', 'spatial_merge_size', 4),
         ('vision_config', 'model_type', 'qwen2_5_vl'),
         ('vision_config', 'rope_parameters', {'rope_type': 'axial',
@@ -382,12 +381,6 @@ def test_a_file_that_is_no_config_is_named(tmp_path, content, said):
       read(tmp_path)
     assert str(caught.value).startswith(str(path))
     assert '\n' not in str(caught.value)
-
-
-def test_a_mark_of_byte_order_is_passed_over(tmp_path):
-  whole = (CONFIGS / '4.47.1/bert.json').read_bytes()
-  (tmp_path / 'config.json').write_bytes(b'\xef\xbb\xbf' + whole)
-  assert bert_sizes(tmp_path).vocab_size == 400
 
 
 def test_a_retriever_that_is_quantized_is_refused(tmp_path):

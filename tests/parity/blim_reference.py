@@ -10,7 +10,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from jaxret.data import types
-from jaxret.models import adapters, decoder, names, pretrained
+from jaxret.models import adapter_import, decoder, names, pretrained
 from jaxret.models.videochat import files as videochat
 from jaxret.models.videochat import model as vlm
 from jaxret.scoring.likelihood import score as likelihood
@@ -76,14 +76,16 @@ def merged_model(folder):
 def lora_model(folder):
   """The base weights of the PEFT state dict, its adapter beside them."""
   tensors = load_file(folder / 'model_peft.safetensors')
-  plain = {adapters.plain_key(key): tensor for key, tensor in tensors.items()}
+  plain = {adapter_import.plain_key(key): tensor
+           for key, tensor in tensors.items()}
   base = {key: tensor for key, tensor in plain.items() if 'lora_' not in key}
   params, missing = pretrained.load(
       pretrained.Checkpoint('model_peft', base), TABLE)
   assert not missing
   lora = settings(folder)['lora']
   return Model(vlm_config(folder, lora['alpha'] / lora['r']),
-               {'params': params, 'lora': adapters.import_peft(tensors).lora})
+               {'params': params,
+                'lora': adapter_import.import_peft(tensors).lora})
 
 
 def locate(tensors, root):
@@ -94,7 +96,7 @@ def locate(tensors, root):
   Yields (key, path, index of the layer or (), array as ours is laid out).
   """
   for key, tensor in tensors.items():
-    plain = adapters.plain_key(key)
+    plain = adapter_import.plain_key(key)
     for weight in (names.LORA + HEADS if root == 'lora/' else TABLE):
       match = re.fullmatch(
           re.escape(weight.key).replace(r'\{layer\}', r'(\d+)'), plain)

@@ -7,7 +7,13 @@ import PIL.Image
 import pytest
 from safetensors.numpy import load_file
 
-from jaxret.models import adapters, lora, names, pretrained
+from jaxret.models import (
+  adapter_export,
+  adapter_import,
+  lora,
+  names,
+  pretrained,
+)
 from jaxret.models.videochat import tome, vision
 
 
@@ -135,9 +141,9 @@ def test_blim_token_merging_steps_and_sizes(blim_golden, settings):
 
 def test_blim_adapter_folds_into_the_merged_weights(blim_golden, settings):
   wrapped = load_file(blim_golden / 'model_peft.safetensors')
-  adapter = adapters.import_peft(wrapped)
-  plain = {adapters.plain_key(key): tensor for key, tensor in wrapped.items()
-           if '.lora_' not in key}
+  adapter = adapter_import.import_peft(wrapped)
+  plain = {adapter_import.plain_key(key): tensor
+           for key, tensor in wrapped.items() if '.lora_' not in key}
   table = names.DECODER + names.BLIM_HEADS
   base, _ = pretrained.load(pretrained.Checkpoint('peft', plain), table)
   want, missing = pretrained.load(
@@ -154,12 +160,12 @@ def test_blim_adapter_round_trip_keeps_the_authors_names(
     blim_golden, settings, tmp_path):
   trained = load_file(blim_golden / 'trained_params.safetensors')
   scale = settings['lora']['alpha'] / settings['lora']['r']
-  adapter = adapters.import_peft(trained)._replace(scale=scale)
-  adapters.export_peft(adapter, tmp_path)
+  adapter = adapter_import.import_peft(trained)._replace(scale=scale)
+  adapter_export.export_peft(adapter, tmp_path)
   exported = load_file(tmp_path / 'adapter_model.safetensors')
   assert set(exported) == {
       key.replace('.default', '') for key in trained}
   for key, tensor in trained.items():
     np.testing.assert_array_equal(
         exported[key.replace('.default', '')], tensor)
-  assert adapters.import_peft(tmp_path).scale == scale
+  assert adapter_import.import_peft(tmp_path).scale == scale

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from jaxret import optim, sharding
 from jaxret.methods.unite import method as unite
-from jaxret.models import adapters, lora
+from jaxret.models import adapter_export, adapter_import, lora
 from tests.parity import unite_reference as reference
 
 EMBEDDINGS = 5e-6
@@ -155,9 +155,9 @@ def test_unite_merged_adapter(unite_golden, table, golden, adapted):
 
 def test_unite_adapter_is_written_as_it_was_read(unite_golden, tmp_path):
   source = unite_golden / 'qwen2vl' / 'lora_adapter'
-  adapters.export_peft(adapters.import_peft(source), tmp_path)
+  adapter_export.export_peft(adapter_import.import_peft(source), tmp_path)
   name = 'adapter_model.safetensors'
-  got, want = ({adapters.plain_key(key): tensor for key, tensor
+  got, want = ({adapter_import.plain_key(key): tensor for key, tensor
                 in load_file(directory / name).items()}
                for directory in (tmp_path, source))
   assert got.keys() == want.keys()

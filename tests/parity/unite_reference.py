@@ -12,7 +12,7 @@ import numpy as np
 from jaxret import sharding
 from jaxret.data.qwen2_vl import layout as visual_tokens
 from jaxret.data.qwen2_vl import pixels as qwen2_vl
-from jaxret.models import adapters, names
+from jaxret.models import adapter_import, names
 from jaxret.models.qwen2_vl import files as qwen2_vl_files
 from jaxret.models.qwen2_vl import model as model_lib
 from jaxret.models.qwen2_vl import vision as qwen2_vl_vision
@@ -46,7 +46,7 @@ def model(folder, position_mode='sequential', adapter=False):
   """The golden model, with the golden LoRA factors beside it if asked for."""
   directory, numerics = folder / 'qwen2vl' / 'model', {}
   if adapter:
-    found = adapters.import_peft(folder / 'qwen2vl' / 'lora_adapter')
+    found = adapter_import.import_peft(folder / 'qwen2vl' / 'lora_adapter')
     numerics = {'lora_scale': found.scale}
   config, special = qwen2_vl_files.read_config(
       directory, position_mode, **numerics)
@@ -218,7 +218,7 @@ def locate(tensors, root):
   """
   weights = names.LORA if root == 'lora/' else names.QWEN2_VL
   for key, tensor in tensors.items():
-    plain = adapters.plain_key(key)
+    plain = adapter_import.plain_key(key)
     for weight in weights:
       match = re.fullmatch(
           re.escape(weight.key).replace(r'\{layer\}', r'(\d+)'), plain)

@@ -4,13 +4,14 @@ Source: LLaVA-NeXT as MM-Embed (arXiv 2411.02571) uses it. Crop 0 is the whole
 image resized to a square, its aspect ratio not kept. With pinpoints (anyres)
 the image is also fitted into the best of several canvases and cut into tiles.
 """
+import contextlib
 import math
 import os
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxret.data import media
+from jaxret.data import images, media, sources
 
 NEWLINE = -1  # in `token_order`: the learned vector that ends a row
 
@@ -34,17 +35,17 @@ class Grid(NamedTuple):
     return self.image_px // self.patch_px
 
 
-def read(source, name):
+def read(source, name, alpha='white'):
   """A still image as uint8 [H, W, 3].
 
   source: a path, encoded bytes, uint8 pixels [H, W, 3] or a PIL image; `name`
-  is the item's. Raises media.MediaError for what cannot be read, ValueError
-  for what is no image.
+  is the item's; alpha: of transparent pixels, as data.images.shown has it.
+  Raises media.MediaError for what cannot be read, ValueError for what is no
+  image.
   """
-  if isinstance(source, (str, bytes, os.PathLike)):
-    return _of_file(source, name)
-  if hasattr(source, 'convert'):  # a PIL image
-    source = np.asarray(source.convert('RGB'))
+  if isinstance(source, (str, bytes, os.PathLike)) or images.is_pil(source):
+    with _blamed(name):
+      return media.read_still(source, 'a PIL image', alpha)
   if (not isinstance(source, np.ndarray) or source.dtype != np.uint8
       or source.ndim != 3 or source.shape[-1] != 3 or not source.size):
     got = (f'{source.dtype} {source.shape}' if isinstance(source, np.ndarray)
@@ -56,18 +57,21 @@ def read(source, name):
 
 def check(source, name):
   """Raises as `read` does for what the header of a file shows."""
-  if isinstance(source, (str, bytes, os.PathLike)):
-    _of_file(source, name, size_only=True)
+  if isinstance(source, (str, bytes, os.PathLike)) or images.is_pil(source):
+    with _blamed(name):
+      media.size_of(source, 'a PIL image')
   else:
     read(source, name)
 
 
-def _of_file(source, name, size_only=False):
+@contextlib.contextmanager
+def _blamed(name):
   try:
-    return media.read_image(source, size_only)
+    with sources.blamed('a medium', 'its image cannot be used'):
+      yield
   except media.MediaError as error:
     raise media.MediaError(
-        name, f'its image cannot be read: {error}') from None
+        name, f'its image cannot be read: {error}') from error
 
 
 def squash(image, image_px):

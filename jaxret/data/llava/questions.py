@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxret.data.images import check_alpha
 from jaxret.data.llava import images as llava_images
 from jaxret.data.llava import question_prompts as rerank_prompts
 from jaxret.data.llava import reader as mm_embed_inputs
@@ -47,11 +48,12 @@ class Reader:
   grid: a llava_images.Grid, with pinpoints for anyres.
   vocab_size: of the embedding table, see mm_embed_inputs.Reader.
   images: how many images are kept in memory: those of a query and candidates
-    that several queries share.
+    that several queries share. alpha: as data.images.shown has it.
   """
 
-  def __init__(self, tokenizer, grid, vocab_size=None, images=64):
-    self.grid = grid
+  def __init__(self, tokenizer, grid, vocab_size=None, images=64,
+               alpha='white'):
+    self.grid, self.alpha = grid, check_alpha(alpha)
     self._vocabulary = mm_embed_inputs.Vocabulary(tokenizer, vocab_size)
     if self._vocabulary.image_id is None:
       raise ValueError('the tokenizer has no control token '
@@ -85,7 +87,7 @@ class Reader:
     return read(item.image, item.id)
 
   def _see(self, source, name):
-    image = llava_images.read(source, name)
+    image = llava_images.read(source, name, self.alpha)
     return image.shape[:2], llava_images.crops(image, self.grid)
 
 

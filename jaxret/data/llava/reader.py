@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
+from jaxret.data import images
 from jaxret.data.llava import images as llava_images
 from jaxret.data.llava import prompts as mm_embed_prompts
 from jaxret.data.qwen2_vl import reader as inputs_lib
@@ -64,19 +65,20 @@ class Reader:
   cache_bytes: pixels of files that are kept in memory, for training.
   trim_text: what is done with a longer prompt. None cuts its end, as the
     authors do and a run does; True says so besides; False refuses it.
+  alpha: of transparent pixels, 'white' or 'released', as images.shown has it.
   Every method names the item in its errors: MediaError for an image that
   cannot be read, else ValueError.
   """
 
   def __init__(self, tokenizer, image_px, patch_px, max_tokens=512,
                vocab_size=None, style='mm_embed', cache_bytes=0,
-               trim_text=None):
+               trim_text=None, alpha='white'):
     if style not in mm_embed_prompts.STYLES:
       raise ValueError(f'style {style!r} is unknown; want one of '
                        f'{", ".join(mm_embed_prompts.STYLES)}')
     self.grid = llava_images.Grid(image_px, patch_px)
     self.max_tokens, self.style = max_tokens, style
-    self.trim_text = trim_text
+    self.trim_text, self.alpha = trim_text, images.check_alpha(alpha)
     self.vocabulary = Vocabulary(tokenizer, vocab_size)
     self._cache, self._free_bytes = {}, cache_bytes
     self._lock = threading.Lock()
@@ -142,7 +144,7 @@ class Reader:
     if isinstance(source, str) and source in self._cache:
       return self._cache[source]
     image = llava_images.squash(
-        llava_images.read(source, name), self.grid.image_px)
+        llava_images.read(source, name, self.alpha), self.grid.image_px)
     with self._lock:
       if isinstance(source, str) and image.nbytes <= self._free_bytes:
         self._free_bytes -= image.nbytes
@@ -164,7 +166,7 @@ class PromptReader(Reader):
 
 
 def open_reader(config, tokenizer, max_tokens=2048, cache_bytes=0,
-                trim_text=None):
+                trim_text=None, alpha='white'):
   """The PromptReader of a MmEmbedConfig; NV-Embed-v1 sees no images.
 
   Raises ValueError if max_tokens are more than the model is right for.
@@ -173,7 +175,7 @@ def open_reader(config, tokenizer, max_tokens=2048, cache_bytes=0,
   seen, style = config.vision, 'mm_embed' if config.vision else 'nv_embed_v1'
   sides = (seen.image_px, seen.patch_px) if seen else (14, 14)
   return PromptReader(tokenizer, *sides, max_tokens, config.decoder.vocab_size,
-                      style, cache_bytes, trim_text)
+                      style, cache_bytes, trim_text, alpha)
 
 
 class Vocabulary:

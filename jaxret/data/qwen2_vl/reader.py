@@ -4,6 +4,7 @@
 at one `Shape`. Shapes come in buckets, so that a model compiles for a few of
 them however many sizes there are.
 """
+import contextlib
 import math
 import os
 import threading
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from jaxret.data import media, types
+from jaxret.data import images, media, sources, types
 from jaxret.data.qwen2_vl import layout as visual_tokens
 from jaxret.data.qwen2_vl import pixels as qwen2_vl
 from jaxret.data.qwen2_vl import prompts as unite_prompts
@@ -77,14 +78,15 @@ class Reader:
     the front of the sequence, which are the system prompt and then these).
   cache_bytes: patches of files that are kept in memory, for training.
   mrope: whether `pad` adds positions.
+  alpha: of transparent pixels, 'white' or 'released', as images.shown has it.
   Every method names the item in its errors: MediaError for a medium that
   cannot be read, else ValueError.
   """
 
   def __init__(self, tokenizer, resolution, max_tokens=2048, trim_text=True,
-               cache_bytes=0, mrope=False):
+               cache_bytes=0, mrope=False, alpha='white'):
     self.resolution, self.max_tokens = resolution, max_tokens
-    self.mrope = mrope
+    self.mrope, self.alpha = mrope, images.check_alpha(alpha)
     self._cache, self._free_bytes = {}, cache_bytes
     self._grids = {}
     self._lock = threading.Lock()
@@ -105,9 +107,9 @@ class Reader:
   def __call__(self, item, prompt=None):
     """Inputs of an item; the prompt is put in front of its text."""
     item = item if prompt is None else _with_prompt(item, prompt)
-    kinds, sources = _media(item)
+    kinds, given = _media(item)
     grids, patches = [], []
-    for kind, source in zip(kinds, sources):
+    for kind, source in zip(kinds, given):
       pixels, grid = self._see(item.id, kind, source)
       patches.append(pixels)
       grids.append(grid)
@@ -124,9 +126,9 @@ class Reader:
 
   def shape(self, item):
     """The bucket of an item, from the headers of its media alone."""
-    kinds, sources = _media(item)
+    kinds, given = _media(item)
     grids = [self._grid(item.id, kind, source)
-             for kind, source in zip(kinds, sources)]
+             for kind, source in zip(kinds, given)]
     return shape_of(len(self.tokens(item, kinds, grids)), grids)
 
   def check(self, item):
@@ -148,7 +150,8 @@ class Reader:
     """(patches, grid) of a medium; read once as far as the cache reaches."""
     if self._is_kept(kind, source):
       return self._cache[kind, source]
-    seen = qwen2_vl.patchify(_frames(name, kind, source, self.resolution))
+    seen = qwen2_vl.patchify(_frames(
+        name, kind, source, self.resolution, self.alpha))
     with self._lock:
       if isinstance(source, str) and seen[0].nbytes <= self._free_bytes:
         self._free_bytes -= seen[0].nbytes
@@ -205,14 +208,19 @@ class Reader:
 
 
 def open_reader(config, tokenizer, max_tokens=2048, trim_text=False,
-                resolution=None):
+                resolution=None, alpha='white'):
   """The Reader of a Qwen2VlConfig; resolution: default as UNITE is released.
 
-  Raises ValueError if max_tokens are more than the model is right for.
+  Raises ValueError if max_tokens are more than the model is right for, or its
+  patches are not those that pixels are cut into.
   """
   config.decoder.check_length(max_tokens)
+  if config.vision.patch_px != qwen2_vl.PATCH_PX:
+    raise ValueError(f'Qwen2-VL: got patch_size = {config.vision.patch_px}, '
+                     f'want {qwen2_vl.PATCH_PX}, which pixels are cut into: '
+                     'use another model')
   return Reader(tokenizer, resolution or qwen2_vl.Resolution(), max_tokens,
-                trim_text, mrope=config.position_mode == 'mrope')
+                trim_text, mrope=config.position_mode == 'mrope', alpha=alpha)
 
 
 def pad(inputs, shape, special, mrope=False):
@@ -270,28 +278,26 @@ def _media(item):
   if item.text is not None and not isinstance(item.text, str):
     raise ValueError(f'{item.id}: its text is {type(item.text).__name__}; '
                      'want a string')
-  kinds, sources = [], []
+  kinds, found = [], []
   for kind in KINDS:
     value = getattr(item, kind)
     several = value if isinstance(value, (tuple, list)) else (value,)
-    if kind == 'video' and several and all(
-        isinstance(one, np.ndarray) and one.ndim == 3 for one in several):
-      several = (np.stack(several),)  # the frames of one video
+    if kind == 'video':
+      several = media.as_videos(value, item.id)
     several = [one for one in several if one is not None]
     if value is not None and not several:
       raise ValueError(f'{item.id}: its list of {kind}s is empty; give it one '
                        'or leave it out')
     kinds += [kind] * len(several)
-    sources += several
-  return tuple(kinds), sources
+    found += several
+  return tuple(kinds), found
 
 
-def _checked(name, kind, source):
-  """A source as a path, bytes, or uint8 pixels of the right rank."""
-  if isinstance(source, (str, bytes, os.PathLike)):
-    return source
-  if hasattr(source, 'convert'):  # a PIL image
-    source = np.asarray(source.convert('RGB'))
+def _check(name, kind, source):
+  """Raises for what is no path, bytes, PIL image, frames, or uint8 pixels."""
+  if isinstance(source, (str, bytes, os.PathLike)) or (
+      images.is_pil(source) if kind == 'image' else isinstance(source, tuple)):
+    return
   rank = 3 if kind == 'image' else 4
   if (not isinstance(source, np.ndarray) or source.dtype != np.uint8
       or source.ndim != rank or source.shape[-1] != 3 or not source.size):
@@ -300,31 +306,38 @@ def _checked(name, kind, source):
     raise ValueError(
         f'{name}: its {kind} is {got}; want a path, encoded bytes, or uint8 '
         f'pixels {"[H, W, 3]" if rank == 3 else "[frames, H, W, 3]"}')
-  return source
 
 
-def _frames(name, kind, source, resolution):
+def _frames(name, kind, source, resolution, alpha):
   """A medium's frames at their final size, uint8 [F, H, W, 3]."""
-  source = _checked(name, kind, source)
+  _check(name, kind, source)
   def choose(n_frames, fps):
+    if isinstance(source, tuple):
+      return _of_array(n_frames, resolution)
     return qwen2_vl.choose_frames(n_frames, fps, resolution)
-  try:
+  with _blamed(name, kind):
     if kind == 'image':
-      frames = [source if isinstance(source, np.ndarray)
-                else media.read_image(source)]
+      frames = [media.read_still(source, 'a PIL image', alpha)]
     elif isinstance(source, np.ndarray):
       frames = source[_of_array(len(source), resolution)]
     else:
-      frames = media.sample_frames(source, choose)
+      frames = media.sample_frames(source, choose, alpha)
     return resolution.resize(kind, frames)
+
+
+@contextlib.contextmanager
+def _blamed(name, kind):
+  """Whatever is raised inside becomes the MediaError of the item `name`."""
+  try:
+    yield
   except media.MediaError as error:
-    raise _unreadable(name, kind, error) from None
+    raise media.MediaError(
+        name, f'its {kind} cannot be read: {error}') from error
   except ValueError as error:
-    raise media.MediaError(name, f'its {kind} has {error}') from None
-
-
-def _unreadable(name, kind, error):
-  return media.MediaError(name, f'its {kind} cannot be read: {error}')
+    raise media.MediaError(name, f'its {kind} has {error}') from error
+  except Exception as error:
+    raise media.MediaError(
+        name, f'its {kind} cannot be used ({sources.cause(error)})') from error
 
 
 def _of_array(n_frames, resolution):
@@ -335,26 +348,20 @@ def _of_array(n_frames, resolution):
 
 def _grid(name, kind, source, resolution):
   """The grid that `_frames` and patchify will give, from headers alone."""
-  source = _checked(name, kind, source)
-  if isinstance(source, np.ndarray):
-    n_frames = 1 if kind == 'image' else len(
-        _of_array(len(source), resolution))
-    size = source.shape[-3:-1]
-  else:
-    try:
-      n_frames, size = _header(kind, source, resolution)
-    except media.MediaError as error:
-      raise _unreadable(name, kind, error) from None
-  try:
+  _check(name, kind, source)
+  with _blamed(name, kind):
+    n_frames, size = _header(kind, source, resolution)
     return qwen2_vl.grid_of(n_frames, *resolution.sizes(kind, *size)[-1])
-  except ValueError as error:
-    raise media.MediaError(name, f'its {kind} has {error}') from None
 
 
 def _header(kind, source, resolution):
-  """(frames that will be looked at, (height, width)) of a file."""
-  if kind == 'video':
-    info = media.probe(source)
-    chosen = qwen2_vl.choose_frames(info.n_frames, info.fps, resolution)
-    return len(chosen), (info.height, info.width)
-  return 1, media.read_image(source, size_only=True)
+  """(frames that will be looked at, (height, width)) of a medium."""
+  if kind == 'image':
+    return 1, media.size_of(source, 'a PIL image')
+  if isinstance(source, (np.ndarray, tuple)):
+    chosen = _of_array(len(source), resolution)
+    return len(chosen), (source.shape[1:3] if isinstance(source, np.ndarray)
+                         else media.frame_sizes(source, chosen))
+  info = media.probe(source)
+  chosen = qwen2_vl.choose_frames(info.n_frames, info.fps, resolution)
+  return len(chosen), (info.height, info.width)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from jaxret import processes, run, sharding
 from jaxret.data import features as features_lib
 from jaxret.data import media, records
+from jaxret.methods import base
 from jaxret.models import names, pretrained
 from jaxret.models.videochat import files as videochat
 from jaxret.models.videochat import vision as vision_lib
@@ -161,7 +162,8 @@ def frames_of(config, videos):
   vision = config.vision
   return media.Frames(
       videos, vision.clips * vision.n_frames, vision.image_px,
-      config.data.limit_s or None, int(config.data.cache_gb * 2 ** 30))
+      config.data.limit_s or None, int(config.data.cache_gb * 2 ** 30),
+      base.alpha(config))
 
 
 def store_features(config, workdir, split, frames, tower):
@@ -179,7 +181,7 @@ def store_features(config, workdir, split, frames, tower):
       # were stored while there were such fields say them.
       'vision': {'pretrained': '', 'remat': False,
                  **json.loads(json.dumps(config.vision.to_dict()))},
-      'limit_s': config.data.limit_s})
+      'limit_s': config.data.limit_s, **base.media_fingerprint(config)})
   if writer.pending():
     # Each process extracts whole parts on its own devices.
     with _extractor(config, frames, tower) as (extract, batch_size):

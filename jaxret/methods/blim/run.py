@@ -5,7 +5,7 @@ from typing import NamedTuple
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxret import methods
+from jaxret import methods, optim
 from jaxret import run as run_lib
 from jaxret import train as train_lib
 from jaxret.data import sets, text, types
@@ -44,8 +44,10 @@ def train_and_evaluate(config, workdir):
   params = train_lib.fit(method, examples, config, workdir, mesh,
                          initial(config, method, mesh))
   if 'lora' in params:
+    trained = optim.partition(params, method.trainable)[0].get('params', {})
+    trained.pop('visual_head', None)
     run_lib.export_adapter(
-        config, workdir, params, adapters.BLIM,
+        config, workdir, params, adapters.BLIM, trained,
         visual_head=params['params']['visual_head']['kernel'])
   return _evaluate(config, workdir, mesh, method, params, data, features,
                    first_stage)

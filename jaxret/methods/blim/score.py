@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from jaxret import checkpoint, methods, process_settings, sharding
 from jaxret import run as run_lib
-from jaxret.data import types
+from jaxret.data import images, types
 from jaxret.methods.blim import evaluator
 from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import run as blim_run
@@ -35,8 +35,8 @@ def score_matrix(
     best_video_of_text = scores.text_to_video().argmax(1)
 
   Args:
-    videos: V paths, or encoded bytes, or features [V, clips, tokens, width]
-      of the model's own tower; a dict gives them ids, for messages.
+    videos: V paths, bytes or lists of frames, or features [V, clips, tokens,
+      width] of the model's own tower; a dict gives them ids, for messages.
     texts: T strings, or a dict of them.
     model: a work directory that `python -m jaxret.main` has trained, or a
       config, whose `model.pretrained` is then scored as it is, zero-shot.
@@ -137,9 +137,9 @@ def _config(model):
 
 
 def _named(things, what):
-  """[(id, thing)] of a dict or a sequence."""
+  """[(id, thing)] of a dict or a sequence; ids of any type as strings."""
   if isinstance(things, dict):
-    return list(things.items())
+    return [(str(name), thing) for name, thing in things.items()]
   if isinstance(things, (str, bytes)):
     raise ValueError(f'{what}s: got one {type(things).__name__}, wanted a list')
   return [(f'{what} {i}', thing) for i, thing in enumerate(things)]
@@ -150,10 +150,11 @@ def _videos(videos):
   named = _named(videos, 'video')
   if not named:
     raise ValueError('got no videos: give one at least')
-  if all(isinstance(v, (str, os.PathLike, bytes)) for _, v in named):
+  if all(_is_medium(v) for _, v in named):
     items = [types.Item(str(v) if name.startswith('video ')
-                        and not isinstance(v, bytes) else str(name),
-                        video=v if isinstance(v, bytes) else str(v))
+                        and isinstance(v, (str, os.PathLike)) else name,
+                        video=str(v) if isinstance(v, os.PathLike) else
+                        tuple(v) if isinstance(v, list) else v)
              for name, v in named]
     features = None
   else:
@@ -171,6 +172,14 @@ def _videos(videos):
             'extract them again, or leave the item out')
   _check_unique('videos', items)
   return tuple(items), features
+
+
+def _is_medium(given):
+  """Whether a video is given as a file, or as a list of its frames' files."""
+  if isinstance(given, (list, tuple)) and given:
+    return all(isinstance(one, (str, os.PathLike, bytes)) or images.is_pil(one)
+               for one in given)
+  return isinstance(given, (str, os.PathLike, bytes))
 
 
 def _texts(texts):

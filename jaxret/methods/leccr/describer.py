@@ -131,7 +131,7 @@ def _settings(config, params, **more):
   return {'model': config.model.pretrained or 'trained here',
           'weights': sharding.checksum(params),
           'dtype': config.model.dtype, 'decoding': 'greedy',
-          'version': jaxret.__version__, **more}
+          'reading': media.READING, 'version': jaxret.__version__, **more}
 
 
 def _load_videochat(name, module, tower, mesh):

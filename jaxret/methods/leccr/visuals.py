@@ -8,6 +8,7 @@ import pathlib
 
 from jaxret import run as run_lib
 from jaxret.data import bigfile, media
+from jaxret.methods import base
 
 
 class Images:
@@ -46,7 +47,8 @@ def open_images(config, workdir, splits):
     for image in split.videos:
       index.setdefault(image, len(index))
   store = media.Frames(tuple(index), 1, config.model.image_px,
-                       cache_bytes=cache_bytes(config))
+                       cache_bytes=cache_bytes(config),
+                       alpha=base.alpha(config))
   def images(items):
     return Images(store, map(index.get, items))
   bad = {}

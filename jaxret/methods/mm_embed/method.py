@@ -55,7 +55,7 @@ def reader(config, tokenizer, cache_bytes=0):
   """What turns Items into tokens and pixels, as `config` has them."""
   return mm_embed_inputs.open_reader(
       model_config(config, tokenizer), tokenizer, config.data.max_tokens,
-      cache_bytes)
+      cache_bytes, alpha=base.alpha(config))
 
 
 def method(config, tokenizer):
@@ -160,7 +160,7 @@ def check(config):
 EMBEDS = base.Embeds(
     stages=('start', 'random', 'hard'), compared=(), model=model_config,
     reader=reader, fingerprint=lambda config: {
-        'max_tokens': config.data.max_tokens},
+        'max_tokens': config.data.max_tokens, **base.media_fingerprint(config)},
     tokenizer_options=tokenizer_options,
     training_pairs=mixed_sets.training_pairs, evaluated=mixed_sets.evaluated,
     check=check, served=model_lib.fold, weight_names=mm_embed_names.MM_EMBED)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from jaxret import sharding
 from jaxret import train as train_lib
-from jaxret.data import text
+from jaxret.data import media, text
 from jaxret.data.llava import images as llava_images
 from jaxret.data.llava import question_prompts as rerank_prompts
 from jaxret.data.llava import questions as rerank_inputs
@@ -89,7 +89,9 @@ def rerank_tasks(settings, model, benchmark, union, rankings, directory):
             union, task, rankings[task.name, where],
             functools.partial(_ask, model, templates, settings.depth),
             pathlib.Path(directory) / f'{task.name}.{where}',
-            {'weights': weights, 'question': _asked(templates)}, settings.mode,
+            {'weights': weights, 'reading': media.READING,
+             'alpha': settings.get('alpha', 'white'),
+             'question': _asked(templates)}, settings.mode,
             settings.weight, settings.depth)
   return found
 
@@ -127,20 +129,22 @@ def _training(config):
 def _method(settings, tokenizer, embedder):
   model = llava_next.model_config(embedder)
   return llava_next.method(
-      model, _reader(model, tokenizer, ()),
+      model, _reader(settings, model, tokenizer, ()),
       rerank_prompts.answer_ids(tokenizer),
       rerank_inputs.Shape(*settings.train_shape))
 
 
-def _reader(model, tokenizer, pinpoints):
+def _reader(settings, model, tokenizer, pinpoints):
   grid = llava_images.Grid(
       model.vision.image_px, model.vision.patch_px, pinpoints)
-  return rerank_inputs.Reader(tokenizer, grid, model.decoder.vocab_size, 4096)
+  # Configs of old work directories have no such field.
+  return rerank_inputs.Reader(tokenizer, grid, model.decoder.vocab_size, 4096,
+                              settings.get('alpha', 'white'))
 
 
 def _reranker(settings, model, params, tokenizer, mesh, pinpoints=()):
   shape = settings.shape and rerank_inputs.Shape(*settings.shape)
   return rerank.Reranker(
-      model, params, _reader(model, tokenizer, pinpoints),
+      model, params, _reader(settings, model, tokenizer, pinpoints),
       rerank_prompts.answer_ids(tokenizer), mesh, settings.batch_size,
       shape or None)

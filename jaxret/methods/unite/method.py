@@ -50,7 +50,8 @@ def reader(config, tokenizer, cache_bytes=0):
   """What turns Items into tokens and patches, as `config` has them."""
   return inputs_lib.Reader(
       tokenizer, qwen2_vl.resolution(config.media), config.data.max_tokens,
-      cache_bytes=cache_bytes, mrope=config.model.position_mode == 'mrope')
+      cache_bytes=cache_bytes, mrope=config.model.position_mode == 'mrope',
+      alpha=base.alpha(config))
 
 
 def method(config, tokenizer):
@@ -135,7 +136,8 @@ def fingerprint(config):
   """What embeddings depend on besides weights, items and prompts."""
   return {'max_tokens': config.data.max_tokens,
           'position_mode': config.model.position_mode,
-          'media': str(qwen2_vl.resolution(config.media))}
+          'media': str(qwen2_vl.resolution(config.media)),
+          **base.media_fingerprint(config)}
 
 
 def tokenizer_options():

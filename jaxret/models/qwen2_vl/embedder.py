@@ -1,5 +1,5 @@
 """Opens a Qwen2-VL checkpoint, UNITE's among others, to embed with it."""
-from jaxret.models import adapters, names
+from jaxret.models import adapter_import, adapters, names
 from jaxret.models.qwen2_vl import files
 
 
@@ -7,12 +7,12 @@ def open_embedder(path, mesh, dtype='float32', position_mode='sequential',
                   adapter=None):
   """(Qwen2VlConfig, {'params': ...} on the mesh) of a directory or hub model.
 
-  adapter: a directory with a PEFT adapter, merged into the weights.
+  adapter: a directory or hub name of a PEFT adapter, merged into the weights.
   """
   config, _ = files.read_config(
       path, position_mode, dtype=dtype, param_dtype=dtype)
   params = files.load(path, config, mesh, head=False)
   if adapter is not None:
-    params = adapters.merge(
-        params, adapters.import_peft(adapter, names.QWEN2_VL))
+    params = adapters.merge(params, adapter_import.import_peft(
+        adapter, names.QWEN2_VL, params))
   return config, params

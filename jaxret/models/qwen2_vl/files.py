@@ -36,9 +36,8 @@ TEXT = config_fields.Fields(
 TOP = TEXT._replace(harmless=(*TEXT.harmless, 'text_config', 'vision_config'))
 VISION = config_fields.Fields(
     sizes={'depth': 32, 'embed_dim': 1280, 'hidden_size': 3584,
-           'mlp_ratio': 4.0, 'num_heads': 16},
-    only={'patch_size': (14,), 'spatial_merge_size': (2,),  # as pixels are cut
-          'temporal_patch_size': (2,),
+           'mlp_ratio': 4.0, 'num_heads': 16, 'patch_size': 14},
+    only={'spatial_merge_size': (2,), 'temporal_patch_size': (2,),  # as read
           'model_type': ('qwen2_vl', 'qwen2_vl_vision'),
           'hidden_act': ('quick_gelu',), 'in_channels': (3,), 'in_chans': (3,),
           'rope_parameters': (

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from jaxret import files
-from jaxret.data import types
+from jaxret.data import images, sources, types
 
 # (items, prompt) -> float [n, D]
 Encode: TypeAlias = Callable[[list[types.Item], str | None], ArrayLike]
@@ -34,6 +34,8 @@ def key(item: types.Item, prompt: str | None) -> bytes:
       for element in part:
         add(element)
       return
+    if images.is_pil(part):
+      part = _pixels(part)
     if isinstance(part, np.ndarray):
       add(f'{part.shape}{part.dtype}')
       part = np.ascontiguousarray(part).tobytes()
@@ -47,13 +49,26 @@ def key(item: types.Item, prompt: str | None) -> bytes:
       add(name)
       add(part)
       if name != 'text':
-        add(tuple(map(_state, part if isinstance(part, tuple) else (part,))))
+        add(_state(part if isinstance(part, tuple) else (part,)))
   return digest.digest()[:16]
 
 
-def _state(medium):
+def _pixels(image):
+  """All that can be seen of a PIL image, uint8 [2, H, W, 3]."""
   try:
-    state = os.stat(medium) if isinstance(medium, (str, os.PathLike)) else None
+    return np.stack([images.of_pil(image, 'a PIL image', alpha)
+                     for alpha in images.ALPHA])
+  except sources.MediaError:
+    return np.zeros(0, np.uint8)  # the encoder will say it better
+
+
+def _state(medium):
+  """Of a file its size and time of change; of several a tuple."""
+  if isinstance(medium, (tuple, list)):
+    return tuple(map(_state, medium))
+  try:
+    state = (os.stat(sources.located(medium))
+             if isinstance(medium, (str, os.PathLike)) else None)
   except OSError:
     state = None  # the encoder will say it better
   return '' if state is None else f'{state.st_size} {state.st_mtime_ns}'

@@ -1,5 +1,6 @@
 """Canvases, tiles and the order of visual tokens, against plain loops."""
 import numpy as np
+import PIL.Image
 import pytest
 
 from jaxret.data import media
@@ -88,6 +89,23 @@ def test_transposed_grids_differ_where_the_canvas_is_not_square():
         for transposed in (False, True))
     height, width = llava_images.best_canvas(size, PINPOINTS)
     assert (height == width) == np.array_equal(plain, other)
+
+
+def test_an_image_is_the_same_from_a_file_bytes_and_memory(tmp_path):
+  """Turned as its EXIF says, what is transparent on white or as released."""
+  exif = PIL.Image.Exif()
+  exif[0x0112] = 6
+  rgba = np.concatenate([image((9, 14)), np.zeros((9, 14, 1), np.uint8)], 2)
+  file = tmp_path / 'x.png'
+  PIL.Image.fromarray(rgba).save(file, exif=exif)
+  for alpha, want in (('white', np.full((14, 9, 3), 255)),
+                      ('released', np.rot90(rgba[..., :3], -1))):
+    for source in str(file), file.read_bytes(), PIL.Image.open(file):
+      np.testing.assert_array_equal(
+          llava_images.read(source, 'x', alpha), want)
+      llava_images.check(source, 'x')
+  with pytest.raises(media.MediaError, match='^x: its image cannot be read'):
+    llava_images.read(PIL.Image.fromarray(rgba[..., 0].astype(float)), 'x')
 
 
 def test_what_is_no_image_is_refused_by_name():

@@ -75,6 +75,40 @@ def test_bytes_and_pixels_of_an_image_are_one():
   np.testing.assert_array_equal(one.patches[0], other.patches[0])
 
 
+def test_a_list_of_stills_is_one_video_however_they_are_given(tmp_path):
+  frames = tiny_unite.pixels(0, frames=4)
+  files = [str(tmp_path / f'{i}.png') for i in range(4)]
+  for file, frame in zip(files, frames):
+    PIL.Image.fromarray(frame).save(file)
+  opened = [PIL.Image.open(file) for file in files]
+  read = reader()
+  want = read(types.Item('x', video=frames))
+  for given in (files, opened, list(map(png, frames)), list(frames),
+                [files[0], opened[1], png(frames[2]), frames[3]]):
+    item = types.Item('x', video=tuple(given))
+    found = read(item)
+    assert found.kinds == ('video',) and found.grids == want.grids
+    np.testing.assert_array_equal(found.tokens, want.tokens)
+    np.testing.assert_array_equal(found.patches, want.patches)
+    assert read.shape(item) == read.shape(types.Item('x', video=frames))
+  two = read(types.Item('x', video=(tuple(files), frames)))
+  assert two.kinds == ('video', 'video') and two.grids == want.grids * 2
+
+
+def test_transparent_pixels_are_white_or_as_released():
+  rgba = np.concatenate([tiny_unite.pixels(0), np.zeros((40, 56, 1), np.uint8)],
+                        2)
+  for given in png(rgba), PIL.Image.fromarray(rgba):
+    white, released = (reader(alpha=alpha)(types.Item('x', image=given))
+                       for alpha in ('white', 'released'))
+    assert (white.patches[0] == 255).all()
+    np.testing.assert_array_equal(
+        released.patches[0],
+        reader()(types.Item('x', image=rgba[..., :3])).patches[0])
+  with pytest.raises(ValueError, match="alpha is 'black'"):
+    reader(alpha='black')
+
+
 def test_marks_are_put_in_front_of_text_that_has_none():
   given = unite_prompts.Content('up', {'image': 1, 'video': 1}, ())
   assert unite_prompts.marked(given, 'x').text == '<|IMAGE|>\n<|VIDEO|>\nup'
@@ -120,6 +154,13 @@ def test_shortened_keeps_marks():
     ({'image': np.zeros((4, 4, 3))}, r'x: its image is float64 \(4, 4, 3\)'),
     ({'video': tiny_unite.pixels(0)[0]}, r'x: its video is uint8 \(56, 3\)'),
     ({'image': tiny_unite.pixels(0, 2, 800)}, 'x: its image has 800x2 pixels'),
+    ({'image': PIL.Image.new('RGB', (0, 5))}, 'x: its image .*0x5 pixels'),
+    ({'video': (tiny_unite.pixels(0), tiny_unite.pixels(0, 28))},
+     r'x: its video .* two sizes, 56x40 \(frame 0\) and 56x28 \(frame 1\)'),
+    ({'video': (png(tiny_unite.pixels(0)), 'gone.png')},
+     'x: its frame gone.png: no such file'),
+    ({'video': (tiny_unite.pixels(0), b'no image')},
+     r'x: its list of videos has an image \(entry 0\) and what is none'),
     ({'image': (tiny_unite.pixels(0, 56, 84),) * 40},
      r'x: \d+ tokens, want at most 200: use fewer frames'),
 ])

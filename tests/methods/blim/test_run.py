@@ -11,7 +11,7 @@ from PIL import Image
 
 from jaxret import checkpoint, sharding
 from jaxret.data import features, sets
-from jaxret.models import adapters
+from jaxret.models import adapter_import
 from jaxret.models.videochat import files as videochat
 from tests import tiny_runs
 
@@ -313,7 +313,7 @@ def test_lora_trains_on_imported_features(lora_run):
   assert all(path.startswith('lora/') or path == 'params/visual_head/kernel'
              for path in paths)
   assert len(sharding.flatten(tree['optimizer'])) < 3 * len(paths)
-  adapter = adapters.import_peft(workdir / 'adapter')
+  adapter = adapter_import.import_peft(workdir / 'adapter')
   assert adapter.scale == 32 / 2
   exported = sharding.flatten({'lora': adapter.lora})
   for path, array in exported.items():

@@ -6,7 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxret import config_files, sharding
-from jaxret.data import types
+from jaxret.data import media, types
 from jaxret.data.llava import question_prompts as rerank_prompts
 from jaxret.data.sets import mixed
 from jaxret.methods import embedding_run
@@ -121,7 +121,8 @@ def test_a_task_of_one_modality_is_stored_under_its_question(tmp_path):
   assert manifest.pop('candidates')
   assert manifest == {
       'question': tiny_mm_embed.questions()['text', 'text'],
-      'weights': sharding.checksum(Asked.params)}
+      'weights': sharding.checksum(Asked.params), 'reading': media.READING,
+      'alpha': 'white'}
   again = Asked()
   rerank(tmp_path, again, ('text', 'text'))
   assert not again.pairs

@@ -58,7 +58,7 @@ def test_numerics_reach_the_part_that_has_them(tmp_path):
   assert found.config.decoder.lora_scale == 2.0
 
 
-def test_a_reader_takes_no_more_tokens_than_the_model_is_right_for(tmp_path):
+def test_a_reader_makes_what_the_model_is_right_for(tmp_path):
   scaling = {'type': 'dynamic', 'factor': 2.0, 'mrope_section': [2, 3, 3]}
   config = read(tmp_path, flat(
       rope_scaling=scaling, max_position_embeddings=96)).config
@@ -68,6 +68,9 @@ def test_a_reader_takes_no_more_tokens_than_the_model_is_right_for(tmp_path):
   with pytest.raises(ValueError, match='of 97 tokens.* want 96 at most: past '
                      "it rope_type = 'dynamic' of the model"):
     reader_lib.open_reader(config, tokenizer, max_tokens=97)
+  config = read(tmp_path, flat(vision_config={**VISION, 'patch_size': 16}))
+  with pytest.raises(ValueError, match='got patch_size = 16, want 14'):
+    reader_lib.open_reader(config.config, tokenizer)
 
 
 @pytest.mark.parametrize('fields, message', [

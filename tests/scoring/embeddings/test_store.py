@@ -1,5 +1,6 @@
 """Embeddings on disk: found again, never stale, a killed run goes on."""
 import numpy as np
+import PIL.Image
 import pytest
 
 from jaxret.data.types import Item
@@ -91,6 +92,21 @@ def test_keys_tell_contents_apart(tmp_path):
   # A file that was replaced is another content.
   file.write_bytes(b'22')
   assert key(items[2], None) != keys[2]
+
+
+def test_keys_of_pil_images_are_of_what_they_show(tmp_path):
+  rgba = np.zeros((2, 2, 4), np.uint8)
+  def shown(pixels):
+    return key(Item('', image=PIL.Image.fromarray(pixels)), None)
+  assert shown(rgba) == shown(rgba.copy())
+  assert len({shown(rgba), shown(rgba[..., :3]), shown(rgba + 1)}) == 3
+  frames = [str(tmp_path / f'{i}.png') for i in range(2)]
+  for file in frames:
+    PIL.Image.fromarray(rgba).save(file)
+  listed = Item('', video=(tuple(frames),))
+  before = key(listed, None)
+  PIL.Image.fromarray(rgba.repeat(9, 0)).save(frames[1])
+  assert key(listed, None) != before
 
 
 @pytest.mark.parametrize('vectors, message', [

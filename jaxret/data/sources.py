@@ -1,0 +1,95 @@
+"""Where a medium lies, what it is called, and whose fault it is.
+
+A source is a path or the encoded bytes. A path is found also where its letters
+with accents are composed otherwise than on the disk (macOS writes e and its
+accent apart). Whatever is raised while a medium is read is its MediaError.
+"""
+import contextlib
+import os
+import unicodedata
+
+
+class MediaError(ValueError):
+  """A medium that cannot be read: which one, and why, in one line."""
+
+  def __init__(self, name, reason):
+    self.name = name
+    self.reason = printable(' '.join(str(reason).split()))
+    super().__init__(f'{printable(name)}: {self.reason}')
+
+
+def printable(text):
+  """A text without lone surrogates, which no terminal and no file takes."""
+  return str(text).encode('utf-8', 'backslashreplace').decode()
+
+
+def name_of(source, kind):
+  """What a message calls a source; kind: 'image' or 'video'."""
+  return f'{kind} bytes' if isinstance(source, bytes) else os.fspath(source)
+
+
+def located(path):
+  """`path`, or the same name as the disk composes it; as given if nowhere."""
+  path = os.fspath(path)
+  if path.isascii() or os.path.exists(path):
+    return path
+  folder, name = os.path.split(path)
+  if folder and folder != path:
+    folder = located(folder)
+  for form in ('NFC', 'NFD'):
+    other = os.path.join(folder, unicodedata.normalize(form, name))
+    if os.path.exists(other):
+      return other
+  return path
+
+
+def checked(source, kind):
+  """A source that can be opened: bytes, or the path of a file, not empty."""
+  name = name_of(source, kind)
+  if not isinstance(source, bytes):
+    source = located(source)
+    if not os.path.isfile(source):  # a pipe would be waited for
+      raise MediaError(
+          name, 'no such file' if not os.path.exists(source) else
+          f'{"a directory" if os.path.isdir(source) else "a device"}, not a '
+          'file')
+  if not (len(source) if isinstance(source, bytes)
+          else os.path.getsize(source)):
+    raise MediaError(name, 'the file is empty')
+  return source
+
+
+def head(source, n_bytes=64):
+  """The first bytes of a source, b'' where there is none."""
+  if isinstance(source, bytes):
+    return source[:n_bytes]
+  path = located(source)
+  try:
+    if os.path.isfile(path):
+      with open(path, 'rb') as file:
+        return file.read(n_bytes)
+  except OSError:
+    pass  # who reads it says why
+  return b''
+
+
+@contextlib.contextmanager
+def blamed(name, what):
+  """Makes whatever is raised inside the MediaError `name`: `what` (its cause).
+
+  Decoders raise a dozen types for damaged bytes, and absurd sizes a
+  MemoryError; who leaves out bad items must know one.
+  """
+  try:
+    yield
+  except MediaError:
+    raise
+  except Exception as error:
+    raise MediaError(name, f'{what} ({cause(error)})') from error
+
+
+def cause(error):
+  """A decoder's own words for an error, without numbers and addresses."""
+  words = getattr(error, 'strerror', None) or str(error).partition(' <')[0]
+  known = isinstance(error, (OSError, ValueError, SyntaxError))
+  return words if words and known else f'{type(error).__name__} {words}'.strip()
