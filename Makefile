@@ -1,6 +1,7 @@
 # make run    environment, then the default run; flags: make run ARGS='...'
 # make test   environment with the test tools, then the tests
 # make test-slow  the tests that take longest; .ci/run runs both
+# make test-lowest  some of them with every dependency at its lower bound
 # make lint   the same environment, then ruff and mypy
 PYTHON ?= python3
 VENV := .venv
@@ -24,7 +25,25 @@ CREATE = $(PYTHON) -m venv $(VENV)
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
 endif
 
-.PHONY: run test test-slow lint parity tpu clean
+# Every dependency at its bound in setup.cfg, in an environment of its own, and
+# the tests of what depends most on them: media, records, weights, checkpoints.
+LOWEST := .venv-lowest
+LOWEST_INSTALLED := $(LOWEST)/installed.stamp
+LOWEST_TESTS := tests/test_lowest.py tests/test_wheel.py tests/data \
+  tests/report tests/scoring/test_trec.py tests/test_checkpoint.py \
+  tests/test_config_files.py tests/test_loading.py tests/test_embedder.py \
+  tests/models/test_pretrained.py tests/models/test_checkpoints.py \
+  tests/models/test_live_checkpoints.py tests/models/test_adapters.py \
+  tests/models/test_rotary.py tests/models/test_decoder.py \
+  tests/models/llava/test_adapter.py tests/models/qwen2_vl/test_full_size.py \
+  tests/models/videochat/test_vision.py tests/methods/blim/test_convert.py \
+  $(wildcard tests/parity/test_unite_*.py tests/parity/test_peft_*.py) \
+  tests/parity/test_blim_vision.py tests/parity/test_blim_text.py \
+  tests/parity/test_blim_training.py tests/parity/test_mm_embed_inputs.py \
+  tests/parity/test_mm_embed_load.py tests/parity/test_mm_embed_model.py \
+  tests/parity/test_leccr_encoders.py tests/parity/test_leccr_data.py
+
+.PHONY: run test test-slow test-lowest lint parity tpu clean
 
 run: $(INSTALLED)
 	$(RUN) -m jaxret.main --config=configs/blim.py $(ARGS)
@@ -34,6 +53,12 @@ test: $(TEST_INSTALLED)
 
 test-slow: $(TEST_INSTALLED)
 	$(RUN) -m pytest -q $(WORKERS) -m slow $(PYTEST_ARGS)
+
+test-lowest: $(LOWEST_INSTALLED)
+	$(LOWEST)/bin/python -m pytest -q $(WORKERS) -m 'not slow' \
+	  $(LOWEST_TESTS) $(PYTEST_ARGS)
+	$(LOWEST)/bin/python -m ruff check .
+	$(LOWEST)/bin/python -m mypy
 
 lint: $(TEST_INSTALLED)
 	$(RUN) -m ruff check .
@@ -50,7 +75,7 @@ tpu: $(TEST_INSTALLED)
 	$(INSTALL) -e '.[tpu]'
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(LOWEST)
 
 $(RUN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -66,3 +91,12 @@ $(INSTALLED): $(PACKAGING) | $(RUN)
 $(TEST_INSTALLED): $(PACKAGING) | $(RUN)
 	$(INSTALL) -e '.[test]'
 	@touch $@ $(INSTALLED)
+
+$(LOWEST_INSTALLED): VENV := $(LOWEST)
+$(LOWEST_INSTALLED): RUN := $(LOWEST)/bin/python
+$(LOWEST_INSTALLED): $(PACKAGING) .ci/lowest.py
+	rm -rf $(VENV)
+	$(CREATE)
+	$(RUN) .ci/lowest.py > $(VENV)/lowest.txt
+	$(INSTALL) -c $(VENV)/lowest.txt -e '.[test,parity,heif]'
+	@touch $@
