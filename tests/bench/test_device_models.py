@@ -1,4 +1,6 @@
 """The device bench's models: what they compute is what runs compute."""
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -15,11 +17,13 @@ def options(*flags):
   return device.parse(['--preset=tiny', '--repeats=2', *flags])
 
 
+@pytest.mark.slow
 def test_a_batch_of_random_examples_has_a_loss(one_device):
   """Each example's own lengths count, and its own video is the right one."""
   batch, constants = device_models.lora_batch(TINY, 3)
   params = blim.init(TINY, device_models.LORA_TARGETS, 2, jax.random.key(0))
-  losses, metrics = blim.loss(TINY, params, constants, batch, None)
+  losses, _ = jax.jit(lambda *args: blim.loss(TINY, *args, None))(
+      params, constants, batch)
   assert losses.shape == (3,) and np.isfinite(losses).all()
   uniform = np.log(TINY.decoder.vocab_size) + np.log(3)
   assert abs(float(losses.mean()) - uniform) < 2.0
@@ -27,11 +31,13 @@ def test_a_batch_of_random_examples_has_a_loss(one_device):
   assert batch['labels'].shape[1] == batch['label_length'].max()
 
 
+@pytest.mark.slow
 def test_a_group_of_candidates_has_probabilities(one_device):
   config = device_models.RERANKERS['tiny']
   batch = device_models.rerank_batch(config)
   params = llava_next.init(config, jax.random.key(0))
-  p = llava_next.p_true_of_suffixes(config, params, batch, np.array([1, 2]))
+  p = jax.jit(functools.partial(llava_next.p_true_of_suffixes, config))(
+      params, batch, np.array([1, 2]))
   assert p.shape == (1, device_models.CANDIDATES)
   assert (np.asarray(p) > 0).all() and (np.asarray(p) < 1).all()
   assert np.ptp(np.asarray(p)) > 1e-6  # each has an image of its own

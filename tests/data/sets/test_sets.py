@@ -129,6 +129,7 @@ def test_every_method_asks_for_what_it_reads():
     mm_embed_sets.evaluated(config)
 
 
+@pytest.mark.slow
 def test_a_set_from_elsewhere_is_trained_on_and_evaluated(
     elsewhere, clips, tmp_path):
   workdir = tmp_path / 'run'
