@@ -34,10 +34,11 @@ LOWEST_TESTS := tests/test_lowest.py tests/test_wheel.py tests/data \
   tests/test_config_files.py tests/test_loading.py tests/test_embedder.py \
   tests/models/test_pretrained.py tests/models/test_checkpoints.py \
   tests/models/test_live_checkpoints.py tests/models/test_layouts.py \
+  tests/models/test_adapters.py \
   tests/models/test_rotary.py tests/models/test_decoder.py \
   tests/models/llava/test_adapter.py tests/models/qwen2_vl/test_full_size.py \
   tests/models/videochat/test_vision.py tests/methods/blim/test_convert.py \
-  $(wildcard tests/models/test_adapter*.py tests/parity/test_unite_*.py) \
+  $(wildcard tests/models/test_adapter_*port.py tests/parity/test_unite_*.py) \
   tests/parity/test_blim_vision.py tests/parity/test_blim_text.py \
   tests/parity/test_blim_training.py tests/parity/test_mm_embed_inputs.py \
   tests/parity/test_mm_embed_load.py tests/parity/test_mm_embed_model.py \
