@@ -174,7 +174,8 @@ def make(chance, name, root):
       write(root / file.partition('/')[2], content)
   paths = sorted(path for path in root.rglob('*')
                  if path.is_file() and path.stat().st_size > 1)
-  for path in {chance.choice(paths) for _ in range(2)}:
+  # Not a set, whose order changes from one process to the next.
+  for path in dict.fromkeys(chance.choice(paths) for _ in range(2)):
     spoil(chance, path)
 
 
