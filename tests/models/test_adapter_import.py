@@ -31,7 +31,7 @@ def model():
   return {'params': sharding.unflatten(flat)}
 
 
-def tensors(layers=range(LAYERS), rank=2, width=WIDTH):
+def tensors(layers=(0, 1, 2), rank=2, width=WIDTH):
   found = {}
   for layer in layers:
     for name, features in (('q', WIDTH), ('v', KV)):
