@@ -40,8 +40,8 @@ def exact_float32():
 
   Where nothing is said, GPUs round the operands to TF32 and TPUs to bfloat16:
   log-likelihoods of a tiny model are then off by 1e-3 on an H100, and by 1e-6
-  with this (`bench.device`, part `equal`). Models in bfloat16 are none the
-  slower. What the user has set (JAX_DEFAULT_MATMUL_PRECISION) stays.
+  with this (`bench.device`, part `equal`). It concerns no product of bfloat16.
+  What the user has set (JAX_DEFAULT_MATMUL_PRECISION) stays.
   To be called when the devices may be asked for.
   """
   import jax

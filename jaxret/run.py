@@ -327,8 +327,6 @@ def _rows(package):
 def _facts(config, results):
   facts = {'method': config.method, 'device': jax.devices()[0].device_kind,
            'devices': jax.device_count()}
-  if results['left_out']:
-    facts['left out'] = f'{results["left_out"]} items, see skipped.jsonl'
   for name in ('selected_on', 'note'):
     if name in results:
       facts[name.replace('_', ' ')] = results[name]

@@ -103,8 +103,8 @@ def import_peft(source, weights=adapters.BLIM, params=None):
   if left:
     raise ValueError(
         f'{checkpoint.source}: these tensors fit no parameter: '
-        f'{_some(left)}; want those of the model alone: is it an adapter of '
-        'another one?')
+        f'{pretrained.some(left)}; want those of the model alone: is it an '
+        'adapter of another one?')
   flat = sharding.flatten(params['params']) if params else None
   found = _gather(checkpoint, config, keys, placed, flat)
   _check_layers(checkpoint.source, config, found)
@@ -227,8 +227,8 @@ def _check_layers(source, config, found):
     if wrong and (config or part == 'shift'):
       raise ValueError(
           f'{config.path if config else source} says {field} = {want}, and '
-          f'{_some(wrong)} {"lack" if want else "have"} the tensor of it: the '
-          'two files are not of one adapter')
+          f'{pretrained.some(wrong)} {"lack" if want else "have"} the tensor '
+          'of it: the two files are not of one adapter')
 
 
 def _check_config(config, table, keys, found, flat):
@@ -244,7 +244,8 @@ def _check_config(config, table, keys, found, flat):
       'factors that its config does not target, of', unused)):
     if modules:
       raise ValueError(f'{config.path}: the adapter has {what} '
-                       f'{_some(modules)}: is it of another model, or damaged?')
+                       f'{pretrained.some(modules)}: is it of another model, '
+                       'or damaged?')
   for key, parsed in keys.items():
     if not parsed.part and parsed.wrapped != (parsed.module in present):
       raise ValueError(f'{config.path}: PEFT would pass over {key}: write the '
@@ -335,12 +336,6 @@ def _stack(layers, name, count, fill=0):
   for layer, parts in layers.items():
     out[layer] = parts[name]
   return out
-
-
-def _some(keys, shown=3):
-  keys = sorted(keys)
-  more = f' and {len(keys) - shown} more' if len(keys) > shown else ''
-  return ', '.join(keys[:shown]) + more
 
 
 def _unwrapped(key):

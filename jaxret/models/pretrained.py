@@ -129,7 +129,7 @@ def _shards(index):
             if place == shard and key not in found]
     if lost:
       raise ValueError(
-          f'{path}: lacks {_some(lost)}, which {index.name} says it holds: it '
+          f'{path}: lacks {some(lost)}, which {index.name} says it holds: it '
           'is of another model or version; download it again')
     tensors |= {key: tensor for key, tensor in found.items()
                 if places.get(key, shard) == shard}
@@ -260,7 +260,7 @@ def _plan(checkpoint, table, abstract, given):
   unknown = set(wanted or ()) - set(weights)
   if unknown:
     raise ValueError(f'{checkpoint.source}: no known tensor for the parameters '
-                     f'{_some(unknown)}: is this checkpoint of another model?')
+                     f'{some(unknown)}: is this checkpoint of another model?')
   plan, missing, unfilled, used = {}, [], [], set()
   for path in wanted or weights:
     weight, want = weights[path], wanted and wanted[path]
@@ -317,14 +317,14 @@ def _source(checkpoint, weight, keys, want):
 def _refuse_unfilled(source, unfilled, given):
   """Raises ValueError for missing tensors: a layout's, a part's, or a few."""
   layout = layouts.describe(given)
-  got = f'got a {layout}' if layout else f'got {_some(given)}'
+  got = f'got a {layout}' if layout else f'got {some(given)}'
   parts = layouts.absent_parts(unfilled, given)
   without = ''.join(f', no {words} ({start}*)' for words, start in parts)
   want = 'every tensor that is read: compare config.json with the file'
   if parts == [layouts.HEAD]:
     want = ('the model with its head, ...ForConditionalGeneration, or '
             'tie_word_embeddings in config.json if the embedding is the head')
-  raise ValueError(f'{source}: these tensors are missing: {_some(unfilled)}; '
+  raise ValueError(f'{source}: these tensors are missing: {some(unfilled)}; '
                    f'{got}{without}; want {want}')
 
 
@@ -346,7 +346,7 @@ def _check_leftover(checkpoint, table, wanted, plan, used):
           if key not in used and not may_stay.fullmatch(key)]
   if left:
     raise ValueError(
-        f'{checkpoint.source}: these tensors fit no parameter: {_some(left)}; '
+        f'{checkpoint.source}: these tensors fit no parameter: {some(left)}; '
         'want the tensors of the model alone: is it another model or size?')
 
 
@@ -385,7 +385,8 @@ def _headers(path):
   return tensors
 
 
-def _some(keys, shown=3):
+def some(keys, shown=3):
+  """The first of some names, and how many more there are, for messages."""
   keys = sorted(keys)
   more = f' and {len(keys) - shown} more' if len(keys) > shown else ''
   return ', '.join(keys[:shown]) + more

@@ -132,8 +132,6 @@ def _check_numbers(path, rope, head_width):
     if not fits:
       raise ValueError(f'{path}: got {field} = {value!r} of the rotary '
                        f'positions, want {want}: correct the file')
-
-
   if rope.get('high_freq_factor', 2) <= rope.get('low_freq_factor', 1):
     raise ValueError(
         f'{path}: got high_freq_factor = {rope["high_freq_factor"]!r}, want '

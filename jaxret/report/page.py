@@ -94,7 +94,7 @@ def _render(workdir, results, run, rows, sweeps, hubness, gallery):
       sums=tables.sums_table(results, rows),
       measures=functools.partial(tables.measures, results),
       sizes=tables.sizes(results), skipped=skipped[:MAX_SKIPPED],
-      n_skipped=len(skipped),
+      n_left_out=len({one['id'] for one in skipped}), n_skipped=len(skipped),
       weights=functools.partial(tables.weights, results),
       chosen_on=functools.partial(tables.chosen_on, results),
       sweeps=sweeps, sweep_plot=plots.sweep_plot(sweeps) if sweeps else None,

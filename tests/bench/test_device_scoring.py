@@ -1,5 +1,4 @@
 """The device bench's scoring: rows of the real matrices, right and counted."""
-import jax
 import numpy as np
 import pytest
 
@@ -49,4 +48,3 @@ def test_only_chosen_rows_are_open():
 def test_full_passes_count_their_pairs(one_device):
   row, = device_scoring.full_passes(options(), sharding.make_mesh())
   assert row['count'] == 64 and row['seconds'] > 0
-  assert len(jax.devices()) >= 1

@@ -59,7 +59,8 @@ def test_beir_as_published_is_evaluated_listed_and_counted(tmp_path, capsys):
   assert all('arguana' in one['reason'] and one['split'] == 'test'
              for one in skipped)
   page = (workdir / 'report.html').read_text()
-  assert '3 items, see skipped.jsonl' in page
+  assert page.count('<dt>left out</dt>') == 1
+  assert '<dt>left out</dt><dd>3</dd>' in page
   assert all(name in page for name in LOST)
 
 

@@ -138,3 +138,13 @@ def test_report_names_no_paper(name):
       text = path.read_text().lower()
       found = [w for w in words if re.search(rf'\b{re.escape(w)}\b', text)]
       assert not found, f'{path.name} holds {found}'
+
+
+def test_an_item_that_two_splits_lack_is_left_out_once(inputs, tmp_path):
+  """As results.json counts it; the list has a line of each."""
+  (tmp_path / 'skipped.jsonl').write_text(''.join(
+      json.dumps({'id': 'a.mp4', 'reason': 'no video', 'split': split}) + '\n'
+      for split in ('train', 'test')))
+  page = report.write(tmp_path, **inputs).read_text()
+  assert page.count('<dt>left out</dt>') == 1
+  assert '<dt>left out</dt><dd>1</dd>' in page
