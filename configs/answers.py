@@ -1,4 +1,4 @@
-"""Answers: multiple choice and generation with candidate prior normalization."""
+"""Answers: multiple choice and generation, less what language alone says."""
 from ml_collections import ConfigDict
 
 from configs import common
@@ -44,7 +44,7 @@ def base():
       'max_tokens': 160,  # tokens of media, question and answer, at most
       # (tokens, rows, patches) that all are padded to, () = measured.
       'shape': ()})
-  config.model.update(vocab_size=480, width=96, head_width=24)
+  config.model.update(vocab_size=560, width=96, head_width=24)
   config.model.update({
       'rope_sections': (4, 4, 4),  # pairs that turn by time, row, column
       'pretrained': '',  # directory or hub model, '' = by the sizes given here
@@ -68,8 +68,11 @@ def base():
       'alpha': 0.0,  # share of the prior, where nothing is chosen
       # Score a choice by its mean over tokens, else by their sum.
       'length_normalized': True,
-      'batch_size': 64,  # questions of a batch, over all devices
-      'captions': 12,  # descriptions with and without CPN in report.html
+      'score_end': True,  # the token that ends an answer is scored with it
+      'rows': 32,  # questions of a tile of scores
+      'columns': 64,  # choices of a tile of scores
+      'captions': 12,  # items described with and without CPN in report.html
+      'prompt': 'Describe the video.',  # what is asked for these
       'max_new_tokens': 32,  # tokens of a description, at most
       'plausibility': 0.1,  # tokens less likely than this x the best are cut
       'gallery_queries': 4})  # questions of each kind shown in report.html

@@ -43,7 +43,7 @@ class Answers:
   @property
   def scores(self) -> np.ndarray:
     """likelihood - alpha * prior, float32 [N, C], -inf for no choice."""
-    return choices_lib.scores(self._parts, self.alpha)
+    return choices_lib.scores(self.parts, self.alpha)
 
   @property
   def index(self) -> np.ndarray:
@@ -62,7 +62,7 @@ class Answers:
 
   def at(self, alpha: float) -> Self:
     """The same with another alpha; nothing is computed anew."""
-    choices_lib.scores(self._parts, alpha)  # raises for what is no alpha
+    choices_lib.scores(self.parts, alpha)  # raises for what is no alpha
     return dataclasses.replace(self, alpha=alpha)
 
   def choose_alpha(self, right: Right) -> float:
@@ -78,7 +78,7 @@ class Answers:
     if self.prior is None:
       raise ValueError('choose_alpha: the prior was not scored: answer with an '
                        'alpha above 0 first, as alpha=1')
-    return choices_lib.choose_alpha(self._parts, self._right(right))
+    return choices_lib.choose_alpha(self.parts, self._right(right))
 
   def accuracy(self, right: Right) -> float:
     """Percent of questions answered right; a tie counts as wrong."""
@@ -117,7 +117,8 @@ class Answers:
     return pandas.DataFrame(table)
 
   @property
-  def _parts(self):
+  def parts(self) -> choices_lib.Likelihoods:
+    """Both matrices, as scoring.likelihood.choices takes them."""
     return choices_lib.Likelihoods(self.likelihood, self.prior)
 
   def _right(self, right):
@@ -182,18 +183,34 @@ def answer(
   if not isinstance(model, generator.Generator):
     model = loading.load_generator(model)
   end = _end(model) if score_end else ''
-  texts = list(dict.fromkeys(text for texts in own for text in texts))
+  failed = embedder.reaction(on_error)
+  good = [n for n, prompt in enumerate(prompts)
+          if _can_score(model, prompt, own[n], end, failed)]
+  texts = list(dict.fromkeys(text for n in good for text in own[n]))
   number = {text: i for i, text in enumerate(texts)}
-  pairs = np.array([(n, number[text]) for n, texts_ in enumerate(own)
-                    for text in texts_])
+  pairs = [(n, number[text]) for n in good for text in own[n]]
   def score(mask_media):
-    values = sequences.score_sequences(
-        prompts, [f'{text}{end}' for text in texts], model, pairs=pairs,
-        reduction='mean' if length_normalized else 'sum', chat=True,
-        mask_media=mask_media, rows=rows, columns=columns, on_error=on_error,
-        show_progress=show_progress)
-    return _laid_out(values, [len(texts_) for texts_ in own])
+    found = np.full((len(own), max(map(len, own))), np.nan, np.float32)
+    if pairs:
+      there = np.array([[n, c] for n in good for c in range(len(own[n]))]).T
+      found[tuple(there)] = sequences.score_sequences(
+          prompts, [f'{text}{end}' for text in texts], model,
+          pairs=np.array(pairs), chat=True, mask_media=mask_media,
+          reduction='mean' if length_normalized else 'sum', rows=rows,
+          columns=columns, on_error=failed, show_progress=show_progress)
+    return found
   return Answers(score(False), score(True) if alpha else None, own, alpha)
+
+
+def _can_score(model, prompt, texts, end, failed):
+  """Whether all choices of a question are tokens; else `failed` is told."""
+  try:
+    for c, text in enumerate(texts):
+      model.reader.suffix(f'{text}{end}', f'{prompt.id}: choice {c}')
+  except ValueError as error:
+    failed(error)
+    return False
+  return True
 
 
 def chosen_alpha(model: str | os.PathLike | generator.Generator) -> float:
@@ -254,11 +271,3 @@ def _end(model):
     raise ValueError('the tokenizer has no token that ends an answer: set '
                      'score_end=False')
   return model.reader.decode(model.reader.ends[:1])
-
-
-def _laid_out(values, counts):
-  """float32 [N, C] of the values of all choices, one after the other."""
-  there = np.arange(max(counts)) < np.array(counts)[:, None]
-  found = np.full(there.shape, np.nan, np.float32)
-  found[there] = values
-  return found

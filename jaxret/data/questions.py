@@ -82,6 +82,6 @@ def check_choices(name: str, choices: Sequence[str]) -> None:
       raise ValueError(f'{name}: the choice {choice!r:.60} is no text; give it '
                        'a word, or leave it out')
     if choice in seen:
-      raise ValueError(f'{name}: the choice {choice!r:.60} is there twice; give '
-                       'each once')
+      raise ValueError(f'{name}: the choice {choice!r:.60} is there twice; '
+                       'give each once')
     seen.add(choice)

@@ -9,6 +9,7 @@ from jaxret.report.gallery import (
   Ranked,
   Row,
   Shown,
+  Written,
   choose_queries,
   gallery_queries,
 )
@@ -18,5 +19,5 @@ from jaxret.report.tables import Rows, format_table
 
 __all__ = (
     'TILE_PX', 'GalleryQuery', 'Hubness', 'Ranked', 'Row', 'Rows', 'Shown',
-    'Sweep', 'Sweeps', 'choose_queries', 'format_table', 'gallery_queries',
-    'write')
+    'Sweep', 'Sweeps', 'Written', 'choose_queries', 'format_table',
+    'gallery_queries', 'write')

@@ -108,10 +108,9 @@ def ask(scene, rng, skewed=False):
   entries.append(_entry(
       'is_there', f'Is there a {colour} {shape}?'.replace(' a o', ' an o'),
       questions_lib.YES_NO, 'yes' if there else 'no'))
-  caption = grammar.english({
-      'detail': grammar.FULL, 'background': None, 'relation': None,
-      'motions': True, 'mentions': [
-          {**thing, 'size': None} for thing in things]}, rng)
+  said = [f'a {thing["colour"]} {thing["shape"]} '.replace('a o', 'an o')
+          + MOTIONS[thing['motion']].removeprefix('it ') for thing in things]
+  caption = ' and '.join(filter(None, [', '.join(said[:-1]), said[-1]]))
   return [*entries, _entry(CAPTION, DESCRIBE, [caption], caption)]
 
 

@@ -3,7 +3,7 @@
 Candidate prior normalization of BLiM (arXiv 2507.23284), which claims it for
 tasks beyond retrieval, on questions about videos. How it is done here is ours.
 """
-TASKS = {'train_and_evaluate': 'run', 'evaluate': 'run'}
+TASKS = {'train_and_evaluate': 'answering', 'evaluate': 'answering'}
 
 ROWS = {
     'prior': 'language alone, the video masked',

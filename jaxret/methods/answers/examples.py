@@ -1,7 +1,9 @@
 """Questions and their answers, as examples of one shape."""
+import dataclasses
+
 import numpy as np
 
-from jaxret.data import text, types
+from jaxret.data import text
 from jaxret.data.qwen2_vl import reader as reader_lib
 
 
@@ -19,7 +21,9 @@ class AnswerExamples:
     self.constants = {}
     self.ids = [question.id for question in asked.questions]
     self._reader = reader
-    self._items = items(asked, asked.questions)
+    self._items = [
+        dataclasses.replace(item, id=q.id, text=q.text)
+        for item, q in zip(media_of(asked, asked.questions), asked.questions)]
     self._answers = [
         reader.suffix(f'{q.choices[q.answer]}{text.END}', q.id)
         for q in asked.questions]
@@ -30,7 +34,8 @@ class AnswerExamples:
     return len(self._items)
 
   def __getitem__(self, index):
-    prompt, answer = self._reader(self._items[index], True), self._answers[index]
+    prompt = self._reader(self._items[index], True)
+    answer = self._answers[index]
     # Text stands at the same position on all axes, one after the other.
     places = prompt.positions[:, -1:] + 1 + np.arange(len(answer))
     whole = prompt._replace(
@@ -46,7 +51,6 @@ class AnswerExamples:
     return reader_lib.shape_of(len(tokens) + len(self._answers[index]), grids)
 
 
-def items(asked, questions):
-  """The Items that ask `questions`: media of `asked` with the question."""
-  return [types.Item(q.id, q.text, asked.items[q.item].image,
-                     asked.items[q.item].video) for q in questions]
+def media_of(asked, questions):
+  """The items of `asked` that these questions are about, one each."""
+  return [asked.items[question.item] for question in questions]

@@ -50,7 +50,7 @@ def reader(config, tokenizer, cache_bytes=0):
 def method(config, tokenizer):
   """The Method of `config`; `tokenizer` as data.text.load_tokenizer returns.
 
-  Its `examples` takes (data.questions.Questions, cache_bytes=0).
+  Its `examples` takes (data.questions.Questions, continuations.Reader).
   """
   model, load = model_config(config, tokenizer), None
   if config.model.pretrained:
@@ -60,9 +60,8 @@ def method(config, tokenizer):
       name='answers', init=functools.partial(model_lib.init, model), load=load,
       loss=functools.partial(
           loss, model.module(), config.train.text_prior_share),
-      examples=lambda asked, cache_bytes=0: examples.AnswerExamples(
-          reader(config, tokenizer, cache_bytes), asked,
-          reader_lib.Shape(*shape) if shape else None),
+      examples=lambda asked, reader: examples.AnswerExamples(
+          reader, asked, reader_lib.Shape(*shape) if shape else None),
       trainable=tuple(config.model.trainable),
       train_flops=functools.partial(answers_lib.train_flops, model),
       tokens=lambda batch: int(batch['length'].sum()))

@@ -41,8 +41,8 @@ def scores(parts: Likelihoods, alpha: float) -> np.ndarray:
 def check_alpha(alpha: float) -> None:
   """Raises ValueError for what is no share of the prior."""
   if isinstance(alpha, (str, bool)) or not 0 <= alpha <= 1:
-    raise ValueError(f'alpha is {alpha!r}: give a number from 0 to 1, the share '
-                     'of the prior that is subtracted')
+    raise ValueError(f'alpha is {alpha!r}: give a number from 0 to 1, the '
+                     'share of the prior that is subtracted')
 
 
 def ranks(found: np.ndarray, answers: Sequence[int]) -> np.ndarray:

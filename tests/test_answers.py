@@ -1,0 +1,260 @@
+"""`jaxret.answer` against full passes, one question and one choice at a time."""
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxret
+from jaxret import answers
+from jaxret.data import types
+from jaxret.models import decoder as decoder_lib
+from jaxret.verbs import answer as verb
+from tests import tiny_generators
+
+ITEMS = [{'image': tiny_generators.pixels(0, 56, 56)},
+         {'video': tiny_generators.pixels(4, 4, 56, 56), 'id': 'clip'},
+         {'image': tiny_generators.pixels(3, 28, 56), 'text': 'a photo'},
+         {'image': tiny_generators.pixels(0, 56, 56)}]
+QUESTIONS = ['Is there a dog?', 'a dog runs', 'two dogs', 'two cats']
+# Of unlike lengths; 'a dog' begins another choice.
+CHOICES = [('yes', 'no'), ('a dog', 'a dog runs on the grass', 'no'),
+           ('a cat sleeps',), ('two', 'a cat', 'a dog', 'yes')]
+
+
+@pytest.fixture(scope='module')
+def model():
+  return tiny_generators.qwen2_vl()
+
+
+@pytest.fixture(scope='module')
+def found(model):
+  return jaxret.answer(ITEMS, QUESTIONS, CHOICES, model, alpha=0.6,
+                       show_progress=False)
+
+
+@functools.lru_cache
+def _log_probabilities(model):
+  module = model.module
+
+  @jax.jit
+  def of(arrays, masked):
+    def apply(method, *args):
+      return module.apply(model.params, *args, method=method)
+    visual = apply('visual_tokens', arrays['patches'], arrays['segments'],
+                   arrays['coordinates'])
+    x = apply('embed', arrays['tokens'], visual, arrays['visual_index'])
+    keys = decoder_lib.length_mask(arrays['length'], x.shape[1])
+    keys &= ~(masked & (arrays['visual_index'] >= 0))
+    hidden = apply('hidden', x, keys, arrays['positions'])
+    logits = sum(left @ right for left, right in apply(
+        'vocabulary_terms', hidden))
+    return jax.nn.log_softmax(logits.astype(jnp.float32))
+  return of
+
+
+def full_pass(model, item, question, choice, masked, end='<|im_end|>'):
+  """log P of each token of a choice: whole prompt and choice in one pass."""
+  reader = model.reader
+  text = '\n'.join(filter(None, (item.get('text'), question)))
+  prompt = reader(types.Item('x', text, item.get('image'), item.get('video')),
+                  True)
+  ids = reader.suffix(f'{choice}{end}', 'x')
+  places = prompt.positions[:, -1:] + 1 + np.arange(len(ids))
+  whole = prompt._replace(
+      tokens=np.concatenate([prompt.tokens, ids]),
+      positions=np.concatenate([prompt.positions, places], 1))
+  arrays = reader.pad([whole], reader.bucket(whole))
+  rows = _log_probabilities(model)(arrays, masked)[0]
+  start = len(prompt.tokens)
+  return np.array([rows[start - 1 + i, token] for i, token in enumerate(ids)])
+
+
+@pytest.mark.parametrize('length_normalized, score_end', [
+    (True, True), (False, False)])
+def test_scores_are_those_of_full_passes(model, length_normalized, score_end):
+  found = jaxret.answer(
+      ITEMS, QUESTIONS, CHOICES, model, alpha=0.6, score_end=score_end,
+      length_normalized=length_normalized, show_progress=False)
+  reduced = np.mean if length_normalized else np.sum
+  for n, (item, question, own) in enumerate(zip(ITEMS, QUESTIONS, CHOICES)):
+    for c, choice in enumerate(own):
+      seen, blind = (reduced(full_pass(
+          model, item, question, choice, masked,
+          '<|im_end|>' if score_end else '')) for masked in (False, True))
+      np.testing.assert_allclose(found.likelihood[n, c], seen, atol=1e-4)
+      np.testing.assert_allclose(found.prior[n, c], blind, atol=1e-4)
+      np.testing.assert_allclose(found.scores[n, c], seen - 0.6 * blind,
+                                 atol=1e-4)
+    assert np.isnan(found.likelihood[n, len(own):]).all()
+    assert np.isneginf(found.scores[n, len(own):]).all()
+    best = max(range(len(own)), key=lambda c, n=n: found.scores[n, c])
+    assert found.index[n] == best and found.texts[n] == own[best]
+
+
+def test_alpha_may_change_afterwards(model, found):
+  plain = jaxret.answer(ITEMS, QUESTIONS, CHOICES, model, show_progress=False)
+  assert plain.alpha == 0.0 and plain.prior is None
+  np.testing.assert_array_equal(plain.scores, found.at(0.0).scores)
+  with pytest.raises(ValueError, match='no prior to subtract'):
+    plain.at(0.5)
+  with pytest.raises(ValueError, match='the prior was not scored'):
+    plain.choose_alpha([0, 0, 0, 0])
+  right = [0, 'no', 0, 'a cat']
+  best = max((found.at(a).accuracy(right), -a) for a in np.arange(11) / 10)
+  assert found.at(found.choose_alpha(right)).accuracy(right) == best[0]
+
+
+def test_the_prior_does_not_see_the_item(found, model):
+  """The same question about another picture of that size: the same prior."""
+  others = [dict(item, **{
+      kind: 255 - item[kind] for kind in ('image', 'video') if kind in item})
+            for item in ITEMS]
+  other = jaxret.answer(others, QUESTIONS, CHOICES, model, alpha=0.6,
+                        show_progress=False)
+  np.testing.assert_allclose(other.prior, found.prior, atol=1e-6)
+  assert np.nanmax(np.abs(other.likelihood - found.likelihood)) > 1e-3
+
+
+def test_yes_no_and_one_question_for_all(model):
+  found = jaxret.answer(ITEMS[:3], 'Is there a dog?', ('yes', 'no'), model,
+                        alpha=1.0, show_progress=False)
+  right = ['yes', 'no', 'no']
+  report = found.yes_no(right)
+  assert report['accuracy'] == pytest.approx(100 * np.mean(
+      [text == wanted for text, wanted in zip(found.texts, right)]))
+  assert report['yes_share'] == pytest.approx(
+      100 * np.mean([text == 'yes' for text in found.texts]))
+  with pytest.raises(ValueError, match='wanted yes and no'):
+    jaxret.answer(ITEMS[:1], 'a', ('yes', 'maybe'), model,
+                  show_progress=False).yes_no(['yes'])
+
+
+def test_to_pandas_has_a_row_per_choice(found):
+  table = found.to_pandas()
+  assert len(table) == sum(map(len, CHOICES))
+  assert table.text.tolist() == [text for own in CHOICES for text in own]
+  assert table[table.chosen].text.tolist() == list(found.texts)
+  np.testing.assert_allclose(
+      table.score, table.likelihood - np.float32(0.6) * table.prior, atol=1e-6)
+
+
+BAD = [
+    ({'choices': []}, 'it has no choices'),
+    ({'choices': [('yes',), ()]}, 'item 1: it has no choices'),
+    ({'choices': ('yes', 'yes')}, "'yes' is there twice"),
+    ({'choices': 'yes'}, 'got one text'),
+    ({'choices': [('yes',)] * 3}, 'got 3 choices for 2 items'),
+    ({'choices': ('yes', ' ')}, "' ' is no text"),
+    ({'choices': ('yes', '<|image_pad|>')}, 'stands for what is'),
+    ({'questions': ['what']}, 'got 1 questions for 2 items'),
+    ({'questions': ' '}, 'its question is'),
+    ({'items': []}, 'items: got none'), ({'items': {'image': 'x'}}, 'got one'),
+    ({'alpha': 1.5}, 'alpha is 1.5'), ({'alpha': -0.1}, 'alpha is -0.1'),
+    ({'items': ['a text', 'b'], 'alpha': 0.5}, 'no image and no video'),
+    ({'items': [{'image': 'nowhere.png'}] * 2}, 'nowhere.png')]
+
+
+@pytest.mark.parametrize('change, message', BAD)
+def test_bad_input_is_one_line(model, change, message):
+  given = {'items': ITEMS[:2], 'questions': 'Is there a dog?',
+           'choices': ('yes', 'no'), 'alpha': 0.0, **change}
+  with pytest.raises(ValueError) as error:
+    jaxret.answer(given['items'], given['questions'], given['choices'], model,
+                  alpha=given['alpha'], show_progress=False)
+  assert message in str(error.value) and '\n' not in str(error.value)
+
+
+def test_what_cannot_be_used_has_no_answer(model):
+  wrong = []
+  found = jaxret.answer(
+      [ITEMS[0], {'image': 'nowhere.png'}, ITEMS[1]], 'Is there a dog?',
+      [('yes', 'no'), ('yes', 'no'), ('yes', '<|video_pad|>')], model,
+      alpha=0.5, on_error=wrong.append, show_progress=False)
+  assert found.texts[0] is not None and found.texts[1:] == (None, None)
+  assert found.index.tolist()[1:] == [-1, -1]
+  assert any('nowhere.png' in str(one) for one in wrong)
+  assert any(str(one).startswith('clip: choice 1') for one in wrong)
+
+
+# The command.
+
+
+@pytest.fixture
+def opened(model, monkeypatch):
+  calls = []
+  def load(path, **options):
+    calls.append((path, options))
+    return model
+  monkeypatch.setattr('jaxret.loading.load_generator', load)
+  monkeypatch.setattr(answers, 'chosen_alpha', lambda model: 0.0)
+  return calls
+
+
+def picture(tmp_path):
+  from PIL import Image
+  path = tmp_path / 'a.png'
+  Image.fromarray(ITEMS[0]['image']).save(path)
+  return str(path)
+
+
+def test_the_command_reads_and_prints_lines(opened, tmp_path, capsys, model):
+  file = tmp_path / 'questions.jsonl'
+  image = picture(tmp_path)
+  rows = [{'question': QUESTIONS[0], 'image': image, 'answer': 'no'},
+          {'question': QUESTIONS[3], 'image': image, 'answer': 1,
+           'choices': list(CHOICES[3]), 'id': 'second'}]
+  file.write_text('\n'.join(map(json.dumps, rows)))
+  assert verb.main(['M', str(file), '--alpha=0.6', '--choices=yes,no']) == 0
+  out, err = capsys.readouterr()
+  first, second = map(json.loads, out.splitlines())
+  wanted = jaxret.answer(
+      [ITEMS[0]] * 2, [QUESTIONS[0], QUESTIONS[3]], [('yes', 'no'), CHOICES[3]],
+      model, alpha=0.6, show_progress=False)
+  assert (first['id'], second['id']) == ('line 1', 'second')
+  assert [first['answer'], second['answer']] == list(wanted.texts)
+  np.testing.assert_allclose(first['scores'], wanted.scores[0, :2], atol=1e-5)
+  np.testing.assert_allclose(second['prior'], wanted.prior[1], atol=1e-5)
+  assert f'accuracy {wanted.accuracy(["no", 1]):.1f} % of 2' in err
+  assert opened == [('M', {})]
+
+
+def test_the_command_chooses_alpha_and_names_what_it_cannot_use(
+    opened, tmp_path, capsys):
+  file = tmp_path / 'questions.jsonl'
+  row = {'question': 'a dog', 'image': picture(tmp_path), 'answer': 'no'}
+  file.write_text(json.dumps(row) + '\n')
+  assert verb.main(['M', str(file), '--choices=yes,no', '--choose-alpha']) == 0
+  assert 'alpha 0' in capsys.readouterr().err
+  file.write_text(json.dumps(row) + '\n' + json.dumps(
+      dict(row, image='nowhere.png', id='bad')) + '\n')
+  assert verb.main(['M', str(file), '--choices=yes,no']) == 1
+  out = capsys.readouterr().out.splitlines()
+  assert json.loads(out[0])['answer'] in ('yes', 'no')
+  assert json.loads(out[1])['id'] == 'bad'
+  assert 'nowhere.png' in json.loads(out[1])['error']
+
+
+@pytest.mark.parametrize('arguments, line, message', [
+    (['M', '--alhpa=1'], '{}', "did you mean '--alpha'"),
+    (['M', '--alpha'], '{}', '--alpha takes a value'),
+    (['M', '--sum=1'], '{}', 'takes no value'),
+    (['M', '--alpha=2', '--choices=a'], '{"question": "a", "image": "x"}',
+     'alpha is 2'),
+    ([], '{}', 'got 0 arguments'), (['M'], '', 'no question'),
+    (['M'], '[1]', 'an object'), (['M'], '{"image": "a"}', "'question'"),
+    (['M'], '{"question": "a"}', 'it has no choices'),
+    (['M'], '{"question": "a", "choices": "yes"}', "'choices', a list"),
+    (['M', '--choices=a', '--choose-alpha'], '{"question": "a"}',
+     'needs the right')])
+def test_the_command_answers_bad_input_in_one_line(
+    opened, tmp_path, capsys, arguments, line, message):
+  file = tmp_path / 'q.jsonl'
+  file.write_text(line)
+  places = arguments[:1] + [str(file)] * bool(arguments) + arguments[1:]
+  assert verb.main(places) == 1
+  out, err = capsys.readouterr()
+  assert not out and message in err and len(err.splitlines()) == 1
+
