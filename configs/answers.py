@@ -56,7 +56,7 @@ def base():
   config.media.update(n_frames=4, max_frames=4)
   config.optim.update(weight_decay=0.05, warmup_epochs=0.3,
                       gradient_clip_norm=1.0)
-  config.train.update(batch_size=64, epochs=6.0)
+  config.train.update(batch_size=32, epochs=4.0, log_every_steps=50)
   config.train.update({
       # Chance that a row is read without its video, as P(answer | question)
       # reads it. It stands in for the pre-training on texts that a real model

@@ -182,24 +182,36 @@ def answer(
   own = _choices(prompts, choices)
   if not isinstance(model, generator.Generator):
     model = loading.load_generator(model)
-  end = _end(model) if score_end else ''
-  failed = embedder.reaction(on_error)
+  score = _scorer(model, prompts, own, _end(model) if score_end else '',
+                  embedder.reaction(on_error), {
+                      'reduction': 'mean' if length_normalized else 'sum',
+                      'rows': rows, 'columns': columns,
+                      'show_progress': show_progress})
+  return Answers(score(False), score(True) if alpha else None, own, alpha)
+
+
+def _scorer(model, prompts, own, end, failed, options):
+  """The function (mask_media) -> log P of all choices, float32 [N, C].
+
+  end: what is scored behind a choice. options: of score_sequences. NaN where
+  there is no choice, and of all choices where one cannot be scored.
+  """
   good = [n for n, prompt in enumerate(prompts)
           if _can_score(model, prompt, own[n], end, failed)]
   texts = list(dict.fromkeys(text for n in good for text in own[n]))
   number = {text: i for i, text in enumerate(texts)}
-  pairs = [(n, number[text]) for n in good for text in own[n]]
+  places = [(n, c) for n in good for c in range(len(own[n]))]
+  pairs = [(n, number[own[n][c]]) for n, c in places]
+
   def score(mask_media):
     found = np.full((len(own), max(map(len, own))), np.nan, np.float32)
     if pairs:
-      there = np.array([[n, c] for n in good for c in range(len(own[n]))]).T
-      found[tuple(there)] = sequences.score_sequences(
+      found[tuple(np.array(places).T)] = sequences.score_sequences(
           prompts, [f'{text}{end}' for text in texts], model,
           pairs=np.array(pairs), chat=True, mask_media=mask_media,
-          reduction='mean' if length_normalized else 'sum', rows=rows,
-          columns=columns, on_error=failed, show_progress=show_progress)
+          on_error=failed, **options)
     return found
-  return Answers(score(False), score(True) if alpha else None, own, alpha)
+  return score
 
 
 def _can_score(model, prompt, texts, end, failed):

@@ -79,7 +79,8 @@ def load_generator(
 
   Args:
     path: a directory or hub model as transformers writes it, with its output
-      head.
+      head; or the workdir of a run that trained such a model, which keeps its
+      own settings: only mesh counts there.
     dtype, adapter, resolution, alpha, mesh: as for `load`.
     max_tokens: of a prompt, visual tokens included; a longer one is refused.
 
@@ -89,6 +90,10 @@ def load_generator(
   mesh = mesh or sharding.make_mesh()
   options = {'dtype': dtype, 'adapter': adapter, 'resolution': resolution,
              'max_tokens': max_tokens, 'alpha': alpha}
+  if _is_workdir(path):
+    _refuse_without_effect(path, options, set(), 'a workdir, which keeps its '
+                           'own settings')
+    return _open_generator(pathlib.Path(path).expanduser(), mesh)
   wings = models.generative_wings()
   _, config = model_files.read_json(path, sorted(wings))
   wing = wings[config['model_type']]
@@ -130,17 +135,50 @@ def _is_workdir(path):
   return file.is_file() and 'method' in foreign_files.read_object(file)
 
 
+def chosen_weights(path: str | os.PathLike) -> dict[str, float]:
+  """The weights of the main row of a workdir's results, {} without any.
+
+  Raises ValueError for results that cannot be read.
+  """
+  file = pathlib.Path(path).expanduser() / 'results.json'
+  if not _is_workdir(path) or not file.is_file():
+    return {}
+  config = checkpoint.read_config(path)
+  main = getattr(methods.package(config.method), 'MAIN_ROW', None)
+  of_tasks = foreign_files.read_object(file).get('weights', {})
+  return next((rows[main] for rows in of_tasks.values() if main in rows), {})
+
+
+def _open_generator(workdir, mesh):
+  config = checkpoint.read_config(workdir)
+  generates = methods.generates(config.method)
+  if generates is None:
+    raise ValueError(f'{workdir} was made by the method {config.method!r}, '
+                     "which continues no prompts; want one made by 'answers', "
+                     'say')
+  tokenizer = _tokenizer(config, workdir)
+  return generator.Generator(
+      generates.model(config, tokenizer),
+      run.trained(config, tokenizer, workdir, mesh),
+      generates.reader(config, tokenizer), mesh)
+
+
+def _tokenizer(config, workdir):
+  """The tokenizer of what a workdir has trained."""
+  name = config.model.tokenizer or config.model.pretrained
+  directory = pathlib.Path(config.init_from or workdir) / 'tokenizer'
+  if not directory.is_dir():  # the stages of a run share the run's
+    directory = workdir.parent / 'tokenizer'
+  return text.load_tokenizer(name or directory)
+
+
 def _open_workdir(workdir, trim_text, mesh):
   config = checkpoint.read_config(workdir)
   embeds = methods.embeds(config.method)
   if embeds is None:
     raise ValueError(f'{workdir} was made by the method {config.method!r}, '
                      "which gives no embeddings; want one made by 'unite', say")
-  name = config.model.tokenizer or config.model.pretrained
-  directory = pathlib.Path(config.init_from or workdir) / 'tokenizer'
-  if not directory.is_dir():  # the stages of a run share the run's
-    directory = workdir.parent / 'tokenizer'
-  tokenizer = text.load_tokenizer(name or directory)
+  tokenizer = _tokenizer(config, workdir)
   reader = embeds.reader(config, tokenizer)
   reader.trim_text = trim_text
   return embedder.Embedder(

@@ -69,9 +69,11 @@ def test_what_cannot_be_used_is_none(model):
 
 
 @pytest.mark.parametrize('change, message', [
-    ({'alpha': 1.1}, 'alpha is 1.1'), ({'plausibility': 0}, 'plausibility is 0'),
+    ({'alpha': 1.1}, 'alpha is 1.1'),
+    ({'plausibility': 0}, 'plausibility is 0'),
     ({'plausibility': 1.5}, 'plausibility is 1.5'),
-    ({'max_tokens': 0}, 'max_tokens is 0'), ({'batch_size': 0}, 'batch_size is'),
+    ({'max_tokens': 0}, 'max_tokens is 0'),
+    ({'batch_size': 0}, 'batch_size is'),
     ({'items': ['text'], 'alpha': 0.5}, 'no image and no video'),
     ({'items': []}, 'got none'), ({'prompts': ['a', 'b']}, 'got 2 questions')])
 def test_bad_input_is_one_line(model, change, message):

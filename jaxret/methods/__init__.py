@@ -12,7 +12,8 @@ and, where the names of its rows do not speak for themselves in the report,
   MAIN_ROW   the row to set in bold, where its results name no 'main_row'
 
 Its `method.py` has `method(config, tokenizer)`, a base.Method, and EMBEDS,
-a base.Embeds, where it gives embeddings. `config.method` is the name of one of
+a base.Embeds, where it gives embeddings, and GENERATES, a base.Generates, where
+it continues prompts. `config.method` is the name of one of
 the packages here, or a dotted name of one from elsewhere on Python's path, as
 'mypackage.mymethod'.
 """
@@ -56,6 +57,11 @@ def get(name: str) -> ModuleType:
 def embeds(name: str) -> 'base.Embeds | None':
   """The base.Embeds of a method, or None where it gives no embeddings."""
   return getattr(get(name), 'EMBEDS', None)
+
+
+def generates(name: str) -> 'base.Generates | None':
+  """The base.Generates of a method, or None where it continues nothing."""
+  return getattr(get(name), 'GENERATES', None)
 
 
 def tasks(name: str) -> dict[str, str]:

@@ -36,9 +36,10 @@ class Reader(reader_lib.Reader):
   for example; not with `chat`, which writes that of the model.
   """
 
-  def __init__(self, tokenizer, resolution, max_tokens=2048, alpha='white'):
+  def __init__(self, tokenizer, resolution, max_tokens=2048, alpha='white',
+               cache_bytes=0):
     super().__init__(tokenizer, resolution, max_tokens, trim_text=False,
-                     alpha=alpha)
+                     cache_bytes=cache_bytes, alpha=alpha)
     self.decode = tokenizer.decode
     self.ends = continuations.ends(tokenizer.encode)
 
