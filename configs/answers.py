@@ -40,7 +40,7 @@ def base():
       'vision': common.encoder(192), 'media': common.media(),
       'optim': common.optim(3e-3)})
   config.data.update({
-      'sizes': common.splits(1200, 150, 300),  # clips of shapes world
+      'sizes': common.splits(1000, 150, 300),  # clips of shapes world
       'max_tokens': 160,  # tokens of media, question and answer, at most
       # (tokens, rows, patches) that all are padded to, () = measured.
       'shape': ()})
@@ -53,7 +53,6 @@ def base():
       'remat': False,  # recompute layers backward, to save memory
       'attention': 'xla',  # kernel of attention: 'xla' or 'cudnn'
       'trainable': ('.*',)})  # regexes of whole parameter paths
-  config.media.update(n_frames=4, max_frames=4)
   config.optim.update(weight_decay=0.05, warmup_epochs=0.3,
                       gradient_clip_norm=1.0)
   config.train.update(batch_size=32, epochs=4.0, log_every_steps=50)

@@ -46,7 +46,7 @@ class AnswerExamples:
             'prompt_length': np.int32(len(prompt.tokens))}
 
   def _shape(self, index):
-    kinds, grids = self._reader.grids(self._items[index])
+    kinds, grids, *_ = self._reader.grids(self._items[index])
     tokens = self._reader.tokens(self._items[index], kinds, grids, True)
     return reader_lib.shape_of(len(tokens) + len(self._answers[index]), grids)
 
