@@ -70,34 +70,35 @@ def resolution(section):
       for name, value in section.items()})
 
 
-def smart_resize(height, width, limits, variant=RESIZE_VARIANTS[0]):
-  """(height, width), multiples of 28 with an area within `limits`.
+def smart_resize(height, width, limits, variant=RESIZE_VARIANTS[0],
+                 token_px=TOKEN_PX):
+  """(height, width), multiples of `token_px` with an area within `limits`.
 
   variant: 'qwen_vl_utils_0_0_8', which UNITE has, 'tf447' or 'tf523': the
   processors of transformers 4.47.1 and 5.23. Raises ValueError for an aspect
-  ratio over 200 and, as 'tf447', for a side under 28 pixels.
+  ratio over 200 and, as 'tf447', for a side under one token.
   """
   least, most = limits
-  if variant == 'tf447' and min(height, width) < TOKEN_PX:
+  if variant == 'tf447' and min(height, width) < token_px:
     raise ValueError(f'{width}x{height} pixels: want sides of at least '
-                     f'{TOKEN_PX}: enlarge it')
+                     f'{token_px}: enlarge it')
   if max(height, width) / min(height, width) > LARGEST_RATIO:
     raise ValueError(f'{width}x{height} pixels: want an aspect ratio of at '
                      f'most {LARGEST_RATIO}: cut it')
-  least_side = 0 if variant == 'tf447' else TOKEN_PX
-  rounded = [round(side / TOKEN_PX) * TOKEN_PX for side in (height, width)]
+  least_side = 0 if variant == 'tf447' else token_px
+  rounded = [round(side / token_px) * token_px for side in (height, width)]
   if variant == RESIZE_VARIANTS[0]:
     rounded = [max(least_side, side) for side in rounded]
   area = rounded[0] * rounded[1]
   if area > most:
     beta = math.sqrt(height * width / most)
-    rounded = [math.floor(side / beta / TOKEN_PX) * TOKEN_PX
+    rounded = [math.floor(side / beta / token_px) * token_px
                for side in (height, width)]
     if variant == 'tf523':
       rounded = [max(least_side, side) for side in rounded]
   elif area < least:
     beta = math.sqrt(least / (height * width))
-    rounded = [math.ceil(side * beta / TOKEN_PX) * TOKEN_PX
+    rounded = [math.ceil(side * beta / token_px) * token_px
                for side in (height, width)]
   return tuple(rounded)
 
@@ -197,32 +198,33 @@ def _bicubic(n_in, n_out):
   return (weight / weight.sum(1, keepdims=True)).astype(np.float32)
 
 
-def grid_of(n_frames, height, width):
+def grid_of(n_frames, height, width, patch_px=PATCH_PX):
   """(t, h, w) of an image (one frame) or a video at its final size."""
-  return (-(-n_frames // TEMPORAL_PATCH), height // PATCH_PX, width // PATCH_PX)
+  return -(-n_frames // TEMPORAL_PATCH), height // patch_px, width // patch_px
 
 
-def patchify(frames):
+def patchify(frames, patch_px=PATCH_PX):
   """Patches of frames at their final size, and their grid.
 
   A missing frame at the end of a temporal patch repeats the last one: an image
   fills its patch with two of itself.
 
   Args:
-    frames: uint8 or float [F, H, W, 3], H and W multiples of 28.
+    frames: uint8 or float [F, H, W, 3], H and W multiples of a token's pixels.
+    patch_px: a patch's.
 
   Returns:
-    ([t * h * w, 1176] in the dtype of the frames, (t, h, w)). Patches go by
+    ([t * h * w, 6 * patch_px ** 2] in the dtype of the frames, (t, h, w)). Patches go by
     slice, then 2 x 2 blocks by row; the values of one by channel, time, row
     and column.
   """
   n_frames, height, width, channels = frames.shape
-  grid = grid_of(n_frames, height, width)
+  grid = grid_of(n_frames, height, width, patch_px)
   missing = grid[0] * TEMPORAL_PATCH - n_frames
   frames = np.concatenate([frames, np.repeat(frames[-1:], missing, 0)])
   t, h, w = grid
-  x = frames.reshape(t, TEMPORAL_PATCH, h // MERGE, MERGE, PATCH_PX,
-                     w // MERGE, MERGE, PATCH_PX, channels)
+  x = frames.reshape(t, TEMPORAL_PATCH, h // MERGE, MERGE, patch_px,
+                     w // MERGE, MERGE, patch_px, channels)
   #   t, block row, block column, row, column, channel, time, y, x
   x = x.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7)
   return np.ascontiguousarray(x).reshape(t * h * w, -1), grid
