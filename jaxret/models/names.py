@@ -164,6 +164,26 @@ QWEN3_VL = (
     DECODER[0], *within(QWEN3_LAYER, 'decoder/layers/', 'model.layers.{layer}.'),
     *DECODER[-2:], *within(QWEN3_VL_VISION, 'vision/', 'visual.'))
 
+QWEN25_VL_BLOCK = (
+    *(weight for weight in QWEN2_VL_BLOCK
+      if weight.path.endswith('_norm/scale')
+      or weight.path.startswith('attention/')),
+    Weight('mlp/gate/kernel', 'mlp.gate_proj.weight', 'transpose'),
+    Weight('mlp/gate/bias', 'mlp.gate_proj.bias'),
+    Weight('mlp/up/kernel', 'mlp.up_proj.weight', 'transpose'),
+    Weight('mlp/up/bias', 'mlp.up_proj.bias'),
+    Weight('mlp/down/kernel', 'mlp.down_proj.weight', 'transpose'),
+    Weight('mlp/down/bias', 'mlp.down_proj.bias'),
+)
+
+QWEN25_VL = (
+    *DECODER,
+    Weight('vision/patch/kernel', 'visual.patch_embed.proj.weight', 'flatten'),
+    *within(QWEN25_VL_BLOCK, 'vision/blocks/', 'visual.blocks.{layer}.'),
+    Weight('vision/merger/norm/scale', 'visual.merger.ln_q.weight'),
+    *within(PROJECTOR, 'vision/merger/', 'visual.merger.mlp.'),
+)
+
 # (regex at the start of a key, what stands there in the tables): how newer
 # versions of transformers name the same tensors.
 RENAMED = (

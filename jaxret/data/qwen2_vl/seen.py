@@ -1,0 +1,137 @@
+"""What an item shows: its media, their frames, sizes and times.
+
+Everything here names the item in its errors: MediaError for a medium that
+cannot be read, else ValueError.
+"""
+import contextlib
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxret.data import images, media, sources
+from jaxret.data.qwen2_vl import pixels as qwen2_vl
+
+MODALITIES = ('text', 'image', 'video')
+KINDS = ('image', 'video')
+FRAMES_PER_S = 2.0  # of a list of frames, as the authors' code takes them
+
+
+class Sampled(NamedTuple):
+  """Which of a video's frames are looked at.
+
+  indices: int64. n_frames: how many it has. fps: how many a second, None where
+  nothing says it.
+  """
+  indices: np.ndarray
+  n_frames: int
+  fps: float | None
+
+  @property
+  def rate(self):
+    """Frames per second of those that are looked at."""
+    return len(self.indices) / self.n_frames * (self.fps or FRAMES_PER_S)
+
+
+def media_of(item):
+  """(kinds, sources) of an item's media, images first."""
+  if all(getattr(item, modality) is None for modality in MODALITIES):
+    raise ValueError(f'{item.id}: it has no text, image or video; give it one')
+  if item.text is not None and not isinstance(item.text, str):
+    raise ValueError(f'{item.id}: its text is {type(item.text).__name__}; '
+                     'want a string')
+  kinds, found = [], []
+  for kind in KINDS:
+    value = getattr(item, kind)
+    several = value if isinstance(value, (tuple, list)) else (value,)
+    if kind == 'video':
+      several = media.as_videos(value, item.id)
+    several = [one for one in several if one is not None]
+    if value is not None and not several:
+      raise ValueError(f'{item.id}: its list of {kind}s is empty; give it one '
+                       'or leave it out')
+    kinds += [kind] * len(several)
+    found += several
+  return tuple(kinds), found
+
+
+def _check(name, kind, source):
+  """Raises for what is no path, bytes, PIL image, frames, or uint8 pixels."""
+  if isinstance(source, (str, bytes, os.PathLike)) or (
+      images.is_pil(source) if kind == 'image' else isinstance(source, tuple)):
+    return
+  rank = 3 if kind == 'image' else 4
+  if (not isinstance(source, np.ndarray) or source.dtype != np.uint8
+      or source.ndim != rank or source.shape[-1] != 3 or not source.size):
+    got = (f'{source.dtype} {source.shape}' if isinstance(source, np.ndarray)
+           else type(source).__name__)
+    raise ValueError(
+        f'{name}: its {kind} is {got}; want a path, encoded bytes, or uint8 '
+        f'pixels {"[H, W, 3]" if rank == 3 else "[frames, H, W, 3]"}')
+
+
+def frames(name, kind, source, resolution, alpha):
+  """(frames at their final size, uint8 [F, H, W, 3]; their Sampled, if any).
+  """
+  _check(name, kind, source)
+  found = None
+  def choose(n_frames, fps):
+    nonlocal found
+    indices = (_of_array(n_frames, resolution) if isinstance(source, tuple)
+               else qwen2_vl.choose_frames(n_frames, fps, resolution))
+    found = Sampled(indices, n_frames, fps)
+    return indices
+  with _blamed(name, kind):
+    if kind == 'image':
+      shown = [media.read_still(source, 'a PIL image', alpha)]
+    elif isinstance(source, np.ndarray):
+      found = Sampled(_of_array(len(source), resolution), len(source), None)
+      shown = source[found.indices]
+    else:
+      shown = media.sample_frames(source, choose, alpha)
+    return resolution.resize(kind, shown), found
+
+
+@contextlib.contextmanager
+def _blamed(name, kind):
+  """Whatever is raised inside becomes the MediaError of the item `name`."""
+  try:
+    yield
+  except media.MediaError as error:
+    raise media.MediaError(
+        name, f'its {kind} cannot be read: {error}') from error
+  except ValueError as error:
+    raise media.MediaError(name, f'its {kind} has {error}') from error
+  except Exception as error:
+    raise media.MediaError(
+        name, f'its {kind} cannot be used ({sources.cause(error)})') from error
+
+
+def _of_array(n_frames, resolution):
+  """Of frames that were sampled by the caller: all, or evenly the most."""
+  most = resolution.n_frames or resolution.max_frames
+  return qwen2_vl.frame_indices(n_frames, min(n_frames, most))
+
+
+def grid(name, kind, source, resolution):
+  """(the grid, the Sampled) that `frames` will give, from headers alone."""
+  _check(name, kind, source)
+  with _blamed(name, kind):
+    sampled, size = _header(kind, source, resolution)
+    n_frames = 1 if sampled is None else len(sampled.indices)
+    return (qwen2_vl.grid_of(n_frames, *resolution.sizes(kind, *size)[-1]),
+            sampled)
+
+
+def _header(kind, source, resolution):
+  """(the Sampled of a video or None, (height, width)) of a medium."""
+  if kind == 'image':
+    return None, media.size_of(source, 'a PIL image')
+  if isinstance(source, (np.ndarray, tuple)):
+    chosen = _of_array(len(source), resolution)
+    return Sampled(chosen, len(source), None), (
+        source.shape[1:3] if isinstance(source, np.ndarray)
+        else media.frame_sizes(source, chosen))
+  info = media.probe(source)
+  chosen = qwen2_vl.choose_frames(info.n_frames, info.fps, resolution)
+  return Sampled(chosen, info.n_frames, info.fps), (info.height, info.width)
