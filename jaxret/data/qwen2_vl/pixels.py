@@ -45,8 +45,21 @@ class Resolution:
   max_frames: int = 12
   n_frames: int = 0
 
-  def sizes(self, kind, height, width):
-    """The sizes (height, width) a medium goes through, one or two of them."""
+  def choose_frames(self, n_frames, fps):
+    """The frames of a file that are looked at, int64; see `choose_frames`."""
+    return choose_frames(n_frames, fps, self)
+
+  def choose_listed(self, n_frames):
+    """Of frames that the caller has sampled: all, or evenly the most."""
+    most = self.n_frames or self.max_frames
+    return frame_indices(n_frames, min(n_frames, most))
+
+  def sizes(self, kind, height, width, n_frames=1, listed=False):
+    """The sizes (height, width) a medium goes through, one or two of them.
+
+    Here all frames and lists of them are alike; other backbones count them.
+    """
+    del n_frames, listed
     read = self.read_image if kind == 'image' else self.read_video
     if not self.released:
       limits = self.processor if kind == 'image' else (
@@ -55,8 +68,12 @@ class Resolution:
     first = smart_resize(height, width, read)
     return [first, smart_resize(*first, self.processor)]
 
-  def resize(self, kind, frames):
-    """Frames uint8, a sequence of [H, W, 3], at their final size [F, ...]."""
+  def resize(self, kind, frames, listed=False):
+    """Frames uint8, a sequence of [H, W, 3], at their final size [F, ...].
+
+    listed: whether they are those of a list; all are alike here.
+    """
+    del listed
     sizes = self.sizes(kind, *frames[0].shape[:2])
     if kind == 'video' and self.released:
       frames = [resize_in_float(frame, sizes[0]) for frame in frames]
