@@ -52,3 +52,9 @@ def qwen25_vl_golden(pytestconfig):
 def mm_embed_golden(pytestconfig):
   """Path of the golden data of MM-Embed."""
   return folder(pytestconfig, 'mm_embed')
+
+
+@pytest.fixture(scope='session')
+def qwen3_vl_golden(pytestconfig):
+  """Path of the golden data of Qwen3-VL, its embedder and reranker."""
+  return folder(pytestconfig, 'qwen3_vl')

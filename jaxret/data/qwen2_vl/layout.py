@@ -18,12 +18,13 @@ class Layout(NamedTuple):
   merge: M. window: the side of Qwen2.5-VL's windows in tokens, 0 = none. The
   patches of one follow each other then. temporal_patch: frames of a temporal
   slice. tokens_per_second: by how much the positions of a video grow in a
-  second; None = by one from slice to slice.
+  second; None = by one from slice to slice. patch_px: the side of a patch.
   """
   merge: int = 2
   window: int = 0
   temporal_patch: int = 2
   tokens_per_second: float | None = None
+  patch_px: int = 14
 
   def steps(self, sampled):
     """(seconds of a slice, positions in a second) of each medium, or ().

@@ -139,10 +139,11 @@ class Reader:
   def _grid(self, name, kind, source):
     """(grid, Sampled) of a medium; headers of a file are read once."""
     if not isinstance(source, str):
-      return seen_lib.grid(name, kind, source, self.resolution)
+      return seen_lib.grid(name, kind, source, self.resolution,
+                           self.layout.patch_px)
     if (kind, source) not in self._grids:
       self._grids[kind, source] = seen_lib.grid(
-          name, kind, source, self.resolution)
+          name, kind, source, self.resolution, self.layout.patch_px)
     return self._grids[kind, source]
 
   def _is_kept(self, kind, source):
@@ -155,7 +156,7 @@ class Reader:
       return self._cache[kind, source]
     frames, sampled = seen_lib.frames(
         name, kind, source, self.resolution, self.alpha)
-    seen = (*qwen2_vl.patchify(frames), sampled)
+    seen = (*qwen2_vl.patchify(frames, self.layout.patch_px), sampled)
     with self._lock:
       if isinstance(source, str) and seen[0].nbytes <= self._free_bytes:
         self._free_bytes -= seen[0].nbytes
@@ -265,7 +266,7 @@ def _padded(inputs, shape, special, mrope, layout):
                                  layout.merge, layout.window)
   except ValueError as error:
     raise ValueError(f'{inputs.id}: {error}') from None
-  patch_values = 3 * qwen2_vl.TEMPORAL_PATCH * qwen2_vl.PATCH_PX ** 2
+  patch_values = 3 * qwen2_vl.TEMPORAL_PATCH * layout.patch_px ** 2
   dtype = inputs.patches[0].dtype if inputs.patches else np.uint8
   patches = np.zeros((shape.rows * shape.patches, patch_values), dtype)
   if inputs.patches:

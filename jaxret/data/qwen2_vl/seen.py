@@ -77,19 +77,22 @@ def frames(name, kind, source, resolution, alpha):
   found = None
   def choose(n_frames, fps):
     nonlocal found
-    indices = (_of_array(n_frames, resolution) if isinstance(source, tuple)
-               else qwen2_vl.choose_frames(n_frames, fps, resolution))
+    indices = (resolution.choose_listed(n_frames)
+               if isinstance(source, tuple)
+               else resolution.choose_frames(n_frames, fps))
     found = Sampled(indices, n_frames, fps)
     return indices
   with _blamed(name, kind):
     if kind == 'image':
       shown = [media.read_still(source, 'a PIL image', alpha)]
     elif isinstance(source, np.ndarray):
-      found = Sampled(_of_array(len(source), resolution), len(source), None)
+      found = Sampled(
+          resolution.choose_listed(len(source)), len(source), None)
       shown = source[found.indices]
     else:
       shown = media.sample_frames(source, choose, alpha)
-    return resolution.resize(kind, shown), found
+    listed = isinstance(source, (np.ndarray, tuple))
+    return resolution.resize(kind, shown, listed), found
 
 
 @contextlib.contextmanager
@@ -107,20 +110,15 @@ def _blamed(name, kind):
         name, f'its {kind} cannot be used ({sources.cause(error)})') from error
 
 
-def _of_array(n_frames, resolution):
-  """Of frames that were sampled by the caller: all, or evenly the most."""
-  most = resolution.n_frames or resolution.max_frames
-  return qwen2_vl.frame_indices(n_frames, min(n_frames, most))
-
-
-def grid(name, kind, source, resolution):
+def grid(name, kind, source, resolution, patch_px=qwen2_vl.PATCH_PX):
   """(the grid, the Sampled) that `frames` will give, from headers alone."""
   _check(name, kind, source)
   with _blamed(name, kind):
     sampled, size = _header(kind, source, resolution)
     n_frames = 1 if sampled is None else len(sampled.indices)
-    return (qwen2_vl.grid_of(n_frames, *resolution.sizes(kind, *size)[-1]),
-            sampled)
+    listed = isinstance(source, (np.ndarray, tuple))
+    sizes = resolution.sizes(kind, *size, n_frames, listed)
+    return qwen2_vl.grid_of(n_frames, *sizes[-1], patch_px), sampled
 
 
 def _header(kind, source, resolution):
@@ -128,10 +126,10 @@ def _header(kind, source, resolution):
   if kind == 'image':
     return None, media.size_of(source, 'a PIL image')
   if isinstance(source, (np.ndarray, tuple)):
-    chosen = _of_array(len(source), resolution)
+    chosen = resolution.choose_listed(len(source))
     return Sampled(chosen, len(source), None), (
         source.shape[1:3] if isinstance(source, np.ndarray)
         else media.frame_sizes(source, chosen))
   info = media.probe(source)
-  chosen = qwen2_vl.choose_frames(info.n_frames, info.fps, resolution)
+  chosen = resolution.choose_frames(info.n_frames, info.fps)
   return Sampled(chosen, info.n_frames, info.fps), (info.height, info.width)
