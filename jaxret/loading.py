@@ -1,4 +1,7 @@
-"""`jaxret.load`: a directory, a hub model or a workdir as an Embedder."""
+"""`jaxret.load`: a directory, a hub model or a workdir as an Embedder.
+
+`jaxret.load_generator`: one that continues prompts, as a Generator.
+"""
 import importlib
 import inspect
 import os
@@ -11,6 +14,7 @@ from jaxret import (
   checkpoint,
   embedder,
   foreign_files,
+  generator,
   methods,
   models,
   run,
@@ -34,12 +38,14 @@ def load(path: str | os.PathLike, position_mode: str = 'sequential',
   """Opens a model: an Embedder.
 
   Args:
-    path: a directory or hub model as transformers writes it (Qwen2-VL and
-      what is trained from it, UNITE among others; Qwen3-VL-Embedding and
-      Qwen3-VL; nvidia/MM-Embed and nvidia/NV-Embed-v1), or the workdir of a training run of ours, which
-      keeps its own settings: only trim_text, truncate_dim and mesh count
-      there.
-    position_mode: of Qwen2-VL; 'sequential', as UNITE is trained, or 'mrope'.
+    path: a directory or hub model as transformers writes it (Qwen2-VL,
+      Qwen2.5-VL and what is trained from them, UNITE among others;
+      Qwen3-VL-Embedding and Qwen3-VL; nvidia/MM-Embed and
+      nvidia/NV-Embed-v1), or the workdir of a
+      training run of ours, which keeps its own settings: only trim_text,
+      truncate_dim and mesh count there.
+    position_mode: of Qwen2-VL and Qwen2.5-VL; 'sequential', as UNITE is
+      trained, or 'mrope', as the model itself is.
     dtype: of weights and computation, 'float32' or 'bfloat16'.
     adapter: a directory or hub name of a PEFT adapter, to be merged into the
       weights.
@@ -69,28 +75,58 @@ def load(path: str | os.PathLike, position_mode: str = 'sequential',
         pathlib.Path(path).expanduser(), trim_text, truncate_dim, mesh)
   wings = models.embedding_wings()
   _, config = model_files.read_json(path, sorted(wings))
-  return _open_checkpoint(path, config['model_type'],
-                          wings[config['model_type']], options, truncate_dim,
-                          mesh)
+  wing = wings[config['model_type']]
+  return embedder.Embedder(*_open_checkpoint(
+      path, config['model_type'],
+      _named(f'models.{wing}.embedder', 'open_embedder'),
+      _named(f'data.{wing}.reader', 'open_reader'), options, mesh), mesh,
+                           truncate_dim=truncate_dim)
 
 
-def _open_checkpoint(path, model_type, wing, options, truncate_dim, mesh):
-  """An Embedder of the parts that the two wings of a backbone give."""
-  open_embedder = importlib.import_module(
-      f'jaxret.models.{wing}.embedder').open_embedder
-  open_reader = importlib.import_module(
-      f'jaxret.data.{wing}.reader').open_reader
+def load_generator(
+    path: str | os.PathLike, dtype: str = 'float32',
+    adapter: str | os.PathLike | None = None,
+    resolution: Resolution | None = None, max_tokens: int = 2048,
+    alpha: str = 'white', mesh: Mesh | None = None) -> generator.Generator:
+  """Opens a model that continues prompts: a Generator.
+
+  Args:
+    path: a directory or hub model as transformers writes it, with its output
+      head.
+    dtype, adapter, resolution, alpha, mesh: as for `load`.
+    max_tokens: of a prompt, visual tokens included; a longer one is refused.
+
+  Raises:
+    ValueError: as `load` does.
+  """
+  mesh = mesh or sharding.make_mesh()
+  options = {'dtype': dtype, 'adapter': adapter, 'resolution': resolution,
+             'max_tokens': max_tokens, 'alpha': alpha}
+  wings = models.generative_wings()
+  _, config = model_files.read_json(path, sorted(wings))
+  wing = wings[config['model_type']]
+  return generator.Generator(*_open_checkpoint(
+      path, config['model_type'],
+      _named(f'models.{wing}.generator', 'open_generator'),
+      _named(f'data.{wing}.continuations', 'open_reader'), options, mesh),
+                             mesh)
+
+
+def _named(module, name):
+  return getattr(importlib.import_module(f'jaxret.{module}'), name)
+
+
+def _open_checkpoint(path, model_type, open_model, open_reader, options, mesh):
+  """(config, parameters, reader), as the two wings of a backbone open them."""
   weight_options, reader_options = (
       {name: value for name, value in options.items()
        if name in inspect.signature(part).parameters and value is not None}
-      for part in (open_embedder, open_reader))
+      for part in (open_model, open_reader))
   _refuse_without_effect(path, options, {*weight_options, *reader_options},
                          f'a model of type {model_type}')
   tokenizer = text.load_tokenizer(path)  # before gigabytes are read
-  config, params = open_embedder(path, mesh, **weight_options)
-  return embedder.Embedder(
-      config, params, open_reader(config, tokenizer, **reader_options), mesh,
-      truncate_dim=truncate_dim)
+  config, params = open_model(path, mesh, **weight_options)
+  return config, params, open_reader(config, tokenizer, **reader_options)
 
 
 def _refuse_without_effect(path, options, known, kind):

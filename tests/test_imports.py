@@ -26,7 +26,8 @@ LEVELS = {
     'checkpoint': 1, 'data': 1, 'models': 1, 'optim': 1, 'progress': 1,
     'report': 1, 'scoring': 1, 'tpu_slices': 1,
     'methods.base': 2, 'methods.embedding_run': 7,
-    'retrieval': 4, 'train': 4, 'run': 5, 'embedder': 6, 'loading': 7,
+    'retrieval': 4, 'train': 4, 'run': 5, 'embedder': 6, 'generator': 6,
+    'loading': 7, 'sequences': 8,
     'bench': 9, 'main': 10, 'verbs': 11, 'cli': 12, '__main__': 13,
 }
 PAPER = {

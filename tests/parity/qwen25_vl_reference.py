@@ -127,5 +127,5 @@ def prompt(messages):
   def content(parts):
     return ''.join(part['text'] if part['type'] == 'text'
                    else prompts.seen(part['type']) for part in parts)
-  return prompts.chat([(turn['role'], content(turn['content']))
-                       for turn in messages])
+  return prompts.conversation([(turn['role'], content(turn['content']))
+                               for turn in messages])

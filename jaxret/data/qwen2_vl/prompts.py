@@ -27,7 +27,7 @@ def seen(kind):
   return f'{VISION_START}{PADS[kind]}{VISION_END}'
 
 
-def chat(turns, system=SYSTEM):
+def conversation(turns, system=SYSTEM):
   """The chat template, which ends where the assistant is to begin.
 
   turns: [(role, content)]; media in a content are `seen`. system: what is
@@ -73,20 +73,26 @@ def summary_prompt(body, order):
   """Body and question in the chat template; the body is taken as it is."""
   names = ' and '.join(_CALLED[modality] for modality in order)
   question = f'{body}\nSummary above {names} in one word:'
-  return chat([('user', question)]) + POOLED
+  return chat(question) + POOLED
 
 
-def marked(content, name):
+def chat(body):
+  """The turn of a user, up to where the model answers."""
+  return conversation([('user', body)])
+
+
+def marked(content, name, refused=CONTROL_TOKENS, between='\n'):
   """The Content with a mark for each medium.
 
   Text that marks none of its media gets the marks in front of it, on lines of
-  their own. Raises ValueError where text marks some, or too many, or holds a
-  control token of the template; `name` is the item's.
+  their own, or with other words `between` them. Raises ValueError where text
+  marks some, or too many, or holds one of the `refused` tokens; `name` is the
+  item's.
   """
   text = content.text
   if text is None:
     return content
-  held = [token for token in CONTROL_TOKENS if token in text]
+  held = [token for token in refused if token in text]
   if held:
     raise ValueError(f'{name}: its text holds the control token {held[0]}; '
                      'remove it from the text')
@@ -99,7 +105,7 @@ def marked(content, name):
       raise ValueError(
           f'{name}: its text has {found} marks {mark} for {wanted} {kind}s; '
           'want one for each, or none to have them put in front')
-  return content._replace(text='\n'.join([*front, text]))
+  return content._replace(text=between.join([*front, text]))
 
 
 def shortened(text, keep):

@@ -110,12 +110,25 @@ class Reader:
   def __call__(self, item, prompt=None):
     """Inputs of an item; the prompt is put in front of its text."""
     item = item if prompt is None else _with_prompt(item, prompt)
+    kinds, grids, patches, sampled = self.see(item)
+    return Inputs(item.id, self.tokens(item, kinds, grids), kinds, grids,
+                  patches, sampled)
+
+  def see(self, item):
+    """(kinds, grids, patches, sampled) of an item's media, see Inputs."""
     kinds, given = seen_lib.media_of(item)
     seen = [self._see(item.id, kind, source)
             for kind, source in zip(kinds, given)]
     patches, grids, sampled = zip(*seen) if seen else ((), (), ())
-    return Inputs(item.id, self.tokens(item, kinds, grids), kinds, grids,
-                  patches, sampled)
+    return kinds, grids, patches, sampled
+
+  def grids(self, item):
+    """(kinds, grids, sampled) of an item's media, from headers alone."""
+    kinds, given = seen_lib.media_of(item)
+    seen = [self._grid(item.id, kind, source)
+            for kind, source in zip(kinds, given)]
+    grids, sampled = zip(*seen) if seen else ((), ())
+    return kinds, grids, sampled
 
   def bucket(self, inputs):
     """The Shape that holds Inputs, with little room to spare."""
@@ -127,9 +140,7 @@ class Reader:
 
   def shape(self, item):
     """The bucket of an item, from the headers of its media alone."""
-    kinds, given = seen_lib.media_of(item)
-    grids = [self._grid(item.id, kind, source)[0]
-             for kind, source in zip(kinds, given)]
+    kinds, grids, _ = self.grids(item)
     return shape_of(len(self.tokens(item, kinds, grids)), grids)
 
   def check(self, item):
@@ -216,17 +227,25 @@ def open_reader(config, tokenizer, max_tokens=2048, trim_text=False,
                 resolution=None, alpha='white'):
   """The Reader of a Qwen2VlConfig; resolution: default as UNITE is released.
 
-  Raises ValueError if max_tokens are more than the model is right for, or its
-  patches are not those that pixels are cut into.
+  Raises ValueError as `check` does.
+  """
+  check(config, max_tokens)
+  return Reader(tokenizer, resolution or qwen2_vl.Resolution(), max_tokens,
+                trim_text, mrope=config.position_mode == 'mrope', alpha=alpha,
+                layout=layout_of(config))
+
+
+def check(config, max_tokens):
+  """Raises ValueError for a Qwen2VlConfig that items are not read for.
+
+  That is if max_tokens are more than the model is right for, or its patches
+  are not those that pixels are cut into.
   """
   config.decoder.check_length(max_tokens)
   if config.vision.patch_px != qwen2_vl.PATCH_PX:
     raise ValueError(f'{config.name}: got patch_size = '
                      f'{config.vision.patch_px}, want {qwen2_vl.PATCH_PX}, '
                      'which pixels are cut into: use another model')
-  return Reader(tokenizer, resolution or qwen2_vl.Resolution(), max_tokens,
-                trim_text, mrope=config.position_mode == 'mrope', alpha=alpha,
-                layout=layout_of(config))
 
 
 def layout_of(config):

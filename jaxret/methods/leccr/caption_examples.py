@@ -15,7 +15,7 @@ CONTROL_TOKENS = prompts_lib.CONTROL_TOKENS
 def prompt(kinds, question):
   """The turn of a user who shows media and asks."""
   media = ''.join(prompts_lib.seen(kind) for kind in kinds)
-  return prompts_lib.chat([('user', f'{media}{question}')])
+  return prompts_lib.chat(f'{media}{question}')
 
 
 class CaptionReader(reader_lib.Reader):

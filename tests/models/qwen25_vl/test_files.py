@@ -1,4 +1,4 @@
-"""config.json of Qwen2.5-VL as versions of transformers and the hub write it."""
+"""config.json of Qwen2.5-VL as transformers and the hub write it."""
 import json
 import pathlib
 

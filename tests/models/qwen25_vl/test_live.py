@@ -122,7 +122,7 @@ def test_what_is_written_about_images(theirs):
   for seed, size in enumerate(((90, 200), (28, 84), (170, 120))):
     item = types.Item('x', image=tiny_unite.pixels(seed, *size))
     inputs = reader(item)
-    prompt = prompts.chat([('user', prompts.seen('image') + 'red or blue')])
+    prompt = prompts.chat(prompts.seen('image') + 'red or blue')
     inputs = inputs._replace(
         tokens=reader.expanded(prompt, inputs.kinds, inputs.grids))
     got = write(params, reader.pad([inputs], reader.bucket(inputs))).tokens
