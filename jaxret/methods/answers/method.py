@@ -44,7 +44,8 @@ def reader(config, tokenizer, cache_bytes=0):
   """The continuations.Reader of a config, see jaxret.models."""
   return continuations.Reader(
       tokenizer, pixels.resolution(config.media), config.data.max_tokens,
-      base.alpha(config), cache_bytes)
+      base.alpha(config),
+      reader_lib.layout_of(model_config(config, tokenizer)), cache_bytes)
 
 
 def method(config, tokenizer):
