@@ -8,7 +8,8 @@ from jaxret.models.qwen2_vl import vision
 from tests import tiny_generators as tiny
 
 pytestmark = pytest.mark.slow
-ITEMS = [{'image': tiny.pixels(0, 56, 56)}, {'video': tiny.pixels(4, 4, 56, 56)}]
+ITEMS = [{'image': tiny.pixels(0, 56, 56)},
+         {'video': tiny.pixels(4, 4, 56, 56)}]
 CHOICES = ('yes', 'no', 'a dog runs on the grass', 'a dog')
 QUESTION = 'Is there a dog?'
 
