@@ -256,7 +256,9 @@ def _prompt(given, question, n, alpha):
     raise ValueError(f'{item.id}: it has no image and no video, whose keys '
                      'alpha masks: give it one, or set alpha=0')
   text = question if item.text is None else f'{item.text}\n{question}'
-  return types.Item(item.id, text, item.image, item.video, item.order)
+  # An order that lacks the text would leave it out of what tells items apart.
+  order = item.order if 'text' in item.order else ('text', *item.order)
+  return types.Item(item.id, text, item.image, item.video, order)
 
 
 def _choices(prompts, choices):

@@ -6,11 +6,10 @@ import jaxret
 from jaxret.data import types
 from tests import test_answers, tiny_generators
 
-ITEMS = [{'image': tiny_generators.pixels(0, 56, 56)},
-         {'video': tiny_generators.pixels(4, 4, 56, 56)},
-         {'image': tiny_generators.pixels(3, 28, 56), 'text': 'a photo'},
-         {'image': tiny_generators.pixels(7, 56, 56)}]
-PROMPT = 'Is there a dog?'
+ITEMS = [{'image': tiny_generators.pixels(i, 56, 56)} for i in range(4)]
+MIXED = [*ITEMS[:2], {'video': tiny_generators.pixels(4, 4, 56, 56)},
+         {'image': tiny_generators.pixels(3, 28, 56), 'text': 'a photo'}]
+PROMPT = 'a dog runs'
 TOKENS = 5
 
 
@@ -41,12 +40,14 @@ def naive(model, item, alpha, plausibility):
   return reader.decode(ids).strip(), TOKENS, False
 
 
-@pytest.mark.parametrize('alpha, plausibility', [(0.0, 0.1), (0.8, 0.3)])
-def test_texts_are_those_of_whole_passes(model, alpha, plausibility):
+@pytest.mark.parametrize('items, alpha, plausibility', [
+    (ITEMS, 0.0, 0.1), (ITEMS, 0.8, 0.3),
+    pytest.param(MIXED, 0.8, 0.3, marks=pytest.mark.slow)])
+def test_texts_are_those_of_whole_passes(model, items, alpha, plausibility):
   found = jaxret.generate(
-      ITEMS, PROMPT, model, max_tokens=TOKENS, alpha=alpha, batch_size=2,
+      items, PROMPT, model, max_tokens=TOKENS, alpha=alpha, batch_size=4,
       plausibility=plausibility, show_progress=False)
-  for one, item in zip(found, ITEMS):
+  for one, item in zip(found, items):
     assert tuple(one) == naive(model, item, alpha, plausibility)
 
 
@@ -54,8 +55,8 @@ def test_texts_do_not_depend_on_their_batch(model):
   def write(items, batch_size):
     return jaxret.generate(items, PROMPT, model, max_tokens=TOKENS, alpha=0.8,
                            batch_size=batch_size, show_progress=False)
-  together = write(ITEMS, 8)
-  assert write(ITEMS[::-1], 1)[::-1] == together
+  together = write(ITEMS, 4)
+  assert write(ITEMS[::-1], 2)[::-1] == together
   assert len({one.text for one in together}) > 1
 
 

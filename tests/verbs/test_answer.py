@@ -39,14 +39,14 @@ def test_the_command_reads_and_prints_lines(opened, tmp_path, capsys, model):
   file = tmp_path / 'questions.jsonl'
   image = picture(tmp_path)
   rows = [{'question': QUESTIONS[0], 'image': image, 'answer': 'no'},
-          {'question': QUESTIONS[3], 'image': image, 'answer': 1,
-           'choices': list(CHOICES[3]), 'id': 'second'}]
+          {'question': QUESTIONS[1], 'image': image, 'answer': 1,
+           'choices': list(CHOICES[1]), 'id': 'second'}]
   file.write_text('\n'.join(map(json.dumps, rows)))
   assert verb.main(['M', str(file), '--alpha=0.6', '--choices=yes,no']) == 0
   out, err = capsys.readouterr()
   first, second = map(json.loads, out.splitlines())
   wanted = jaxret.answer(
-      [ITEMS[0]] * 2, [QUESTIONS[0], QUESTIONS[3]], [('yes', 'no'), CHOICES[3]],
+      [ITEMS[0]] * 2, [QUESTIONS[0], QUESTIONS[1]], [('yes', 'no'), CHOICES[1]],
       model, alpha=0.6, show_progress=False)
   assert (first['id'], second['id']) == ('line 1', 'second')
   assert [first['answer'], second['answer']] == list(wanted.texts)
@@ -59,7 +59,7 @@ def test_the_command_reads_and_prints_lines(opened, tmp_path, capsys, model):
 def test_the_command_chooses_alpha_and_names_what_it_cannot_use(
     opened, tmp_path, capsys):
   file = tmp_path / 'questions.jsonl'
-  row = {'question': 'a dog', 'image': picture(tmp_path), 'answer': 'no'}
+  row = {'question': 'a dog runs', 'image': picture(tmp_path), 'answer': 'no'}
   file.write_text(json.dumps(row) + '\n')
   assert verb.main(['M', str(file), '--choices=yes,no', '--choose-alpha']) == 0
   assert 'alpha 0' in capsys.readouterr().err
