@@ -37,16 +37,17 @@ def base():
   config.update({
       'init_from': '',  # workdir of a run whose result is taken as the start
       'data': common.data(), 'model': common.model(),
-      'vision': common.encoder(192), 'media': common.media(),
-      'optim': common.optim(3e-3)})
+      'vision': common.encoder(128), 'media': common.media(),
+      'optim': common.optim(2e-3)})
   config.data.update({
       'sizes': common.splits(1000, 150, 300),  # clips of shapes world
       'max_tokens': 160,  # tokens of media, question and answer, at most
       # (tokens, rows, patches) that all are padded to, () = measured.
       'shape': ()})
-  config.model.update(vocab_size=560, width=96, head_width=24)
+  config.vision.width = 64
+  config.model.update(vocab_size=560, width=64, mlp_width=128, head_width=16)
   config.model.update({
-      'rope_sections': (4, 4, 4),  # pairs that turn by time, row, column
+      'rope_sections': (2, 3, 3),  # pairs that turn by time, row, column
       'pretrained': '',  # directory or hub model, '' = by the sizes given here
       # Directory or hub model; '' = the model's, or one trained here.
       'tokenizer': '',
@@ -55,7 +56,7 @@ def base():
       'trainable': ('.*',)})  # regexes of whole parameter paths
   config.optim.update(weight_decay=0.05, warmup_epochs=0.3,
                       gradient_clip_norm=1.0)
-  config.train.update(batch_size=32, epochs=4.0, log_every_steps=50)
+  config.train.update(batch_size=32, steps=1500, log_every_steps=50)
   config.train.update({
       # Chance that a row is read without its video, as P(answer | question)
       # reads it. It stands in for the pre-training on texts that a real model

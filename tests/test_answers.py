@@ -145,7 +145,7 @@ def test_to_pandas_has_a_row_per_choice(found):
 
 BAD = [
     ({'choices': []}, 'it has no choices'),
-    ({'choices': [('yes',), ()]}, 'item 1: it has no choices'),
+    ({'choices': [('yes',), ()]}, 'second: it has no choices'),
     ({'choices': ('yes', 'yes')}, "'yes' is there twice"),
     ({'choices': 'yes'}, 'got one text'),
     ({'choices': [('yes',)] * 3}, 'got 3 choices for 2 items'),
