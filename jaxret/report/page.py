@@ -30,7 +30,10 @@ def write(workdir: str | os.PathLike, results: tables.Results,
   results: {'dataset', 'split', 'sizes': {'videos': V, 'texts': T},
     direction: {row: metrics.summary(...)}} for each direction, and, for the
     rows whose weights were chosen, 'weights': {direction: {row: {'chosen_on':
-    'validation', 'paper' or 'test', 'alpha': 0.3, ...}}}.
+    'validation', 'paper' or 'test', 'alpha': 0.3, ...}}}. Perhaps
+    'differences': {direction: comparisons.compare(...)}, 'hubness':
+    {direction: {row: metrics.hubness(...)}}, and 'all_queries_at_once': the
+    rows that are no answers to a query alone.
     A list of tasks (retrieval.evaluate) has 'tasks': {name: {'queries',
     'candidates', 'chance'}} in place of the two directions, perhaps 'means':
     {row: {group: {'mean', 'tasks', 'of'}}} and 'sum_of_recalls': {language:
@@ -97,9 +100,13 @@ def _render(workdir, results, run, rows, sweeps, hubness, gallery):
       n_left_out=len({one['id'] for one in skipped}), n_skipped=len(skipped),
       weights=functools.partial(tables.weights, results),
       chosen_on=functools.partial(tables.chosen_on, results),
+      groups=functools.partial(tables.groups, results),
+      differences=functools.partial(tables.differences, results),
+      labels=lambda direction: {
+          m.key: m.label for m in tables.measures(results, direction)},
+      compared_as=tables,
       sweeps=sweeps, sweep_plot=plots.sweep_plot(sweeps) if sweeps else None,
       hubness_plot=plots.hubness_plot(hubness, rows.name) if hubness else None,
-      hubness=hubness,
       training_plot=plots.training_plot(training) if training else None,
       config=config.read_text() if config.exists() else None,
       gallery=gallery_lib.grouped(gallery, directions), tile=tiles.name,
