@@ -5,7 +5,6 @@ holds (config.json, metrics.jsonl, skipped.jsonl) is read from there. One of
 several benchmarks of a run has a directory in the run's workdir: these files
 lie above it.
 """
-import functools
 import json
 import os
 import pathlib
@@ -88,23 +87,14 @@ def _render(workdir, results, run, rows, sweeps, hubness, gallery):
   config = of_run / 'config.json'
   directions = tables.directions(results)
   return environment.get_template('page.html.jinja').render(
-      results=results, run=run, chance=tables.chance,
-      directions=directions, row_words=rows.name, explained=rows.explained,
+      results=results, run=run, tables=tables, directions=directions,
+      row_words=rows.name, explained=rows.explained,
       main_row=results.get('main_row', rows.main),
       overview=tables.overview(results, rows),
       sentences=tables.sentences(results, rows),
       means=tables.means_table(results, rows),
-      sums=tables.sums_table(results, rows),
-      measures=functools.partial(tables.measures, results),
-      sizes=tables.sizes(results), skipped=skipped[:MAX_SKIPPED],
+      sums=tables.sums_table(results, rows), skipped=skipped[:MAX_SKIPPED],
       n_left_out=len({one['id'] for one in skipped}), n_skipped=len(skipped),
-      weights=functools.partial(tables.weights, results),
-      chosen_on=functools.partial(tables.chosen_on, results),
-      groups=functools.partial(tables.groups, results),
-      differences=functools.partial(tables.differences, results),
-      labels=lambda direction: {
-          m.key: m.label for m in tables.measures(results, direction)},
-      compared_as=tables,
       sweeps=sweeps, sweep_plot=plots.sweep_plot(sweeps) if sweeps else None,
       hubness_plot=plots.hubness_plot(hubness, rows.name) if hubness else None,
       training_plot=plots.training_plot(training) if training else None,

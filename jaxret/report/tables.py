@@ -60,6 +60,11 @@ def measures(results: Results, direction: str) -> list[Measure]:
           *(m for m in MEASURES if any(m.key in row for row in rows))]
 
 
+def label(results: Results, direction: str, metric: str) -> str:
+  """What the page calls a metric."""
+  return next(m.label for m in measures(results, direction) if m.key == metric)
+
+
 def format_table(results: Results, rows: Rows | None = None) -> str:
   """The results of every direction or task as aligned text tables."""
   rows = rows or Rows()
@@ -200,13 +205,13 @@ def _differences_table(results, direction):
   if not pairs:
     return None
   first = next(iter(pairs[0].of_metric))
-  label = next(m.heading for m in measures(results, direction)
-               if m.key == first)
-  return [('paired difference', label, '95 %', 'p', 'better, worse'), *(
-      (f'{row} - {baseline}', signed(one), interval(one), p_value(one),
-       f'{one["better"]}, {one["worse"]}') for row, baseline, one in (
-           (pair.row, pair.baseline, pair.of_metric[first])
-           for pair in pairs))]
+  table = [('paired difference', label(results, direction, first), '95 %', 'p',
+            'better, worse')]
+  for pair in pairs:
+    one = pair.of_metric[first]
+    table.append((f'{pair.row} - {pair.baseline}', signed(one), interval(one),
+                  p_value(one), f'{one["better"]}, {one["worse"]}'))
+  return table
 
 
 def groups(results: Results, direction: str, main_row: str | None

@@ -31,9 +31,7 @@ def normalized(method: str, scores: np.ndarray, temperature: float
       score that is not finite, as that of a pair that a cascade left out: the
       sums over queries lack it.
   """
-  if method not in METHODS:
-    raise ValueError(f'normalize is {method!r}: want one of '
-                     f'{", ".join(METHODS)}')
+  check(method)
   if not 0 < temperature < np.inf:
     raise ValueError(f'temperature is {temperature!r}: want a number above 0')
   for rows, block in _blocks(scores, temperature):
@@ -43,6 +41,13 @@ def normalized(method: str, scores: np.ndarray, temperature: float
                        'want all of them, so score without topk')
   return (dual_softmax if method == 'dual_softmax' else qb_norm)(
       scores, temperature)
+
+
+def check(method: str) -> None:
+  """Raises ValueError for what is none of METHODS."""
+  if method not in METHODS:
+    raise ValueError(f'normalize is {method!r}: want one of '
+                     f'{", ".join(METHODS)}')
 
 
 def dual_softmax(scores: np.ndarray, temperature: float) -> np.ndarray:

@@ -85,9 +85,9 @@ def _write(config, workdir, directions, splits):
       'differences': {direction: comparisons.compare(ranks, blim.PAIRS)
                       for direction, ranks in table.ranks.items()},
       'hubness': tables.hubness(scores, table.matrices)}
-  if temperatures is not None:
-    results['all_queries_at_once'] = sorted(
-        {row for rows in temperatures.values() for row in rows})
+  all_at_once = {row for rows in (temperatures or {}).values() for row in rows}
+  if all_at_once:
+    results['all_queries_at_once'] = sorted(all_at_once)
   note = data_splits.note(run.trained_on(config, workdir), data.split)
   if note:
     results['note'] = note

@@ -47,8 +47,8 @@ def tabulate(found, split, chosen, temperatures=None, **others):
     if temperatures is not None:
       rows = _with_all_queries(rows, temperatures[name])
     table.matrices[name] = rows
-    table.ranks[name] = {row: metrics.ranks(scores, answers[name])
-                         for row, scores in rows.items()}
+    table.ranks[name] = {row: metrics.ranks(rows[row], answers[name])
+                         for row in rows}
     table.summaries[name] = {row: metrics.summary(ranks)
                              for row, ranks in table.ranks[name].items()}
   return table

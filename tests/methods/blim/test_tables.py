@@ -1,4 +1,6 @@
 """From directions to rows: which there are, and what is said of each."""
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -119,3 +121,29 @@ def test_hubness_counts_what_was_scored():
             100 * np.mean(counts[1] == 0))
         for k in counts:
           assert of_row[f'skewness_at_{k}'] == metrics.skewness(counts[k])
+
+
+def test_no_more_than_a_few_matrices_are_held(monkeypatch):
+  """Of 15 rows in either direction; 300 texts and videos."""
+  for module in (cpn, metrics, all_queries):
+    monkeypatch.setattr(module, '_BLOCK_CELLS', 4_000)
+  random, n = np.random.default_rng(0), 300
+  items = tuple(types.Item(f'{i}', text='a') for i in range(n))
+  whole = types.Split('tiny', 'test', items, items, np.arange(n, dtype=int))
+  def draw(rows):
+    return random.normal(size=(rows, n)).astype(np.float32)
+  found = {name: cpn.Direction(draw(n), draw(n), draw(rows))
+           for name, rows in (('text_to_video', n), ('video_to_text', 1))}
+  temperatures = {name: {
+      f'{row}_{method}': 0.5 for row in tables.NORMALIZED_ROWS
+      for method in all_queries.METHODS} for name in found}
+  tracemalloc.start()
+  try:
+    table = tables.tabulate(found, whole, FIXED, temperatures, paper=FIXED,
+                            oracle=FIXED)
+    tables.hubness(found, table.matrices)
+    peak = tracemalloc.get_traced_memory()[1]
+  finally:
+    tracemalloc.stop()
+  assert [len(rows) for rows in table.summaries.values()] == [15, 15]
+  assert peak < 3 * 4 * n * n
