@@ -124,10 +124,10 @@ def test_hubness_counts_what_was_scored():
 
 
 def test_no_more_than_a_few_matrices_are_held(monkeypatch):
-  """Of 15 rows in either direction; 300 texts and videos."""
+  """Of 15 rows in either direction; 400 texts and videos."""
   for module in (cpn, metrics, all_queries):
     monkeypatch.setattr(module, '_BLOCK_CELLS', 4_000)
-  random, n = np.random.default_rng(0), 300
+  random, n = np.random.default_rng(0), 400
   items = tuple(types.Item(f'{i}', text='a') for i in range(n))
   whole = types.Split('tiny', 'test', items, items, np.arange(n, dtype=int))
   def draw(rows):
