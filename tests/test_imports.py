@@ -37,7 +37,7 @@ PAPER = {
     'ask': 6, 'describe': 6, 'evaluator': 6, 'features': 6, 'first_stage': 6,
     'mine': 6, 'rerank': 6, 'results': 6, 'scores': 6, 'tables': 6,
     'tokenizers': 6, 'visuals': 6,
-    'rerank_run': 7, 'plan': 8, 'run': 8, 'score': 9,
+    'rerank_run': 7, 'plan': 8, 'run': 8, 'generator': 9, 'score': 9,
 }
 
 MAX_LINES = {'configs/*.py': 220, 'jaxret/methods/*/method.py': 200,
