@@ -65,17 +65,23 @@ def summary_prompt(body, order):
   return f'{_BEFORE}{body}\nSummary above {names} in one word:{_AFTER}'
 
 
-def marked(content, name):
+def chat(body):
+  """The turn of a user, up to where the model answers."""
+  return f'{_BEFORE}{body}{_END}\n{_START}assistant\n'
+
+
+def marked(content, name, refused=CONTROL_TOKENS, between='\n'):
   """The Content with a mark for each medium.
 
   Text that marks none of its media gets the marks in front of it, on lines of
-  their own. Raises ValueError where text marks some, or too many, or holds a
-  control token of the template; `name` is the item's.
+  their own, or with other words `between` them. Raises ValueError where text
+  marks some, or too many, or holds one of the `refused` tokens; `name` is the
+  item's.
   """
   text = content.text
   if text is None:
     return content
-  held = [token for token in CONTROL_TOKENS if token in text]
+  held = [token for token in refused if token in text]
   if held:
     raise ValueError(f'{name}: its text holds the control token {held[0]}; '
                      'remove it from the text')
@@ -88,7 +94,7 @@ def marked(content, name):
       raise ValueError(
           f'{name}: its text has {found} marks {mark} for {wanted} {kind}s; '
           'want one for each, or none to have them put in front')
-  return content._replace(text='\n'.join([*front, text]))
+  return content._replace(text=between.join([*front, text]))
 
 
 def shortened(text, keep):

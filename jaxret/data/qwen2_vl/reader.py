@@ -107,14 +107,22 @@ class Reader:
   def __call__(self, item, prompt=None):
     """Inputs of an item; the prompt is put in front of its text."""
     item = item if prompt is None else _with_prompt(item, prompt)
+    kinds, grids, patches = self.see(item)
+    return Inputs(item.id, self.tokens(item, kinds, grids), kinds, grids,
+                  patches)
+
+  def see(self, item):
+    """(kinds, grids, patches) of an item's media, see Inputs."""
     kinds, given = _media(item)
-    grids, patches = [], []
-    for kind, source in zip(kinds, given):
-      pixels, grid = self._see(item.id, kind, source)
-      patches.append(pixels)
-      grids.append(grid)
-    return Inputs(item.id, self.tokens(item, kinds, grids), kinds,
-                  tuple(grids), tuple(patches))
+    seen = [self._see(item.id, kind, source)
+            for kind, source in zip(kinds, given)]
+    return kinds, tuple(g for _, g in seen), tuple(p for p, _ in seen)
+
+  def grids(self, item):
+    """(kinds, grids) of an item's media, from their headers alone."""
+    kinds, given = _media(item)
+    return kinds, tuple(self._grid(item.id, kind, source)
+                        for kind, source in zip(kinds, given))
 
   def bucket(self, inputs):
     """The Shape that holds Inputs, with little room to spare."""
@@ -126,9 +134,7 @@ class Reader:
 
   def shape(self, item):
     """The bucket of an item, from the headers of its media alone."""
-    kinds, given = _media(item)
-    grids = [self._grid(item.id, kind, source)
-             for kind, source in zip(kinds, given)]
+    kinds, grids = self.grids(item)
     return shape_of(len(self.tokens(item, kinds, grids)), grids)
 
   def check(self, item):
@@ -211,16 +217,24 @@ def open_reader(config, tokenizer, max_tokens=2048, trim_text=False,
                 resolution=None, alpha='white'):
   """The Reader of a Qwen2VlConfig; resolution: default as UNITE is released.
 
-  Raises ValueError if max_tokens are more than the model is right for, or its
-  patches are not those that pixels are cut into.
+  Raises ValueError as `check` does.
+  """
+  check(config, max_tokens)
+  return Reader(tokenizer, resolution or qwen2_vl.Resolution(), max_tokens,
+                trim_text, mrope=config.position_mode == 'mrope', alpha=alpha)
+
+
+def check(config, max_tokens):
+  """Raises ValueError for a Qwen2VlConfig that items are not read for.
+
+  That is if max_tokens are more than the model is right for, or its patches
+  are not those that pixels are cut into.
   """
   config.decoder.check_length(max_tokens)
   if config.vision.patch_px != qwen2_vl.PATCH_PX:
     raise ValueError(f'Qwen2-VL: got patch_size = {config.vision.patch_px}, '
                      f'want {qwen2_vl.PATCH_PX}, which pixels are cut into: '
                      'use another model')
-  return Reader(tokenizer, resolution or qwen2_vl.Resolution(), max_tokens,
-                trim_text, mrope=config.position_mode == 'mrope', alpha=alpha)
 
 
 def pad(inputs, shape, special, mrope=False):

@@ -14,9 +14,7 @@ CONTROL_TOKENS = prompts_lib.CONTROL_TOKENS
 def prompt(kinds, question):
   """The turn of a user who shows media and asks."""
   media = ''.join(prompts_lib.seen(kind) for kind in kinds)
-  return (f'{text.START}system\nYou are a helpful assistant.{text.END}\n'
-          f'{text.START}user\n{media}{question}{text.END}\n'
-          f'{text.START}assistant\n')
+  return prompts_lib.chat(f'{media}{question}')
 
 
 class CaptionReader(reader_lib.Reader):

@@ -124,12 +124,25 @@ class Qwen2Vl(nn.Module):
 
   def step(self, cache, tokens, positions, column):
     """One more token int [B] at its position int [B]; see Decoder.step."""
-    places = positions[:, None]
-    if self.config.position_mode == 'mrope':
-      places = jnp.broadcast_to(places, (3, *places.shape))
     hidden, cache = self.decoder.step(
-        cache, self.decoder.embed_tokens(tokens[:, None]), places, column)
+        cache, self.decoder.embed_tokens(tokens[:, None]),
+        self._places(positions[:, None]), column)
     return hidden[:, 0], cache
+
+  def suffix(self, cache, x, positions, chains):
+    """Packed tokens x [P, M, D] behind P prompts; see Decoder.suffix.
+
+    positions: int [P, M]; what follows a prompt is text, which stands at the
+    same position on all axes.
+    """
+    return self.decoder.suffix(
+        cache, x, self._places(positions), decoder_lib.Chains(*chains))
+
+  def _places(self, positions):
+    """Positions of text int [B, T], on three axes where there are three."""
+    if self.config.position_mode == 'mrope':
+      return jnp.broadcast_to(positions, (3, *positions.shape))
+    return positions
 
   def vocabulary_terms(self, hidden):
     return self.decoder.vocabulary_terms(hidden)
