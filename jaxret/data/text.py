@@ -17,6 +17,8 @@ PAD, START, END = '<|endoftext|>', '<|im_start|>', '<|im_end|>'
 class Tokenizer(NamedTuple):
   """Plain functions around a vocabulary; nothing is added to the text.
 
+  added: (before, behind), the ids that the tokenizer's own file puts around a
+  text (its post_processor), for who wants them; None where that is not all.
   encode: text -> list of int; thread-safe. Control tokens such as <|im_end|>
   are recognised in the text.
   decode: ids -> text, control tokens included.
@@ -26,6 +28,7 @@ class Tokenizer(NamedTuple):
   pad_id: int
   end_id: int
   vocab_size: int
+  added: tuple[tuple[int, ...], tuple[int, ...]] | None = ((), ())
 
 
 def load_tokenizer(name_or_dir):
@@ -125,7 +128,19 @@ def _tokenizer(fast, name, pad, end):
                                      skip_special_tokens=False),
       pad_id=pad_id,
       end_id=pad_id if end_id is None else end_id,
-      vocab_size=fast.get_vocab_size(with_added_tokens=True))
+      vocab_size=fast.get_vocab_size(with_added_tokens=True),
+      added=_added(fast))
+
+
+def _added(fast):
+  """(before, behind): what a tokenizer puts around a text; None = it changes.
+  """
+  plain, whole = (fast.encode('a', add_special_tokens=special).ids
+                  for special in (False, True))
+  for start in range(len(whole) - len(plain) + 1):
+    if whole[start:start + len(plain)] == plain:
+      return tuple(whole[:start]), tuple(whole[start + len(plain):])
+  return None
 
 
 def train_tokenizer(captions, vocab_size, out_dir, control_tokens=(),
