@@ -107,6 +107,31 @@ def score_texts(model, params, mesh, prompts, features, options, matrix,
   return sheet.close()
 
 
+@_on_mesh
+def first_labels(model, params, mesh, prompts, features, options, matrix):
+  """Fills matrix [V, T] with log P(first label of each text | video).
+
+  It comes with a video's prefix: no caption goes through the decoder. See
+  `score_texts`.
+  """
+  rows_of = tiles.blocks(np.ones(len(features), int), options.rows,
+                         multiple=sharding.batch_shards(mesh))
+  row_size = _even(len(rows_of[0].index), mesh)
+  labels = np.array([label[0] for label in prompts.labels], np.int32)
+  columns = np.arange(len(labels))
+  sheet = filling.Filling('first labels', matrix, None,
+                          [rows.index for rows in rows_of], [columns])
+  for r, rows in enumerate(rows_of):
+    if sheet.is_open(r, 0):
+      first, _ = _visual_prefix(model, params, mesh, prompts, features,
+                                tiles.fill(rows.index, row_size))
+      work = row_size * len(prompts.visual_prefix)
+      sheet.put(rows.index, columns,
+                kernels.first_label(first, sharding.replicate(mesh, labels)),
+                work, work * model.cost.token)
+  return sheet.close()
+
+
 def _visual_prefix(model, params, mesh, prompts, features, rows):
   """(log P(first token) [P, V], cache) of the prefix with each of P videos."""
   return kernels.visual_prefix(
@@ -150,21 +175,16 @@ def score_videos(model, params, mesh, prompts, features, vocabulary, options,
 
   vocabulary: float32 [V, clips, Dv], the token means of all V videos.
   """
-  lengths = np.array([len(p) for p in prompts.text_prefixes])
-  rows_of = tiles.blocks(lengths, options.rows, options.max_padding,
-                         multiple=sharding.batch_shards(mesh))
+  lengths, rows_of, sizes = _text_rows(prompts, options, mesh)
   columns_of = tiles.blocks(np.ones(len(features), int), options.columns)
   clips = clip_inputs(model, params, mesh, features, options)
   vocabulary = sharding.replicate(mesh, vocabulary)
-  sizes = {}
-  for rows in rows_of:
-    sizes[rows.length] = max(sizes.get(rows.length, 0), len(rows.index))
   sheet = filling.Filling(
       'video given text', matrix, keep, [rows.index for rows in rows_of],
       [columns.index for columns in columns_of])
   for r, rows in enumerate(rows_of):
     prefix = None
-    padded = tiles.fill(rows.index, _even(sizes[rows.length], mesh))
+    padded = tiles.fill(rows.index, sizes[rows.length])
     for c, columns in enumerate(columns_of):
       if not sheet.is_open(r, c):
         continue
@@ -184,6 +204,43 @@ def score_videos(model, params, mesh, prompts, features, vocabulary, options,
           model.cost.token + rows.length * model.cost.key
           + model.cost.clip_query + len(vocabulary) * model.cost.clip_logit))
   return sheet.close()
+
+
+@_on_mesh
+def first_clips(model, params, mesh, prompts, vocabulary, options, matrix):
+  """Fills matrix [T, V] with log P(clip 1 of each video | text).
+
+  It comes with a text's prefix by one matmul for all videos: no clip goes
+  through the decoder. See `score_videos`.
+  """
+  lengths, rows_of, sizes = _text_rows(prompts, options, mesh)
+  columns = np.arange(len(vocabulary))
+  vocabulary = sharding.replicate(mesh, vocabulary)
+  sheet = filling.Filling('first clips', matrix, None,
+                          [rows.index for rows in rows_of], [columns])
+  for r, rows in enumerate(rows_of):
+    if sheet.is_open(r, 0):
+      padded = tiles.fill(rows.index, sizes[rows.length])
+      start = sharding.constant(mesh, lengths[padded].astype(np.int32))
+      first, _ = _text_prefix(model, params, mesh, [
+          prompts.text_prefixes[t] for t in padded], rows.length, start,
+                              vocabulary)
+      work = len(padded) * rows.length
+      sheet.put(rows.index, columns, first, work, work * model.cost.token
+                + len(padded) * len(columns) * model.cost.clip_logit)
+  return sheet.close()
+
+
+def _text_rows(prompts, options, mesh):
+  """(lengths [T], blocks, {length: rows of its tiles}) of text prefixes."""
+  lengths = np.array([len(p) for p in prompts.text_prefixes])
+  rows_of = tiles.blocks(lengths, options.rows, options.max_padding,
+                         multiple=sharding.batch_shards(mesh))
+  sizes = {}
+  for rows in rows_of:
+    size = _even(len(rows.index), mesh)
+    sizes[rows.length] = max(sizes.get(rows.length, 0), size)
+  return lengths, rows_of, sizes
 
 
 def _text_prefix(model, params, mesh, prefixes, length, start, vocabulary):
