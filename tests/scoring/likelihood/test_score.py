@@ -316,3 +316,40 @@ def test_memory_is_bounded_by_the_tile(monkeypatch, params, features, prompts):
   first = COARSE.rows * more * 4  # log P of clip 1 of every video
   assert large['video_given_text'] <= (
       small['video_given_text'] + vocabulary + first + tile)
+
+
+@pytest.mark.parametrize('mesh_shape', [
+    {'data': 1}, pytest.param({'data': 8}, marks=pytest.mark.slow)])
+def test_what_comes_with_the_prefixes_is_that_of_full_passes(
+    params, features, prompts, mesh_shape):
+  mesh = sharding.make_mesh(
+      mesh_shape, jax.devices()[:mesh_shape['data']])
+  placed = jax.device_put(params, sharding.shardings(mesh, params))
+  labels = np.full((VIDEOS, TEXTS), np.nan, np.float32)
+  clips = np.full((TEXTS, VIDEOS), np.nan, np.float32)
+  common = MODEL, placed, mesh, prompts
+  tokens = likelihood.first_labels(*common, features, COARSE, labels)
+  rows = max(VIDEOS, mesh_shape['data'])  # a row a device at least
+  assert tokens == rows * len(prompts.visual_prefix)
+  likelihood.first_clips(*common, features.mean(2), COARSE, clips)
+  for video, text in np.ndindex(labels.shape):
+    pair = params, prompts, features, video, text, False
+    np.testing.assert_allclose(
+        labels[video, text], token_values(*pair)[0], atol=ATOL)
+    np.testing.assert_allclose(
+        clips[text, video], clip_values(*pair)[0], atol=ATOL)
+
+
+def test_first_labels_and_clips_are_finished_where_they_are_open(
+    params, features, prompts, calls):
+  common = MODEL, params, one_device(), prompts
+  labels = np.full((VIDEOS, TEXTS), 5, np.float32)
+  labels[3, 2] = np.nan
+  likelihood.first_labels(*common, features, COARSE, labels)
+  assert calls == {'visual_prefix': 1}
+  assert (labels != 5).sum() == 1 and labels[3, 2] < 0
+  clips = np.full((TEXTS, VIDEOS), 5, np.float32)
+  clips[6, 0] = np.nan
+  likelihood.first_clips(*common, features.mean(2), COARSE, clips)
+  assert calls == {'visual_prefix': 1, 'text_prefix': 1}
+  assert (clips != 5).sum() == 1 and clips[6, 0] < 0
