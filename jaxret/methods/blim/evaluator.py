@@ -61,10 +61,7 @@ def score(model, params, mesh, inputs, options, directory, keep=None):
     keep: bool [V, T], the pairs to score; None = all.
   """
   check(inputs)
-  store = None
-  fingerprint = _fingerprint(params, inputs, options)
-  if jax.process_index() == 0:
-    store = store_lib.Store(directory, fingerprint)
+  store = _store(params, inputs, options, directory)
   fill = functools.partial(_filled, store)
   common = model, params, mesh, inputs.prompts
   videos = inputs.features, inputs.vocabulary, options
@@ -86,6 +83,35 @@ def score(model, params, mesh, inputs, options, directory, keep=None):
           m, likelihood.video_priors(*common, *videos)[0]))
   return store and Likelihoods(text_given_video, text_prior, video_given_text,
                                video_prior[length_index])
+
+
+def first_clips(model, params, mesh, inputs, options, directory):
+  """log P(clip 1 of each video | text) [T, V], kept beside the scores.
+
+  None on all processes but 0.
+  """
+  shape = len(inputs.prompts.labels), len(inputs.vocabulary)
+  return _filled(
+      _store(params, inputs, options, directory), 'first_clip', shape,
+      lambda m: likelihood.first_clips(
+          model, params, mesh, inputs.prompts, inputs.vocabulary, options, m))
+
+
+def first_labels(model, params, mesh, inputs, options, directory):
+  """The same of log P(first label of each text | video), [V, T]."""
+  shape = len(inputs.vocabulary), len(inputs.prompts.labels)
+  return _filled(
+      _store(params, inputs, options, directory), 'first_label', shape,
+      lambda m: likelihood.first_labels(
+          model, params, mesh, inputs.prompts, inputs.features, options, m))
+
+
+def _store(params, inputs, options, directory):
+  """The Store of these inputs' matrices; None on all processes but 0."""
+  fingerprint = _fingerprint(params, inputs, options)
+  if jax.process_index() == 0:
+    return store_lib.Store(directory, fingerprint)
+  return None
 
 
 def _reference(fill, common, inputs, options):
