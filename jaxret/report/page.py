@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jaxret import files
+from jaxret import files, own_files
 from jaxret.report import gallery as gallery_lib
 from jaxret.report import plots, tables
 
@@ -63,12 +63,6 @@ def _plain(value):
                   'text, lists and dicts')
 
 
-def _read_jsonl(path):
-  if not path.exists():
-    return []
-  return [json.loads(line) for line in path.read_text().split('\n') if line]
-
-
 def _render(workdir, results, run, rows, sweeps, hubness, gallery):
   # Not at the top: jinja2 is needed here only.
   import jinja2
@@ -81,9 +75,9 @@ def _render(workdir, results, run, rows, sweeps, hubness, gallery):
   alone = (workdir / 'config.json').exists() or not (
       workdir.parent / 'config.json').exists()
   of_run = workdir if alone else workdir.parent
-  training = [r for r in _read_jsonl(of_run / 'metrics.jsonl')
+  training = [r for r in own_files.read_lines(of_run / 'metrics.jsonl')
               if 'loss' in r and 'step' in r]
-  skipped = _read_jsonl(of_run / 'skipped.jsonl')
+  skipped = own_files.read_lines(of_run / 'skipped.jsonl')
   config = of_run / 'config.json'
   directions = tables.directions(results)
   return environment.get_template('page.html.jinja').render(
