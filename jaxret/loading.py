@@ -36,9 +36,9 @@ def load(path: str | os.PathLike, position_mode: str = 'sequential',
   Args:
     path: a directory or hub model as transformers writes it (Qwen2-VL and
       what is trained from it, UNITE among others; Qwen3-VL-Embedding and
-      Qwen3-VL; nvidia/MM-Embed and nvidia/NV-Embed-v1), or the workdir of a training run of ours, which
-      keeps its own settings: only trim_text, truncate_dim and mesh count
-      there.
+      Qwen3-VL; nvidia/MM-Embed and nvidia/NV-Embed-v1), or the workdir of a
+      training run of ours, which keeps its own settings: only trim_text,
+      truncate_dim and mesh count there.
     position_mode: of Qwen2-VL; 'sequential', as UNITE is trained, or 'mrope'.
     dtype: of weights and computation, 'float32' or 'bfloat16'.
     adapter: a directory or hub name of a PEFT adapter, to be merged into the
