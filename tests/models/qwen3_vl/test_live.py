@@ -97,10 +97,12 @@ def their_inputs(torch, read, item):
     del kinds[:t], slices[:t]
   tokens = found.tokens[None].astype(np.int64)
   inputs = {'input_ids': torch.tensor(tokens),
-            'attention_mask': torch.ones(tokens.shape, dtype=torch.long),
-            'mm_token_type_ids': torch.tensor(
-                (tokens == read.special['image'])
-                + 2 * (tokens == read.special['video']))}
+            'attention_mask': torch.ones(tokens.shape, dtype=torch.long)}
+  import transformers
+  if not transformers.__version__.startswith('4'):
+    inputs['mm_token_type_ids'] = torch.tensor(
+        (tokens == read.special['image'])
+        + 2 * (tokens == read.special['video']))
   for kind, names_ in (('image', ('pixel_values', 'image_grid_thw')),
                        ('video', ('pixel_values_videos', 'video_grid_thw'))):
     if seen[kind]:
