@@ -78,7 +78,7 @@ def load(path: str | os.PathLike, position_mode: str | None = None,
              'pooling': pooling}
   if _is_workdir(path):
     _refuse_without_effect(path, options | {'recipe': recipe}, {'trim_text'},
-                           'a workdir, which keeps its own settings')
+                           'a workdir, which keeps its own settings', load)
     return _open_workdir(
         pathlib.Path(path).expanduser(), trim_text, truncate_dim, mesh)
   wings = models.embedding_wings()
@@ -88,62 +88,82 @@ def load(path: str | os.PathLike, position_mode: str | None = None,
     chosen = recipes.options(recipe, config['model_type'])
     options |= {name: value for name, value in chosen.items()
                 if options[name] is None}
+  parts = (_named(f'models.{wing}.embedder', 'open_embedder'),
+           _named(f'data.{wing}.reader', 'open_reader'))
   return embedder.Embedder(*_open_checkpoint(
-      path, config['model_type'],
-      _named(f'models.{wing}.embedder', 'open_embedder'),
-      _named(f'data.{wing}.reader', 'open_reader'), options, mesh), mesh,
+      path, config['model_type'], parts, options, mesh, load), mesh,
                            truncate_dim=truncate_dim)
 
 
 def load_generator(
     path: str | os.PathLike, dtype: str = 'float32',
     adapter: str | os.PathLike | None = None,
-    resolution: Resolution | None = None, max_tokens: int = 2048,
-    alpha: str = 'white', mesh: Mesh | None = None) -> generator.Generator:
+    resolution: Resolution | None = None, max_tokens: int = 4096,
+    clips: int = 4, alpha: str = 'white', mesh: Mesh | None = None
+    ) -> generator.Generator:
   """Opens a model that continues prompts: a Generator.
 
   Args:
     path: a directory or hub model as transformers writes it, with its output
-      head.
+      head: Qwen2-VL, Qwen2.5-VL, LLaVA-NeXT on Mistral, VideoChat-Flash, Qwen2 and Qwen2.5
+      (texts alone); or the workdir of a run of BLiM, which keeps its own
+      settings.
     dtype, adapter, resolution, alpha, mesh: as for `load`.
     max_tokens: of a prompt, visual tokens included; a longer one is refused.
+    clips: how many of a video VideoChat-Flash sees, four frames each.
 
   Raises:
     ValueError: as `load` does.
   """
   mesh = mesh or sharding.make_mesh()
   options = {'dtype': dtype, 'adapter': adapter, 'resolution': resolution,
-             'max_tokens': max_tokens, 'alpha': alpha}
+             'max_tokens': max_tokens, 'clips': clips, 'alpha': alpha}
+  if _is_workdir(path):
+    _refuse_without_effect(path, options, set(), 'a workdir, which keeps its '
+                           'own settings', load_generator)
+    return _open_generating_workdir(pathlib.Path(path).expanduser(), mesh)
   wings = models.generative_wings()
   _, config = model_files.read_json(path, sorted(wings))
   wing = wings[config['model_type']]
+  parts = (_named(f'models.{wing}.generator', 'open_generator'),
+           _named(f'data.{wing}.continuations', 'open_reader'))
   return generator.Generator(*_open_checkpoint(
-      path, config['model_type'],
-      _named(f'models.{wing}.generator', 'open_generator'),
-      _named(f'data.{wing}.continuations', 'open_reader'), options, mesh),
-                             mesh)
+      path, config['model_type'], parts, options, mesh, load_generator), mesh)
+
+
+def _open_generating_workdir(workdir, mesh):
+  config = checkpoint.read_config(workdir)
+  opened = methods.open_generator(config.method)
+  if opened is None:
+    raise ValueError(f'{workdir} was made by the method {config.method!r}, '
+                     "which continues no prompts; want one made by 'blim', say")
+  return generator.Generator(*opened(config, workdir, mesh), mesh)
 
 
 def _named(module, name):
   return getattr(importlib.import_module(f'jaxret.{module}'), name)
 
 
-def _open_checkpoint(path, model_type, open_model, open_reader, options, mesh):
-  """(config, parameters, reader), as the two wings of a backbone open them."""
+def _open_checkpoint(path, model_type, parts, options, mesh, function):
+  """(config, parameters, reader), as the two wings of a backbone open them.
+
+  parts: what opens the model and its reader; function: whose options they are.
+  """
+  open_model, open_reader = parts
   weight_options, reader_options = (
       {name: value for name, value in options.items()
        if name in inspect.signature(part).parameters and value is not None}
-      for part in (open_model, open_reader))
+      for part in parts)
   _refuse_without_effect(path, options, {*weight_options, *reader_options},
-                         f'a model of type {model_type}')
+                         f'a model of type {model_type}', function)
   tokenizer = text.load_tokenizer(path)  # before gigabytes are read
   config, params = open_model(path, mesh, **weight_options)
   return config, params, open_reader(config, tokenizer, **reader_options)
 
 
-def _refuse_without_effect(path, options, known, kind):
+def _refuse_without_effect(path, options, known, kind, function):
   """Raises ValueError for an option that is set and that nothing reads."""
-  parameters = inspect.signature(load).parameters
+  parameters = inspect.signature(function).parameters
   for name, value in options.items():
     if name not in known and value != parameters[name].default:
       raise ValueError(f'{path}: {name} = {value!r} has no effect on {kind}: '
