@@ -11,7 +11,7 @@ import collections
 import concurrent.futures
 import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, cast
 
 import jax
@@ -99,8 +99,8 @@ class Embedder:
     Raises:
       ValueError: one line that names the first item that cannot be used.
     """
-    failed = _reaction(on_error)
-    alone = _is_one(items)
+    failed = reaction(on_error)
+    alone = is_one(items)
     items = [cast(Given, items)] if alone else list(cast(Sequence, items))
     dim = _checked_dim(truncate_dim, self.config.width) or self.width
     out = np.full((len(items), dim), np.nan, np.float32)
@@ -137,48 +137,22 @@ class Embedder:
 
   def _groups(self, items, prompt, batch_size, waiting, failed):
     """Yields (shape, [(index, Inputs)]), at most batch_size of one bucket."""
-    for index, result in self._read(items, prompt, batch_size):
-      try:
-        inputs = result()
-      except ValueError as error:  # media.MediaError is one
-        failed(error)
-        continue
-      except BaseException as error:  # no item ends the work on the others
-        # A panic of a tokenizer, which is written in Rust, is no Exception.
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-          raise
-        unforeseen = ValueError(
-            f'{_name(items[index], index)}: it cannot be used '
-            f'({type(error).__name__} {error})'.replace('\n', ' '))
-        unforeseen.__cause__ = error
-        failed(unforeseen)
-        continue
+    def read(index):
+      inputs = self.reader(as_item(items[index], index), prompt)
+      if self.shape:  # what does not fit is said of this item alone
+        self.reader.pad([inputs], self.shape)
+      return inputs
+    for index, inputs in usable(
+        read_ahead(read, range(len(items)), READ_AHEAD * batch_size),
+        lambda index: name_of(items[index], index), failed):
       shape = self.shape or self.reader.bucket(inputs)
       waiting[shape].append((index, inputs))
       if len(waiting[shape]) == batch_size:
         yield shape, waiting.pop(shape)
     for shape, group in waiting.items():
       shards = sharding.batch_shards(self.mesh)
-      for part in [group] if self.shape else _parts(group, shards):
+      for part in [group] if self.shape else parts(group, shards):
         yield shape, part
-
-  def _read(self, items, prompt, batch_size):
-    """Yields (index, function that gives its Inputs or raises), in order."""
-    def read(index):
-      inputs = self.reader(as_item(items[index], index), prompt)
-      if self.shape:  # what does not fit is said of this item alone
-        self.reader.pad([inputs], self.shape)
-      return inputs
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-      ahead = collections.deque()
-      try:
-        for index in range(len(items)):
-          ahead.append((index, pool.submit(read, index).result))
-          if len(ahead) > READ_AHEAD * batch_size:
-            yield ahead.popleft()
-        yield from ahead
-      finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
   def _start(self, shape, group, batch_size):
     """Starts embedding a group, its rows padded by repeating the last."""
@@ -223,7 +197,51 @@ def _cut(vector, dim):
   return part / max(float(np.linalg.norm(part)), 1e-12)
 
 
-def _parts(group, shards):
+def read_ahead(
+    read: Callable[[int], Any], indices: Iterable[int], ahead: int
+    ) -> Iterator[tuple[int, Callable[[], Any]]]:
+  """Yields (index, function that gives read(index) or raises), in order.
+
+  Threads read; at most about `ahead` results wait.
+  """
+  with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    waiting: collections.deque = collections.deque()
+    try:
+      for index in indices:
+        waiting.append((index, pool.submit(read, index).result))
+        if len(waiting) > ahead:
+          yield waiting.popleft()
+      yield from waiting
+    finally:
+      pool.shutdown(wait=False, cancel_futures=True)
+
+
+def usable(results: Iterable[tuple[int, Callable[[], Any]]],
+           name: Callable[[int], str],
+           failed: Callable[[ValueError], None]) -> Iterator[tuple[int, Any]]:
+  """Yields (index, result) of what was read; the rest is told to `failed`.
+
+  name: what an item is called whose error is not foreseen.
+  """
+  for index, result in results:
+    try:
+      value = result()
+    except ValueError as error:  # media.MediaError is one
+      failed(error)
+    except BaseException as error:  # no item ends the work on the others
+      # A panic of a tokenizer, which is written in Rust, is no Exception.
+      if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        raise
+      unforeseen = ValueError(
+          f'{name(index)}: it cannot be used '
+          f'({type(error).__name__} {error})'.replace('\n', ' '))
+      unforeseen.__cause__ = error
+      failed(unforeseen)
+    else:
+      yield index, value
+
+
+def parts(group: Sequence, shards: int) -> Iterator[Sequence]:
   """Cuts a group so that at most a quarter of the rows are padding.
 
   Rows are padded to a power of two, over so many shards at least.
@@ -250,7 +268,8 @@ def _compiled(config):
   return jax.jit(config.module().apply)
 
 
-def _reaction(on_error):
+def reaction(on_error: str | Callable[[ValueError], None]
+             ) -> Callable[[ValueError], None]:
   """What is done with the error of an item."""
   if callable(on_error):
     return on_error
@@ -263,7 +282,7 @@ def _reaction(on_error):
   return failed
 
 
-def _is_one(items):
+def is_one(items: object) -> bool:
   """Whether what `encode` is given is one item, not a sequence of them."""
   # Bytes and paths are none either, and as_item says what to write instead.
   return isinstance(items, (str, dict, types.Item, bytes, os.PathLike)) or (
@@ -275,15 +294,15 @@ def _is_image(given):
       given, (str, bytes, os.PathLike))
 
 
-def _name(given, index):
+def name_of(given: object, index: int, what: str = 'item') -> str:
   """What errors call an entry of what `encode` is given."""
   if isinstance(given, types.Item):
     return given.id
-  default = f'item {index}'
+  default = f'{what} {index}'
   return str(given.get('id', default)) if isinstance(given, dict) else default
 
 
-def as_item(given: Given, index: int) -> types.Item:
+def as_item(given: Given, index: int, what: str = 'item') -> types.Item:
   """The Item of one entry of what `encode` is given; errors name it."""
   if isinstance(given, types.Item):
     return given
@@ -291,7 +310,7 @@ def as_item(given: Given, index: int) -> types.Item:
     given = {'text': given}
   elif _is_image(given):
     given = {'image': given}
-  name = _name(given, index)
+  name = name_of(given, index, what)
   if not isinstance(given, dict):
     got = type(given).__name__
     raise ValueError(

@@ -114,7 +114,7 @@ def test_prompt_stands_in_front_of_the_text(model):
 @pytest.mark.parametrize('shards', [1, 2, 8])
 def test_groups_are_cut_where_padding_would_be_more_than_a_quarter(shards):
   for count in range(1, 70):
-    parts = list(embedding._parts(list(range(count)), shards))
+    parts = list(embedding.parts(list(range(count)), shards))
     assert sum(parts, []) == list(range(count))
     for part in parts:
       rows = max(shards, 2 ** (len(part) - 1).bit_length())
