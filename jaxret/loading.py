@@ -20,7 +20,7 @@ from jaxret import (
   run,
   sharding,
 )
-from jaxret.data import text
+from jaxret.data import recipes, text
 from jaxret.data.qwen2_vl import pixels as qwen2_vl
 from jaxret.data.qwen3_vl import pixels as qwen3_vl
 from jaxret.models import model_files
@@ -29,23 +29,23 @@ Resolution: TypeAlias = (
     qwen2_vl.Resolution | qwen3_vl.Resolution | qwen3_vl.Processor)
 
 
-def load(path: str | os.PathLike, position_mode: str = 'sequential',
+def load(path: str | os.PathLike, position_mode: str | None = None,
          dtype: str = 'float32', adapter: str | os.PathLike | None = None,
          resolution: Resolution | None = None, max_tokens: int | None = None,
          trim_text: bool = False, alpha: str = 'white',
-         truncate_dim: int | None = None, mesh: Mesh | None = None
-         ) -> embedder.Embedder:
+         truncate_dim: int | None = None, mesh: Mesh | None = None,
+         recipe: str | None = None, prompt: str | None = None,
+         pooling: str | None = None) -> embedder.Embedder:
   """Opens a model: an Embedder.
 
   Args:
     path: a directory or hub model as transformers writes it (Qwen2-VL,
       Qwen2.5-VL and what is trained from them, UNITE among others;
       Qwen3-VL-Embedding and Qwen3-VL; nvidia/MM-Embed and
-      nvidia/NV-Embed-v1), or the workdir of a
-      training run of ours, which keeps its own settings: only trim_text,
-      truncate_dim and mesh count there.
+      nvidia/NV-Embed-v1), or the workdir of a training run of ours, which keeps
+      its own settings: only trim_text, truncate_dim and mesh count there.
     position_mode: of Qwen2-VL and Qwen2.5-VL; 'sequential', as UNITE is
-      trained, or 'mrope', as the model itself is.
+      trained and by default, or 'mrope', as the model itself is.
     dtype: of weights and computation, 'float32' or 'bfloat16'.
     adapter: a directory or hub name of a PEFT adapter, to be merged into the
       weights.
@@ -59,6 +59,12 @@ def load(path: str | os.PathLike, position_mode: str = 'sequential',
       colours that lie hidden under them, as the authors' code does.
     truncate_dim: how many numbers of an embedding are kept; see Embedder.
     mesh: of devices; default: all of them.
+    recipe: how what is trained on Qwen2-VL or Qwen2.5-VL is used, a name of
+      data.recipes.RECIPES: its prompt, pooling, position_mode, resolution and
+      max_tokens. What is given besides comes before it. Default: 'unite'.
+    prompt: of these, a prompt of your own: the whole text with {content} where
+      an item stands, and {instruction} for what `encode` is told, if at all.
+    pooling: of these, the state at the 'last' token, or the 'mean' of all.
 
   Raises:
     ValueError: for what is not there, damaged, or of another kind, and for an
@@ -67,15 +73,20 @@ def load(path: str | os.PathLike, position_mode: str = 'sequential',
   mesh = mesh or sharding.make_mesh()
   options = {'position_mode': position_mode, 'dtype': dtype, 'adapter': adapter,
              'resolution': resolution, 'max_tokens': max_tokens,
-             'trim_text': trim_text, 'alpha': alpha}
+             'trim_text': trim_text, 'alpha': alpha, 'prompt': prompt,
+             'pooling': pooling}
   if _is_workdir(path):
-    _refuse_without_effect(path, options, {'trim_text'}, 'a workdir, which '
-                           'keeps its own settings', load)
+    _refuse_without_effect(path, options | {'recipe': recipe}, {'trim_text'},
+                           'a workdir, which keeps its own settings', load)
     return _open_workdir(
         pathlib.Path(path).expanduser(), trim_text, truncate_dim, mesh)
   wings = models.embedding_wings()
   _, config = model_files.read_json(path, sorted(wings))
   wing = wings[config['model_type']]
+  if recipe is not None:
+    chosen = recipes.options(recipe, config['model_type'])
+    options |= {name: value for name, value in chosen.items()
+                if options[name] is None}
   parts = (_named(f'models.{wing}.embedder', 'open_embedder'),
            _named(f'data.{wing}.reader', 'open_reader'))
   return embedder.Embedder(*_open_checkpoint(
@@ -93,7 +104,7 @@ def load_generator(
 
   Args:
     path: a directory or hub model as transformers writes it, with its output
-      head: Qwen2-VL, LLaVA-NeXT on Mistral, VideoChat-Flash, Qwen2 and Qwen2.5
+      head: Qwen2-VL, Qwen2.5-VL, LLaVA-NeXT on Mistral, VideoChat-Flash, Qwen2 and Qwen2.5
       (texts alone); or the workdir of a run of BLiM, which keeps its own
       settings.
     dtype, adapter, resolution, alpha, mesh: as for `load`.
