@@ -229,7 +229,7 @@ def chosen_alpha(model: str | os.PathLike | generator.Generator) -> float:
   """What a work directory's evaluation chose on validation, else 0."""
   if isinstance(model, generator.Generator):
     return 0.0
-  return loading.chosen_weights(model).get('alpha', 0.0)
+  return loading.chosen_weights(model, 'answers').get('alpha', 0.0)
 
 
 def asked(items: Sequence[embedder.Given], questions: str | Sequence[str],

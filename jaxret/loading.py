@@ -17,10 +17,11 @@ from jaxret import (
   generator,
   methods,
   models,
+  own_files,
   run,
   sharding,
 )
-from jaxret.data import text
+from jaxret.data import recipes, text
 from jaxret.data.qwen2_vl import pixels as qwen2_vl
 from jaxret.data.qwen3_vl import pixels as qwen3_vl
 from jaxret.models import model_files
@@ -29,23 +30,23 @@ Resolution: TypeAlias = (
     qwen2_vl.Resolution | qwen3_vl.Resolution | qwen3_vl.Processor)
 
 
-def load(path: str | os.PathLike, position_mode: str = 'sequential',
+def load(path: str | os.PathLike, position_mode: str | None = None,
          dtype: str = 'float32', adapter: str | os.PathLike | None = None,
          resolution: Resolution | None = None, max_tokens: int | None = None,
          trim_text: bool = False, alpha: str = 'white',
-         truncate_dim: int | None = None, mesh: Mesh | None = None
-         ) -> embedder.Embedder:
+         truncate_dim: int | None = None, mesh: Mesh | None = None,
+         recipe: str | None = None, prompt: str | None = None,
+         pooling: str | None = None) -> embedder.Embedder:
   """Opens a model: an Embedder.
 
   Args:
     path: a directory or hub model as transformers writes it (Qwen2-VL,
       Qwen2.5-VL and what is trained from them, UNITE among others;
       Qwen3-VL-Embedding and Qwen3-VL; nvidia/MM-Embed and
-      nvidia/NV-Embed-v1), or the workdir of a
-      training run of ours, which keeps its own settings: only trim_text,
-      truncate_dim and mesh count there.
+      nvidia/NV-Embed-v1), or the workdir of a training run of ours, which keeps
+      its own settings: only trim_text, truncate_dim and mesh count there.
     position_mode: of Qwen2-VL and Qwen2.5-VL; 'sequential', as UNITE is
-      trained, or 'mrope', as the model itself is.
+      trained and by default, or 'mrope', as the model itself is.
     dtype: of weights and computation, 'float32' or 'bfloat16'.
     adapter: a directory or hub name of a PEFT adapter, to be merged into the
       weights.
@@ -59,6 +60,12 @@ def load(path: str | os.PathLike, position_mode: str = 'sequential',
       colours that lie hidden under them, as the authors' code does.
     truncate_dim: how many numbers of an embedding are kept; see Embedder.
     mesh: of devices; default: all of them.
+    recipe: how what is trained on Qwen2-VL or Qwen2.5-VL is used, a name of
+      data.recipes.RECIPES: its prompt, pooling, position_mode, resolution and
+      max_tokens. What is given besides comes before it. Default: 'unite'.
+    prompt: of these, a prompt of your own: the whole text with {content} where
+      an item stands, and {instruction} for what `encode` is told, if at all.
+    pooling: of these, the state at the 'last' token, or the 'mean' of all.
 
   Raises:
     ValueError: for what is not there, damaged, or of another kind, and for an
@@ -67,76 +74,96 @@ def load(path: str | os.PathLike, position_mode: str = 'sequential',
   mesh = mesh or sharding.make_mesh()
   options = {'position_mode': position_mode, 'dtype': dtype, 'adapter': adapter,
              'resolution': resolution, 'max_tokens': max_tokens,
-             'trim_text': trim_text, 'alpha': alpha}
+             'trim_text': trim_text, 'alpha': alpha, 'prompt': prompt,
+             'pooling': pooling}
   if _is_workdir(path):
-    _refuse_without_effect(path, options, {'trim_text'}, 'a workdir, which '
-                           'keeps its own settings')
+    _refuse_without_effect(path, options | {'recipe': recipe}, {'trim_text'},
+                           'a workdir, which keeps its own settings', load)
     return _open_workdir(
         pathlib.Path(path).expanduser(), trim_text, truncate_dim, mesh)
   wings = models.embedding_wings()
   _, config = model_files.read_json(path, sorted(wings))
   wing = wings[config['model_type']]
+  if recipe is not None:
+    chosen = recipes.options(recipe, config['model_type'])
+    options |= {name: value for name, value in chosen.items()
+                if options[name] is None}
+  parts = (_named(f'models.{wing}.embedder', 'open_embedder'),
+           _named(f'data.{wing}.reader', 'open_reader'))
   return embedder.Embedder(*_open_checkpoint(
-      path, config['model_type'],
-      _named(f'models.{wing}.embedder', 'open_embedder'),
-      _named(f'data.{wing}.reader', 'open_reader'), options, mesh), mesh,
+      path, config['model_type'], parts, options, mesh, load), mesh,
                            truncate_dim=truncate_dim)
 
 
 def load_generator(
     path: str | os.PathLike, dtype: str = 'float32',
     adapter: str | os.PathLike | None = None,
-    resolution: Resolution | None = None, max_tokens: int = 2048,
-    alpha: str = 'white', mesh: Mesh | None = None) -> generator.Generator:
+    resolution: Resolution | None = None, max_tokens: int = 4096,
+    clips: int = 4, alpha: str = 'white', mesh: Mesh | None = None
+    ) -> generator.Generator:
   """Opens a model that continues prompts: a Generator.
 
   Args:
     path: a directory or hub model as transformers writes it, with its output
-      head; or the workdir of a run that trained such a model, which keeps its
-      own settings: only mesh counts there.
+      head: Qwen2-VL, Qwen2.5-VL, LLaVA-NeXT on Mistral, VideoChat-Flash, Qwen2
+      and Qwen2.5 (texts alone); or the workdir of a run of BLiM or answers,
+      which keeps its own settings.
     dtype, adapter, resolution, alpha, mesh: as for `load`.
     max_tokens: of a prompt, visual tokens included; a longer one is refused.
+    clips: how many of a video VideoChat-Flash sees, four frames each.
 
   Raises:
     ValueError: as `load` does.
   """
   mesh = mesh or sharding.make_mesh()
   options = {'dtype': dtype, 'adapter': adapter, 'resolution': resolution,
-             'max_tokens': max_tokens, 'alpha': alpha}
+             'max_tokens': max_tokens, 'clips': clips, 'alpha': alpha}
   if _is_workdir(path):
     _refuse_without_effect(path, options, set(), 'a workdir, which keeps its '
-                           'own settings')
-    return _open_generator(pathlib.Path(path).expanduser(), mesh)
+                           'own settings', load_generator)
+    return _open_generating_workdir(pathlib.Path(path).expanduser(), mesh)
   wings = models.generative_wings()
   _, config = model_files.read_json(path, sorted(wings))
   wing = wings[config['model_type']]
+  parts = (_named(f'models.{wing}.generator', 'open_generator'),
+           _named(f'data.{wing}.continuations', 'open_reader'))
   return generator.Generator(*_open_checkpoint(
-      path, config['model_type'],
-      _named(f'models.{wing}.generator', 'open_generator'),
-      _named(f'data.{wing}.continuations', 'open_reader'), options, mesh),
-                             mesh)
+      path, config['model_type'], parts, options, mesh, load_generator), mesh)
+
+
+def _open_generating_workdir(workdir, mesh):
+  config = checkpoint.read_config(workdir)
+  opened = methods.open_generator(config.method)
+  if opened is None:
+    raise ValueError(f'{workdir} was made by the method {config.method!r}, '
+                     "which continues no prompts; want one made by 'blim', say")
+  return generator.Generator(*opened(config, workdir, mesh), mesh)
 
 
 def _named(module, name):
   return getattr(importlib.import_module(f'jaxret.{module}'), name)
 
 
-def _open_checkpoint(path, model_type, open_model, open_reader, options, mesh):
-  """(config, parameters, reader), as the two wings of a backbone open them."""
+def _open_checkpoint(path, model_type, parts, options, mesh, function):
+  """(config, parameters, reader), as the two wings of a backbone open them.
+
+  parts: what opens the model and its reader; function: whose options they are.
+  """
+  open_model, open_reader = parts
   weight_options, reader_options = (
       {name: value for name, value in options.items()
        if name in inspect.signature(part).parameters and value is not None}
-      for part in (open_model, open_reader))
+      for part in parts)
   _refuse_without_effect(path, options, {*weight_options, *reader_options},
-                         f'a model of type {model_type}')
+                         f'a model of type {model_type}', function)
   tokenizer = text.load_tokenizer(path)  # before gigabytes are read
   config, params = open_model(path, mesh, **weight_options)
   return config, params, open_reader(config, tokenizer, **reader_options)
 
 
-def _refuse_without_effect(path, options, known, kind):
+def _refuse_without_effect(path, options, known, kind, function):
   """Raises ValueError for an option that is set and that nothing reads."""
-  parameters = inspect.signature(load).parameters
+  parameters = inspect.signature(function).parameters
   for name, value in options.items():
     if name not in known and value != parameters[name].default:
       raise ValueError(f'{path}: {name} = {value!r} has no effect on {kind}: '
@@ -148,32 +175,21 @@ def _is_workdir(path):
   return file.is_file() and 'method' in foreign_files.read_object(file)
 
 
-def chosen_weights(path: str | os.PathLike) -> dict[str, float]:
+def chosen_weights(path: str | os.PathLike, method: str) -> dict[str, float]:
   """The weights of the main row of a workdir's results, {} without any.
+
+  method: whose workdir it must be; weights of another one are none.
 
   Raises ValueError for results that cannot be read.
   """
   file = pathlib.Path(path).expanduser() / 'results.json'
   if not _is_workdir(path) or not file.is_file():
     return {}
-  config = checkpoint.read_config(path)
-  main = getattr(methods.package(config.method), 'MAIN_ROW', None)
-  of_tasks = foreign_files.read_object(file).get('weights', {})
+  if checkpoint.read_config(path).method != method:
+    return {}
+  main = methods.package(method).MAIN_ROW
+  of_tasks = own_files.read_object(file, 'evaluate again').get('weights', {})
   return next((rows[main] for rows in of_tasks.values() if main in rows), {})
-
-
-def _open_generator(workdir, mesh):
-  config = checkpoint.read_config(workdir)
-  generates = methods.generates(config.method)
-  if generates is None:
-    raise ValueError(f'{workdir} was made by the method {config.method!r}, '
-                     "which continues no prompts; want one made by 'answers', "
-                     'say')
-  tokenizer = _tokenizer(config, workdir)
-  return generator.Generator(
-      generates.model(config, tokenizer),
-      run.trained(config, tokenizer, workdir, mesh),
-      generates.reader(config, tokenizer), mesh)
 
 
 def _tokenizer(config, workdir):

@@ -16,6 +16,7 @@ import tqdm
 from numpy.typing import ArrayLike
 
 from jaxret import embedder, generator, loading, sharding
+from jaxret.data import types
 from jaxret.scoring.embeddings import store
 from jaxret.scoring.likelihood import sequences
 
@@ -35,7 +36,7 @@ class PerToken(NamedTuple):
 
 
 def score_sequences(
-    prefixes: Sequence[embedder.Given], suffixes: Sequence[str],
+    prefixes: Sequence[embedder.Given], suffixes: Sequence[str | types.Item],
     model: str | os.PathLike | generator.Generator, *,
     pairs: ArrayLike | None = None, per_token: bool = False,
     reduction: str = 'sum', chat: bool = False, mask_media: bool = False,
@@ -58,7 +59,7 @@ def score_sequences(
     prefixes: P texts, dicts of `text`, `image`, `video`, PIL images or
       data.types.Items, as for Embedder.encode. Media stand where the text has
       <|IMAGE|> or <|VIDEO|>, else in front of it, and nothing is added.
-    suffixes: S texts.
+    suffixes: S texts, or data.types.Items of a text, whose ids name them.
     model: a Generator, or what jaxret.load_generator opens.
     pairs: int [N, 2], (prefix, suffix) each; None = all.
     per_token: gives a PerToken.
@@ -162,8 +163,11 @@ def _suffixes(reader, texts, failed):
   """
   ids = []
   for index, text in enumerate(texts):
+    name = f'suffix {index}'
+    if isinstance(text, types.Item):
+      name, text = text.id, text.text
     try:
-      ids.append(tuple(reader.suffix(text, f'suffix {index}').tolist()))
+      ids.append(tuple(reader.suffix(text, name).tolist()))
     except ValueError as error:
       failed(error)
       ids.append(None)

@@ -109,6 +109,11 @@ RULES = (
 )
 
 
+# After so long without a sign of one process the others end (JAX's own: 100).
+# A thread of its own gives the signs, also while a program is compiled.
+_HEARTBEAT_S = 20
+
+
 def start(coordinator=None, num_processes=None, process_id=None,
           auto_detect=False):
   """Joins this process to the others, before the first use of a device.
@@ -133,10 +138,11 @@ def start(coordinator=None, num_processes=None, process_id=None,
     return
   jax.config.update('jax_cpu_collectives_implementation', 'gloo')
   if coordinator is None:
-    jax.distributed.initialize()
+    jax.distributed.initialize(heartbeat_timeout_seconds=_HEARTBEAT_S)
   else:
-    jax.distributed.initialize(coordinator, int(num_processes),
-                               int(process_id))
+    jax.distributed.initialize(
+        coordinator, int(num_processes), int(process_id),
+        heartbeat_timeout_seconds=_HEARTBEAT_S)
 
 
 def make_mesh(shape=None, devices=None):
@@ -366,13 +372,17 @@ def checksum(params):
 
   Sums of the bits as integers: exact, and the same for every sharding.
   """
-  def bits(leaf):
-    width = {2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
-    words = jax.lax.bitcast_convert_type(leaf, width).astype(jnp.uint32)
-    mixed = words ^ (words >> 15)
-    place = jnp.arange(leaf.shape[-1] if leaf.ndim else 1, dtype=jnp.uint32)
-    return jnp.sum(mixed * (2 * place + 1), dtype=jnp.uint32)
-  sums = jax.jit(lambda tree: jax.tree.map(bits, tree))(params)
-  flat = flatten(to_host(sums))
+  flat = flatten(to_host(jax.tree.map(_sum_of_bits, params)))
   text = ','.join(f'{path}={int(flat[path])}' for path in sorted(flat))
   return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@jax.jit
+def _sum_of_bits(leaf):
+  width = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
+  if leaf.dtype == bool:
+    leaf = leaf.astype(width)
+  words = jax.lax.bitcast_convert_type(leaf, width).astype(jnp.uint32)
+  mixed = words ^ (words >> 15)
+  place = jnp.arange(leaf.shape[-1] if leaf.ndim else 1, dtype=jnp.uint32)
+  return jnp.sum(mixed * (2 * place + 1), dtype=jnp.uint32)

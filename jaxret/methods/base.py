@@ -140,18 +140,6 @@ class Embeds(NamedTuple):
   weight_names: tuple[names.Weight, ...] = names.newer(names.QWEN2_VL)
 
 
-class Generates(NamedTuple):
-  """What jaxret.load_generator needs of a method besides its Method.
-
-  Such a method's module has it as GENERATES; see methods.generates.
-
-  model: (config, tokenizer) -> generator.Config. reader: (config, tokenizer)
-    -> generator.Reader.
-  """
-  model: Callable[..., Any]
-  reader: Callable[..., Any]
-
-
 class Scorer(NamedTuple):
   """What scores pairs of a video and a text by likelihood, of one config.
 

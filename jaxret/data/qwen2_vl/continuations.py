@@ -36,7 +36,7 @@ class Reader(reader_lib.Reader):
   for example; not with `chat`, which writes that of the model.
   """
 
-  def __init__(self, tokenizer, resolution, max_tokens=2048, alpha='white',
+  def __init__(self, tokenizer, resolution, max_tokens=4096, alpha='white',
                layout=visual_tokens.QWEN2_VL, cache_bytes=0):
     super().__init__(tokenizer, resolution, max_tokens, trim_text=False,
                      cache_bytes=cache_bytes, alpha=alpha, layout=layout)
@@ -90,11 +90,7 @@ class Reader(reader_lib.Reader):
 
   def pad(self, prompts, shape):
     """Arrays of several Prompts at one reader.Shape, for Qwen2Vl.start."""
-    arrays = super().pad(prompts, shape)
-    positions = np.zeros((len(prompts), 3, shape[0]), np.int32)
-    for row, one in zip(positions, prompts):
-      row[:, :one.positions.shape[1]] = one.positions
-    return {**arrays, 'positions': positions}
+    return pad(prompts, shape, self.special)
 
   def suffix(self, text, name):
     """The tokens of a suffix that are scored, int32 [L]."""
@@ -103,7 +99,19 @@ class Reader(reader_lib.Reader):
         (*prompts_lib.PADS.values(), *prompts_lib.MARKS.values()))
 
 
-def open_reader(config, tokenizer, max_tokens=2048, resolution=None,
+def pad(prompts, shape, special):
+  """Arrays of several Prompts at one reader.Shape, for Qwen2Vl.start.
+
+  special: {'image': id, 'video': id}, as a Reader has it.
+  """
+  arrays = reader_lib.pad(prompts, reader_lib.Shape(*shape), special)
+  positions = np.zeros((len(prompts), 3, shape[0]), np.int32)
+  for row, one in zip(positions, prompts):
+    row[:, :one.positions.shape[1]] = one.positions
+  return {**arrays, 'positions': positions}
+
+
+def open_reader(config, tokenizer, max_tokens=4096, resolution=None,
                 alpha='white'):
   """The Reader of a Qwen2VlConfig; resolution: default RESOLUTION.
 

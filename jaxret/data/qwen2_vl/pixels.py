@@ -20,6 +20,9 @@ _TOKEN = TOKEN_PX ** 2
 # Which side may not fall under one token, and where: the three
 # implementations in use differ for sides below 28 pixels alone.
 RESIZE_VARIANTS = ('qwen_vl_utils_0_0_8', 'tf447', 'tf523')
+# Versions of qwen-vl-utils: the first, which UNITE has, rounds the number of
+# frames to an even one, the other cuts it.
+LIBRARIES = ('0.0.8', '0.0.14')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,11 +124,12 @@ def smart_resize(height, width, limits, variant=RESIZE_VARIANTS[0],
 
 
 def frame_count(n_frames, video_fps, fps=None, min_frames=4, max_frames=None,
-                count=None):
+                count=None, library=LIBRARIES[0]):
   """How many frames of a video are looked at, an even number.
 
-  count: a fixed number instead of `fps` frames per second. Raises ValueError
-  where the video has fewer frames.
+  count: a fixed number instead of `fps` frames per second. library: one of
+  LIBRARIES. Raises ValueError where the video has fewer frames, but for those
+  that a newer library cuts to it.
   """
   def factor(rounding, number):
     return rounding(number / FRAME_FACTOR) * FRAME_FACTOR
@@ -137,7 +141,10 @@ def frame_count(n_frames, video_fps, fps=None, min_frames=4, max_frames=None,
     wanted = n_frames / video_fps * (fps or 2.0)
     wanted = min(max(wanted, factor(math.ceil, min_frames)),
                  factor(math.floor, max_frames))
-    wanted = factor(round, wanted)
+    if library == LIBRARIES[0]:
+      wanted = factor(round, wanted)
+    else:
+      wanted = factor(math.floor, min(wanted, n_frames))
   if not FRAME_FACTOR <= wanted <= n_frames:
     raise ValueError(f'{wanted} frames wanted of a video that has {n_frames}; '
                      f'want between {FRAME_FACTOR} and {n_frames}')
@@ -156,7 +163,7 @@ def frame_indices(n_frames, count):
   return np.round(places).astype(np.int64)
 
 
-def choose_frames(n_frames, video_fps, resolution):
+def choose_frames(n_frames, video_fps, resolution, library=LIBRARIES[0]):
   """The frames of a video that a Resolution looks at, int64.
 
   A video shorter than the least number gives all of its frames but an odd
@@ -167,7 +174,7 @@ def choose_frames(n_frames, video_fps, resolution):
     return np.zeros(FRAME_FACTOR, np.int64)
   try:
     count = frame_count(n_frames, video_fps or 1.0, r.fps, r.min_frames,
-                        r.max_frames, r.n_frames)
+                        r.max_frames, r.n_frames, library)
   except ValueError:
     count = n_frames // FRAME_FACTOR * FRAME_FACTOR
   return frame_indices(n_frames, count)
@@ -231,9 +238,9 @@ def patchify(frames, patch_px=PATCH_PX):
     patch_px: a patch's.
 
   Returns:
-    ([t * h * w, 6 * patch_px ** 2] in the dtype of the frames, (t, h, w)). Patches go by
-    slice, then 2 x 2 blocks by row; the values of one by channel, time, row
-    and column.
+    ([t * h * w, 6 * patch_px ** 2] in the dtype of the frames, (t, h, w)).
+    Patches go by slice, then 2 x 2 blocks by row; the values of one by
+    channel, time, row and column.
   """
   n_frames, height, width, channels = frames.shape
   grid = grid_of(n_frames, height, width, patch_px)

@@ -85,6 +85,3 @@ def _load(directory, model, key, mesh):
   """Pretrained parameters with the output head, on the mesh."""
   del key
   return files.load(directory, model, mesh, generates=True)
-
-
-GENERATES = base.Generates(model_config, reader)

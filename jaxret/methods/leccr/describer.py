@@ -9,14 +9,13 @@ import numpy as np
 
 import jaxret
 from jaxret import models, sharding
-from jaxret.data import media, text, types
+from jaxret.data import media, text
 from jaxret.data.qwen2_vl import reader as reader_lib
 from jaxret.data.videochat import prompts as videochat_prompts
 from jaxret.methods.leccr import captioner
 from jaxret.models import decoder as decoder_lib
-from jaxret.models import names
-from jaxret.models import pretrained as pretrained_lib
 from jaxret.models.videochat import files as videochat
+from jaxret.models.videochat import generator as videochat_generator
 from jaxret.models.videochat import model as vlm
 from jaxret.models.videochat import vision as vision_lib
 
@@ -78,7 +77,7 @@ def videochat_flash(config, tokenizer, mesh):
   tower = vision_lib.VisionConfig(**sizes['vision'], **numerics)
   module = vlm.Vlm(decoder_lib.DecoderConfig(**sizes['decoder'], **numerics),
                    sizes['visual_width'])
-  params = _load_videochat(name, module, tower, mesh)
+  params = videochat_generator.load(name, module, tower, mesh)
   n_frames = config.media.clips * tower.n_frames
   prompts = {kind: videochat_prompts.visual_prefix(
       tokenizer, config.questions[kind], clips * sizes['tokens_per_clip'])
@@ -135,27 +134,6 @@ def _settings(config, params, **more):
           'weights': sharding.checksum(params),
           'dtype': config.model.dtype, 'decoding': 'greedy',
           'reading': media.READING, 'version': jaxret.__version__, **more}
-
-
-def _load_videochat(name, module, tower, mesh):
-  """Decoder, projector and tower, on the mesh; the rest is not read."""
-  def init(key):
-    tokens = np.full((1, 2), types.VISUAL)
-    features = np.zeros((1, 1, 1, module.visual_width), np.float32)
-    pixels = np.zeros((1, tower.n_frames, tower.image_px, tower.image_px, 3),
-                      np.float32)
-    whole = module.init(key, features, tokens)['params']
-    return {'params': {
-        'decoder': whole['decoder'],
-        'projector': {'vtg': whole['projector']['vtg']},
-        'vision': vision_lib.VisionTower(tower).init(key, pixels)['params']}}
-  abstract = jax.eval_shape(init, jax.random.key(0))
-  places = sharding.shardings(mesh, abstract)
-  params, _ = pretrained_lib.load(
-      pretrained_lib.open_checkpoint(name), names.VIDEOCHAT_FLASH,
-      abstract['params'], places['params'], module.config.tie_embeddings,
-      generates=True)
-  return {'params': params}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
