@@ -42,7 +42,8 @@ def test_the_command_reads_and_prints_lines(opened, tmp_path, capsys, model):
           {'question': QUESTIONS[1], 'image': image, 'answer': 1,
            'choices': list(CHOICES[1]), 'id': 'second'}]
   file.write_text('\n'.join(map(json.dumps, rows)))
-  assert verb.main(['--model=M', str(file), '--alpha=0.6', '--choices=yes,no']) == 0
+  assert verb.main(['--model=M', str(file), '--alpha=0.6',
+                    '--choices=yes,no']) == 0
   out, err = capsys.readouterr()
   first, second = map(json.loads, out.splitlines())
   wanted = jaxret.answer(

@@ -1,4 +1,4 @@
-"""The model of an answers work directory, opened to continue prompts with it."""
+"""The model of an answers work directory, opened to continue prompts."""
 from jaxret import run as run_lib
 from jaxret.methods.answers import method
 
