@@ -25,7 +25,7 @@ def write(config, workdir, split, scored, chosen, described, train=None):
       'sizes': {'items': len(split.items),
                 'questions': len(reported.questions)},
       'left_out': run.left_out(workdir), **found}
-  tables = [_differences_table(found)]
+  tables = []
   if train is not None:
     results['usual_answers'] = evaluator.usual_answers(reported, table, train)
     tables.append(_usual_table(results['usual_answers']))
@@ -39,21 +39,6 @@ def write(config, workdir, split, scored, chosen, described, train=None):
               gallery=_gallery(config, split, reported, table),
               written=_written(config, split, described, alpha))
   return results
-
-
-def _differences_table(found):
-  """Of rows of accuracy, in points, with 95 % intervals."""
-  lines = [('question', 'compared', 'points', '95 %', 'p', 'better', 'worse')]
-  for kind, differences in found['differences'].items():
-    for one in differences:
-      low, high = one['ci95']
-      lines.append((
-          kind.replace('_', ' '),
-          f'{one["row"].replace("_", " ")} - {one["baseline"]}',
-          f'{one["difference"]:+.1f}', f'{low:+.1f} to {high:+.1f}',
-          f'{one["p_value"]:.4f}', str(one['better']), str(one['worse'])))
-  return {'title': 'what CPN changes: accuracy, paired over questions',
-          'rows': lines}
 
 
 def _yes_no_table(rows):

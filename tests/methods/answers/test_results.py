@@ -16,15 +16,11 @@ def found():
   return evaluator.tabulate(SCORED, 0.5, 'validation')
 
 
-def test_differences_and_yes_no_as_tables(found):
-  table = results._differences_table(found[0])['rows']
-  assert len({len(row) for row in table}) == 1
-  assert table[1][:3] == ('all questions', 'cpn - likelihood', '+50.0')
-  assert [row[0] for row in table[1:]] == [
-      name for name in ('all questions', 'colour', 'there') for _ in range(2)]
+def test_yes_and_no_as_a_table(found):
   rows = {row[0]: row[1:] for row in results._yes_no_table(
       found[0]['yes_no'])['rows']}
   assert rows['likelihood'] == ('50.0', '50.0', '100.0', '66.7', '100.0')
+  assert rows['answers by'][-1] == 'yes'
 
 
 def test_the_gallery_shows_each_questions_own_choices_in_order(found):
