@@ -200,16 +200,19 @@ def _scorer(model, prompts, own, end, failed, options):
           if _can_score(model, prompt, own[n], end, failed)]
   texts = list(dict.fromkeys(text for n in good for text in own[n]))
   number = {text: i for i, text in enumerate(texts)}
-  places = [(n, c) for n in good for c in range(len(own[n]))]
-  pairs = [(n, number[own[n][c]]) for n, c in places]
+  places = np.array([(n, c) for n in good for c in range(len(own[n]))])
+  pairs = np.array([(n, number[own[n][c]]) for n, c in places])
+  # Few texts are one tile, whose shape is the same for all questions.
+  few = len(texts) <= options['columns']
 
   def score(mask_media):
     found = np.full((len(own), max(map(len, own))), np.nan, np.float32)
-    if pairs:
-      found[tuple(np.array(places).T)] = sequences.score_sequences(
+    if len(pairs):
+      values = sequences.score_sequences(
           prompts, [f'{text}{end}' for text in texts], model,
-          pairs=np.array(pairs), chat=True, mask_media=mask_media,
+          pairs=None if few else pairs, chat=True, mask_media=mask_media,
           on_error=failed, **options)
+      found[tuple(places.T)] = values[tuple(pairs.T)] if few else values
     return found
   return score
 

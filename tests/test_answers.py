@@ -73,14 +73,15 @@ def full_pass(model, item, question, choice, masked, end='<|im_end|>'):
   return np.array([rows[start - 1 + i, token] for i, token in enumerate(ids)])
 
 
-@pytest.mark.parametrize('given, length_normalized, score_end', [
-    ((ITEMS, QUESTIONS, CHOICES), True, True),
-    pytest.param(MIXED, True, True, marks=pytest.mark.slow),
-    pytest.param(MIXED, False, False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('given, length_normalized, score_end, columns', [
+    ((ITEMS, QUESTIONS, CHOICES), True, True, 64),
+    pytest.param(MIXED, True, True, 64, marks=pytest.mark.slow),
+    # So few that each question is scored with its own choices alone.
+    pytest.param(MIXED, False, False, 3, marks=pytest.mark.slow)])
 def test_scores_are_those_of_full_passes(
-    model, given, length_normalized, score_end):
+    model, given, length_normalized, score_end, columns):
   found = jaxret.answer(
-      *given, model, alpha=0.6, score_end=score_end,
+      *given, model, alpha=0.6, score_end=score_end, columns=columns,
       length_normalized=length_normalized, show_progress=False)
   reduced = np.mean if length_normalized else np.sum
   for n, (item, question, own) in enumerate(zip(*given)):
