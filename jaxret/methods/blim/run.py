@@ -10,6 +10,7 @@ from jaxret import run as run_lib
 from jaxret import train as train_lib
 from jaxret.data import sets, text, types
 from jaxret.data.videochat import prompts
+from jaxret.methods.blim import cascade
 from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import first_stage as first_stage_lib
 from jaxret.methods.blim import results as results_lib
@@ -118,13 +119,11 @@ def check_config(config):
     raise ValueError(f'eval.mode is {config.eval.mode!r}: use one of '
                      f'{", ".join(likelihood.MODES)}')
   if config.eval.mode == 'reference' and (
-      config.eval.topk or config.eval.zero_shot):
+      config.eval.topk or config.eval.agreement or config.eval.zero_shot):
     raise ValueError("eval.mode 'reference' scores all pairs in both "
-                     'directions: set eval.topk=0 and eval.zero_shot=False')
-  if config.eval.topk and not config.eval.first_stage:
-    raise ValueError(
-        f'eval.topk is {config.eval.topk}, but eval.first_stage is not set: '
-        "set it to 'tower' or an .npz file, or eval.topk=0 to score all pairs")
+                     'directions: set eval.topk=0, eval.agreement=0 and '
+                     'eval.zero_shot=False')
+  cascade.check(config)
   if config.eval.first_stage == 'tower' and (
       'tower' not in config.before or features_lib.has_stored_features(config)):
     raise ValueError(
@@ -157,7 +156,7 @@ def see(config, workdir, mesh, data):
   that is evaluated: {direction: [Q, C]}}, the latter {} if there is none.
   """
   first_stage = {}
-  if config.eval.first_stage not in ('', 'tower'):
+  if config.eval.first_stage not in ('', 'tower', first_stage_lib.CLIP):
     first_stage = {name: first_stage_lib.from_file(
         config, data.whole[name], data.splits[name])
                    for name in config.eval.splits}

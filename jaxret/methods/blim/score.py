@@ -13,6 +13,7 @@ from jaxret import run as run_lib
 from jaxret.data import images, types
 from jaxret.methods.blim import evaluator
 from jaxret.methods.blim import features as features_lib
+from jaxret.methods.blim import first_stage as first_stage_lib
 from jaxret.methods.blim import run as blim_run
 from jaxret.methods.blim import scores as scores_lib
 from jaxret.scoring.likelihood import score as likelihood
@@ -25,9 +26,9 @@ Texts: TypeAlias = Sequence[str] | Mapping[str, str]
 
 def score_matrix(
     videos: Videos, texts: Texts, model: Path | ConfigDict, *,
-    first_stage: np.ndarray | None = None, topk: int = 0, mode: str = 'shared',
-    workdir: Path | None = None, rows: int = 32, columns: int = 64,
-    mesh: Mesh | None = None) -> scores_lib.Scores | None:
+    first_stage: np.ndarray | str | None = None, topk: int = 0,
+    mode: str = 'shared', workdir: Path | None = None, rows: int = 32,
+    columns: int = 64, mesh: Mesh | None = None) -> scores_lib.Scores | None:
   """Scores every video against every text with BLiM, in both directions.
 
     scores = jaxret.score_matrix(
@@ -40,8 +41,9 @@ def score_matrix(
     texts: T strings, or a dict of them.
     model: a work directory that `python -m jaxret.main` has trained, or a
       config, whose `model.pretrained` is then scored as it is, zero-shot.
-    first_stage: float [T, V], scores of another model; with `topk`, only each
-      text's and each video's best are scored, the others are NaN.
+    first_stage: float [T, V], scores of another model, or 'clip', the free
+      ones of the first clip (no zero-shot model has them); with `topk`, only
+      each text's and each video's best are scored, the others are NaN.
     mode: 'shared', 'canonical' or 'reference', see likelihood.Options.
     workdir: where finished tiles are kept, so that a killed call goes on; by
       default nothing is kept.
@@ -61,9 +63,9 @@ def score_matrix(
   process_settings.exact_float32()
   config, trained = _config(model)
   mesh = mesh or sharding.make_mesh(config.mesh)
-  items, features = _videos(videos)
-  captions = _texts(texts)
-  _check_first_stage(first_stage, topk, (len(captions), len(items)))
+  (items, features), captions = _videos(videos), _texts(texts)
+  _check_first_stage(
+      first_stage, topk, (len(captions), len(items)), zero_shot=not trained)
   tokenizer = run_lib.open_tokenizer(config, trained)
   method = methods.get(config.method).method(config, tokenizer)
   method.check(captions, features_lib.feature_shape(config) if features is None
@@ -71,41 +73,53 @@ def score_matrix(
   if features is None:
     features = _extract(config, trained, mesh, tokenizer, items)
   params = blim_run.parameters(config, method, mesh, trained)
-  stage = None if first_stage is None else dict(
-      text_to_video=first_stage, video_to_text=first_stage.T)
   split = types.Split(
       'own', 'own', items, captions, np.zeros(len(captions), np.int32))
-  inputs = evaluator.inputs(
-      method.scorer, split, features, stage, topk, zero_shot=not trained)
+  inputs = evaluator.inputs(method.scorer, split, features, topk=topk,
+                            zero_shot=not trained)
   options = likelihood.Options(
       rows, columns, nonzero_denominator=config.eval.nonzero_denominator,
       mode=mode)
+  chosen = _chosen(config, trained)
   found = _in_memory(
-      method.scorer.model, params, mesh, inputs, options, workdir)
-  return _scores(found, split, config, trained)
+      method.scorer.model, params, mesh, inputs, options, workdir, first_stage,
+      chosen.weights['text_to_video'].alpha)
+  return _scores(found, split, chosen)
 
 
-def _scores(likelihoods, split, config, trained):
-  """The Scores of a Split; None on all processes but the first."""
-  if likelihoods is None:
-    return None
+def _chosen(config, trained):
+  """The weights of the ranking, a scores.Chosen."""
   if not trained:
     config = config.copy_and_resolve_references()
     with config.unlocked():
       config.eval.zero_shot = True
-  return scores_lib.Scores(
+  return scores_lib.chosen(config, trained)
+
+
+def _scores(likelihoods, split, chosen):
+  """The Scores of a Split; None on all processes but the first."""
+  return likelihoods and scores_lib.Scores(
       **likelihoods._asdict(),
       video_ids=tuple(item.id for item in split.videos),
-      text_ids=tuple(item.id for item in split.texts),
-      chosen=scores_lib.chosen(config, trained))
+      text_ids=tuple(item.id for item in split.texts), chosen=chosen)
 
 
-def _in_memory(model, params, mesh, inputs, options, workdir):
-  """Likelihoods that outlive their directory; workdir: None = a passing one."""
+def _in_memory(model, params, mesh, inputs, options, workdir, stage, alpha):
+  """Likelihoods that outlive their directory; workdir: None = a passing one.
+
+  stage: the first one, as score_matrix takes it; alpha: of the first clips.
+  """
   with tempfile.TemporaryDirectory() as temporary:
+    common = model, params, mesh
+    place = options, workdir or temporary
+    if isinstance(stage, str):
+      clips = first_stage_lib.from_clips(*common, inputs, *place)
+      inputs = inputs._replace(first_stage=clips.scores(alpha))
+    elif stage is not None:
+      inputs = inputs._replace(first_stage={
+          'text_to_video': stage, 'video_to_text': stage.T})
     scores = evaluator.score(
-        model, params, mesh, inputs, options, workdir or temporary,
-        evaluator.either_kept(inputs))
+        *common, inputs, *place, evaluator.either_kept(inputs))
     return scores and evaluator.Likelihoods(
         *(None if matrix is None else np.array(matrix) for matrix in scores))
 
@@ -203,9 +217,17 @@ def _check_unique(what, items):
     seen.add(item.id)
 
 
-def _check_first_stage(first_stage, topk, shape):
+def _check_first_stage(first_stage, topk, shape, zero_shot):
   if bool(topk) != (first_stage is not None):
     raise ValueError('first_stage and topk go together: give both or neither')
+  if isinstance(first_stage, str):
+    if first_stage != first_stage_lib.CLIP:
+      raise ValueError(f"first_stage is {first_stage!r}: give 'clip' or scores "
+                       'of texts by videos')
+    if zero_shot:
+      raise ValueError("first_stage is 'clip', but the head that predicts "
+                       'clips is untrained: give the scores of another model')
+    return
   if topk and np.shape(first_stage) != shape:
     raise ValueError(f'first_stage has shape {np.shape(first_stage)}, wanted '
                      f'{shape}: texts by videos')
