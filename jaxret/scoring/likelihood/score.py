@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jaxret import sharding
-from jaxret.scoring.likelihood import filling, kernels, tiles, tries
+from jaxret.scoring.likelihood import filling, kernels, packing, tiles, tries
 
 VERSION = 2  # of the numbers: scores of another version are not resumed
 MODES = ('shared', 'canonical', 'reference')
@@ -76,33 +76,28 @@ def score_texts(model, params, mesh, prompts, features, options, matrix,
     features: Visuals of the V videos, [clips, tokens, Dv] each.
     matrix: float32 [V, T], NaN where it is still to be computed; a memory
       map keeps every finished tile. None on all processes but 0.
-    keep: bool [V, T], the pairs to score; None = all.
+    keep: bool [V, T], the pairs to score, see packing.pack; None = all.
   """
-  rows_of = tiles.blocks(np.ones(len(features), int), options.rows,
-                         multiple=sharding.batch_shards(mesh))
-  captions = _captions(prompts, options, keep)
-  sheet = filling.Filling(
-      'text given video', matrix, keep, [rows.index for rows in rows_of],
-      [index for index, _ in captions])
-  row_size = _even(len(rows_of[0].index), mesh)
+  strips, inputs_of = _captions(prompts, options, mesh, len(features), keep)
+  sheet = filling.Filling('text given video', matrix, strips)
   size = len(prompts.visual_prefix)
-  start = sharding.constant(mesh, np.full(row_size, size, np.int32))
-  for r, rows in enumerate(rows_of):
+  for s, strip in enumerate(strips):
     prefix = None
-    padded = tiles.fill(rows.index, row_size)
-    for c, (_, inputs_of) in enumerate(captions):
-      if not sheet.is_open(r, c):
+    for t in range(len(strip.tiles)):
+      if not sheet.is_open(s, t):
         continue
       if prefix is None:
-        prefix = _visual_prefix(model, params, mesh, prompts, features, padded)
-        sheet.tokens += row_size * size
-      index, (tokens, *layout), *scored = inputs_of(padded)
+        prefix = _visual_prefix(
+            model, params, mesh, prompts, features, strip.padded)
+        start = sharding.constant(mesh, np.full(strip.size, size, np.int32))
+        sheet.tokens += strip.size * size
+      (tokens, *layout), *scored = inputs_of(strip, t)
       tokens, labels, lengths = _put(mesh, tokens, *scored)
       values = kernels.text_tile(
           model, options.nonzero_denominator, params, *prefix, start,
           (tokens, *layout), labels, lengths)
-      work = row_size * tokens.shape[1]
-      sheet.put(rows.index, index, values, work, work * (
+      work = strip.size * tokens.shape[1]
+      sheet.put(s, t, values, work, work * (
           model.cost.token + size * model.cost.key + model.cost.logits))
   return sheet.close()
 
@@ -114,21 +109,19 @@ def first_labels(model, params, mesh, prompts, features, options, matrix):
   It comes with a video's prefix: no caption goes through the decoder. See
   `score_texts`.
   """
-  rows_of = tiles.blocks(np.ones(len(features), int), options.rows,
-                         multiple=sharding.batch_shards(mesh))
-  row_size = _even(len(rows_of[0].index), mesh)
+  size = len(prompts.visual_prefix)
   labels = np.array([label[0] for label in prompts.labels], np.int32)
-  columns = np.arange(len(labels))
-  sheet = filling.Filling('first labels', matrix, None,
-                          [rows.index for rows in rows_of], [columns])
-  for r, rows in enumerate(rows_of):
-    if sheet.is_open(r, 0):
-      first, _ = _visual_prefix(model, params, mesh, prompts, features,
-                                tiles.fill(rows.index, row_size))
-      work = row_size * len(prompts.visual_prefix)
-      sheet.put(rows.index, columns,
-                kernels.first_label(first, sharding.replicate(mesh, labels)),
-                work, work * model.cost.token)
+  strips = packing.grid(np.full(len(features), size),
+                        [np.arange(len(labels))], _limits(options, mesh))
+  sheet = filling.Filling('first labels', matrix, strips)
+  for s, strip in enumerate(strips):
+    if sheet.is_open(s, 0):
+      first, _ = _visual_prefix(
+          model, params, mesh, prompts, features, strip.padded)
+      work = strip.size * size
+      sheet.put(
+          s, 0, kernels.first_label(first, sharding.replicate(mesh, labels)),
+          work, work * model.cost.token)
   return sheet.close()
 
 
@@ -139,32 +132,80 @@ def _visual_prefix(model, params, mesh, prompts, features, rows):
       sharding.constant(mesh, _features(features, rows)))
 
 
-def _captions(prompts, options, keep):
-  """[(columns, rows [P] -> what a tile takes)] of all captions.
+def _captions(prompts, options, mesh, n_videos, keep):
+  """(Strips of videos, (strip, t) -> what kernels.text_tile takes of tile t).
 
-  What a tile takes: the columns, and the arguments of kernels.text_tile.
+  That is (tokens, depth, chains, place), labels and lengths.
   """
-  if keep is None and options.share:
-    found = []
-    for trie in tries.tries(prompts.labels, options.columns):
-      tile = (trie.index,
-              (trie.tokens[None], trie.depth, trie.chains, trie.place),
-              trie.labels[None], trie.lengths[None])
-      found.append((trie.index, lambda rows, tile=tile: tile))
-    return found
-  def inputs_of(block, rows):
-    # With `keep`, each row has candidates of its own.
-    index = block.index[None] if keep is None else tiles.kept_columns(
-        keep[rows], block.index)[0]
-    return index, *_rectangle(prompts, index, block.length)
   lengths = np.array([len(label) for label in prompts.labels])
-  return [(block.index, functools.partial(inputs_of, block)) for block in
-          tiles.blocks(lengths, options.columns, options.max_padding)]
+  size = len(prompts.visual_prefix)
+  if keep is not None:
+    def packed(strip, t):
+      tile = strip.tiles[t]
+      return _inputs(tries.stairs(
+          prompts.labels, strip.columns(tile), tile.sizes,
+          tile.longest + 1, tile.total))
+    return packed_captions(prompts, options, mesh, keep), packed
+  if options.share:
+    found = [(trie.index, (
+        (trie.tokens[None], trie.depth, trie.chains, trie.place),
+        trie.labels[None], trie.lengths[None]))
+             for trie in tries.tries(prompts.labels, options.columns)]
+  else:
+    found = [(block.index, _rectangle(
+        prompts, block.index[None], block.length)) for block in tiles.blocks(
+            lengths, options.columns, options.max_padding)]
+  strips = packing.grid(
+      np.full(n_videos, size), [index for index, _ in found],
+      _limits(options, mesh))
+  return strips, lambda strip, t: found[t][1]
+
+
+def packed_captions(prompts, options, mesh, keep):
+  """The Strips that `score_texts` scores with keep [V, T]."""
+  sizes = np.array([len(label) for label in prompts.labels]) - 1
+  return packing.pack(keep, sizes, np.full(len(keep), len(
+      prompts.visual_prefix)), _limits(options, mesh))
+
+
+def packed_clips(prompts, options, mesh, keep, clips):
+  """The Strips that `score_videos` scores with keep [T, V]; clips per video."""
+  lengths = np.array([len(prefix) for prefix in prompts.text_prefixes])
+  return packing.pack(keep, np.full(keep.shape[1], max(1, clips - 1)), lengths,
+                      _limits(options, mesh))
+
+
+def tokens_of_all(prompts, options, mesh, n_videos, clips):
+  """{'captions', 'clips', 'prefixes'}: tokens of all pairs, and of no suffix.
+
+  Padding is counted, and prefixes are with the captions and the clips.
+  """
+  lengths = np.array([len(prefix) for prefix in prompts.text_prefixes])
+  strips, inputs_of = _captions(prompts, options, mesh, n_videos, None)
+  texts = packing.grid(lengths, [np.arange(n_videos)], _limits(options, mesh))
+  counts = {'captions': sum(
+      strip.size * sum(inputs_of(strip, t)[0][0].shape[1]
+                       for t in range(len(strip.tiles))) for strip in strips),
+            'clips': sum(strip.size for strip in texts) * n_videos * (
+                clips - 1)}
+  prefixes = {'captions': sum(strip.size * strip.length for strip in strips),
+              'clips': sum(strip.size * strip.length for strip in texts)}
+  return {'prefixes': sum(prefixes.values()), **{
+      name: counts[name] + prefixes[name] for name in counts}}
+
+
+def _limits(options, mesh):
+  return packing.Limits(options.rows, options.columns, options.max_padding,
+                        sharding.batch_shards(mesh))
 
 
 def _rectangle(prompts, index, length):
-  tokens, labels, lengths, chains, place, depth = tries.rectangle(
-      prompts.labels, index, length)
+  return _inputs(tries.rectangle(prompts.labels, index, length))
+
+
+def _inputs(layout):
+  """What tries.rectangle gives, as kernels.text_tile takes it."""
+  tokens, labels, lengths, chains, place, depth = layout
   return (tokens, depth, chains, place), labels, lengths
 
 
@@ -175,33 +216,34 @@ def score_videos(model, params, mesh, prompts, features, vocabulary, options,
 
   vocabulary: float32 [V, clips, Dv], the token means of all V videos.
   """
-  lengths, rows_of, sizes = _text_rows(prompts, options, mesh)
-  columns_of = tiles.blocks(np.ones(len(features), int), options.columns)
+  lengths = np.array([len(p) for p in prompts.text_prefixes])
   clips = clip_inputs(model, params, mesh, features, options)
+  if keep is None:
+    columns = tiles.blocks(np.ones(len(features), int), options.columns)
+    strips = packing.grid(
+        lengths, [block.index for block in columns], _limits(options, mesh))
+  else:
+    strips = packed_clips(prompts, options, mesh, keep, vocabulary.shape[1])
   vocabulary = sharding.replicate(mesh, vocabulary)
-  sheet = filling.Filling(
-      'video given text', matrix, keep, [rows.index for rows in rows_of],
-      [columns.index for columns in columns_of])
-  for r, rows in enumerate(rows_of):
+  sheet = filling.Filling('video given text', matrix, strips)
+  for s, strip in enumerate(strips):
     prefix = None
-    padded = tiles.fill(rows.index, sizes[rows.length])
-    for c, columns in enumerate(columns_of):
-      if not sheet.is_open(r, c):
+    for t, tile in enumerate(strip.tiles):
+      if not sheet.is_open(s, t):
         continue
       if prefix is None:
-        start = sharding.constant(mesh, lengths[padded].astype(np.int32))
+        start = sharding.constant(mesh, lengths[strip.padded].astype(np.int32))
         prefix = _text_prefix(model, params, mesh, [
-            prompts.text_prefixes[t] for t in padded], rows.length, start,
-                              vocabulary)
-        sheet.tokens += len(padded) * rows.length
-      index = columns.index[None] if keep is None else tiles.kept_columns(
-          keep[padded], columns.index)[0]
+            prompts.text_prefixes[t] for t in strip.padded], strip.length,
+                              start, vocabulary)
+        sheet.tokens += strip.size * strip.length
+      index = strip.columns(tile).astype(np.int32)
       values = kernels.clip_tile(
-          model, params, *prefix, start,
-          *_put(mesh, clips[index], index.astype(np.int32)), vocabulary)
-      work = len(padded) * index.shape[1] * clips.shape[1]
-      sheet.put(rows.index, index, values, work, work * (
-          model.cost.token + rows.length * model.cost.key
+          model, params, *prefix, start, *_put(mesh, clips[index], index),
+          vocabulary)
+      work = strip.size * index.shape[1] * clips.shape[1]
+      sheet.put(s, t, values, work, work * (
+          model.cost.token + strip.length * model.cost.key
           + model.cost.clip_query + len(vocabulary) * model.cost.clip_logit))
   return sheet.close()
 
@@ -213,34 +255,21 @@ def first_clips(model, params, mesh, prompts, vocabulary, options, matrix):
   It comes with a text's prefix by one matmul for all videos: no clip goes
   through the decoder. See `score_videos`.
   """
-  lengths, rows_of, sizes = _text_rows(prompts, options, mesh)
-  columns = np.arange(len(vocabulary))
-  vocabulary = sharding.replicate(mesh, vocabulary)
-  sheet = filling.Filling('first clips', matrix, None,
-                          [rows.index for rows in rows_of], [columns])
-  for r, rows in enumerate(rows_of):
-    if sheet.is_open(r, 0):
-      padded = tiles.fill(rows.index, sizes[rows.length])
-      start = sharding.constant(mesh, lengths[padded].astype(np.int32))
-      first, _ = _text_prefix(model, params, mesh, [
-          prompts.text_prefixes[t] for t in padded], rows.length, start,
-                              vocabulary)
-      work = len(padded) * rows.length
-      sheet.put(rows.index, columns, first, work, work * model.cost.token
-                + len(padded) * len(columns) * model.cost.clip_logit)
-  return sheet.close()
-
-
-def _text_rows(prompts, options, mesh):
-  """(lengths [T], blocks, {length: rows of its tiles}) of text prefixes."""
   lengths = np.array([len(p) for p in prompts.text_prefixes])
-  rows_of = tiles.blocks(lengths, options.rows, options.max_padding,
-                         multiple=sharding.batch_shards(mesh))
-  sizes = {}
-  for rows in rows_of:
-    size = _even(len(rows.index), mesh)
-    sizes[rows.length] = max(sizes.get(rows.length, 0), size)
-  return lengths, rows_of, sizes
+  strips = packing.grid(lengths, [np.arange(len(vocabulary))],
+                        _limits(options, mesh))
+  vocabulary = sharding.replicate(mesh, vocabulary)
+  sheet = filling.Filling('first clips', matrix, strips)
+  for s, strip in enumerate(strips):
+    if sheet.is_open(s, 0):
+      start = sharding.constant(mesh, lengths[strip.padded].astype(np.int32))
+      first, _ = _text_prefix(model, params, mesh, [
+          prompts.text_prefixes[t] for t in strip.padded], strip.length, start,
+                              vocabulary)
+      work = strip.size * strip.length
+      sheet.put(s, 0, first, work, work * model.cost.token
+                + strip.size * len(vocabulary) * model.cost.clip_logit)
+  return sheet.close()
 
 
 def _text_prefix(model, params, mesh, prefixes, length, start, vocabulary):

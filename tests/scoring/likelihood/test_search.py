@@ -1,13 +1,10 @@
 """The best k by a search against brute force over all pairs."""
-import jax
 import numpy as np
 import pytest
 
 from jaxret import sharding
-from jaxret.bench import presets
-from jaxret.scoring.likelihood import bounds, cpn
+from jaxret.scoring.likelihood import bounds, cpn, search
 from jaxret.scoring.likelihood import score as likelihood
-from jaxret.scoring.likelihood import search
 from tests import tiny_likelihood, tiny_search
 
 DIRECTIONS = search.DIRECTIONS
@@ -199,3 +196,117 @@ def test_bad_input_is_one_line(kwargs, message):
   with pytest.raises(ValueError, match=message):
     find(drawn, **{'direction': 'video_to_text', 'k': 1,
                    'weights': cpn.Weights(), **kwargs})
+
+
+class Real(NamedTuple):
+  """A tiny model's pairs, scored exhaustively, and a job to search them."""
+  job: search.Job
+  matrices: search.Matrices
+
+  def emptied(self):
+    """The matrices as a search begins with them."""
+    return self.matrices._replace(**{
+        name: np.full_like(getattr(self.matrices, name), np.nan)
+        for name in ('text_given_video', 'video_given_text')})
+
+
+def score_all(mesh):
+  """Real of 24 videos and 21 texts."""
+  tiny = tiny_likelihood
+  rng = np.random.default_rng(4)
+  features = np.tile(tiny.make_features(), (4, 1, 1, 1))
+  features = features + rng.normal(size=features.shape).astype(np.float32)
+  prompts = tiny.make_prompts()
+  swapped = [rng.permutation(40)[label] for label in prompts.labels * 3]
+  prompts = prompts._replace(
+      labels=tuple(swapped), text_prefixes=prompts.text_prefixes * 3)
+  params = jax.device_put(
+      tiny.make_params(), sharding.shardings(mesh, tiny.make_params()))
+  job = search.Job(tiny.MODEL, params, mesh, prompts, features,
+                   features.mean(2), likelihood.Options(4, 8, 9.0))
+  by_video = np.full((24, 21), np.nan, np.float32)
+  by_text, label, clip = by_video.T.copy(), by_video.copy(), by_video.T.copy()
+  common, rest = job[:4], (features, job.vocabulary, job.options)
+  likelihood.score_texts(*common, features, job.options, by_video)
+  likelihood.score_videos(*common, *rest, by_text)
+  likelihood.first_labels(*common, features, job.options, label)
+  likelihood.first_clips(*common, *rest[1:], clip)
+  prior, index, _ = likelihood.video_priors(*common, *rest)
+  return Real(job, search.Matrices(
+      by_video, by_text, label, clip,
+      likelihood.text_priors(*common, job.options)[0], prior[index]))
+
+
+@pytest.fixture(scope='module')
+def real():
+  return score_all(tiny_likelihood.one_device())
+
+
+def same_best(real, matrices, direction, weights, k):
+  """Searches, and compares with all scores."""
+  found = search.best(real.job, matrices, direction, weights, k)
+  scores = search.scores(real.job, real.matrices, direction, weights)
+  np.testing.assert_allclose(
+      found.score, np.sort(scores, 1)[:, ::-1][:, :k], atol=1e-5)
+  np.testing.assert_array_equal(
+      found.index, np.argsort(-scores, 1, kind='stable')[:, :k])
+  assert found.certified.all()
+  return found
+
+
+@pytest.mark.parametrize('direction', DIRECTIONS)
+def test_a_model_gives_the_exhaustive_best(direction, real):
+  for alpha, c, k in ((0.0, 0.5, 1), (0.9, 0.6, 3)):
+    matrices = real.emptied()
+    found = same_best(real, matrices, direction, cpn.Weights(alpha, c), k)
+    done = ~np.isnan(matrices.text_given_video) & ~np.isnan(
+        matrices.video_given_text.T)
+    np.testing.assert_allclose(found.whole, done.mean())
+    for name in ('text_given_video', 'video_given_text'):
+      np.testing.assert_allclose(np.where(
+          np.isnan(getattr(matrices, name)), getattr(real.matrices, name),
+          getattr(matrices, name)), getattr(real.matrices, name), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('direction', DIRECTIONS)
+def test_eight_devices_find_the_same(direction, real):
+  eight = score_all(sharding.make_mesh({'data': 4, 'fsdp': 2}))
+  weights = cpn.Weights(0.5, 0.6)
+  many = same_best(eight, eight.emptied(), direction, weights, 2)
+  one = same_best(real, real.emptied(), direction, weights, 2)
+  np.testing.assert_array_equal(many.index, one.index)
+  np.testing.assert_allclose(many.score, one.score, atol=1e-5)
+  assert many.whole == one.whole and one.whole < 1
+
+
+def test_a_search_killed_after_any_tile_ends_with_the_same_bits(
+    real, monkeypatch):
+  """And exhaustive scoring, or another search, goes on from it."""
+  weights, k = cpn.Weights(0.3, 0.6), 1
+  whole = real.emptied()
+  same_best(real, whole, 'video_to_text', weights, k)
+  killed, left = real.emptied(), [0]
+  put = filling.Filling.put
+  def die(self, *args):
+    left[0] -= 1
+    if left[0] < 0:
+      raise KeyboardInterrupt
+    put(self, *args)
+  with monkeypatch.context() as patched:
+    patched.setattr(filling.Filling, 'put', die)
+    for tiles in (1, 2, 3, 5, 8):
+      left[0] = tiles
+      with pytest.raises(KeyboardInterrupt):
+        search.best(real.job, killed, 'video_to_text', weights, k)
+  half = np.isnan(killed.text_given_video).mean(), np.isnan(
+      whole.text_given_video).mean()
+  assert 1 > half[0] > half[1] > 0
+  search.best(real.job, killed, 'video_to_text', weights, k)
+  for one, other in zip(whole[:2], killed[:2]):
+    assert one.tobytes() == other.tobytes()
+  same_best(real, killed, 'video_to_text', cpn.Weights(0.0, 0.9), 4)
+  likelihood.score_texts(*real.job[:5], real.job.options,
+                         killed.text_given_video)
+  np.testing.assert_allclose(
+      killed.text_given_video, real.matrices.text_given_video, atol=1e-5)
