@@ -54,11 +54,10 @@ def matrices(drawn, filled=False, zero_shot=False):
       None if zero_shot else drawn.video_prior)
 
 
-def job(drawn):
-  """A search.Job without a model: see `filling`."""
-  # No two captions begin alike.
+def job(drawn, alike=False):
+  """A search.Job without a model: see `filling`; alike: all captions are."""
   prompts = likelihood.Prompts(
-      np.zeros(3, np.int32), tuple(np.full(n, t, np.int32)
+      np.zeros(3, np.int32), tuple(np.full(n, 0 if alike else t, np.int32)
                                    for t, n in enumerate(drawn.lengths)),
       tuple(np.zeros(n + 2, np.int32) for n in drawn.lengths), 1, -1)
   clips = drawn.clips.shape[1:]

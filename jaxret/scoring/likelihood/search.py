@@ -64,7 +64,7 @@ class Found(NamedTuple):
   certified: bool [Q], nothing else can be among them.
   margin: float32 [Q], how far the last of them is above all others, or above
     what they can be; inf where there are no others.
-  whole: share of the pairs that were computed whole.
+  whole: share of the pairs that were computed as a whole.
   expected: bounds.Share of the tokens, told beforehand; None with a budget.
   tokens: through the decoder, padding, prefixes and first clips included;
     all_tokens: the same of all pairs. What was found in the matrices counts
@@ -311,7 +311,7 @@ class _Search:
     return share
 
   def _found(self, expected, all_tokens):
-    parts, whole = [], 0
+    parts = []
     for rows in bounds.blocks(self.shape):
       known = self.known.rows(rows)
       score = bounds.scores(known, self.weights)
@@ -327,12 +327,12 @@ class _Search:
         margin = np.where(np.isfinite(last), last - other, -np.inf)
       parts.append((index[:, :self.k], ranked[:, :self.k],
                     rest < last - np.float32(self.slack), margin))
-      whole += int(known.whole().sum())
     index, score, certified, margin = map(np.concatenate, zip(*parts))
     assert self.budget is not None or certified.all()
+    whole = np.all([self.asked[name] for name in ('candidate', 'query')
+                    if getattr(self.known, name)], 0)
     return Found(index, score, certified, margin.astype(np.float32),
-                 whole / (self.shape[0] * self.shape[1]), expected, self.tokens,
-                 all_tokens)
+                 float(whole.mean()), expected, self.tokens, all_tokens)
 
 
 def _packed_tokens(job, kind, keep):
