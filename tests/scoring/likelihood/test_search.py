@@ -223,14 +223,16 @@ def score_all(mesh):
   tiny = tiny_likelihood
   rng = np.random.default_rng(4)
   features = np.tile(tiny.make_features(), (4, 1, 1, 1))
-  # Large features: the first clip says which videos do not fit.
-  features = 3 * features + rng.normal(size=features.shape).astype(np.float32)
+  features = features + rng.normal(size=features.shape).astype(np.float32)
   prompts = tiny.make_prompts()
   swapped = [rng.permutation(40)[label] for label in prompts.labels * 3]
   prompts = prompts._replace(
       labels=tuple(swapped), text_prefixes=prompts.text_prefixes * 3)
-  params = jax.device_put(
-      tiny.make_params(), sharding.shardings(mesh, tiny.make_params()))
+  params = tiny.make_params()['params']
+  # Sharp: the first clip says which videos do not fit.
+  head = {'kernel': 20 * params['visual_head']['kernel']}
+  params = {'params': {**params, 'visual_head': head}}
+  params = jax.device_put(params, sharding.shardings(mesh, params))
   job = search.Job(tiny.MODEL, params, mesh, prompts, features,
                    features.mean(2), likelihood.Options(4, 8, 9.0))
   by_video = np.full((24, 21), np.nan, np.float32)
@@ -256,7 +258,7 @@ def same_best(real, matrices, direction, weights, k):
   found = search.best(real.job, matrices, direction, weights, k)
   scores = search.scores(real.job, real.matrices, direction, weights)
   np.testing.assert_allclose(
-      found.score, np.sort(scores, 1)[:, ::-1][:, :k], atol=1e-5)
+      found.score, np.sort(scores, 1)[:, ::-1][:, :k], rtol=1e-5, atol=1e-5)
   np.testing.assert_array_equal(
       found.index, np.argsort(-scores, 1, kind='stable')[:, :k])
   assert found.certified.all()
@@ -274,25 +276,25 @@ def test_a_model_gives_the_exhaustive_best(direction, real):
     for name in ('text_given_video', 'video_given_text'):
       np.testing.assert_allclose(np.where(
           np.isnan(getattr(matrices, name)), getattr(real.matrices, name),
-          getattr(matrices, name)), getattr(real.matrices, name), atol=1e-5)
+          getattr(matrices, name)), getattr(real.matrices, name), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('direction', DIRECTIONS)
 def test_eight_devices_find_the_same(direction, real):
   eight = score_all(sharding.make_mesh({'data': 4, 'fsdp': 2}))
-  weights = cpn.Weights(0.5, 0.6)
+  weights = cpn.Weights(0.5, 0.95 if direction == 'video_to_text' else 0.05)
   many = same_best(eight, eight.emptied(), direction, weights, 2)
   one = same_best(real, real.emptied(), direction, weights, 2)
   np.testing.assert_array_equal(many.index, one.index)
-  np.testing.assert_allclose(many.score, one.score, atol=1e-5)
+  np.testing.assert_allclose(many.score, one.score, rtol=1e-5, atol=1e-5)
   assert many.whole == one.whole and one.whole < 1
 
 
 def test_a_search_killed_after_any_tile_ends_with_the_same_bits(
     real, monkeypatch):
   """And exhaustive scoring, or another search, goes on from it."""
-  weights, k = cpn.Weights(0.3, 0.6), 1
+  weights, k = cpn.Weights(0.3, 0.95), 1
   whole = real.emptied()
   same_best(real, whole, 'video_to_text', weights, k)
   killed, left = real.emptied(), [0]
@@ -318,4 +320,4 @@ def test_a_search_killed_after_any_tile_ends_with_the_same_bits(
   likelihood.score_texts(*real.job[:5], real.job.options,
                          killed.text_given_video)
   np.testing.assert_allclose(
-      killed.text_given_video, real.matrices.text_given_video, atol=1e-5)
+      killed.text_given_video, real.matrices.text_given_video, rtol=1e-5, atol=1e-5)
