@@ -3,6 +3,10 @@
   jaxret.load(path)                           a model that embeds items, an
                                               Embedder
   jaxret.score_matrix(videos, texts, model)   both likelihoods of all pairs
+  jaxret.score_sequences(prefixes, suffixes, model)
+                                              the likelihood of each suffix
+                                              behind each prefix
+  jaxret.load_generator(path)                 a model for it, a Generator
 
 `import jaxret` costs nothing: what is named here is imported when it is used.
 """
@@ -10,15 +14,20 @@ import importlib
 from typing import TYPE_CHECKING
 
 __version__ = '0.1.0'
-__all__ = ('Embedder', 'load', 'score_matrix')
+__all__ = ('Embedder', 'Generator', 'load', 'load_generator', 'score_matrix',
+           'score_sequences')
 
-_EXPORTS = {'Embedder': 'jaxret.embedder', 'load': 'jaxret.loading',
-            'score_matrix': 'jaxret.methods.blim.score'}
+_EXPORTS = {'Embedder': 'jaxret.embedder', 'Generator': 'jaxret.generator',
+            'load': 'jaxret.loading', 'load_generator': 'jaxret.loading',
+            'score_matrix': 'jaxret.methods.blim.score',
+            'score_sequences': 'jaxret.sequences'}
 
 if TYPE_CHECKING:  # type checkers and editors see them; nothing is imported
   from jaxret.embedder import Embedder
-  from jaxret.loading import load
+  from jaxret.generator import Generator
+  from jaxret.loading import load, load_generator
   from jaxret.methods.blim.score import score_matrix
+  from jaxret.sequences import score_sequences
 else:  # theirs would know of no wrong name if they saw this
   def __getattr__(name: str) -> object:
     if name not in _EXPORTS:

@@ -15,9 +15,7 @@ POOLED = '<|endoftext|>'
 _START, _END = '<|im_start|>', '<|im_end|>'
 CONTROL_TOKENS = (_START, _END, POOLED, VISION_START, VISION_END,
                   *PADS.values())
-_BEFORE = (f'{_START}system\nYou are a helpful assistant.{_END}\n'
-           f'{_START}user\n')
-_AFTER = f'{_END}\n{_START}assistant\n{POOLED}'
+SYSTEM = 'You are a helpful assistant.'
 _CALLED = {'text': 'sentence', 'image': 'image', 'video': 'video'}
 # One bit per modality; a mixture has the bits of its parts.
 CODES = {'text': 1, 'image': 2, 'video': 4}
@@ -27,6 +25,18 @@ _MARK = re.compile('|'.join(map(re.escape, MARKS.values())))
 def seen(kind):
   """What a mark becomes: the control tokens around one placeholder."""
   return f'{VISION_START}{PADS[kind]}{VISION_END}'
+
+
+def conversation(turns, system=SYSTEM):
+  """The chat template, which ends where the assistant is to begin.
+
+  turns: [(role, content)]; media in a content are `seen`. system: what is
+  said first where the first turn is not the system's; '' = nothing.
+  """
+  if system and turns[0][0] != 'system':
+    turns = [('system', system), *turns]
+  return ''.join(f'{_START}{role}\n{content}{_END}\n'
+                 for role, content in turns) + f'{_START}assistant\n'
 
 
 class Content(NamedTuple):
@@ -62,20 +72,27 @@ def prompt(content, released=True):
 def summary_prompt(body, order):
   """Body and question in the chat template; the body is taken as it is."""
   names = ' and '.join(_CALLED[modality] for modality in order)
-  return f'{_BEFORE}{body}\nSummary above {names} in one word:{_AFTER}'
+  question = f'{body}\nSummary above {names} in one word:'
+  return chat(question) + POOLED
 
 
-def marked(content, name):
+def chat(body):
+  """The turn of a user, up to where the model answers."""
+  return conversation([('user', body)])
+
+
+def marked(content, name, refused=CONTROL_TOKENS, between='\n'):
   """The Content with a mark for each medium.
 
   Text that marks none of its media gets the marks in front of it, on lines of
-  their own. Raises ValueError where text marks some, or too many, or holds a
-  control token of the template; `name` is the item's.
+  their own, or with other words `between` them. Raises ValueError where text
+  marks some, or too many, or holds one of the `refused` tokens; `name` is the
+  item's.
   """
   text = content.text
   if text is None:
     return content
-  held = [token for token in CONTROL_TOKENS if token in text]
+  held = [token for token in refused if token in text]
   if held:
     raise ValueError(f'{name}: its text holds the control token {held[0]}; '
                      'remove it from the text')
@@ -88,7 +105,7 @@ def marked(content, name):
       raise ValueError(
           f'{name}: its text has {found} marks {mark} for {wanted} {kind}s; '
           'want one for each, or none to have them put in front')
-  return content._replace(text='\n'.join([*front, text]))
+  return content._replace(text=between.join([*front, text]))
 
 
 def shortened(text, keep):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxret import metrics, sharding
+from jaxret import sharding
 from jaxret.data import types
 from jaxret.scoring import store as store_lib
 from jaxret.scoring.likelihood import cpn, reference
@@ -132,7 +132,7 @@ def _reference(fill, common, inputs, options):
 
 def _copy(matrix, values):
   if matrix is not None:
-    np.copyto(matrix, values)
+    matrix[...] = values
 
 
 def check(inputs):
@@ -245,19 +245,3 @@ def choose_weights(found, split):
   """{direction: {row: Weights}}, chosen on this split."""
   answers = relevant(split)
   return {name: cpn.choose(found[name], answers[name]) for name in DIRECTIONS}
-
-
-def tabulate(found, split, chosen, **others):
-  """({direction: {row: summary}}, {direction: {row: [Q, C] scores}}).
-
-  chosen, others: {direction: {row: Weights}}; others by their row's suffix.
-  """
-  answers, summaries, matrices = relevant(split), {}, {}
-  for name in DIRECTIONS:
-    matrices[name] = cpn.rows(
-        found[name], chosen[name],
-        **{suffix: weights[name] for suffix, weights in others.items()})
-    summaries[name] = {
-        row: metrics.summary(metrics.ranks(scores, answers[name]))
-        for row, scores in matrices[name].items()}
-  return summaries, matrices

@@ -13,7 +13,14 @@ import jax
 import numpy as np
 
 from jaxret import sharding
-from jaxret.scoring.likelihood import filling, kernels, packing, tiles, tries
+from jaxret.scoring.likelihood import (
+  filling,
+  kernels,
+  layouts,
+  packing,
+  tiles,
+  tries,
+)
 
 VERSION = 2  # of the numbers: scores of another version are not resumed
 MODES = ('shared', 'canonical', 'reference')
@@ -78,7 +85,8 @@ def score_texts(model, params, mesh, prompts, features, options, matrix,
       map keeps every finished tile. None on all processes but 0.
     keep: bool [V, T], the pairs to score, see packing.pack; None = all.
   """
-  strips, inputs_of = _captions(prompts, options, mesh, len(features), keep)
+  strips, inputs_of = layouts.captions(
+      prompts, options, mesh, len(features), keep)
   sheet = filling.Filling('text given video', matrix, strips)
   size = len(prompts.visual_prefix)
   for s, strip in enumerate(strips):
@@ -111,8 +119,8 @@ def first_labels(model, params, mesh, prompts, features, options, matrix):
   """
   size = len(prompts.visual_prefix)
   labels = np.array([label[0] for label in prompts.labels], np.int32)
-  strips = packing.grid(np.full(len(features), size),
-                        [np.arange(len(labels))], _limits(options, mesh))
+  strips = packing.grid(np.full(len(features), size), [np.arange(len(labels))],
+                        layouts.limits(options, mesh))
   sheet = filling.Filling('first labels', matrix, strips)
   for s, strip in enumerate(strips):
     if sheet.is_open(s, 0):
@@ -132,83 +140,6 @@ def _visual_prefix(model, params, mesh, prompts, features, rows):
       sharding.constant(mesh, _features(features, rows)))
 
 
-def _captions(prompts, options, mesh, n_videos, keep):
-  """(Strips of videos, (strip, t) -> what kernels.text_tile takes of tile t).
-
-  That is (tokens, depth, chains, place), labels and lengths.
-  """
-  lengths = np.array([len(label) for label in prompts.labels])
-  size = len(prompts.visual_prefix)
-  if keep is not None:
-    def packed(strip, t):
-      tile = strip.tiles[t]
-      return _inputs(tries.stairs(
-          prompts.labels, strip.columns(tile), tile.sizes,
-          tile.longest + 1, tile.total))
-    return packed_captions(prompts, options, mesh, keep), packed
-  if options.share:
-    found = [(trie.index, (
-        (trie.tokens[None], trie.depth, trie.chains, trie.place),
-        trie.labels[None], trie.lengths[None]))
-             for trie in tries.tries(prompts.labels, options.columns)]
-  else:
-    found = [(block.index, _rectangle(
-        prompts, block.index[None], block.length)) for block in tiles.blocks(
-            lengths, options.columns, options.max_padding)]
-  strips = packing.grid(
-      np.full(n_videos, size), [index for index, _ in found],
-      _limits(options, mesh))
-  return strips, lambda strip, t: found[t][1]
-
-
-def packed_captions(prompts, options, mesh, keep):
-  """The Strips that `score_texts` scores with keep [V, T]."""
-  sizes = np.array([len(label) for label in prompts.labels]) - 1
-  return packing.pack(keep, sizes, np.full(len(keep), len(
-      prompts.visual_prefix)), _limits(options, mesh))
-
-
-def packed_clips(prompts, options, mesh, keep, clips):
-  """The Strips that `score_videos` scores with keep [T, V]; clips per video."""
-  lengths = np.array([len(prefix) for prefix in prompts.text_prefixes])
-  return packing.pack(keep, np.full(keep.shape[1], max(1, clips - 1)), lengths,
-                      _limits(options, mesh))
-
-
-def tokens_of_all(prompts, options, mesh, n_videos, clips):
-  """{'captions', 'clips', 'prefixes'}: tokens of all pairs, and of no suffix.
-
-  Padding is counted, and prefixes are with the captions and the clips.
-  """
-  lengths = np.array([len(prefix) for prefix in prompts.text_prefixes])
-  strips, inputs_of = _captions(prompts, options, mesh, n_videos, None)
-  texts = packing.grid(lengths, [np.arange(n_videos)], _limits(options, mesh))
-  counts = {'captions': sum(
-      strip.size * sum(inputs_of(strip, t)[0][0].shape[1]
-                       for t in range(len(strip.tiles))) for strip in strips),
-            'clips': sum(strip.size for strip in texts) * n_videos * (
-                clips - 1)}
-  prefixes = {'captions': sum(strip.size * strip.length for strip in strips),
-              'clips': sum(strip.size * strip.length for strip in texts)}
-  return {'prefixes': sum(prefixes.values()), **{
-      name: counts[name] + prefixes[name] for name in counts}}
-
-
-def _limits(options, mesh):
-  return packing.Limits(options.rows, options.columns, options.max_padding,
-                        sharding.batch_shards(mesh))
-
-
-def _rectangle(prompts, index, length):
-  return _inputs(tries.rectangle(prompts.labels, index, length))
-
-
-def _inputs(layout):
-  """What tries.rectangle gives, as kernels.text_tile takes it."""
-  tokens, labels, lengths, chains, place, depth = layout
-  return (tokens, depth, chains, place), labels, lengths
-
-
 @_on_mesh
 def score_videos(model, params, mesh, prompts, features, vocabulary, options,
                  matrix, keep=None):
@@ -218,12 +149,7 @@ def score_videos(model, params, mesh, prompts, features, vocabulary, options,
   """
   lengths = np.array([len(p) for p in prompts.text_prefixes])
   clips = clip_inputs(model, params, mesh, features, options)
-  if keep is None:
-    columns = tiles.blocks(np.ones(len(features), int), options.columns)
-    strips = packing.grid(
-        lengths, [block.index for block in columns], _limits(options, mesh))
-  else:
-    strips = packed_clips(prompts, options, mesh, keep, vocabulary.shape[1])
+  strips = layouts.clips(prompts, options, mesh, vocabulary.shape[:2], keep)
   vocabulary = sharding.replicate(mesh, vocabulary)
   sheet = filling.Filling('video given text', matrix, strips)
   for s, strip in enumerate(strips):
@@ -257,7 +183,7 @@ def first_clips(model, params, mesh, prompts, vocabulary, options, matrix):
   """
   lengths = np.array([len(p) for p in prompts.text_prefixes])
   strips = packing.grid(lengths, [np.arange(len(vocabulary))],
-                        _limits(options, mesh))
+                        layouts.limits(options, mesh))
   vocabulary = sharding.replicate(mesh, vocabulary)
   sheet = filling.Filling('first clips', matrix, strips)
   for s, strip in enumerate(strips):
@@ -324,7 +250,7 @@ def text_priors(model, params, mesh, prompts, options):
     columns = -(-len(block.index) // multiple)
     index = tiles.fill(block.index, columns * multiple)
     index = index.reshape(multiple, columns)
-    (words, *layout), *scored = _rectangle(prompts, index, block.length)
+    (words, *layout), *scored = layouts.rectangle(prompts, index, block.length)
     words, labels, length = _put(mesh, words, *scored)
     values = kernels.text_tile(
         model, options.nonzero_denominator, params, first, cache, start,

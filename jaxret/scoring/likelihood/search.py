@@ -17,7 +17,7 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-from jaxret.scoring.likelihood import bounds, cpn
+from jaxret.scoring.likelihood import bounds, cpn, layouts
 from jaxret.scoring.likelihood import score as likelihood
 
 DIRECTIONS = ('text_to_video', 'video_to_text')
@@ -137,9 +137,9 @@ class _Search:
     if not self.by_video:
       self.parts = {'clips': 'candidate', 'captions': 'query'}
     self.known = matrices and _known(job, matrices, self.by_video)
-    self.all_tokens = likelihood.tokens_of_all(
-        job.prompts, job.options, job.mesh, *job.vocabulary.shape[:2])
-    self.tokens = self.all_tokens['prefixes']
+    self.all_tokens = layouts.tokens_of_all(
+        job.prompts, job.options, job.mesh, job.vocabulary.shape[:2])
+    self.tokens = self.all_tokens.prefixes
     # Of each part, the cells that were asked for.
     self.asked = {part: np.zeros(self.shape, bool) for part in (
         'candidate', 'query')}
@@ -164,7 +164,7 @@ class _Search:
       still = self._shared(self.shape, self._open, still)
       self._compute(kind, still)
     return self.known and self._found(
-        expected, sum(self.all_tokens[kind] for kind in kinds))
+        expected, sum(getattr(self.all_tokens, kind) for kind in kinds))
 
   def _shared(self, shape, make, *args):
     """What process 0 makes of its matrices, bool [shape], on all of them."""
@@ -216,8 +216,8 @@ class _Search:
     share = keep.mean()
     rows = keep if self.by_video == (kind == 'captions') else keep.T
     tokens = _packed_tokens(job, kind, rows)
-    if tokens >= self.all_tokens[kind]:
-      tokens, rows = self.all_tokens[kind], None
+    if tokens >= getattr(self.all_tokens, kind):
+      tokens, rows = getattr(self.all_tokens, kind), None
       keep = np.ones(self.shape, bool)
     logging.info('%.2g %% of the pairs are open: the %s of %s are computed',
                  100 * share, kind, 'all' if rows is None else 'these')
@@ -338,8 +338,8 @@ class _Search:
 def _packed_tokens(job, kind, keep):
   """Tokens that computing the kept pairs [V, T] or [T, V] takes."""
   args = job.prompts, job.options, job.mesh, keep
-  strips = (likelihood.packed_captions(*args) if kind == 'captions' else
-            likelihood.packed_clips(*args, job.vocabulary.shape[1]))
+  strips = (layouts.packed_captions(*args) if kind == 'captions' else
+            layouts.packed_clips(*args, job.vocabulary.shape[1]))
   return sum(strip.tokens for strip in strips)
 
 

@@ -66,6 +66,15 @@ def blocks(lengths, size, max_padding=0.1, multiple=1):
   return result
 
 
+def rounded(number, per_octave=4):
+  """The next size up of few per octave, so that few shapes are compiled.
+
+  At most 1 / per_octave of it is padding.
+  """
+  step = max(1, (1 << max(number - 1, 1).bit_length() - 1) // per_octave)
+  return -(-number // step) * step
+
+
 def fill(index, size):
   """`index` [n] repeated up to [size]; the surplus rows are thrown away."""
   return np.resize(index, size)

@@ -59,7 +59,7 @@ def tries(labels, columns):
     built = [_build(labels, [members[i] for i in part], cap) for part in parts]
     size = max(len(trie.tokens) for trie in built)
     count = max(len(trie.index) for trie in built)
-    result += [_pad(trie, count, size) for trie in built]
+    result += [padded(trie, count, size, cap) for trie in built]
   return result
 
 
@@ -183,12 +183,18 @@ def _build(labels, members, length):
               stack(own, length), np.array([len(x) for x in own], np.int32))
 
 
-def _pad(trie, count, size):
-  """Further tokens repeat the first one's place; their values are not read."""
-  more, rows = size - len(trie.tokens), count - len(trie.index)
-  def longer(x, n):
-    return np.pad(x, [(0, n)] + [(0, 0)] * (x.ndim - 1))
+def padded(trie, count, size, length):
+  """The Trie with room for `count` captions, `size` tokens, `length` of each.
+
+  Further tokens repeat the first one's place; their values are not read.
+  """
+  rows, more = count - len(trie.labels), size - len(trie.tokens)
+  further = length - trie.labels.shape[1]
+  chain, step = np.divmod(trie.place, max(trie.labels.shape[1] - 1, 1))
+  place = (chain * (length - 1) + step).astype(np.int32)
+  def longer(x, *room):
+    return np.pad(x, [(0, n) for n in room])
   return Trie(
       trie.index, *(longer(x, more) for x in (trie.tokens, trie.depth)),
-      longer(trie.chains, rows), longer(trie.place, more),
-      longer(trie.labels, rows), longer(trie.lengths, rows))
+      longer(trie.chains, rows, further), longer(place, more),
+      longer(trie.labels, rows, further), longer(trie.lengths, rows))
