@@ -75,9 +75,7 @@ class Job:
     split = types.Split(split.dataset, split.name, split.videos[:n_videos],
                         split.texts[:n_texts], np.zeros(n_texts, np.int32))
     self.inputs = evaluator.inputs(method.scorer, split, features)
-    self.options = likelihood.Options(
-        config.eval.rows, config.eval.columns, config.eval.max_padding,
-        nonzero_denominator=config.eval.nonzero_denominator)
+    self.options = evaluator.options_of(config)
     self.common = method.scorer.model, params, mesh, self.inputs, self.options
 
   def exhaustive(self, warm_up=False):

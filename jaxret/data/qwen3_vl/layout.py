@@ -5,8 +5,6 @@ its time stands before it in the prompt, and its positions begin anew.
 """
 import numpy as np
 
-from jaxret.data.qwen2_vl import layout as qwen2_vl
-
 
 def slices(grid):
   """The grids (1, h, w) of the temporal patches of a grid (t, h, w)."""

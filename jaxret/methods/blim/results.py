@@ -15,7 +15,6 @@ from jaxret.methods.blim import evaluator, tables
 from jaxret.methods.blim import scores as scores_lib
 from jaxret.scoring import trec
 from jaxret.scoring.likelihood import cpn
-from jaxret.scoring.likelihood import score as likelihood
 
 # In the gallery.
 SHOWN_ROWS = ('candidate_likelihood', 'cpn', 'query_likelihood', 'blim')
@@ -39,10 +38,7 @@ def write(config, workdir, mesh, method, params, splits):
   chosen on 'validation' if it is there, else the paper's are taken. Returns
   results as in results.json; None on all processes but 0.
   """
-  options = likelihood.Options(
-      config.eval.rows, config.eval.columns, config.eval.max_padding,
-      nonzero_denominator=config.eval.nonzero_denominator,
-      mode=config.eval.mode)
+  options = evaluator.options_of(config)
   directions = {}
   for name, data in splits.items():
     logging.info('scoring %d videos x %d texts of %s, exhaustively'

@@ -1,8 +1,8 @@
 """`jaxret.score_matrix`: videos and texts in, both likelihood matrices out."""
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jax.sharding import Mesh
@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from jaxret import checkpoint, methods, process_settings, sharding
 from jaxret import run as run_lib
 from jaxret.data import images, types
+from jaxret.methods import base
 from jaxret.methods.blim import evaluator
 from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import run as blim_run
@@ -58,12 +59,50 @@ def score_matrix(
     ids that are not unique, or a first stage of another shape.
   """
   _check_mode(mode, topk)
+  ready = prepare(videos, texts, model, mesh, lambda shape: _check_first_stage(
+      first_stage, topk, shape))
+  stage = None if first_stage is None else dict(
+      text_to_video=first_stage, video_to_text=first_stage.T)
+  inputs = evaluator.inputs(
+      ready.method.scorer, ready.split, ready.features, stage, topk,
+      zero_shot=not ready.trained)
+  options = likelihood.Options(
+      rows, columns, mode=mode,
+      nonzero_denominator=ready.config.eval.nonzero_denominator)
+  found = _in_memory(ready.method.scorer.model, ready.params, ready.mesh,
+                     inputs, options, workdir)
+  return _scores(found, ready)
+
+
+class Ready(NamedTuple):
+  """What a library call scores: a Split of its items, and with what.
+
+  trained: the workdir that made the model; None for a config's own weights.
+  """
+  config: ConfigDict
+  trained: str | None
+  mesh: Mesh
+  method: base.Method
+  params: dict
+  split: types.Split
+  features: types.Visuals
+
+
+def prepare(videos: Videos, texts: Texts, model: Path | ConfigDict,
+            mesh: Mesh | None = None,
+            check: Callable[[tuple[int, int]], object] | None = None) -> Ready:
+  """Checks what a call was given, extracts features, and loads the model.
+
+  The arguments are those of `score_matrix`; check: gets (texts, videos), how
+  many there are, before anything is computed.
+  """
   process_settings.exact_float32()
   config, trained = _config(model)
   mesh = mesh or sharding.make_mesh(config.mesh)
   items, features = _videos(videos)
   captions = _texts(texts)
-  _check_first_stage(first_stage, topk, (len(captions), len(items)))
+  if check:
+    check((len(captions), len(items)))
   tokenizer = run_lib.open_tokenizer(config, trained)
   method = methods.get(config.method).method(config, tokenizer)
   method.check(captions, features_lib.feature_shape(config) if features is None
@@ -71,33 +110,31 @@ def score_matrix(
   if features is None:
     features = _extract(config, trained, mesh, tokenizer, items)
   params = blim_run.parameters(config, method, mesh, trained)
-  stage = None if first_stage is None else dict(
-      text_to_video=first_stage, video_to_text=first_stage.T)
   split = types.Split(
       'own', 'own', items, captions, np.zeros(len(captions), np.int32))
-  inputs = evaluator.inputs(
-      method.scorer, split, features, stage, topk, zero_shot=not trained)
-  options = likelihood.Options(
-      rows, columns, nonzero_denominator=config.eval.nonzero_denominator,
-      mode=mode)
-  found = _in_memory(
-      method.scorer.model, params, mesh, inputs, options, workdir)
-  return _scores(found, split, config, trained)
+  return Ready(config, trained, mesh, method, params, split, features)
 
 
-def _scores(likelihoods, split, config, trained):
-  """The Scores of a Split; None on all processes but the first."""
-  if likelihoods is None:
-    return None
-  if not trained:
+def weights_of(ready: Ready) -> scores_lib.Chosen:
+  """What ranks: weights that the workdir's evaluation chose, or the config's.
+  """
+  config = ready.config
+  if not ready.trained:
     config = config.copy_and_resolve_references()
     with config.unlocked():
       config.eval.zero_shot = True
+  return scores_lib.chosen(config, ready.trained)
+
+
+def _scores(likelihoods, ready):
+  """The Scores of a Split; None on all processes but the first."""
+  if likelihoods is None:
+    return None
   return scores_lib.Scores(
       **likelihoods._asdict(),
-      video_ids=tuple(item.id for item in split.videos),
-      text_ids=tuple(item.id for item in split.texts),
-      chosen=scores_lib.chosen(config, trained))
+      video_ids=tuple(item.id for item in ready.split.videos),
+      text_ids=tuple(item.id for item in ready.split.texts),
+      chosen=weights_of(ready))
 
 
 def _in_memory(model, params, mesh, inputs, options, workdir):

@@ -86,7 +86,7 @@ def best(job, matrices, direction, weights, k, budget=None, slack=1e-4):
   Args:
     job: Job. matrices: Matrices; None on all processes but 0.
     direction: 'text_to_video' or 'video_to_text'.
-    weights: cpn.Weights; alpha and c are used.
+    weights: cpn.Weights; alpha and c are used. Process 0 alone needs them.
     k: how many, 1 at least.
     budget: at most so many candidates of a query are computed, in part or as
       a whole, the most promising first; queries that this does not suffice for
@@ -98,9 +98,12 @@ def best(job, matrices, direction, weights, k, budget=None, slack=1e-4):
 
   Raises:
     ValueError: for a value above its bound, which names the pair; for k or a
-      budget that is too small, an unknown direction.
+      budget that is too small, an unknown direction, c outside of 0 to 1.
   """
-  _check(direction, k, budget)
+  check(direction, k, budget)
+  if weights is not None and not 0 <= weights.c <= 1:
+    raise ValueError(f'the weight of the query likelihood is {weights.c}: a '
+                     'bound needs 0 to 1')
   search = _Search(job, matrices, direction, weights, k, budget, slack)
   return search.run()
 
@@ -112,7 +115,8 @@ def scores(job, matrices, direction, weights):
                          for rows in bounds.blocks(known.shape)])
 
 
-def _check(direction, k, budget):
+def check(direction, k, budget):
+  """Raises ValueError for what no search can do."""
   if direction not in DIRECTIONS:
     raise ValueError(
         f'direction is {direction!r}: use one of {", ".join(DIRECTIONS)}')
@@ -219,7 +223,7 @@ class _Search:
     if tokens >= getattr(self.all_tokens, kind):
       tokens, rows = getattr(self.all_tokens, kind), None
       keep = np.ones(self.shape, bool)
-    logging.info('%.2g %% of the pairs are open: the %s of %s are computed',
+    logging.info('%.3g %% of the pairs are open: the %s of %s are computed',
                  100 * share, kind, 'all' if rows is None else 'these')
     self.asked[name] |= keep
     self.tokens += tokens
@@ -305,8 +309,8 @@ class _Search:
         name: getattr(known, name).count - 1 for name in names})
     share = share._replace(expected=min(1.0, share.expected + seeds.mean()))
     logging.info(
-        'the best %d of %d are expected to take %.2g %% of the tokens of all '
-        'pairs, and %.2g %% at least', self.k, self.shape[1],
+        'the best %d of %d are expected to take %.3g %% of the tokens of all '
+        'pairs, and %.3g %% at least', self.k, self.shape[1],
         100 * share.expected, 100 * share.least)
     return share
 

@@ -11,6 +11,7 @@ from jaxret.scoring.likelihood import score as likelihood
 from tests import tiny_likelihood, tiny_search
 
 DIRECTIONS = search.DIRECTIONS
+NEAR = {'rtol': 1e-5, 'atol': 1e-5}
 
 
 def find(drawn, direction, weights, k, matrices=None, asked=None, alike=False,
@@ -198,6 +199,7 @@ def test_a_violated_bound_raises_and_names_the_pair(direction, part, message):
 @pytest.mark.parametrize('kwargs, message', [
     (dict(direction='both'), "direction is 'both': use one of text_to_video"),
     (dict(k=0), 'k is 0: want 1 at least'),
+    (dict(weights=cpn.Weights(0.0, 1.2)), 'query likelihood is 1.2: a bound'),
     (dict(k=3, budget=2), 'budget is 2, fewer than k = 3')])
 def test_bad_input_is_one_line(kwargs, message):
   drawn = tiny_search.draw(0)
@@ -258,7 +260,7 @@ def same_best(real, matrices, direction, weights, k):
   found = search.best(real.job, matrices, direction, weights, k)
   scores = search.scores(real.job, real.matrices, direction, weights)
   np.testing.assert_allclose(
-      found.score, np.sort(scores, 1)[:, ::-1][:, :k], rtol=1e-5, atol=1e-5)
+      found.score, np.sort(scores, 1)[:, ::-1][:, :k], **NEAR)
   np.testing.assert_array_equal(
       found.index, np.argsort(-scores, 1, kind='stable')[:, :k])
   assert found.certified.all()
@@ -276,7 +278,7 @@ def test_a_model_gives_the_exhaustive_best(direction, real):
     for name in ('text_given_video', 'video_given_text'):
       np.testing.assert_allclose(np.where(
           np.isnan(getattr(matrices, name)), getattr(real.matrices, name),
-          getattr(matrices, name)), getattr(real.matrices, name), rtol=1e-5, atol=1e-5)
+          getattr(matrices, name)), getattr(real.matrices, name), **NEAR)
 
 
 @pytest.mark.slow
@@ -287,7 +289,7 @@ def test_eight_devices_find_the_same(direction, real):
   many = same_best(eight, eight.emptied(), direction, weights, 2)
   one = same_best(real, real.emptied(), direction, weights, 2)
   np.testing.assert_array_equal(many.index, one.index)
-  np.testing.assert_allclose(many.score, one.score, rtol=1e-5, atol=1e-5)
+  np.testing.assert_allclose(many.score, one.score, **NEAR)
   assert many.whole == one.whole and one.whole < 1
 
 
@@ -320,4 +322,4 @@ def test_a_search_killed_after_any_tile_ends_with_the_same_bits(
   likelihood.score_texts(*real.job[:5], real.job.options,
                          killed.text_given_video)
   np.testing.assert_allclose(
-      killed.text_given_video, real.matrices.text_given_video, rtol=1e-5, atol=1e-5)
+      killed.text_given_video, real.matrices.text_given_video, **NEAR)
