@@ -45,6 +45,14 @@ class Likelihoods(NamedTuple):
   video_prior: np.ndarray | None
 
 
+def options_of(config):
+  """likelihood.Options as a config has them."""
+  c = config.eval
+  return likelihood.Options(c.rows, c.columns, c.max_padding,
+                            nonzero_denominator=c.nonzero_denominator,
+                            mode=c.mode)
+
+
 def inputs(scorer, split, features, first_stage=None, topk=0, zero_shot=False):
   """LikelihoodInputs of a Split and its features; scorer: a base.Scorer."""
   return LikelihoodInputs(

@@ -14,7 +14,6 @@ from jaxret.methods.blim import cascade, evaluator, tables
 from jaxret.methods.blim import scores as scores_lib
 from jaxret.scoring import trec
 from jaxret.scoring.likelihood import cpn
-from jaxret.scoring.likelihood import score as likelihood
 
 # In the gallery.
 SHOWN_ROWS = ('candidate_likelihood', 'cpn', 'query_likelihood', 'blim')
@@ -38,12 +37,9 @@ def write(config, workdir, mesh, method, params, splits):
   chosen on 'validation' if it is there, else the paper's are taken. Returns
   results as in results.json; None on all processes but 0.
   """
-  options = likelihood.Options(
-      config.eval.rows, config.eval.columns, config.eval.max_padding,
-      nonzero_denominator=config.eval.nonzero_denominator,
-      mode=config.eval.mode)
   directions, about = cascade.evaluate(
-      config, workdir, mesh, method, params, splits, options)
+      config, workdir, mesh, method, params, splits,
+      evaluator.options_of(config))
   if jax.process_index() == 0:
     return _write(config, workdir, directions, splits, about)
   return None

@@ -1,8 +1,8 @@
 """`jaxret.score_matrix`: videos and texts in, both likelihood matrices out."""
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jax.sharding import Mesh
@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from jaxret import checkpoint, methods, process_settings, sharding
 from jaxret import run as run_lib
 from jaxret.data import images, types
+from jaxret.methods import base
 from jaxret.methods.blim import evaluator
 from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import first_stage as first_stage_lib
@@ -60,12 +61,49 @@ def score_matrix(
     ids that are not unique, or a first stage of another shape.
   """
   _check_mode(mode, topk)
+  ready = prepare(videos, texts, model, mesh, lambda shape: _check_first_stage(
+      first_stage, topk, shape, zero_shot=isinstance(model, ConfigDict)))
+  inputs = evaluator.inputs(ready.method.scorer, ready.split, ready.features,
+                            topk=topk, zero_shot=not ready.trained)
+  options = likelihood.Options(
+      rows, columns, mode=mode,
+      nonzero_denominator=ready.config.eval.nonzero_denominator)
+  chosen = weights_of(ready)
+  found = _in_memory(ready.method.scorer.model, ready.params, ready.mesh,
+                     inputs, options, workdir, first_stage,
+                     chosen.weights['text_to_video'].alpha)
+  return _scores(found, ready.split, chosen)
+
+
+class Ready(NamedTuple):
+  """What a library call scores: a Split of its items, and with what.
+
+  trained: the workdir that made the model; None for a config's own weights.
+  """
+  config: ConfigDict
+  trained: str | None
+  mesh: Mesh
+  method: base.Method
+  params: dict
+  split: types.Split
+  features: types.Visuals
+
+
+def prepare(videos: Videos, texts: Texts, model: Path | ConfigDict,
+            mesh: Mesh | None = None,
+            check: Callable[[tuple[int, int]], object] | None = None) -> Ready:
+  """Checks what a call was given, extracts features, and loads the model.
+
+  The arguments are those of `score_matrix`; check: gets (texts, videos), how
+  many there are, before anything is computed.
+  """
   process_settings.exact_float32()
   config, trained = _config(model)
   mesh = mesh or sharding.make_mesh(config.mesh)
-  (items, features), captions = _videos(videos), _texts(texts)
-  _check_first_stage(
-      first_stage, topk, (len(captions), len(items)), zero_shot=not trained)
+  items, features = _videos(videos)
+  captions = _texts(texts)
+  if check:
+    check((len(captions), len(items)))
   tokenizer = run_lib.open_tokenizer(config, trained)
   method = methods.get(config.method).method(config, tokenizer)
   method.check(captions, features_lib.feature_shape(config) if features is None
@@ -75,25 +113,18 @@ def score_matrix(
   params = blim_run.parameters(config, method, mesh, trained)
   split = types.Split(
       'own', 'own', items, captions, np.zeros(len(captions), np.int32))
-  inputs = evaluator.inputs(method.scorer, split, features, topk=topk,
-                            zero_shot=not trained)
-  options = likelihood.Options(
-      rows, columns, nonzero_denominator=config.eval.nonzero_denominator,
-      mode=mode)
-  chosen = _chosen(config, trained)
-  found = _in_memory(
-      method.scorer.model, params, mesh, inputs, options, workdir, first_stage,
-      chosen.weights['text_to_video'].alpha)
-  return _scores(found, split, chosen)
+  return Ready(config, trained, mesh, method, params, split, features)
 
 
-def _chosen(config, trained):
-  """The weights of the ranking, a scores.Chosen."""
-  if not trained:
+def weights_of(ready: Ready) -> scores_lib.Chosen:
+  """What ranks: weights that the workdir's evaluation chose, or the config's.
+  """
+  config = ready.config
+  if not ready.trained:
     config = config.copy_and_resolve_references()
     with config.unlocked():
       config.eval.zero_shot = True
-  return scores_lib.chosen(config, trained)
+  return scores_lib.chosen(config, ready.trained)
 
 
 def _scores(likelihoods, split, chosen):
