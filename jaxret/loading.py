@@ -42,9 +42,8 @@ def load(path: str | os.PathLike, position_mode: str | None = None,
     path: a directory or hub model as transformers writes it (Qwen2-VL,
       Qwen2.5-VL and what is trained from them, UNITE among others;
       Qwen3-VL-Embedding and Qwen3-VL; nvidia/MM-Embed and
-      nvidia/NV-Embed-v1), or the workdir of a
-      training run of ours, which keeps its own settings: only trim_text,
-      truncate_dim and mesh count there.
+      nvidia/NV-Embed-v1), or the workdir of a training run of ours, which
+      keeps its own settings: only trim_text, truncate_dim and mesh count there.
     position_mode: of Qwen2-VL and Qwen2.5-VL; 'sequential', as UNITE is
       trained and by default, or 'mrope', as the model itself is.
     dtype: of weights and computation, 'float32' or 'bfloat16'.
@@ -90,9 +89,10 @@ def load(path: str | os.PathLike, position_mode: str | None = None,
                 if options[name] is None}
   parts = (_named(f'models.{wing}.embedder', 'open_embedder'),
            _named(f'data.{wing}.reader', 'open_reader'))
-  return embedder.Embedder(*_open_checkpoint(
-      path, config['model_type'], parts, options, mesh, load), mesh,
-                           truncate_dim=truncate_dim)
+  sizes, params, reader = _open_checkpoint(
+      path, config['model_type'], parts, options, mesh, load)
+  return embedder.Embedder(
+      sizes, params, reader, mesh, truncate_dim=truncate_dim)
 
 
 def load_generator(
@@ -105,9 +105,9 @@ def load_generator(
 
   Args:
     path: a directory or hub model as transformers writes it, with its output
-      head: Qwen2-VL, Qwen2.5-VL, LLaVA-NeXT on Mistral, VideoChat-Flash, Qwen2 and Qwen2.5
-      (texts alone); or the workdir of a run of BLiM, which keeps its own
-      settings.
+      head: Qwen2-VL, Qwen2.5-VL, LLaVA-NeXT on Mistral, VideoChat-Flash, Qwen2
+      and Qwen2.5 (texts alone); or the workdir of a run of BLiM, which keeps
+      its own settings.
     dtype, adapter, resolution, alpha, mesh: as for `load`.
     max_tokens: of a prompt, visual tokens included; a longer one is refused.
     clips: how many of a video VideoChat-Flash sees, four frames each.
@@ -127,8 +127,9 @@ def load_generator(
   wing = wings[config['model_type']]
   parts = (_named(f'models.{wing}.generator', 'open_generator'),
            _named(f'data.{wing}.continuations', 'open_reader'))
-  return generator.Generator(*_open_checkpoint(
-      path, config['model_type'], parts, options, mesh, load_generator), mesh)
+  sizes, params, reader = _open_checkpoint(
+      path, config['model_type'], parts, options, mesh, load_generator)
+  return generator.Generator(sizes, params, reader, mesh)
 
 
 def _open_generating_workdir(workdir, mesh):
