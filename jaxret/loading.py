@@ -80,19 +80,25 @@ def load(path: str | os.PathLike, position_mode: str | None = None,
                            'a workdir, which keeps its own settings', load)
     return _open_workdir(
         pathlib.Path(path).expanduser(), trim_text, truncate_dim, mesh)
+  sizes, params, reader = _open_embedder(path, options, recipe, mesh)
+  return embedder.Embedder(
+      sizes, params, reader, mesh, truncate_dim=truncate_dim)
+
+
+def _open_embedder(path, options, recipe, mesh):
+  """(sizes, parameters, reader); what is None is as the recipe has it."""
   wings = models.embedding_wings()
   _, config = model_files.read_json(path, sorted(wings))
   wing = wings[config['model_type']]
   if recipe is not None:
     chosen = recipes.options(recipe, config['model_type'])
-    options |= {name: value for name, value in chosen.items()
-                if options[name] is None}
+    options = options | {name: value for name, value in chosen.items()
+                         if options[name] is None}
   parts = (_named(f'models.{wing}.embedder', 'open_embedder'),
            _named(f'data.{wing}.reader', 'open_reader'))
-  sizes, params, reader = _open_checkpoint(
+  return _open_checkpoint(
       path, config['model_type'], parts, options, mesh, load)
-  return embedder.Embedder(
-      sizes, params, reader, mesh, truncate_dim=truncate_dim)
+
 
 
 def load_generator(
