@@ -40,10 +40,10 @@ def load(path: str | os.PathLike, position_mode: str | None = None,
 
   Args:
     path: a directory or hub model as transformers writes it (Qwen2-VL,
-      Qwen2.5-VL and what is trained from them, UNITE say; Qwen3-VL and its
-      embedder; nvidia/MM-Embed and NV-Embed-v1), or the workdir of a training
-      run of ours, which keeps its own settings but for trim_text, truncate_dim
-      and mesh.
+      Qwen2.5-VL and what is trained from them, UNITE among others;
+      Qwen3-VL-Embedding and Qwen3-VL; nvidia/MM-Embed and
+      nvidia/NV-Embed-v1), or the workdir of a training run of ours, which
+      keeps its own settings: only trim_text, truncate_dim and mesh count there.
     position_mode: of Qwen2-VL and Qwen2.5-VL; 'sequential', as UNITE is
       trained and by default, or 'mrope', as the model itself is.
     dtype: of weights and computation, 'float32' or 'bfloat16'.
@@ -79,18 +79,25 @@ def load(path: str | os.PathLike, position_mode: str | None = None,
                            'a workdir, which keeps its own settings', load)
     return _open_workdir(
         pathlib.Path(path).expanduser(), trim_text, truncate_dim, mesh)
+  sizes, params, reader = _open_embedder(path, options, recipe, mesh)
+  return embedder.Embedder(
+      sizes, params, reader, mesh, truncate_dim=truncate_dim)
+
+
+def _open_embedder(path, options, recipe, mesh):
+  """(sizes, parameters, reader); what is None is as the recipe has it."""
   wings = models.embedding_wings()
   _, config = model_files.read_json(path, sorted(wings))
   wing = wings[config['model_type']]
   if recipe is not None:
     chosen = recipes.options(recipe, config['model_type'])
-    options |= {name: value for name, value in chosen.items()
-                if options[name] is None}
+    options = options | {name: value for name, value in chosen.items()
+                         if options[name] is None}
   parts = (_named(f'models.{wing}.embedder', 'open_embedder'),
            _named(f'data.{wing}.reader', 'open_reader'))
-  return embedder.Embedder(*_open_checkpoint(
-      path, config['model_type'], parts, options, mesh, load), mesh,
-                           truncate_dim=truncate_dim)
+  return _open_checkpoint(
+      path, config['model_type'], parts, options, mesh, load)
+
 
 
 def load_generator(
@@ -125,8 +132,9 @@ def load_generator(
   wing = wings[config['model_type']]
   parts = (_named(f'models.{wing}.generator', 'open_generator'),
            _named(f'data.{wing}.continuations', 'open_reader'))
-  return generator.Generator(*_open_checkpoint(
-      path, config['model_type'], parts, options, mesh, load_generator), mesh)
+  sizes, params, reader = _open_checkpoint(
+      path, config['model_type'], parts, options, mesh, load_generator)
+  return generator.Generator(sizes, params, reader, mesh)
 
 
 def _open_generating_workdir(workdir, mesh):
