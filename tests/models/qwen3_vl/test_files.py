@@ -1,6 +1,7 @@
 """config.json of Qwen3-VL: what is read, what is refused, by name."""
 import dataclasses
 import json
+import pathlib
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from jaxret.models.qwen3_vl import embedder, files
 from tests import tiny_qwen3_vl, tiny_unite
 
 CONFIG = tiny_qwen3_vl.CONFIG
+CONFIGS = pathlib.Path(__file__).parents[1] / 'configs'
 LORA = ('decoder/layers/(attention/[qkvo]|mlp/(gate|up|down))',)
 ROPE = {'mrope_section': [2, 2, 2], 'mrope_interleaved': True,
         'rope_type': 'default'}
@@ -59,6 +61,26 @@ def test_what_a_file_leaves_out_is_as_its_class_has_it(tmp_path):
       4096, 22016, 32, 32, 32, 128, 1e-6, (24, 20, 20), False, 151936)
   assert (v.width, v.mlp_width, v.layers, v.heads, v.patch_px, v.positions,
           v.deepstack) == (1152, 4304, 27, 16, 16, 2304, (8, 16, 24))
+
+
+@pytest.mark.parametrize('version, theta', [('4.57.6', 5e6), ('5.24.0', 5e5)])
+def test_what_transformers_saves_is_read(tmp_path, version, theta):
+  """Versions differ in the base that their class has by default."""
+  def literal(name):
+    return json.loads((CONFIGS / version / f'{name}.json').read_text())
+  found = read(tmp_path, literal('qwen3_vl'))
+  d, v = found.config.decoder, found.config.vision
+  assert (d.vocab_size, d.width, d.mlp_width, d.layers, d.heads, d.kv_heads,
+          d.head_width, d.rope_theta, d.norm_eps, d.tie_embeddings,
+          d.rope_sections) == (
+      400, 32, 48, 3, 4, 2, 12, 5e5, 1e-5, True, (2, 2, 2))
+  assert (v.width, v.layers, v.heads, v.mlp_width, v.out_width, v.positions,
+          v.deepstack) == (24, 3, 2, 40, 32, 25, (0, 2))
+  assert found.special == {'image': 390, 'video': 391, 'vision_start': 392,
+                           'vision_end': 393}
+  plain = read(tmp_path, literal('qwen3_vl_default')).config
+  assert (plain.decoder.rope_theta, plain.decoder.mlp_width,
+          plain.vision.layers) == (theta, 22016, 27)
 
 
 def test_numerics_reach_the_part_that_has_them(tmp_path):
