@@ -90,9 +90,10 @@ class Reader(reader.Reader):
 
 
 def open_reader(config, tokenizer, max_tokens=4096, resolution=None):
-  """The Reader of a Qwen3VlConfig; resolution: default as transformers has it.
+  """The Reader of a Qwen3VlConfig; resolution: default as its files have it.
 
   Raises ValueError as reader.check does.
   """
   reader.check(config, max_tokens)
-  return Reader(tokenizer, resolution or pixels.Processor(), max_tokens)
+  return Reader(tokenizer, resolution or pixels.Processor(
+      **dict(config.processor)), max_tokens)

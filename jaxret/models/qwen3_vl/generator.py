@@ -1,4 +1,6 @@
 """Opens a Qwen3-VL checkpoint to continue prompts with it."""
+import dataclasses
+
 from jaxret.models import adapter_import, adapters, names
 from jaxret.models.qwen3_vl import files
 
@@ -11,6 +13,7 @@ def open_generator(path, mesh, dtype='float32', adapter=None):
   for example.
   """
   config, _ = files.read_config(path, dtype=dtype, param_dtype=dtype)
+  config = dataclasses.replace(config, processor=files.read_processor(path))
   params = files.load(path, config, mesh, generates=True)
   if adapter is not None:
     params = adapters.merge(params, adapter_import.import_peft(

@@ -9,6 +9,7 @@ import pytest
 import safetensors.numpy
 
 from jaxret import loading, sharding
+from jaxret.data.qwen3_vl import pixels
 from jaxret.data.qwen3_vl import reader as reader_lib
 from jaxret.models import adapter_export, adapter_import, adapters, lora, names
 from jaxret.models.qwen3_vl import embedder, files
@@ -134,6 +135,43 @@ def test_other_pixels_are_refused(tmp_path):
       {'image_mean': [0.48, 0.46, 0.41]}))
   with pytest.raises(ValueError, match='image_mean = .* want .0.5, 0.5, 0.5'):
     read(tmp_path, whole())
+
+
+SIZE = {'shortest_edge': 4096, 'longest_edge': 61440}
+
+
+def test_how_media_are_made_is_read_of_either_file(tmp_path):
+  assert files.read_processor(tmp_path) == ()
+  video = {'size': {'shortest_edge': 1024, 'longest_edge': 8192}, 'fps': 1.5,
+           'max_frames': 9, 'do_sample_frames': True}
+  (tmp_path / 'preprocessor_config.json').write_text(json.dumps(
+      {'size': SIZE}))
+  (tmp_path / 'video_preprocessor_config.json').write_text(json.dumps(video))
+  want = {'image': (4096, 61440), 'video': (1024, 8192), 'fps': 1.5,
+          'max_frames': 9}
+  found = dict(files.read_processor(tmp_path))
+  assert found == want
+  policy = pixels.Processor(**found)
+  assert (policy.fps, policy.min_frames, policy.max_frames) == (1.5, 4, 9)
+  newer = tmp_path / 'newer'
+  newer.mkdir()
+  (newer / 'processor_config.json').write_text(json.dumps({
+      'image_processor': {'size': SIZE}, 'video_processor': video}))
+  assert dict(files.read_processor(newer)) == want
+
+
+@pytest.mark.parametrize('fields, message', [
+    ({'cap_pixels_per_frame': True}, 'got cap_pixels_per_frame = True'),
+    ({'num_frames': 8}, 'got num_frames = 8'),
+    ({'fps': 0}, 'got fps = 0, want a positive number'),
+    ({'size': {'shortest_edge': 4}}, 'got size: longest_edge = None'),
+    ({'size': 5}, 'got size = 5, want a section')])
+def test_media_that_are_made_otherwise_are_refused(tmp_path, fields, message):
+  path = tmp_path / 'video_preprocessor_config.json'
+  path.write_text(json.dumps(fields))
+  with pytest.raises(ValueError, match=message) as error:
+    files.read_processor(tmp_path)
+  assert str(error.value).startswith(str(path))
 
 
 def write(directory, params, config=None, bare=False):

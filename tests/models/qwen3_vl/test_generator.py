@@ -32,6 +32,13 @@ def test_prompts_say_when_frames_are_shown(model):
   assert said.count(' seconds>') == len(prompt.grids)
 
 
+def test_media_are_made_as_the_files_say():
+  opened = jaxret.load_generator(
+      GOLDEN, mesh=sharding.make_mesh(devices=jax.devices()[:1]))
+  policy = opened.reader.resolution
+  assert (policy.image, policy.video) == ((4096, 61440), (4096, 245760))
+
+
 def test_a_batch_is_answered_as_each_alone(model):
   prompts = [model.reader(jaxret.embedder.as_item(item, i), chat=True)
              for i, item in enumerate(ITEMS)]
