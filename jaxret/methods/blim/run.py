@@ -122,7 +122,8 @@ def check_config(config):
       config.eval.topk or config.eval.zero_shot):
     raise ValueError("eval.mode 'reference' scores all pairs in both "
                      'directions: set eval.topk=0 and eval.zero_shot=False')
-  if config.eval.exact_topk:
+  # Configs of old work directories have no such field.
+  if config.eval.get('exact_topk', 0):
     _check_search(config.eval)
   if config.eval.topk and not config.eval.first_stage:
     raise ValueError(
@@ -228,7 +229,8 @@ def _tower(config, tokenizer):
 
 def _evaluate(config, workdir, mesh, method, params, data, features,
               first_stage):
-  write = search_results.write if config.eval.exact_topk else results_lib.write
+  write = search_results.write if config.eval.get(
+      'exact_topk', 0) else results_lib.write
   return write(config, workdir, mesh, method, params, {
       name: results_lib.EvaluatedSplit(
           data.splits[name], features[name], data.frames.get(name),
