@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 from jaxret import (
   checkpoint,
+  config_ranges,
   files,
   methods,
   optim,
@@ -43,6 +44,7 @@ class Stage(NamedTuple):
 
 def open_workdir(config: ConfigDict, workdir: str | os.PathLike) -> Mesh:
   """Makes the workdir this config's own and gives the mesh of the run."""
+  config_ranges.check(config)
   checkpoint.claim_workdir(workdir, config)
   mesh = sharding.make_mesh(config.mesh)
   logging.info('%d %s, mesh %s, workdir %s', jax.device_count(),

@@ -59,7 +59,9 @@ def test_fields_are_those_of_before_less_the_removed(name):
   assert removed <= set(old)
   added = {'data.alpha': 'white', 'data.strict': False} | (
       {} if name == 'leccr' else {'model.attention': 'xla'}) | (
-          {'rerank.alpha': 'white'} if name == 'mm_embed' else {})
+          {'rerank.alpha': 'white'} if name == 'mm_embed' else {}) | (
+              {'data.allow_outside': False} if 'data.train_on_all' in new
+              else {})
   assert new == added | {
       key: value for key, value in old.items() if key not in removed}
 

@@ -23,7 +23,7 @@ LEVELS = {
     'files': 0, 'foreign_files': 0, 'gradients': 0, 'own_files': 0,
     'losses': 0, 'metrics': 0,
     'interruption': 0, 'outside': 0, 'process_settings': 0, 'processes': 0,
-    'sharding': 0, 'workdir_lock': 1,
+    'sharding': 0, 'workdir_lock': 1, 'config_ranges': 2,
     'checkpoint': 1, 'comparisons': 1, 'data': 1, 'models': 1, 'optim': 1,
     'progress': 1, 'report': 1, 'scoring': 1, 'tpu_slices': 1,
     'methods.base': 2, 'methods.embedding_run': 7,

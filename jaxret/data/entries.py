@@ -262,11 +262,31 @@ def whole_number(text):
   return int(number) if number.is_integer() else None
 
 
-def find(root, name, folders):
+def is_inside(name):
+  """Whether a name in a data file stays in the folder that it is told of."""
+  return not os.path.isabs(name) and (
+      os.path.normpath(name).split(os.sep)[0] != os.pardir)
+
+
+def below(root, name):
+  """The path of a file that a data file names below `root`, a str.
+
+  Raises ValueError for an absolute name, or one that climbs out by '..'.
+  """
+  if not is_inside(name):
+    raise ValueError(f'{name!r} is not in {root}: name files below it')
+  return os.path.join(pathlib.Path(root).expanduser(), name)
+
+
+def find(root, name, folders, allow_outside=False):
   """Where a medium lies: the first of root/folder/name that is a file.
 
-  A medium that is nowhere keeps its path in the first folder.
+  A medium that is nowhere keeps its path in the first folder. Links in `root`
+  are followed. Raises ValueError for an absolute name, or one that climbs out
+  of `root` by '..', unless allow_outside.
   """
+  if not allow_outside:
+    below(root, name)
   for folder in folders:
     path = sources.located(os.path.join(root, folder, name))
     if os.path.isfile(path):

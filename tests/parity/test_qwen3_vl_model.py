@@ -288,6 +288,7 @@ def tensors_of(model):
              for weight in names.QWEN3_VL if weight.path in flat)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('change', ['deepstack', 'interleaved', 'qk norm'])
 def test_qwen3_vl_parts_change_the_numbers(model, cases, change):
   """What is easily left out is seen by the tests above."""

@@ -47,10 +47,10 @@ class Resolution:
     """
     if n_frames < 2:
       return np.zeros(2, np.int64)
-    count = qwen2_vl.frame_count(
-        n_frames, fps or UNKNOWN_FPS, self.fps, self.min_frames,
-        self.max_frames)
-    return qwen2_vl.frame_indices(n_frames, count)
+    wanted = n_frames / (fps or UNKNOWN_FPS) * self.fps
+    wanted = min(max(wanted, math.ceil(self.min_frames / 2) * 2),
+                 self.max_frames // 2 * 2, n_frames)
+    return qwen2_vl.frame_indices(n_frames, int(wanted) // 2 * 2)
 
   def choose_listed(self, n_frames):
     """The same of a list of frames, any number."""

@@ -43,16 +43,20 @@ class Reader(inputs_lib.Reader):
     if tokenizer.added is None:
       raise ValueError('the tokenizer changes a text where it adds special '
                        'tokens: use that of Qwen3-VL')
-    self._before, self._after = tokenizer.added
+    self.before, self.behind = tokenizer.added
 
   def __call__(self, item, prompt=None):
     """Inputs of an item; the prompt is what it is embedded for."""
+    kinds, grids, patches, sampled = self.see(item)
+    tokens = self.tokens(item, kinds, grids, sampled, prompt)
+    return inputs_lib.Inputs(item.id, tokens, *sliced(kinds, grids), patches)
+
+  def see(self, item):
+    """(kinds, grids, patches, Sampled or None) of an item's media."""
     shown = media_of(item)
     seen = [self._see(item.id, kind, source) for kind, source in shown]
     patches, grids, sampled = zip(*seen) if seen else ((), (), ())
-    kinds = [kind for kind, _ in shown]
-    tokens = self.tokens(item, kinds, grids, sampled, prompt)
-    return inputs_lib.Inputs(item.id, tokens, *_sliced(kinds, grids), patches)
+    return tuple(kind for kind, _ in shown), grids, patches, sampled
 
   def pad(self, inputs, shape):
     """Arrays of several Inputs, see the function `pad`."""
@@ -65,31 +69,32 @@ class Reader(inputs_lib.Reader):
     grids, sampled = zip(*found) if found else ((), ())
     kinds = [kind for kind, _ in shown]
     tokens = self.tokens(item, kinds, grids, sampled, prompt)
-    return inputs_lib.shape_of(len(tokens), _sliced(kinds, grids)[1])
+    return inputs_lib.shape_of(len(tokens), sliced(kinds, grids)[1])
 
   def tokens(self, item, kinds, grids, sampled, prompt=None):
     """The prompt of an item whose media have these grids, int32 [T].
 
     sampled: the seen.Sampled of each video, None of images.
     """
+    prompts.check(item.id, prompt or '', 'prompt')
+    ids = self.expanded(
+        prompts.embedding_prompt(self.content(item, sampled), prompt),
+        *sliced(kinds, grids))
+    return self._fitted(item.id, ids)
+
+  def content(self, item, sampled):
+    """What an item shows and says, as the prompt has it; see `tokens`."""
     text = _text(item)
     if text is not None:
       prompts.check(item.id, text)
-    prompts.check(item.id, prompt or '', 'prompt')
-    marks = [prompts.image() if one is None else
-             prompts.video(self._seconds(one)) for one in sampled]
-    ids = self.expanded(prompts.embedding_prompt(marks, text, prompt),
-                        *_sliced(kinds, grids))
-    return self._fitted(item.id, ids)
-
-  def _seconds(self, sampled):
-    times = self.resolution.times(
-        sampled.indices, sampled.fps, sampled.fps is None)
-    return qwen3_vl.seconds_shown(times)
+    return prompts.content(
+        [prompts.image() if one is None else
+         prompts.video(qwen3_vl.seconds_shown(self.resolution.times(
+             one.indices, one.fps, one.fps is None))) for one in sampled], text)
 
   def _fitted(self, name, ids):
     """Tokens with what the tokenizer adds, at most `max_tokens` of them."""
-    room = self.max_tokens - len(self._before) - len(self._after)
+    room = self.max_tokens - len(self.before) - len(self.behind)
     if len(ids) > room:
       n_tokens = len(ids) + self.max_tokens - room
       if not self.trim_text or np.isin(
@@ -104,7 +109,7 @@ class Reader(inputs_lib.Reader):
                       n_tokens, self.max_tokens)
       ids = ids[:room]
     return np.concatenate([
-        self._before, ids, self._after]).astype(np.int32)
+        self.before, ids, self.behind]).astype(np.int32)
 
 
 def open_reader(config, tokenizer, max_tokens=8192, trim_text=False,
@@ -138,7 +143,7 @@ def pad(inputs, shape, special):
   return batch
 
 
-def _sliced(kinds, grids):
+def sliced(kinds, grids):
   """(kinds, grids) of all temporal patches, each a medium of its own."""
   found = [(kind, part) for kind, grid in zip(kinds, grids)
            for part in layout_lib.slices(grid)]

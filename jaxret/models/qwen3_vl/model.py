@@ -5,7 +5,6 @@ positions go is computed on the host, see data.qwen3_vl.layout.
 """
 import dataclasses
 
-import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxret.models import decoder as decoder_lib
