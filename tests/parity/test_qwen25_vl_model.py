@@ -199,6 +199,7 @@ def test_qwen25_vl_padding_on_either_side_gives_one_embedding(
         atol=EMBEDDINGS, err_msg=name)
 
 
+@pytest.mark.slow
 def test_qwen25_vl_long_videos_go_through_the_tower_in_parts(
     model, cases, monkeypatch):
   """With room for one row at a time the tokens are the same."""
@@ -218,6 +219,7 @@ def test_qwen25_vl_long_videos_go_through_the_tower_in_parts(
   np.testing.assert_allclose(tokens(), want, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shape', [{'fsdp': 8}, {'tensor': 2, 'data': 4}])
 def test_qwen25_vl_embeddings_on_eight_devices(model, cases, found, shape):
   mesh = sharding.make_mesh(shape)
