@@ -42,8 +42,8 @@ def load(path: str | os.PathLike, position_mode: str | None = None,
     path: a directory or hub model as transformers writes it (Qwen2-VL,
       Qwen2.5-VL and what is trained from them, UNITE among others;
       Qwen3-VL-Embedding and Qwen3-VL; nvidia/MM-Embed and
-      nvidia/NV-Embed-v1), or the workdir of a training run of ours, which
-      keeps its own settings: only trim_text, truncate_dim and mesh count there.
+      nvidia/NV-Embed-v1), or the workdir of a training run of ours, which keeps
+      its own settings: only trim_text, truncate_dim and mesh count there.
     position_mode: of Qwen2-VL and Qwen2.5-VL; 'sequential', as UNITE is
       trained and by default, or 'mrope', as the model itself is.
     dtype: of weights and computation, 'float32' or 'bfloat16'.
@@ -97,7 +97,6 @@ def _open_embedder(path, options, recipe, mesh):
            _named(f'data.{wing}.reader', 'open_reader'))
   return _open_checkpoint(
       path, config['model_type'], parts, options, mesh, load)
-
 
 
 def load_generator(
