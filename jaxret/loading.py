@@ -66,8 +66,9 @@ def load(path: str | os.PathLike, position_mode: str = 'sequential',
   wing = wings[config['model_type']]
   parts = (_named(f'models.{wing}.embedder', 'open_embedder'),
            _named(f'data.{wing}.reader', 'open_reader'))
-  return embedder.Embedder(*_open_checkpoint(
-      path, config['model_type'], parts, options, mesh, load), mesh)
+  sizes, params, reader = _open_checkpoint(
+      path, config['model_type'], parts, options, mesh, load)
+  return embedder.Embedder(sizes, params, reader, mesh)
 
 
 def load_generator(
@@ -102,8 +103,9 @@ def load_generator(
   wing = wings[config['model_type']]
   parts = (_named(f'models.{wing}.generator', 'open_generator'),
            _named(f'data.{wing}.continuations', 'open_reader'))
-  return generator.Generator(*_open_checkpoint(
-      path, config['model_type'], parts, options, mesh, load_generator), mesh)
+  sizes, params, reader = _open_checkpoint(
+      path, config['model_type'], parts, options, mesh, load_generator)
+  return generator.Generator(sizes, params, reader, mesh)
 
 
 def _open_generating_workdir(workdir, mesh):

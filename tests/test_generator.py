@@ -1,4 +1,5 @@
 """What continues prompts is opened from files, or refused in one line."""
+import functools
 import json
 import pathlib
 import shutil
@@ -92,19 +93,29 @@ PREFIXES = {
 SUFFIXES = (' dog', ' dog runs on the grass', ' dog runs', 'yes', 'no')
 
 
+@functools.cache
+def _start(model):
+  def run(batch):
+    hidden, _, _ = model.continuation.start(model.params, batch)
+    return model.continuation.vocabulary_terms(model.params, hidden)
+  return jax.jit(run)
+
+
+def next_logits(model, prompt):
+  """Of the token behind a prompt, float64 [V]."""
+  terms = _start(model)(
+      model.reader.pad([prompt], model.reader.bucket(prompt)))
+  return sum(np.asarray(left, np.float64) @ np.asarray(right, np.float64)
+             for left, right in terms)[0]
+
+
 def token_by_token(model, item, suffix, chat=False, masked=False):
   """log P of each token: the prompt is read anew with all before it, [L]."""
   read = model.reader.masked if masked else model.reader
   prompt = read(embedder.as_item(item, 0), chat)
   found = []
   for token in model.reader.suffix(suffix, 'suffix'):
-    start = jax.jit(lambda batch: model.continuation.start(
-        model.params, batch))
-    batch = model.reader.pad([prompt], model.reader.bucket(prompt))
-    hidden, _, _ = start(batch)
-    logits = sum(np.asarray(left, np.float64) @ np.asarray(right, np.float64)
-                 for left, right in model.continuation.vocabulary_terms(
-                     model.params, hidden))[0]
+    logits = next_logits(model, prompt)
     found.append(logits[token] - np.logaddexp.reduce(logits))
     prompt = longer(prompt, token)
   return np.array(found)
@@ -167,12 +178,7 @@ def test_every_backbone_writes_what_is_most_likely(backbone):
   written = np.asarray(generation.greedy(
       model.module, 4, (), model.params, batch).tokens)[0]
   for token in written:
-    hidden, _, _ = model.continuation.start(
-        model.params, model.reader.pad([prompt], model.reader.bucket(prompt)))
-    logits = sum(np.asarray(left @ right)
-                 for left, right in model.continuation.vocabulary_terms(
-                     model.params, hidden))
-    assert token == logits[0].argmax()
+    assert token == next_logits(model, prompt).argmax()
     prompt = longer(prompt, token)
 
 

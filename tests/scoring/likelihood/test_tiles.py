@@ -84,3 +84,14 @@ def test_kept_columns_are_a_rectangle_of_few_widths():
   everything, real = tiles.kept_columns(np.ones((2, 40), bool), columns)
   assert everything.shape == (2, 20) and real.all()
   assert tiles.kept_columns(np.zeros((6, 40), bool), columns) is None
+
+
+@pytest.mark.parametrize('per_octave', [2, 4, 8])
+def test_rounded_sizes_are_few_and_near(per_octave):
+  numbers = np.arange(1, 2049)
+  sizes = np.array([tiles.rounded(int(n), per_octave) for n in numbers])
+  assert (sizes >= numbers).all()
+  assert ((sizes - numbers) * per_octave <= numbers).all()
+  assert (np.diff(sizes) >= 0).all() and sizes[-1] == 2048
+  assert len(np.unique(sizes)) <= 12 * per_octave
+  assert tiles.rounded(0, per_octave) == 0
