@@ -39,13 +39,17 @@ class Embedder:
   config: the model's sizes, and reader: as a method that embeds gives them,
   see methods.base.Embeds; params: of that method; mesh: where the work is
   done. shape: a bucket that every item is padded to, in full batches, instead
-  of the smallest: little models compile longer than they run.
+  of the smallest: little models compile longer than they run. truncate_dim: how
+  many numbers of an embedding are kept, of a model that is trained so
+  (Matryoshka, arXiv 2205.13147); None = all.
   """
 
   def __init__(self, config: base.EmbedderConfig, params: dict[str, Any],
                reader: base.Reader, mesh: Mesh | None = None,
-               shape: tuple[int, ...] | None = None):
+               shape: tuple[int, ...] | None = None,
+               truncate_dim: int | None = None):
     process_settings.exact_float32()
+    self.truncate_dim = _checked_dim(truncate_dim, config.width)
     self.config, self.reader, self.shape = config, reader, shape
     self.mesh = mesh or sharding.make_mesh()
     self.params = jax.device_put(
@@ -61,12 +65,13 @@ class Embedder:
   @property
   def width(self) -> int:
     """How many numbers an embedding has, D."""
-    return self.config.width
+    return self.truncate_dim or self.config.width
 
   def encode(self, items: Given | Sequence[Given], prompt: str | None = None,
              batch_size: int = 32,
              on_error: str | Callable[[ValueError], None] = 'raise',
-             show_progress: bool = True) -> np.ndarray:
+             show_progress: bool = True,
+             truncate_dim: int | None = None) -> np.ndarray:
     """Embeds items, float32 [N, D], in their order; one item alone as [D].
 
     Items are grouped by size into buckets; the model is compiled once for
@@ -82,11 +87,14 @@ class Embedder:
         <|IMAGE|> and <|VIDEO|>; without marks they come first. The order of
         the keys is that in which the prompt names the modalities.
       prompt: an instruction, which UNITE puts in front of every text. To
-        MM-Embed a prompt, '' for none, says that the items are queries.
+        MM-Embed a prompt, '' for none, says that the items are queries. To
+        Qwen3-VL it is the system's text.
       batch_size: rows of a batch, over all devices.
       on_error: 'raise', or 'skip': an item that cannot be used is reported,
         and its row is NaN. Or a function that is called with the error then.
       show_progress: a bar on standard error.
+      truncate_dim: keeps so many numbers of each embedding, made unit vectors
+        again; default: as many as the Embedder does.
 
     Raises:
       ValueError: one line that names the first item that cannot be used.
@@ -94,7 +102,8 @@ class Embedder:
     failed = reaction(on_error)
     alone = is_one(items)
     items = [cast(Given, items)] if alone else list(cast(Sequence, items))
-    out = np.full((len(items), self.width), np.nan, np.float32)
+    dim = _checked_dim(truncate_dim, self.config.width) or self.width
+    out = np.full((len(items), dim), np.nan, np.float32)
     waiting: dict[tuple[int, ...], list] = collections.defaultdict(list)
     running = None
     with tqdm.tqdm(total=len(items), desc='embedding', unit='item',
@@ -164,11 +173,28 @@ class Embedder:
     group, vectors = running
     for (index, inputs), vector in zip(group, sharding.to_host(vectors)):
       if np.isfinite(vector).all():
-        out[index] = vector
+        out[index] = _cut(vector, out.shape[1])
       else:
         failed(ValueError(f'{inputs.id}: its embedding is not finite; the '
                           'weights are damaged, or overflow in this dtype'))
     progress.update(len(group))
+
+
+def _checked_dim(truncate_dim, width):
+  whole = isinstance(truncate_dim, (int, np.integer)) and not isinstance(
+      truncate_dim, bool)
+  if truncate_dim is not None and not (whole and 0 < truncate_dim <= width):
+    raise ValueError(f'truncate_dim: got {truncate_dim!r}, want a whole number '
+                     f'from 1 to {width}, how many an embedding has')
+  return truncate_dim
+
+
+def _cut(vector, dim):
+  """The first `dim` numbers of a unit vector, as a unit vector."""
+  if dim == len(vector):
+    return vector
+  part = np.float32(vector[:dim])
+  return part / max(float(np.linalg.norm(part)), 1e-12)
 
 
 def read_ahead(

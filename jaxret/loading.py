@@ -6,6 +6,7 @@ import importlib
 import inspect
 import os
 import pathlib
+from typing import TypeAlias
 
 from jax.sharding import Mesh
 
@@ -20,33 +21,43 @@ from jaxret import (
   sharding,
 )
 from jaxret.data import text
-from jaxret.data.qwen2_vl import pixels
+from jaxret.data.qwen2_vl import pixels as qwen2_vl
+from jaxret.data.qwen3_vl import pixels as qwen3_vl
 from jaxret.models import model_files
+
+Resolution: TypeAlias = (
+    qwen2_vl.Resolution | qwen3_vl.Resolution | qwen3_vl.Processor)
 
 
 def load(path: str | os.PathLike, position_mode: str = 'sequential',
          dtype: str = 'float32', adapter: str | os.PathLike | None = None,
-         resolution: pixels.Resolution | None = None, max_tokens: int = 2048,
+         resolution: Resolution | None = None, max_tokens: int | None = None,
          trim_text: bool = False, alpha: str = 'white',
-         mesh: Mesh | None = None
+         truncate_dim: int | None = None, mesh: Mesh | None = None
          ) -> embedder.Embedder:
   """Opens a model: an Embedder.
 
   Args:
-    path: a directory or hub model as transformers writes it (Qwen2-VL and
-      what is trained from it, UNITE among others; nvidia/MM-Embed and
-      nvidia/NV-Embed-v1), or the workdir of a training run of ours, which
-      keeps its own settings: only trim_text and mesh count there.
-    position_mode: of Qwen2-VL; 'sequential', as UNITE is trained, or 'mrope'.
+    path: a directory or hub model as transformers writes it (Qwen2-VL,
+      Qwen2.5-VL and what is trained from them, UNITE among others;
+      Qwen3-VL-Embedding and Qwen3-VL; nvidia/MM-Embed and
+      nvidia/NV-Embed-v1), or the workdir of a
+      training run of ours, which keeps its own settings: only trim_text,
+      truncate_dim and mesh count there.
+    position_mode: of Qwen2-VL and Qwen2.5-VL; 'sequential', as UNITE is
+      trained, or 'mrope', as the model itself is.
     dtype: of weights and computation, 'float32' or 'bfloat16'.
     adapter: a directory or hub name of a PEFT adapter, to be merged into the
       weights.
-    resolution: of what Qwen2-VL sees; default: as UNITE is released.
-    max_tokens: of an item, visual tokens included.
+    resolution: of what Qwen2-VL sees; default: as UNITE is released. Or of
+      what Qwen3-VL sees; default: as its embedder's script has it.
+    max_tokens: of an item, visual tokens included; default: 2048, of Qwen3-VL
+      8192, as its authors have it.
     trim_text: True cuts the text of a longer item and says so; False refuses
       it.
     alpha: 'white' lays transparent pixels on white; 'released' shows the
       colours that lie hidden under them, as the authors' code does.
+    truncate_dim: how many numbers of an embedding are kept; see Embedder.
     mesh: of devices; default: all of them.
 
   Raises:
@@ -60,7 +71,8 @@ def load(path: str | os.PathLike, position_mode: str = 'sequential',
   if _is_workdir(path):
     _refuse_without_effect(path, options, {'trim_text'}, 'a workdir, which '
                            'keeps its own settings', load)
-    return _open_workdir(pathlib.Path(path).expanduser(), trim_text, mesh)
+    return _open_workdir(
+        pathlib.Path(path).expanduser(), trim_text, truncate_dim, mesh)
   wings = models.embedding_wings()
   _, config = model_files.read_json(path, sorted(wings))
   wing = wings[config['model_type']]
@@ -68,13 +80,14 @@ def load(path: str | os.PathLike, position_mode: str = 'sequential',
            _named(f'data.{wing}.reader', 'open_reader'))
   sizes, params, reader = _open_checkpoint(
       path, config['model_type'], parts, options, mesh, load)
-  return embedder.Embedder(sizes, params, reader, mesh)
+  return embedder.Embedder(sizes, params, reader, mesh,
+                           truncate_dim=truncate_dim)
 
 
 def load_generator(
     path: str | os.PathLike, dtype: str = 'float32',
     adapter: str | os.PathLike | None = None,
-    resolution: pixels.Resolution | None = None, max_tokens: int = 4096,
+    resolution: Resolution | None = None, max_tokens: int = 4096,
     clips: int = 4, alpha: str = 'white', mesh: Mesh | None = None
     ) -> generator.Generator:
   """Opens a model that continues prompts: a Generator.
@@ -129,7 +142,7 @@ def _open_checkpoint(path, model_type, parts, options, mesh, function):
   open_model, open_reader = parts
   weight_options, reader_options = (
       {name: value for name, value in options.items()
-       if name in inspect.signature(part).parameters}
+       if name in inspect.signature(part).parameters and value is not None}
       for part in parts)
   _refuse_without_effect(path, options, {*weight_options, *reader_options},
                          f'a model of type {model_type}', function)
@@ -152,7 +165,7 @@ def _is_workdir(path):
   return file.is_file() and 'method' in foreign_files.read_object(file)
 
 
-def _open_workdir(workdir, trim_text, mesh):
+def _open_workdir(workdir, trim_text, truncate_dim, mesh):
   config = checkpoint.read_config(workdir)
   embeds = methods.embeds(config.method)
   if embeds is None:
@@ -167,4 +180,5 @@ def _open_workdir(workdir, trim_text, mesh):
   reader.trim_text = trim_text
   return embedder.Embedder(
       embeds.model(config, tokenizer),
-      run.trained(config, tokenizer, workdir, mesh), reader, mesh)
+      run.trained(config, tokenizer, workdir, mesh), reader, mesh,
+      truncate_dim=truncate_dim)

@@ -23,6 +23,7 @@ from jaxret import (
   files,
   methods,
   optim,
+  own_files,
   processes,
   report,
   sharding,
@@ -85,7 +86,7 @@ def unreadable(ids: list[str], media: Media, record: pathlib.Path
   a rerun goes on with the same videos and does not decode them all again.
   """
   digest = hashlib.sha256(json.dumps(ids).encode()).hexdigest()
-  known = json.loads(record.read_text()) if record.is_file() else {}
+  known = own_files.read_object(record) if record.is_file() else {}
   if processes.agreed(known.get('ids') == digest):
     return known['unreadable']
   share = range(jax.process_index(), len(ids), jax.process_count())
@@ -147,21 +148,18 @@ def list_skipped(workdir: str | os.PathLike, split: str,
   logging.warning('%d items of split %s cannot be used and are left out, see '
                   'skipped.jsonl', len(skipped), split)
   path = pathlib.Path(workdir) / 'skipped.jsonl'
-  known = set(_lines(path))
-  lines = [json.dumps({**record, 'split': split}) for record in skipped]
-  with path.open('a') as file:
-    file.writelines(line + '\n' for line in lines if line not in known)
+  known = own_files.read_lines(path)
+  new = [{**record, 'split': split} for record in skipped]
+  new = [record for record in new if record not in known]
+  # As a whole: what a killed run left of a line does not stay before the next.
+  files.write_atomically(path, ''.join(
+      json.dumps(record) + '\n' for record in [*known, *new]))
 
 
 def left_out(workdir: str | os.PathLike) -> int:
   """How many items cannot be used, each counted once."""
-  lines = _lines(pathlib.Path(workdir) / 'skipped.jsonl')
-  return len({json.loads(line)['id'] for line in lines})
-
-
-def _lines(path):
-  """The lines of a file that this module wrote, none where there is none."""
-  return path.read_text().split('\n')[:-1] if path.exists() else []
+  skipped = own_files.read_lines(pathlib.Path(workdir) / 'skipped.jsonl')
+  return len({one['id'] for one in skipped})
 
 
 # Tokenizer.

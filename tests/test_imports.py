@@ -20,11 +20,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # the level of their own name in PAPER.
 LEVELS = {
     'config_files': 0, 'data.images': 0, 'data.sources': 0, 'data.types': 0,
-    'files': 0, 'foreign_files': 0, 'gradients': 0,
+    'files': 0, 'foreign_files': 0, 'gradients': 0, 'own_files': 0,
     'losses': 0, 'metrics': 0,
-    'outside': 0, 'process_settings': 0, 'processes': 0, 'sharding': 0,
-    'checkpoint': 1, 'data': 1, 'models': 1, 'optim': 1, 'progress': 1,
-    'report': 1, 'scoring': 1, 'tpu_slices': 1,
+    'interruption': 0, 'outside': 0, 'process_settings': 0, 'processes': 0,
+    'sharding': 0, 'workdir_lock': 1,
+    'checkpoint': 1, 'comparisons': 1, 'data': 1, 'models': 1, 'optim': 1,
+    'progress': 1, 'report': 1, 'scoring': 1, 'tpu_slices': 1,
     'methods.base': 2, 'methods.embedding_run': 7,
     'retrieval': 4, 'train': 4, 'run': 5, 'embedder': 6, 'generator': 6,
     'loading': 7, 'sequences': 8,

@@ -44,6 +44,10 @@ and a part `decoder`, a decoder.Decoder. A batch is what the reader of
 import importlib
 import pkgutil
 
+# Backbones that are Qwen2-VL's decoder behind a tower: they share what trains
+# one to embed or to describe. Each has a module `files` as qwen2_vl.files.
+QWEN2_VL_WINGS = ('qwen2_vl', 'qwen25_vl')
+
 
 def embedding_wings():
   """{model_type: name of the wing that opens it}, of all that embed."""
@@ -62,3 +66,16 @@ def _wings(attribute):
       wing = importlib.import_module(f'{__name__}.{module.name}')
       found.update(dict.fromkeys(getattr(wing, attribute, ()), module.name))
   return found
+
+
+def files_of(name, wings=QWEN2_VL_WINGS):
+  """The module `files` of the wing that reads a directory or hub model.
+
+  Raises ValueError for a `model_type` that is none of those of `wings`.
+  """
+  from jaxret.models import model_files
+  known = {model_type: wing for model_type, wing in embedding_wings().items()
+           if wing in wings}
+  _, config = model_files.read_json(name, sorted(known))
+  return importlib.import_module(
+      f'{__name__}.{known[config["model_type"]]}.files')

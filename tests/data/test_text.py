@@ -131,3 +131,27 @@ def test_vocab_and_merges_are_read_through_transformers(tokenizer, tmp_path):
   string = f'{text.START}user\n{CAPTIONS[3]}{text.END}\n'
   assert again.encode(string) == tokenizer.encode(string)
   assert (again.pad_id, again.end_id) == (tokenizer.pad_id, tokenizer.end_id)
+
+
+@pytest.mark.parametrize('name', ['tokenizer.json', 'tokenizer_config.json'])
+def test_a_trained_tokenizer_that_was_changed_is_refused_by_name(
+    tmp_path, name):
+  """Two swapped words would give other ids, and no word of it."""
+  text.train_tokenizer(['a red dog', 'a blue cat'], 300, tmp_path / 'made')
+  path = tmp_path / 'made' / name
+  whole = path.read_bytes()
+  path.write_bytes(whole.replace(b'"', b"'", 1))
+  for read in (text.load_tokenizer, lambda made: text.train_tokenizer(
+      ['a red dog', 'a blue cat'], 300, made)):
+    with pytest.raises(ValueError, match='is damaged') as caught:
+      read(tmp_path / 'made')
+    assert str(path) in str(caught.value) and '\n' not in str(caught.value)
+  path.write_bytes(whole)
+  text.load_tokenizer(tmp_path / 'made')
+  # One of somebody else's making has no sums, and one of before neither.
+  record = tmp_path / 'made' / 'trained_on.json'
+  record.write_text('{"fingerprint": "1"}')
+  text.load_tokenizer(tmp_path / 'made')
+  record.write_text('{"finger')
+  with pytest.raises(ValueError, match=f'{record} is damaged'):
+    text.load_tokenizer(tmp_path / 'made')

@@ -36,18 +36,19 @@ class Reader(reader_lib.Reader):
   for example; not with `chat`, which writes that of the model.
   """
 
-  def __init__(self, tokenizer, resolution, max_tokens=4096, alpha='white'):
+  def __init__(self, tokenizer, resolution, max_tokens=4096, alpha='white',
+               layout=visual_tokens.QWEN2_VL):
     super().__init__(tokenizer, resolution, max_tokens, trim_text=False,
-                     alpha=alpha)
+                     alpha=alpha, layout=layout)
     self.decode = tokenizer.decode
     self.ends = continuations.ends(tokenizer.encode)
 
   def __call__(self, item, chat=False):
     """The Prompt of an item; ValueError or MediaError that names it."""
-    kinds, grids, patches = self.see(item)
+    kinds, grids, patches, sampled = self.see(item)
     tokens = self.tokens(item, kinds, grids, chat)
     return Prompt(item.id, tokens, kinds, grids, patches,
-                  self._positions(tokens, kinds, grids))
+                  self._positions(tokens, kinds, grids, sampled))
 
   def masked(self, item, chat=False):
     """The same without the placeholders of its media, which are not read.
@@ -55,14 +56,16 @@ class Reader(reader_lib.Reader):
     No token attends to them and the others stay where they stand: as if the
     keys of all that is seen were masked.
     """
-    kinds, grids = self.grids(item)
+    kinds, grids, sampled = self.grids(item)
     tokens = self.tokens(item, kinds, grids, chat)
     text = ~np.isin(tokens, list(self.special.values()))
     return Prompt(item.id, tokens[text], (), (), (),
-                  self._positions(tokens, kinds, grids)[:, text])
+                  self._positions(tokens, kinds, grids, sampled)[:, text])
 
-  def _positions(self, tokens, kinds, grids):
-    return visual_tokens.mrope_positions(tokens, kinds, grids, self.special)
+  def _positions(self, tokens, kinds, grids, sampled):
+    return visual_tokens.mrope_positions(
+        tokens, kinds, grids, self.special, self.layout.merge,
+        self.layout.steps(sampled))
 
   def tokens(self, item, kinds, grids, chat=False):
     """The tokens of a prompt whose media have these grids, int32 [T]."""
@@ -115,4 +118,5 @@ def open_reader(config, tokenizer, max_tokens=4096, resolution=None,
   Raises ValueError as data.qwen2_vl.reader.check does.
   """
   reader_lib.check(config, max_tokens)
-  return Reader(tokenizer, resolution or RESOLUTION, max_tokens, alpha)
+  return Reader(tokenizer, resolution or RESOLUTION, max_tokens, alpha,
+                reader_lib.layout_of(config))

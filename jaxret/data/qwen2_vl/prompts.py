@@ -15,9 +15,7 @@ POOLED = '<|endoftext|>'
 _START, _END = '<|im_start|>', '<|im_end|>'
 CONTROL_TOKENS = (_START, _END, POOLED, VISION_START, VISION_END,
                   *PADS.values())
-_BEFORE = (f'{_START}system\nYou are a helpful assistant.{_END}\n'
-           f'{_START}user\n')
-_AFTER = f'{_END}\n{_START}assistant\n{POOLED}'
+SYSTEM = 'You are a helpful assistant.'
 _CALLED = {'text': 'sentence', 'image': 'image', 'video': 'video'}
 # One bit per modality; a mixture has the bits of its parts.
 CODES = {'text': 1, 'image': 2, 'video': 4}
@@ -27,6 +25,18 @@ _MARK = re.compile('|'.join(map(re.escape, MARKS.values())))
 def seen(kind):
   """What a mark becomes: the control tokens around one placeholder."""
   return f'{VISION_START}{PADS[kind]}{VISION_END}'
+
+
+def conversation(turns, system=SYSTEM):
+  """The chat template, which ends where the assistant is to begin.
+
+  turns: [(role, content)]; media in a content are `seen`. system: what is
+  said first where the first turn is not the system's; '' = nothing.
+  """
+  if system and turns[0][0] != 'system':
+    turns = [('system', system), *turns]
+  return ''.join(f'{_START}{role}\n{content}{_END}\n'
+                 for role, content in turns) + f'{_START}assistant\n'
 
 
 class Content(NamedTuple):
@@ -62,12 +72,13 @@ def prompt(content, released=True):
 def summary_prompt(body, order):
   """Body and question in the chat template; the body is taken as it is."""
   names = ' and '.join(_CALLED[modality] for modality in order)
-  return f'{_BEFORE}{body}\nSummary above {names} in one word:{_AFTER}'
+  question = f'{body}\nSummary above {names} in one word:'
+  return chat(question) + POOLED
 
 
 def chat(body):
   """The turn of a user, up to where the model answers."""
-  return f'{_BEFORE}{body}{_END}\n{_START}assistant\n'
+  return conversation([('user', body)])
 
 
 def marked(content, name, refused=CONTROL_TOKENS, between='\n'):

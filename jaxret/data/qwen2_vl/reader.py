@@ -4,22 +4,20 @@
 at one `Shape`. Shapes come in buckets, so that a model compiles for a few of
 them however many sizes there are.
 """
-import contextlib
 import math
-import os
 import threading
 from typing import NamedTuple
 
 import numpy as np
 from absl import logging
 
-from jaxret.data import images, media, sources, types
+from jaxret.data import images, types
 from jaxret.data.qwen2_vl import layout as visual_tokens
 from jaxret.data.qwen2_vl import pixels as qwen2_vl
 from jaxret.data.qwen2_vl import prompts as unite_prompts
+from jaxret.data.qwen2_vl import seen as seen_lib
 
-MODALITIES = ('text', 'image', 'video')
-KINDS = ('image', 'video')
+KINDS = seen_lib.KINDS
 
 
 class Inputs(NamedTuple):
@@ -27,13 +25,15 @@ class Inputs(NamedTuple):
 
   tokens: int32 [T], one placeholder per visual token. kinds: 'image' or
   'video' of each medium. grids: (t, h, w) of each, in patches. patches: uint8
-  [t * h * w, 1176] of each.
+  [t * h * w, 1176] of each. sampled: the seen.Sampled of each, None of images;
+  () where nothing depends on time.
   """
   id: str
   tokens: np.ndarray
   kinds: tuple[str, ...]
   grids: tuple[tuple[int, int, int], ...]
   patches: tuple[np.ndarray, ...]
+  sampled: tuple[seen_lib.Sampled | None, ...] = ()
 
 
 class Shape(NamedTuple):
@@ -78,14 +78,17 @@ class Reader:
     the front of the sequence, which are the system prompt and then these).
   cache_bytes: patches of files that are kept in memory, for training.
   mrope: whether `pad` adds positions.
+  layout: the visual_tokens.Layout of the model.
   alpha: of transparent pixels, 'white' or 'released', as images.shown has it.
   Every method names the item in its errors: MediaError for a medium that
   cannot be read, else ValueError.
   """
 
   def __init__(self, tokenizer, resolution, max_tokens=2048, trim_text=True,
-               cache_bytes=0, mrope=False, alpha='white'):
+               cache_bytes=0, mrope=False, alpha='white',
+               layout=visual_tokens.QWEN2_VL):
     self.resolution, self.max_tokens = resolution, max_tokens
+    self.layout = layout
     self.mrope, self.alpha = mrope, images.check_alpha(alpha)
     self._cache, self._free_bytes = {}, cache_bytes
     self._grids = {}
@@ -107,22 +110,25 @@ class Reader:
   def __call__(self, item, prompt=None):
     """Inputs of an item; the prompt is put in front of its text."""
     item = item if prompt is None else _with_prompt(item, prompt)
-    kinds, grids, patches = self.see(item)
+    kinds, grids, patches, sampled = self.see(item)
     return Inputs(item.id, self.tokens(item, kinds, grids), kinds, grids,
-                  patches)
+                  patches, sampled)
 
   def see(self, item):
-    """(kinds, grids, patches) of an item's media, see Inputs."""
-    kinds, given = _media(item)
+    """(kinds, grids, patches, sampled) of an item's media, see Inputs."""
+    kinds, given = seen_lib.media_of(item)
     seen = [self._see(item.id, kind, source)
             for kind, source in zip(kinds, given)]
-    return kinds, tuple(g for _, g in seen), tuple(p for p, _ in seen)
+    patches, grids, sampled = zip(*seen) if seen else ((), (), ())
+    return kinds, grids, patches, sampled
 
   def grids(self, item):
-    """(kinds, grids) of an item's media, from their headers alone."""
-    kinds, given = _media(item)
-    return kinds, tuple(self._grid(item.id, kind, source)
-                        for kind, source in zip(kinds, given))
+    """(kinds, grids, sampled) of an item's media, from headers alone."""
+    kinds, given = seen_lib.media_of(item)
+    seen = [self._grid(item.id, kind, source)
+            for kind, source in zip(kinds, given)]
+    grids, sampled = zip(*seen) if seen else ((), ())
+    return kinds, grids, sampled
 
   def bucket(self, inputs):
     """The Shape that holds Inputs, with little room to spare."""
@@ -130,11 +136,11 @@ class Reader:
 
   def pad(self, inputs, shape):
     """Arrays of several Inputs, see the function `pad`."""
-    return pad(inputs, Shape(*shape), self.special, self.mrope)
+    return pad(inputs, Shape(*shape), self.special, self.mrope, self.layout)
 
   def shape(self, item):
     """The bucket of an item, from the headers of its media alone."""
-    kinds, grids = self.grids(item)
+    kinds, grids, _ = self.grids(item)
     return shape_of(len(self.tokens(item, kinds, grids)), grids)
 
   def check(self, item):
@@ -142,22 +148,26 @@ class Reader:
     self.shape(item)
 
   def _grid(self, name, kind, source):
-    """The grid of a medium; the headers of a file are read once."""
+    """(grid, Sampled) of a medium; headers of a file are read once."""
     if not isinstance(source, str):
-      return _grid(name, kind, source, self.resolution)
+      return seen_lib.grid(name, kind, source, self.resolution,
+                           self.layout.patch_px)
     if (kind, source) not in self._grids:
-      self._grids[kind, source] = _grid(name, kind, source, self.resolution)
+      self._grids[kind, source] = seen_lib.grid(
+          name, kind, source, self.resolution, self.layout.patch_px)
     return self._grids[kind, source]
 
   def _is_kept(self, kind, source):
     return isinstance(source, str) and (kind, source) in self._cache
 
   def _see(self, name, kind, source):
-    """(patches, grid) of a medium; read once as far as the cache reaches."""
+    """(patches, grid, Sampled) of a medium; read once if the cache has room.
+    """
     if self._is_kept(kind, source):
       return self._cache[kind, source]
-    seen = qwen2_vl.patchify(_frames(
-        name, kind, source, self.resolution, self.alpha))
+    frames, sampled = seen_lib.frames(
+        name, kind, source, self.resolution, self.alpha)
+    seen = (*qwen2_vl.patchify(frames, self.layout.patch_px), sampled)
     with self._lock:
       if isinstance(source, str) and seen[0].nbytes <= self._free_bytes:
         self._free_bytes -= seen[0].nbytes
@@ -221,7 +231,8 @@ def open_reader(config, tokenizer, max_tokens=2048, trim_text=False,
   """
   check(config, max_tokens)
   return Reader(tokenizer, resolution or qwen2_vl.Resolution(), max_tokens,
-                trim_text, mrope=config.position_mode == 'mrope', alpha=alpha)
+                trim_text, mrope=config.position_mode == 'mrope', alpha=alpha,
+                layout=layout_of(config))
 
 
 def check(config, max_tokens):
@@ -232,22 +243,30 @@ def check(config, max_tokens):
   """
   config.decoder.check_length(max_tokens)
   if config.vision.patch_px != qwen2_vl.PATCH_PX:
-    raise ValueError(f'Qwen2-VL: got patch_size = {config.vision.patch_px}, '
-                     f'want {qwen2_vl.PATCH_PX}, which pixels are cut into: '
-                     'use another model')
+    raise ValueError(f'{config.name}: got patch_size = '
+                     f'{config.vision.patch_px}, want {qwen2_vl.PATCH_PX}, '
+                     'which pixels are cut into: use another model')
 
 
-def pad(inputs, shape, special, mrope=False):
+def layout_of(config):
+  """The visual_tokens.Layout of a Qwen2VlConfig."""
+  return visual_tokens.Layout(
+      config.vision.merge, config.vision.window_tokens,
+      config.vision.temporal_patch, config.vision.tokens_per_second)
+
+
+def pad(inputs, shape, special, mrope=False, layout=visual_tokens.QWEN2_VL):
   """Arrays of several Inputs at one Shape, rows in order, for Qwen2Vl.
 
   special: {'image': id, 'video': id}, as a Reader has it. mrope: adds the
-  positions. Raises ValueError naming the item that does not fit.
+  positions. layout: a visual_tokens.Layout. Raises ValueError naming the item
+  that does not fit.
   """
-  rows = [_padded(one, shape, special, mrope) for one in inputs]
+  rows = [_padded(one, shape, special, mrope, layout) for one in inputs]
   return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def _padded(inputs, shape, special, mrope):
+def _padded(inputs, shape, special, mrope, layout):
   n = len(inputs.tokens)
   if n > shape.tokens:
     raise ValueError(f'{inputs.id}: {n} tokens, the batch has room for '
@@ -257,14 +276,16 @@ def _padded(inputs, shape, special, mrope):
   if mrope:
     out['positions'] = np.zeros((3, shape.tokens), np.int32)
     out['positions'][:, :n] = visual_tokens.mrope_positions(
-        inputs.tokens, inputs.kinds, inputs.grids, special)
+        inputs.tokens, inputs.kinds, inputs.grids, special, layout.merge,
+        layout.steps(inputs.sampled))
   if not shape.rows and not inputs.grids:
     return out
   try:
-    rows = visual_tokens.lay_out(inputs.grids, shape.rows, shape.patches)
+    rows = visual_tokens.lay_out(inputs.grids, shape.rows, shape.patches,
+                                 layout.merge, layout.window)
   except ValueError as error:
     raise ValueError(f'{inputs.id}: {error}') from None
-  patch_values = 3 * qwen2_vl.TEMPORAL_PATCH * qwen2_vl.PATCH_PX ** 2
+  patch_values = 3 * qwen2_vl.TEMPORAL_PATCH * layout.patch_px ** 2
   dtype = inputs.patches[0].dtype if inputs.patches else np.uint8
   patches = np.zeros((shape.rows * shape.patches, patch_values), dtype)
   if inputs.patches:
@@ -283,99 +304,3 @@ def _with_prompt(item, prompt):
       name for name in item.order if name != 'text'))
   return types.Item(item.id, prompt + (item.text or ''), item.image, item.video,
                     order)
-
-
-def _media(item):
-  """(kinds, sources) of an item's media, images first."""
-  if all(getattr(item, modality) is None for modality in MODALITIES):
-    raise ValueError(f'{item.id}: it has no text, image or video; give it one')
-  if item.text is not None and not isinstance(item.text, str):
-    raise ValueError(f'{item.id}: its text is {type(item.text).__name__}; '
-                     'want a string')
-  kinds, found = [], []
-  for kind in KINDS:
-    value = getattr(item, kind)
-    several = value if isinstance(value, (tuple, list)) else (value,)
-    if kind == 'video':
-      several = media.as_videos(value, item.id)
-    several = [one for one in several if one is not None]
-    if value is not None and not several:
-      raise ValueError(f'{item.id}: its list of {kind}s is empty; give it one '
-                       'or leave it out')
-    kinds += [kind] * len(several)
-    found += several
-  return tuple(kinds), found
-
-
-def _check(name, kind, source):
-  """Raises for what is no path, bytes, PIL image, frames, or uint8 pixels."""
-  if isinstance(source, (str, bytes, os.PathLike)) or (
-      images.is_pil(source) if kind == 'image' else isinstance(source, tuple)):
-    return
-  rank = 3 if kind == 'image' else 4
-  if (not isinstance(source, np.ndarray) or source.dtype != np.uint8
-      or source.ndim != rank or source.shape[-1] != 3 or not source.size):
-    got = (f'{source.dtype} {source.shape}' if isinstance(source, np.ndarray)
-           else type(source).__name__)
-    raise ValueError(
-        f'{name}: its {kind} is {got}; want a path, encoded bytes, or uint8 '
-        f'pixels {"[H, W, 3]" if rank == 3 else "[frames, H, W, 3]"}')
-
-
-def _frames(name, kind, source, resolution, alpha):
-  """A medium's frames at their final size, uint8 [F, H, W, 3]."""
-  _check(name, kind, source)
-  def choose(n_frames, fps):
-    if isinstance(source, tuple):
-      return _of_array(n_frames, resolution)
-    return qwen2_vl.choose_frames(n_frames, fps, resolution)
-  with _blamed(name, kind):
-    if kind == 'image':
-      frames = [media.read_still(source, 'a PIL image', alpha)]
-    elif isinstance(source, np.ndarray):
-      frames = source[_of_array(len(source), resolution)]
-    else:
-      frames = media.sample_frames(source, choose, alpha)
-    return resolution.resize(kind, frames)
-
-
-@contextlib.contextmanager
-def _blamed(name, kind):
-  """Whatever is raised inside becomes the MediaError of the item `name`."""
-  try:
-    yield
-  except media.MediaError as error:
-    raise media.MediaError(
-        name, f'its {kind} cannot be read: {error}') from error
-  except ValueError as error:
-    raise media.MediaError(name, f'its {kind} has {error}') from error
-  except Exception as error:
-    raise media.MediaError(
-        name, f'its {kind} cannot be used ({sources.cause(error)})') from error
-
-
-def _of_array(n_frames, resolution):
-  """Of frames that were sampled by the caller: all, or evenly the most."""
-  most = resolution.n_frames or resolution.max_frames
-  return qwen2_vl.frame_indices(n_frames, min(n_frames, most))
-
-
-def _grid(name, kind, source, resolution):
-  """The grid that `_frames` and patchify will give, from headers alone."""
-  _check(name, kind, source)
-  with _blamed(name, kind):
-    n_frames, size = _header(kind, source, resolution)
-    return qwen2_vl.grid_of(n_frames, *resolution.sizes(kind, *size)[-1])
-
-
-def _header(kind, source, resolution):
-  """(frames that will be looked at, (height, width)) of a medium."""
-  if kind == 'image':
-    return 1, media.size_of(source, 'a PIL image')
-  if isinstance(source, (np.ndarray, tuple)):
-    chosen = _of_array(len(source), resolution)
-    return len(chosen), (source.shape[1:3] if isinstance(source, np.ndarray)
-                         else media.frame_sizes(source, chosen))
-  info = media.probe(source)
-  chosen = qwen2_vl.choose_frames(info.n_frames, info.fps, resolution)
-  return len(chosen), (info.height, info.width)

@@ -14,7 +14,7 @@ import zlib
 
 import numpy as np
 
-from jaxret import files
+from jaxret import files, own_files
 from jaxret.data.shapes import grammar, render
 
 SIZES = {'train': 1500, 'validation': 200, 'test': 200}
@@ -23,6 +23,7 @@ COLOURS = tuple(render.COLOURS)
 SHAPES = ('circle', 'square', 'triangle', 'cross')
 MOTIONS = ('right', 'left', 'up', 'down', 'grows', 'stays',
            'shrinks')  # in falling frequency
+_REMEDY = 'remove its directory, and the corpus is rendered again'
 _SHARES = {'train': (0, 70), 'validation': (70, 85), 'test': (85, 100)}
 _QUADRANTS = ((0.27, 0.27), (0.73, 0.73), (0.73, 0.27), (0.27, 0.73))
 _FAMILY = 0.06  # of the scenes differ from another one in a single word
@@ -306,7 +307,7 @@ def _check(settings):
 def _is_built(out_dir, settings):
   manifest = out_dir / 'manifest.json'
   if manifest.is_file():
-    if json.loads(manifest.read_text()) == settings:
+    if own_files.read_object(manifest, _REMEDY) == settings:
       return True
     raise ValueError(f'{out_dir} holds a shapes corpus of other settings; '
                      'delete it or name another directory')
@@ -346,13 +347,14 @@ def _write_corpus(directory, settings, progress, n_threads):
       frames = render.draw(scene, settings['image_px'])
       still = file.suffix == '.png'
       files.write_atomically(file, render.encode_image(frames[0]) if still else
-                             render.encode_video(frames))
+                             render.encode_video(frames), durable=False)
 
   with concurrent.futures.ThreadPoolExecutor(
       n_threads or os.cpu_count() or 1) as pool:
     for _ in tqdm(pool.map(write, jobs), 'rendering shapes', len(jobs),
                   unit='clip', disable=not progress):
       pass
+  files.to_disk()
   _write_json(directory / 'manifest.json', settings)
 
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxret import metrics, sharding
+from jaxret import sharding
 from jaxret.data import types
 from jaxret.scoring import store as store_lib
 from jaxret.scoring.likelihood import cpn, reference
@@ -61,10 +61,7 @@ def score(model, params, mesh, inputs, options, directory, keep=None):
     keep: bool [V, T], the pairs to score; None = all.
   """
   check(inputs)
-  store = None
-  fingerprint = _fingerprint(params, inputs, options)
-  if jax.process_index() == 0:
-    store = store_lib.Store(directory, fingerprint)
+  store = _store(params, inputs, options, directory)
   fill = functools.partial(_filled, store)
   common = model, params, mesh, inputs.prompts
   videos = inputs.features, inputs.vocabulary, options
@@ -88,6 +85,35 @@ def score(model, params, mesh, inputs, options, directory, keep=None):
                                video_prior[length_index])
 
 
+def first_clips(model, params, mesh, inputs, options, directory):
+  """log P(clip 1 of each video | text) [T, V], kept beside the scores.
+
+  None on all processes but 0.
+  """
+  shape = len(inputs.prompts.labels), len(inputs.vocabulary)
+  return _filled(
+      _store(params, inputs, options, directory), 'first_clip', shape,
+      lambda m: likelihood.first_clips(
+          model, params, mesh, inputs.prompts, inputs.vocabulary, options, m))
+
+
+def first_labels(model, params, mesh, inputs, options, directory):
+  """The same of log P(first label of each text | video), [V, T]."""
+  shape = len(inputs.vocabulary), len(inputs.prompts.labels)
+  return _filled(
+      _store(params, inputs, options, directory), 'first_label', shape,
+      lambda m: likelihood.first_labels(
+          model, params, mesh, inputs.prompts, inputs.features, options, m))
+
+
+def _store(params, inputs, options, directory):
+  """The Store of these inputs' matrices; None on all processes but 0."""
+  fingerprint = _fingerprint(params, inputs, options)
+  if jax.process_index() == 0:
+    return store_lib.Store(directory, fingerprint)
+  return None
+
+
 def _reference(fill, common, inputs, options):
   """Full passes per pair: what is finished is kept as a whole, or not."""
   by_video = len(inputs.vocabulary), len(inputs.prompts.labels)
@@ -106,7 +132,7 @@ def _reference(fill, common, inputs, options):
 
 def _copy(matrix, values):
   if matrix is not None:
-    np.copyto(matrix, values)
+    matrix[...] = values
 
 
 def check(inputs):
@@ -219,19 +245,3 @@ def choose_weights(found, split):
   """{direction: {row: Weights}}, chosen on this split."""
   answers = relevant(split)
   return {name: cpn.choose(found[name], answers[name]) for name in DIRECTIONS}
-
-
-def tabulate(found, split, chosen, **others):
-  """({direction: {row: summary}}, {direction: {row: [Q, C] scores}}).
-
-  chosen, others: {direction: {row: Weights}}; others by their row's suffix.
-  """
-  answers, summaries, matrices = relevant(split), {}, {}
-  for name in DIRECTIONS:
-    matrices[name] = cpn.rows(
-        found[name], chosen[name],
-        **{suffix: weights[name] for suffix, weights in others.items()})
-    summaries[name] = {
-        row: metrics.summary(metrics.ranks(scores, answers[name]))
-        for row, scores in matrices[name].items()}
-  return summaries, matrices

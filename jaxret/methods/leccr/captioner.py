@@ -7,13 +7,12 @@ import functools
 
 import jax.numpy as jnp
 
-from jaxret import losses
+from jaxret import losses, models
 from jaxret.data.qwen2_vl import pixels
 from jaxret.data.qwen2_vl import reader as reader_lib
 from jaxret.methods import base
 from jaxret.methods.leccr import caption_examples
 from jaxret.models import decoder as decoder_lib
-from jaxret.models.qwen2_vl import files
 from jaxret.models.qwen2_vl import model as model_lib
 from jaxret.models.qwen2_vl import vision as vision_lib
 
@@ -28,7 +27,8 @@ def model_config(config, tokenizer):
   numerics = {'dtype': m.dtype, 'param_dtype': m.param_dtype,
               'attention': m.get('attention', 'xla')}
   if m.pretrained:
-    return files.read_config(m.pretrained, 'mrope', **numerics).config
+    return models.files_of(m.pretrained).read_config(
+        m.pretrained, 'mrope', **numerics).config
   decoder = decoder_lib.DecoderConfig(
       vocab_size=tokenizer.vocab_size, rope_sections=tuple(m.rope_sections),
       **{name: m[name] for name in DECODER_SIZES}, **numerics)
@@ -42,7 +42,8 @@ def reader(config, tokenizer, cache_bytes=0):
   """The CaptionReader of a config: its media, questions and max_tokens."""
   return caption_examples.CaptionReader(
       tokenizer, pixels.resolution(config.media), config.questions,
-      config.max_tokens, cache_bytes)
+      config.max_tokens, cache_bytes,
+      reader_lib.layout_of(model_config(config, tokenizer)))
 
 
 def shape(config):

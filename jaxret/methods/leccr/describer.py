@@ -1,4 +1,5 @@
-"""MLLMs that describe images and videos: Qwen2-VL and VideoChat-Flash."""
+"""MLLMs that describe images and videos: Qwen2-VL, 2.5 and VideoChat-Flash.
+"""
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,13 +8,12 @@ import jax
 import numpy as np
 
 import jaxret
-from jaxret import sharding
+from jaxret import models, sharding
 from jaxret.data import media, text
 from jaxret.data.qwen2_vl import reader as reader_lib
 from jaxret.data.videochat import prompts as videochat_prompts
 from jaxret.methods.leccr import captioner
 from jaxret.models import decoder as decoder_lib
-from jaxret.models.qwen2_vl import files
 from jaxret.models.videochat import files as videochat
 from jaxret.models.videochat import generator as videochat_generator
 from jaxret.models.videochat import model as vlm
@@ -44,19 +44,21 @@ class Describer(NamedTuple):
 def qwen2_vl(config, tokenizer, mesh, params=None):
   """A Describer of Qwen2-VL: that of `config.model.pretrained`, or trained.
 
+  Of Qwen2.5-VL too, where that is what was pretrained.
+
   config: the `captioner` section. params: on `mesh`, of a model that was
   trained here; None = read from the files of the pretrained one.
   """
   model = captioner.model_config(config, tokenizer)
   if params is None:
-    params = files.load(
+    params = models.files_of(config.model.pretrained).load(
         config.model.pretrained, model, mesh, generates=True)
   reader = captioner.reader(config, tokenizer)
   return Describer(
       model.module(), params, reader,
       lambda seen: captioner.shape(config) or reader_lib.shape_of(
           len(seen.tokens), seen.grids),
-      lambda seen, shape: reader_lib.pad(seen, shape, reader.special, True),
+      reader.pad,
       lambda params, arrays: arrays, tokenizer.decode, _ends(tokenizer),
       _settings(config, params, media=str(reader.resolution),
                 questions=str(dict(config.questions))))
@@ -104,7 +106,8 @@ def videochat_flash(config, tokenizer, mesh):
           questions=str(dict(config.questions))))
 
 
-FAMILIES = {'qwen2_vl': qwen2_vl, 'videochat_flash': videochat_flash}
+FAMILIES = {'qwen2_vl': qwen2_vl, 'qwen2_5_vl': qwen2_vl,
+            'videochat_flash': videochat_flash}
 
 
 def pretrained(config, mesh):

@@ -1,5 +1,5 @@
 """Opens a Qwen2-VL checkpoint to continue prompts with it."""
-from jaxret.models import adapter_import, adapters, names
+from jaxret.models import adapter_import, adapters
 from jaxret.models.qwen2_vl import files
 
 
@@ -10,9 +10,15 @@ def open_generator(path, mesh, dtype='float32', adapter=None):
   Raises ValueError for files without an output head, what was trained to embed
   for example.
   """
-  config, _ = files.read_config(path, 'mrope', dtype=dtype, param_dtype=dtype)
+  return open_family(files.FAMILY, path, mesh, dtype, adapter)
+
+
+def open_family(family, path, mesh, dtype, adapter):
+  """As `open_generator`, of a files.Family."""
+  config, _ = files.read_family(
+      family, path, 'mrope', dtype=dtype, param_dtype=dtype)
   params = files.load(path, config, mesh, generates=True)
   if adapter is not None:
     params = adapters.merge(params, adapter_import.import_peft(
-        adapter, names.QWEN2_VL, params))
+        adapter, config.weights, params))
   return config, params

@@ -7,14 +7,18 @@ data.qwen2_vl.layout; here it is gathered.
 import dataclasses
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxret import sharding
 from jaxret.models import decoder as decoder_lib
+from jaxret.models import names
 from jaxret.models.qwen2_vl import vision as vision_lib
 
 POSITION_MODES = ('sequential', 'mrope')
+# Of an item, which bounds the memory of long videos.
+PATCHES_AT_ONCE = 16384
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Qwen2VlConfig:
           f'decoder wants {self.decoder.width}: make them equal')
 
   name = 'qwen2_vl'
+  weights = names.QWEN2_VL
 
   @property
   def width(self):
@@ -59,18 +64,38 @@ class Qwen2Vl(nn.Module):
 
   def setup(self):
     self.decoder = decoder_lib.Decoder(self.config.decoder)
-    self.vision = vision_lib.VisionTower(self.config.vision)
+    self.vision = self.config.vision.module()
 
   def visual_tokens(self, patches, segments, coordinates):
     """Merged tokens of each item, [B, S * P / 4, D].
 
     patches [B, S, P, 1176], segments [B, S, P], coordinates [B, S, P, 2]; see
-    qwen2_vl_vision.VisionTower.
+    vision.VisionTower. Of long videos some rows at a time.
     """
-    def rows(x):  # the S rows of an item are rows of their own
+    n_items, n_rows, row_patches = segments.shape
+    seen = patches, segments, coordinates
+    part_rows = max(1, PATCHES_AT_ONCE // row_patches)
+    if n_rows <= part_rows:
+      return self._tokens_of_rows(seen)
+    parts = -(-n_rows // part_rows)
+    def split(x):  # [B, S, ...] -> [parts, B, part_rows, ...]
+      room = [(0, 0)] * x.ndim
+      room[1] = (0, parts * part_rows - n_rows)
+      x = jnp.pad(x, room).reshape(n_items, parts, part_rows, *x.shape[2:])
+      return jnp.moveaxis(x, 1, 0)
+    tokens = nn.scan(
+        lambda module, carry, part: (carry, module._tokens_of_rows(part)),
+        variable_broadcast=('params', 'lora'), split_rngs={'params': False},
+        )(self, None, jax.tree.map(split, seen))[1]
+    tokens = jnp.moveaxis(tokens, 0, 1)
+    tokens = tokens.reshape(n_items, -1, tokens.shape[-1])
+    return tokens[:, :n_rows * row_patches // self.config.vision.merge ** 2]
+
+  def _tokens_of_rows(self, seen):
+    def rows(x):  # the rows of an item are rows of their own
       return x.reshape(-1, *x.shape[2:])
-    tokens = self.vision(rows(patches), rows(segments), rows(coordinates))
-    return tokens.reshape(len(patches), -1, tokens.shape[-1])
+    tokens = self.vision(*map(rows, seen))
+    return tokens.reshape(len(seen[0]), -1, tokens.shape[-1])
 
   def embed(self, tokens, visual=None, visual_index=None):
     """Token embeddings [B, T, D] with visual ones where the index says.

@@ -96,6 +96,12 @@ def next_token(model, params, last):
   return jax.nn.log_softmax(logits, -1)
 
 
+@jax.jit
+def first_label(first, labels):
+  """log P [P, V] of every token -> that of each of T labels, [P, T]."""
+  return first[:, labels]
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def text_tile(model, nonzero_denominator, params, first, cache, start, inputs,
               labels, lengths):

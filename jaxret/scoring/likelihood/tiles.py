@@ -78,23 +78,3 @@ def rounded(number, per_octave=4):
 def fill(index, size):
   """`index` [n] repeated up to [size]; the surplus rows are thrown away."""
   return np.resize(index, size)
-
-
-def kept_columns(keep, columns):
-  """The columns that each row keeps, as a rectangle.
-
-  Args:
-    keep: bool [P, N]; columns: int [C], those of one block.
-
-  Returns:
-    (int [P, C'], bool [P, C']): column numbers and which are real. C' is the
-    longest row's count, rounded up to a power of two so that few shapes
-    occur; None where no row keeps any.
-  """
-  chosen = keep[:, columns]
-  longest = int(chosen.sum(1).max())
-  if longest == 0:
-    return None
-  width = min(1 << (longest - 1).bit_length(), len(columns))
-  order = np.argsort(~chosen, 1, kind='stable')[:, :width]
-  return columns[order], np.take_along_axis(chosen, order, 1)

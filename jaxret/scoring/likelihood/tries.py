@@ -75,12 +75,39 @@ def rectangle(labels, index, length):
     place and depth of M = C * (length - 1) tokens, which are the same for all
     rows.
   """
-  rows, count = index.shape
+  stacked, lengths = _stacked(labels, index, length)
+  return (stacked[:, :, :-1].reshape(len(index), -1), stacked, lengths,
+          *separate(index.shape[1], length - 1))
+
+
+def stairs(labels, index, sizes, length, total):
+  """As `rectangle`, but each place has room for so many input tokens alone.
+
+  Args:
+    labels: T int arrays; index: int [P, C], captions of each row.
+    sizes: int [C], input tokens of the captions of a place, at most.
+    length: what scored tokens are padded to; total: M, the tokens, padded.
+
+  Returns:
+    As `rectangle`; the tokens that fill up repeat the first one's place.
+  """
+  stacked, lengths = _stacked(labels, index, length)
+  chain = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+  end = np.cumsum(sizes, dtype=np.int32)
+  depth = np.arange(len(chain), dtype=np.int32) - (end - sizes)[chain]
+  chains = np.zeros((len(sizes), length - 1), np.int32)
+  chains[chain, depth] = np.arange(len(chain))
+  more = (0, total - len(chain))
+  place = np.pad(chain * np.int32(length - 1) + depth, more)
+  tokens = stacked[:, :, :-1].reshape(len(index), -1)[:, place]
+  return tokens, stacked, lengths, chains, place, np.pad(depth, more)
+
+
+def _stacked(labels, index, length):
+  """(labels [P, C, length], their numbers int32 [P, C]) of captions `index`."""
   stacked = stack([labels[i] for i in index.reshape(-1)], length)
-  stacked = stacked.reshape(rows, count, length)
   lengths = np.array([[len(labels[i]) for i in row] for row in index], np.int32)
-  return (stacked[:, :, :-1].reshape(rows, -1), stacked, lengths,
-          *separate(count, length - 1))
+  return stacked.reshape(*index.shape, length), lengths
 
 
 def separate(count, length):
