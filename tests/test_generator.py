@@ -33,7 +33,8 @@ def checkpoint(case, directory):
   return directory
 
 
-@pytest.mark.parametrize('case', ['qwen2_vl_untied', 'qwen2_vl_tied'])
+@pytest.mark.parametrize('case', [
+    'qwen2_vl_untied', pytest.param('qwen2_vl_tied', marks=pytest.mark.slow)])
 def test_a_saved_model_scores(case, tmp_path):
   model = jaxret.load_generator(
       checkpoint(case, tmp_path), resolution=tiny_generators.RESOLUTION)
@@ -154,6 +155,7 @@ def test_every_backbone_scores_as_it_reads(backbone, chat, masked):
           token_by_token(model, prefix, suffix, chat, masked), atol=2e-5)
 
 
+@pytest.mark.slow
 def test_every_backbone_gives_the_same_bits_in_any_order(backbone):
   name, model = backbone
   def score(rows, columns):
@@ -190,7 +192,7 @@ def test_every_backbone_writes_what_is_most_likely(backbone):
     ('llava', {'text': ''}, 'x: it is empty'),
     ('qwen2', {'image': 'a.png'}, 'x: it has an image, the model reads text'),
     ('qwen2', {'text': ''}, 'x: it is empty'),
-    ('videochat', {'video': 'none.mp4'}, 'x: .*none.mp4'),
+    ('videochat', {'video': 'none.mp4'}, 'x: no such file'),
     ('videochat', {'image': 'a.png', 'video': 'a.mp4'}, 'x: it shows several'),
 ])
 def test_what_a_backbone_cannot_read_is_one_line(name, item, said):
