@@ -17,6 +17,7 @@ from jaxret import (
   generator,
   methods,
   models,
+  own_files,
   run,
   sharding,
 )
@@ -111,7 +112,7 @@ def load_generator(
     path: a directory or hub model as transformers writes it, with its output
       head: Qwen2-VL, Qwen2.5-VL, Qwen3-VL, LLaVA-NeXT on Mistral,
       VideoChat-Flash, Qwen2 and Qwen2.5 (texts alone); or the workdir of a run
-      of BLiM, which keeps its own settings.
+      of BLiM or answers, which keeps its own settings.
     dtype, adapter, resolution, alpha, mesh: as for `load`.
     max_tokens: of a prompt, visual tokens included; a longer one is refused.
     clips: how many of a video VideoChat-Flash sees, four frames each.
@@ -180,17 +181,39 @@ def _is_workdir(path):
   return file.is_file() and 'method' in foreign_files.read_object(file)
 
 
+def chosen_weights(path: str | os.PathLike, method: str) -> dict[str, float]:
+  """The weights of the main row of a workdir's results, {} without any.
+
+  method: whose workdir it must be; weights of another one are none.
+
+  Raises ValueError for results that cannot be read.
+  """
+  file = pathlib.Path(path).expanduser() / 'results.json'
+  if not _is_workdir(path) or not file.is_file():
+    return {}
+  if checkpoint.read_config(path).method != method:
+    return {}
+  main = methods.package(method).MAIN_ROW
+  of_tasks = own_files.read_object(file, 'evaluate again').get('weights', {})
+  return next((rows[main] for rows in of_tasks.values() if main in rows), {})
+
+
+def _tokenizer(config, workdir):
+  """The tokenizer of what a workdir has trained."""
+  name = config.model.tokenizer or config.model.pretrained
+  directory = pathlib.Path(config.init_from or workdir) / 'tokenizer'
+  if not directory.is_dir():  # the stages of a run share the run's
+    directory = workdir.parent / 'tokenizer'
+  return text.load_tokenizer(name or directory)
+
+
 def _open_workdir(workdir, trim_text, truncate_dim, mesh):
   config = checkpoint.read_config(workdir)
   embeds = methods.embeds(config.method)
   if embeds is None:
     raise ValueError(f'{workdir} was made by the method {config.method!r}, '
                      "which gives no embeddings; want one made by 'unite', say")
-  name = config.model.tokenizer or config.model.pretrained
-  directory = pathlib.Path(config.init_from or workdir) / 'tokenizer'
-  if not directory.is_dir():  # the stages of a run share the run's
-    directory = workdir.parent / 'tokenizer'
-  tokenizer = text.load_tokenizer(name or directory)
+  tokenizer = _tokenizer(config, workdir)
   reader = embeds.reader(config, tokenizer)
   reader.trim_text = trim_text
   return embedder.Embedder(
