@@ -50,12 +50,11 @@ def load(path: str | os.PathLike, position_mode: str | None = None,
     dtype: of weights and computation, 'float32' or 'bfloat16'.
     adapter: a directory or hub name of a PEFT adapter, to be merged into the
       weights.
-    resolution: of what Qwen2-VL sees; default: as UNITE is released. Or of
-      what Qwen3-VL sees; default: as its embedder's script has it.
+    resolution: of what Qwen2-VL or Qwen3-VL sees; default: as UNITE is
+      released, or as the script of Qwen3-VL-Embedding has it.
     max_tokens: of an item, visual tokens included; default: 2048, of Qwen3-VL
-      8192, as its authors have it.
-    trim_text: True cuts the text of a longer item and says so; False refuses
-      it.
+      8192.
+    trim_text: True cuts the text of a longer item and says so; False refuses.
     alpha: 'white' lays transparent pixels on white; 'released' shows the
       colours that lie hidden under them, as the authors' code does.
     truncate_dim: how many numbers of an embedding are kept; see Embedder.
@@ -81,18 +80,24 @@ def load(path: str | os.PathLike, position_mode: str | None = None,
                            'a workdir, which keeps its own settings', load)
     return _open_workdir(
         pathlib.Path(path).expanduser(), trim_text, truncate_dim, mesh)
+  sizes, params, reader = _open_embedder(path, options, recipe, mesh)
+  return embedder.Embedder(
+      sizes, params, reader, mesh, truncate_dim=truncate_dim)
+
+
+def _open_embedder(path, options, recipe, mesh):
+  """(sizes, parameters, reader); what is None is as the recipe has it."""
   wings = models.embedding_wings()
   _, config = model_files.read_json(path, sorted(wings))
   wing = wings[config['model_type']]
   if recipe is not None:
     chosen = recipes.options(recipe, config['model_type'])
-    options |= {name: value for name, value in chosen.items()
-                if options[name] is None}
+    options = options | {name: value for name, value in chosen.items()
+                         if options[name] is None}
   parts = (_named(f'models.{wing}.embedder', 'open_embedder'),
            _named(f'data.{wing}.reader', 'open_reader'))
-  return embedder.Embedder(*_open_checkpoint(
-      path, config['model_type'], parts, options, mesh, load), mesh,
-                           truncate_dim=truncate_dim)
+  return _open_checkpoint(
+      path, config['model_type'], parts, options, mesh, load)
 
 
 def load_generator(
@@ -105,9 +110,9 @@ def load_generator(
 
   Args:
     path: a directory or hub model as transformers writes it, with its output
-      head: Qwen2-VL, Qwen2.5-VL, LLaVA-NeXT on Mistral, VideoChat-Flash, Qwen2
-      and Qwen2.5 (texts alone); or the workdir of a run of BLiM or answers,
-      which keeps its own settings.
+      head: Qwen2-VL, Qwen2.5-VL, Qwen3-VL, LLaVA-NeXT on Mistral,
+      VideoChat-Flash, Qwen2 and Qwen2.5 (texts alone); or the workdir of a run
+      of BLiM or answers, which keeps its own settings.
     dtype, adapter, resolution, alpha, mesh: as for `load`.
     max_tokens: of a prompt, visual tokens included; a longer one is refused.
     clips: how many of a video VideoChat-Flash sees, four frames each.
@@ -127,8 +132,9 @@ def load_generator(
   wing = wings[config['model_type']]
   parts = (_named(f'models.{wing}.generator', 'open_generator'),
            _named(f'data.{wing}.continuations', 'open_reader'))
-  return generator.Generator(*_open_checkpoint(
-      path, config['model_type'], parts, options, mesh, load_generator), mesh)
+  sizes, params, reader = _open_checkpoint(
+      path, config['model_type'], parts, options, mesh, load_generator)
+  return generator.Generator(sizes, params, reader, mesh)
 
 
 def _open_generating_workdir(workdir, mesh):

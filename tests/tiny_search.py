@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxret.scoring.likelihood import score as likelihood
 from jaxret.scoring.likelihood import search
+from tests import tiny_likelihood
 
 
 class Drawn(NamedTuple):
@@ -53,15 +54,15 @@ def matrices(drawn, filled=False, zero_shot=False):
       None if zero_shot else drawn.video_prior)
 
 
-def job(drawn):
-  """A search.Job without a model: see `filling`."""
+def job(drawn, alike=False):
+  """A search.Job without a model: see `filling`; alike: all captions are."""
   prompts = likelihood.Prompts(
-      np.zeros(3, np.int32), tuple(np.zeros(n, np.int32)
-                                   for n in drawn.lengths),
+      np.zeros(3, np.int32), tuple(np.full(n, 0 if alike else t, np.int32)
+                                   for t, n in enumerate(drawn.lengths)),
       tuple(np.zeros(n + 2, np.int32) for n in drawn.lengths), 1, -1)
   clips = drawn.clips.shape[1:]
-  return search.Job(None, None, None, prompts, None, np.zeros((*clips, 2)),
-                    likelihood.Options())
+  return search.Job(None, None, tiny_likelihood.one_device(), prompts, None,
+                    np.zeros((*clips, 2)), likelihood.Options(4, 8))
 
 
 def known(drawn, direction):
@@ -83,7 +84,7 @@ def filling(drawn, asked=None):
       if asked is not None:
         asked.append((name, int(cells.sum()), keep))
       matrix[cells] = values[cells]
-      return int(cells.sum())
+      return 0
     return fill
   return mock.patch.multiple(
       likelihood, score_texts=filler('captions', text_given_video(drawn)),

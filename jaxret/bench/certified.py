@@ -75,9 +75,7 @@ class Job:
     split = types.Split(split.dataset, split.name, split.videos[:n_videos],
                         split.texts[:n_texts], np.zeros(n_texts, np.int32))
     self.inputs = evaluator.inputs(method.scorer, split, features)
-    self.options = likelihood.Options(
-        config.eval.rows, config.eval.columns, config.eval.max_padding,
-        nonzero_denominator=config.eval.nonzero_denominator)
+    self.options = evaluator.options_of(config)
     self.common = method.scorer.model, params, mesh, self.inputs, self.options
 
   def exhaustive(self, warm_up=False):
@@ -97,21 +95,6 @@ class Job:
     tokens += likelihood.score_videos(
         *common, inputs.vocabulary, options, by_text)
     return by_video, by_text, tokens
-
-  def free_tokens(self):
-    """Tokens of what every search begins with: prefixes, and both priors."""
-    model, params, mesh, inputs, options = self.common
-    n_videos, n_texts = len(inputs.vocabulary), len(inputs.prompts.labels)
-    common = model, params, mesh, inputs.prompts
-    return (likelihood.first_labels(
-                *common, inputs.features, options,
-                np.full((n_videos, n_texts), np.nan, np.float32))
-            + likelihood.first_clips(
-                *common, inputs.vocabulary, options,
-                np.full((n_texts, n_videos), np.nan, np.float32))
-            + likelihood.text_priors(*common, options)[1]
-            + likelihood.video_priors(*common, inputs.features,
-                                      inputs.vocabulary, options)[2])
 
   def search(self, direction, weights, k):
     """search.Found, from nothing."""
@@ -149,7 +132,7 @@ def measure(options):
     by_video, by_text, tokens = job.exhaustive()
   (seconds, cpu_seconds), = taken
   whole = {'baseline_seconds': seconds, 'baseline_cpu_seconds': cpu_seconds,
-           'baseline_tokens': tokens, 'free_tokens': job.free_tokens()}
+           'baseline_tokens': tokens}
   machine.log(f'all pairs: {whole}')
   searches = []
   for name in options.weights.split(','):
@@ -174,7 +157,7 @@ def _one(job, direction, weights, k, scores, whole):
   with machine.timed(taken):
     found = job.search(direction, weights, k)
   (seconds, cpu_seconds), = taken
-  k, tokens = found.index.shape[1], found.tokens + whole['free_tokens']
+  k = found.index.shape[1]
   index = np.argsort(-scores, 1, kind='stable')[:, :k]
   best = np.take_along_axis(scores, index, 1)
   return {
@@ -186,10 +169,10 @@ def _one(job, direction, weights, k, scores, whole):
       'pairs_scored_whole': found.whole,
       'expected_share': found.expected.expected,
       'least_share': found.expected.least,
-      'seconds': seconds, 'cpu_seconds': cpu_seconds, 'tokens': tokens,
+      'seconds': seconds, 'cpu_seconds': cpu_seconds, 'tokens': found.tokens,
       'speedup': whole['baseline_seconds'] / seconds,
       'cpu_speedup': whole['baseline_cpu_seconds'] / cpu_seconds,
-      'token_share': tokens / whole['baseline_tokens']}
+      'token_share': found.tokens / whole['baseline_tokens']}
 
 
 if __name__ == '__main__':

@@ -145,22 +145,10 @@ class Scores:
     self._ids(direction)
     parts = self._directions()[direction]
     weights = self.chosen.weights[direction]
-    has = {'alpha': parts.candidate is not None and parts.prior is not None,
-           'query_weight': parts.candidate is not None
-                           and parts.query is not None}
-    for name, value in (('alpha', alpha), ('query_weight', query_weight)):
-      if value is None:
-        continue
-      if not 0 <= value <= 1:
-        raise ValueError(f'{direction}: {name} is {value!r}, want 0 to 1')
-      if not has[name]:
-        raise ValueError(
-            f'{direction}: {name} has no effect on these scores, which lack '
-            'log P(video | text) (zero-shot): leave it out')
-    if alpha is not None:
-      weights = weights._replace(alpha=alpha)
-    if query_weight is not None:
-      weights = weights._replace(c=query_weight)
+    weights = with_given(
+        direction, weights, alpha, query_weight,
+        both=parts.candidate is not None and parts.query is not None,
+        alone=parts.candidate is not None)
     scores = cpn.bidirectional(parts, weights)
     scores = np.asarray(scores, np.float32)
     if normalize is not None:
@@ -180,6 +168,31 @@ class Scores:
           f'{direction}: no temperature was chosen for {normalize!r}: give '
           'one, or evaluate the workdir with a validation split')
     return chosen[normalize]
+
+
+def with_given(direction: str, weights: cpn.Weights, alpha: float | None,
+               query_weight: float | None, both: bool, alone: bool
+               ) -> cpn.Weights:
+  """The weights with what a caller gives in place of them.
+
+  both: the model has both likelihoods; alone: it has the candidate's at least.
+  Raises ValueError for a weight outside of 0 to 1, or one without effect.
+  """
+  has = {'alpha': both or alone, 'query_weight': both}
+  for name, value in (('alpha', alpha), ('query_weight', query_weight)):
+    if value is None:
+      continue
+    if not 0 <= value <= 1:
+      raise ValueError(f'{direction}: {name} is {value!r}, want 0 to 1')
+    if not has[name]:
+      raise ValueError(
+          f'{direction}: {name} has no effect on these scores, which lack '
+          'log P(video | text) (zero-shot): leave it out')
+  if alpha is not None:
+    weights = weights._replace(alpha=alpha)
+  if query_weight is not None:
+    weights = weights._replace(c=query_weight)
+  return weights
 
 
 def chosen(config: 'ConfigDict', workdir: str | None) -> Chosen:

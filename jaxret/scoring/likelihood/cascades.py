@@ -45,26 +45,30 @@ def _lowest_share(kept, queries):
   return low
 
 
-def depths(first_stage, scores, k=1):
-  """How many of the first stage's best hold the k best of `scores`, int [Q].
+def places(first_stage):
+  """int32 [Q, C], where each candidate is in the order of its query, from 1.
 
-  Args:
-    first_stage, scores: [Q, C]; equal values are in the order of candidates.
-    k: 1 at least; all candidates if there are fewer.
+  Equal values are in the order of candidates.
   """
   order = np.argsort(-first_stage, 1, kind='stable')
-  place = np.empty_like(order)
-  np.put_along_axis(place, order, np.arange(order.shape[1])[None], 1)
-  best = np.argsort(-scores, 1, kind='stable')[:, :k]
-  return np.take_along_axis(place, best, 1).max(1) + 1
+  found = np.empty(order.shape, np.int32)
+  np.put_along_axis(
+      found, order, np.arange(1, order.shape[1] + 1, dtype=np.int32)[None], 1)
+  return found
 
 
 def kept(first_stage, k):
   """bool [Q, C], the k best candidates of each query."""
-  best = np.argsort(-first_stage, 1, kind='stable')[:, :k]
-  keep = np.zeros(first_stage.shape, bool)
-  np.put_along_axis(keep, best, True, 1)
-  return keep
+  return places(first_stage) <= k
+
+
+def depths(placed, scores, k=1):
+  """How many of the first stage's best hold the k best of `scores`, int [Q].
+
+  placed: see `places`. scores: [Q, C]; k: all candidates if there are fewer.
+  """
+  best = np.argsort(-scores, 1, kind='stable')[:, :k]
+  return np.take_along_axis(placed, best, 1).max(1)
 
 
 def conformal_k(calibration, agreement, n_candidates):
@@ -92,11 +96,12 @@ def grid(n_candidates):
   return sorted({*(k for k in powers if k <= n_candidates), n_candidates})
 
 
-def table(first_stage, scores, ks):
+def table(placed, scores, ks):
   """[(Agreement of the best, Agreement of the whole top 10)] for each K.
 
   A top 10 is kept if all of it is; of fewer candidates it is all of them.
+  placed, scores: as for `depths`.
   """
-  one, ten = (depths(first_stage, scores, k) for k in (1, 10))
+  one, ten = (depths(placed, scores, k) for k in (1, 10))
   return [tuple(Agreement(len(d), int((d <= k).sum())) for d in (one, ten))
           for k in ks]

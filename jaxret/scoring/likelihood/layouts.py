@@ -1,4 +1,6 @@
 """Which strips and tiles a score matrix has, and what a tile of captions is."""
+from typing import NamedTuple
+
 import numpy as np
 
 from jaxret import sharding
@@ -56,6 +58,31 @@ def packed_clips(prompts, options, mesh, keep, n_clips):
   lengths = np.array([len(prefix) for prefix in prompts.text_prefixes])
   sizes = np.full(keep.shape[1], max(1, n_clips - 1))
   return packing.pack(keep, sizes, lengths, limits(options, mesh))
+
+
+class Tokens(NamedTuple):
+  """Tokens through the decoder that scoring takes, padding included.
+
+  prefixes: of all videos and all texts, which first labels and first clips
+  take; captions, clips: of all pairs, with the prefixes that they need.
+  """
+  prefixes: int
+  captions: int
+  clips: int
+
+
+def tokens_of_all(prompts, options, mesh, shape):
+  """Tokens of scoring all pairs; shape: (videos, clips of each)."""
+  videos, inputs_of = captions(prompts, options, mesh, shape[0], None)
+  texts = clips(prompts, options, mesh, shape, None)
+  prefixes = [sum(strip.size * strip.length for strip in strips)
+              for strips in (videos, texts)]
+  suffixes = (
+      sum(strip.size * inputs_of(strip, t)[0][0].shape[1]
+          for strip in videos for t in range(len(strip.tiles))),
+      sum(strip.size for strip in texts) * shape[0] * (shape[1] - 1))
+  return Tokens(sum(prefixes), *(
+      prefix + suffix for prefix, suffix in zip(prefixes, suffixes)))
 
 
 def limits(options, mesh):

@@ -17,7 +17,7 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-from jaxret.scoring.likelihood import bounds, cpn
+from jaxret.scoring.likelihood import bounds, cpn, layouts
 from jaxret.scoring.likelihood import score as likelihood
 
 DIRECTIONS = ('text_to_video', 'video_to_text')
@@ -28,8 +28,6 @@ SLACK = {'float32': 1e-4, 'bfloat16': 0.03}
 # beside all pairs.
 SAMPLE = 64, 8
 MOST_SAMPLED = 0.02
-# Where more pairs stay open, all are computed, which shares beginnings.
-MOST_OPEN = 0.5
 
 
 class Job(NamedTuple):
@@ -66,9 +64,11 @@ class Found(NamedTuple):
   certified: bool [Q], nothing else can be among them.
   margin: float32 [Q], how far the last of them is above all others, or above
     what they can be; inf where there are no others.
-  whole: share of the pairs that were computed whole.
+  whole: share of the pairs that were computed as a whole.
   expected: bounds.Share of the tokens, told beforehand; None with a budget.
-  tokens: through the decoder in this call.
+  tokens: through the decoder, padding, prefixes and first clips included;
+    all_tokens: the same of all pairs. What was found in the matrices counts
+    as if it had been computed now.
   """
   index: np.ndarray
   score: np.ndarray
@@ -77,6 +77,7 @@ class Found(NamedTuple):
   whole: float
   expected: bounds.Share | None
   tokens: int
+  all_tokens: int
 
 
 def best(job, matrices, direction, weights, k, budget=None, slack=1e-4):
@@ -85,7 +86,7 @@ def best(job, matrices, direction, weights, k, budget=None, slack=1e-4):
   Args:
     job: Job. matrices: Matrices; None on all processes but 0.
     direction: 'text_to_video' or 'video_to_text'.
-    weights: cpn.Weights; alpha and c are used.
+    weights: cpn.Weights; alpha and c are used. Process 0 alone needs them.
     k: how many, 1 at least.
     budget: at most so many candidates of a query are computed, in part or as
       a whole, the most promising first; queries that this does not suffice for
@@ -97,9 +98,12 @@ def best(job, matrices, direction, weights, k, budget=None, slack=1e-4):
 
   Raises:
     ValueError: for a value above its bound, which names the pair; for k or a
-      budget that is too small, an unknown direction.
+      budget that is too small, an unknown direction, c outside of 0 to 1.
   """
-  _check(direction, k, budget)
+  check(direction, k, budget)
+  if weights is not None and not 0 <= weights.c <= 1:
+    raise ValueError(f'the weight of the query likelihood is {weights.c}: a '
+                     'bound needs 0 to 1')
   search = _Search(job, matrices, direction, weights, k, budget, slack)
   return search.run()
 
@@ -111,7 +115,8 @@ def scores(job, matrices, direction, weights):
                          for rows in bounds.blocks(known.shape)])
 
 
-def _check(direction, k, budget):
+def check(direction, k, budget):
+  """Raises ValueError for what no search can do."""
   if direction not in DIRECTIONS:
     raise ValueError(
         f'direction is {direction!r}: use one of {", ".join(DIRECTIONS)}')
@@ -136,36 +141,38 @@ class _Search:
     if not self.by_video:
       self.parts = {'clips': 'candidate', 'captions': 'query'}
     self.known = matrices and _known(job, matrices, self.by_video)
-    self.tokens = 0
+    self.all_tokens = layouts.tokens_of_all(
+        job.prompts, job.options, job.mesh, job.vocabulary.shape[:2])
+    self.tokens = self.all_tokens.prefixes
     # Of each part, the cells that were asked for.
     self.asked = {part: np.zeros(self.shape, bool) for part in (
         'candidate', 'query')}
 
   def run(self):
     used = self.known and self.known.used(self.weights)
-    kinds = self._shared(lambda: np.array([
-        getattr(used, part) is not None for part in self.parts.values()]), 2)
+    kinds = self._shared(2, lambda: np.array([
+        getattr(used, part) is not None for part in self.parts.values()]))
     kinds = [kind for kind, is_used in zip(self.parts, kinds) if is_used]
     self.known = used
-    seeds = self._shared(self._seeds, self.shape)
+    seeds = self._shared(self.shape, self._seeds)
     sample = np.zeros(self.shape, bool)
     if self.budget is None:
       sample = _sample(self.shape)
     for kind in kinds:
       self._compute(kind, seeds | sample)
     expected = None
-    if self.budget is None and jax.process_index() == 0:
+    if self.budget is None and self.matrices:
       expected = self._expected(seeds, sample, kinds)
-    allowed = None
+    still = np.ones(self.shape, bool)
     for kind in kinds:
-      still = self._shared(lambda: self._open(allowed), self.shape)
+      still = self._shared(self.shape, self._open, still)
       self._compute(kind, still)
-      allowed = still
-    return self.known and self._found(expected)
+    return self.known and self._found(
+        expected, sum(getattr(self.all_tokens, kind) for kind in kinds))
 
-  def _shared(self, make, shape):
+  def _shared(self, shape, make, *args):
     """What process 0 makes of its matrices, bool [shape], on all of them."""
-    made = np.zeros(shape, bool) if self.matrices is None else make()
+    made = np.zeros(shape, bool) if self.matrices is None else make(*args)
     if jax.process_count() > 1:
       made = np.asarray(multihost_utils.broadcast_one_to_all(made))
     return made
@@ -202,31 +209,33 @@ class _Search:
     return score if clips is None else score + clips / 2
 
   def _compute(self, kind, keep):
-    """Computes the clips or the captions of pairs [Q, C], as far as open."""
-    name = self.parts[kind]
+    """Computes the clips or the captions of pairs [Q, C], as far as open.
+
+    All of them where that takes fewer tokens: captions share beginnings then.
+    """
+    name, job = self.parts[kind], self.job
     keep = keep & ~self.asked[name]
     if not keep.any():
       return
-    if keep.mean() > MOST_OPEN:
-      logging.info('%d %% of the pairs stay open: the %s of all are computed',
-                   100 * keep.mean(), kind)
-      self.asked[name][:] = True
-      keep = None
-    else:
-      self.asked[name] |= keep
-    job = self.job
+    share = keep.mean()
+    rows = keep if self.by_video == (kind == 'captions') else keep.T
+    tokens = _packed_tokens(job, kind, rows)
+    if tokens >= getattr(self.all_tokens, kind):
+      tokens, rows = getattr(self.all_tokens, kind), None
+      keep = np.ones(self.shape, bool)
+    logging.info('%.3g %% of the pairs are open: the %s of %s are computed',
+                 100 * share, kind, 'all' if rows is None else 'these')
+    self.asked[name] |= keep
+    self.tokens += tokens
     common = job.model, job.params, job.mesh, job.prompts, job.features
-    by_video = keep is not None and (keep if self.by_video else keep.T)
     if kind == 'captions':
-      self.tokens += likelihood.score_texts(
+      likelihood.score_texts(
           *common, job.options,
-          self.matrices and self.matrices.text_given_video,
-          None if keep is None else by_video)
+          self.matrices and self.matrices.text_given_video, rows)
     else:
-      self.tokens += likelihood.score_videos(
+      likelihood.score_videos(
           *common, job.vocabulary, job.options,
-          self.matrices and self.matrices.video_given_text,
-          None if keep is None else by_video.T)
+          self.matrices and self.matrices.video_given_text, rows)
     self._check_bounds()
 
   def _check_bounds(self):
@@ -262,25 +271,21 @@ class _Search:
     return bounds.thresholds(found, self.k)[:, None] - np.float32(self.slack)
 
   def _open(self, allowed):
-    """The pairs that may be among the best k and are not known, [Q, C].
+    """The pairs of `allowed` that may be among the best k, as far as open.
 
-    allowed: bool [Q, C] or None; with a budget, of these alone.
+    With a budget, the most promising ones. bool [Q, C], as `allowed` is.
     """
     still = np.zeros(self.shape, bool)
     for rows in bounds.blocks(self.shape):
       known = self._planned(rows)
       most = bounds.upper(known, self.weights)
       whole = known.whole()
-      still[rows] = (most >= self._threshold(rows)) & ~whole
+      still[rows] = (most >= self._threshold(rows)) & ~whole & allowed[rows]
       if self.budget is None:
-        continue
-      if allowed is not None:
-        still[rows] &= allowed[rows]
         continue
       most = np.where(still[rows], most, np.float32(-np.inf))
       place = np.argsort(np.argsort(-most, 1, kind='stable'), 1)
-      left = self.budget - whole.sum(1, keepdims=True)
-      still[rows] &= place < left
+      still[rows] &= place < self.budget - whole.sum(1, keepdims=True)
     return still
 
   def _expected(self, seeds, sample, kinds):
@@ -304,13 +309,13 @@ class _Search:
         name: getattr(known, name).count - 1 for name in names})
     share = share._replace(expected=min(1.0, share.expected + seeds.mean()))
     logging.info(
-        'the best %d of %d are expected to take %.2g %% of the tokens of all '
-        'pairs, and %.2g %% at least', self.k, self.shape[1],
+        'the best %d of %d are expected to take %.3g %% of the tokens of all '
+        'pairs, and %.3g %% at least', self.k, self.shape[1],
         100 * share.expected, 100 * share.least)
     return share
 
-  def _found(self, expected):
-    parts, whole = [], 0
+  def _found(self, expected, all_tokens):
+    parts = []
     for rows in bounds.blocks(self.shape):
       known = self.known.rows(rows)
       score = bounds.scores(known, self.weights)
@@ -326,11 +331,20 @@ class _Search:
         margin = np.where(np.isfinite(last), last - other, -np.inf)
       parts.append((index[:, :self.k], ranked[:, :self.k],
                     rest < last - np.float32(self.slack), margin))
-      whole += int(known.whole().sum())
     index, score, certified, margin = map(np.concatenate, zip(*parts))
     assert self.budget is not None or certified.all()
+    whole = np.all([self.asked[name] for name in ('candidate', 'query')
+                    if getattr(self.known, name)], 0)
     return Found(index, score, certified, margin.astype(np.float32),
-                 whole / (self.shape[0] * self.shape[1]), expected, self.tokens)
+                 float(whole.mean()), expected, self.tokens, all_tokens)
+
+
+def _packed_tokens(job, kind, keep):
+  """Tokens that computing the kept pairs [V, T] or [T, V] takes."""
+  args = job.prompts, job.options, job.mesh, keep
+  strips = (layouts.packed_captions(*args) if kind == 'captions' else
+            layouts.packed_clips(*args, job.vocabulary.shape[1]))
+  return sum(strip.tokens for strip in strips)
 
 
 def _sample(shape):
