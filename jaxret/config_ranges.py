@@ -29,7 +29,7 @@ RANGES = (
     (r'temperature|eps|norm_eps|fps', POSITIVE),
     (r'optim\.betas|dropout', BELOW_ONE),
     (r'mesh\.\w+', SIZE_OF_MESH),
-    (r'\w*_fraction|\w*_share|max_padding|utilization|eval\.(alpha|c)|'
+    (r'\w*_fraction|\w*_share|utilization|eval\.(alpha|c)|'
      r'zero_shot_(alpha|c)|visual_weight|softened_alpha', SHARE),
     (r'batch_size|accumulation_steps|\w*_every_steps|keep_checkpoints|'
      r'\w*image_px|patch_px|extract_batch_size|part_queries|rows|columns|'

@@ -302,11 +302,12 @@ def trained_on(config: ConfigDict, workdir: str | os.PathLike
 def publish(config: ConfigDict, workdir: str | os.PathLike,
             results: dict[str, Any], sweeps: report.Sweeps | None = None,
             hubness: Sequence[report.Hubness] = (),
-            gallery: Sequence[report.GalleryQuery] = ()) -> None:
+            gallery: Sequence[report.GalleryQuery] = (),
+            written: Sequence[report.Written] = ()) -> None:
   """Writes results.json, report.html, results.txt, and prints the table."""
   rows = _rows(methods.package(config.method))
   report.write(workdir, results, _facts(config, results), rows, sweeps,
-               hubness, gallery)
+               hubness, gallery, written)
   table = report.format_table(results, rows)
   (pathlib.Path(workdir) / 'results.txt').write_text(table)
   print(table)

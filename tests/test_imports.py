@@ -28,7 +28,7 @@ LEVELS = {
     'progress': 1, 'report': 1, 'scoring': 1, 'tpu_slices': 1,
     'methods.base': 2, 'methods.embedding_run': 7,
     'retrieval': 4, 'train': 4, 'run': 5, 'embedder': 6, 'generator': 6,
-    'loading': 7, 'sequences': 8,
+    'loading': 7, 'sequences': 8, 'answers': 9, 'writing': 10,
     'bench': 9, 'main': 10, 'verbs': 11, 'cli': 12, '__main__': 13,
 }
 PAPER = {
@@ -40,7 +40,7 @@ PAPER = {
     'search': 6, 'search_results': 6, 'tables': 6, 'tokenizers': 6,
     'visuals': 6,
     'rerank_run': 7, 'plan': 8, 'run': 8, 'generator': 9, 'score': 9,
-    'search_pairs': 9,
+    'search_pairs': 9, 'answering': 11,
 }
 
 MAX_LINES = {'configs/*.py': 220, 'jaxret/methods/*/method.py': 200,

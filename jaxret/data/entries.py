@@ -189,12 +189,7 @@ def read_parquet(path, columns, optional=()):
   columns: that must be there; optional: that are read where they are.
   """
   import pyarrow  # slow to import
-  import pyarrow.parquet
-  try:
-    file = pyarrow.parquet.ParquetFile(path)
-  except (pyarrow.ArrowInvalid, OSError) as error:
-    raise ValueError(f'{path} is not a parquet file: {error}') from None
-  with file:
+  with _open_parquet(path) as file:
     names = file.schema_arrow.names
     _check_columns(path, names, columns)
     wanted = [*columns, *(name for name in optional if name in names)]
@@ -202,6 +197,27 @@ def read_parquet(path, columns, optional=()):
       return file.read(columns=wanted).to_pylist()
     except (pyarrow.ArrowInvalid, OSError) as error:
       raise _unreadable(path, error) from None
+
+
+def parquet_rows(path, columns, rows_at_once):
+  """Yields the same, of files whose media do not fit in memory together."""
+  import pyarrow
+  with _open_parquet(path) as file:
+    _check_columns(path, file.schema_arrow.names, columns)
+    try:
+      for batch in file.iter_batches(rows_at_once, columns=list(columns)):
+        yield from batch.to_pylist()
+    except (pyarrow.ArrowInvalid, OSError) as error:
+      raise _unreadable(path, error) from None
+
+
+def _open_parquet(path):
+  import pyarrow
+  import pyarrow.parquet
+  try:
+    return pyarrow.parquet.ParquetFile(path)
+  except (pyarrow.ArrowInvalid, OSError) as error:
+    raise ValueError(f'{path} is not a parquet file: {error}') from None
 
 
 def _check_columns(path, found, wanted):

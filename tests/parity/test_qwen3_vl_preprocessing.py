@@ -1,12 +1,10 @@
 """Qwen3-VL's preprocessing: sizes, frames, times and patches."""
 import dataclasses
-import math
 
 import numpy as np
 import pytest
 
 from jaxret.data.qwen2_vl import pixels as qwen2_vl
-from jaxret.data.qwen2_vl import reader as inputs_lib
 from jaxret.data.qwen3_vl import pixels as qwen3_vl
 from jaxret.data.qwen3_vl import prompts, reader
 from jaxret.models.qwen3_vl import vision
@@ -147,8 +145,7 @@ def test_qwen3_vl_prompts_of_the_cases(qwen3_vl_golden):
   read = reader.Reader(tokenizer, qwen3_vl.Processor())
   special = reference.model(qwen3_vl_golden).special
   cases = reference.table(qwen3_vl_golden, 'cases.json')['cases']
-  for name in cases:
-    case = reference.case(qwen3_vl_golden, name, special)
+  for name, case in reference.cases(qwen3_vl_golden, special).items():
     lengths = [len(reference.read(qwen3_vl_golden, file)['frames'])
                for file in cases[name]['video_files']]
     fps = iter(zip(lengths, cases[name]['fps']))
@@ -181,14 +178,3 @@ def test_qwen3_vl_pixels_of_the_cases(qwen3_vl_golden):
       np.testing.assert_allclose(
           vision.pixel_values(np.concatenate([one for one, _ in found])),
           arrays[key], atol=PIXELS, err_msg=name)
-
-
-def test_qwen3_vl_rows_hold_whole_slices(qwen3_vl_golden):
-  """No row of patches is longer than the largest slice asks for."""
-  special = reference.model(qwen3_vl_golden).special
-  for name in reference.table(qwen3_vl_golden, 'cases.json')['cases']:
-    case = reference.case(qwen3_vl_golden, name, special)
-    sizes = [math.prod(grid) for row in case.rows for grid in row.grids]
-    if sizes:
-      assert case.batch['segments'].shape[2] == inputs_lib.bucket(
-          max(sizes), 32)

@@ -58,16 +58,20 @@ class Reader(inputs_lib.Reader):
     patches, grids, sampled = zip(*seen) if seen else ((), (), ())
     return tuple(kind for kind, _ in shown), grids, patches, sampled
 
+  def grids(self, item):
+    """(kinds, grids, Sampled or None) of its media, from headers alone."""
+    shown = media_of(item)
+    found = [self._grid(item.id, kind, source) for kind, source in shown]
+    grids, sampled = zip(*found) if found else ((), ())
+    return tuple(kind for kind, _ in shown), grids, sampled
+
   def pad(self, inputs, shape):
     """Arrays of several Inputs, see the function `pad`."""
     return pad(inputs, inputs_lib.Shape(*shape), self.special)
 
   def shape(self, item, prompt=None):
     """The bucket of an item, from the headers of its media alone."""
-    shown = media_of(item)
-    found = [self._grid(item.id, kind, source) for kind, source in shown]
-    grids, sampled = zip(*found) if found else ((), ())
-    kinds = [kind for kind, _ in shown]
+    kinds, grids, sampled = self.grids(item)
     tokens = self.tokens(item, kinds, grids, sampled, prompt)
     return inputs_lib.shape_of(len(tokens), sliced(kinds, grids)[1])
 
@@ -87,10 +91,14 @@ class Reader(inputs_lib.Reader):
     text = _text(item)
     if text is not None:
       prompts.check(item.id, text)
-    return prompts.content(
-        [prompts.image() if one is None else
-         prompts.video(qwen3_vl.seconds_shown(self.resolution.times(
-             one.indices, one.fps, one.fps is None))) for one in sampled], text)
+    return prompts.content(self.marks(sampled), text)
+
+  def marks(self, sampled):
+    """What stands in a prompt for each medium, see `tokens`."""
+    return [
+        prompts.image() if one is None else
+        prompts.video(qwen3_vl.seconds_shown(self.resolution.times(
+            one.indices, one.fps, one.fps is None))) for one in sampled]
 
   def _fitted(self, name, ids):
     """Tokens with what the tokenizer adds, at most `max_tokens` of them."""
@@ -116,25 +124,33 @@ def open_reader(config, tokenizer, max_tokens=8192, trim_text=False,
                 resolution=None):
   """The Reader of a Qwen3VlConfig; resolution: default as the embedder has it.
 
-  Raises ValueError if max_tokens are more than the model is right for, or its
-  patches are not those that pixels are cut into.
+  Raises ValueError as `check` does.
+  """
+  check(config, max_tokens)
+  return Reader(tokenizer, resolution or qwen3_vl.Resolution(), max_tokens,
+                trim_text)
+
+
+def check(config, max_tokens):
+  """Raises ValueError for a Qwen3VlConfig that items are not read for.
+
+  That is if max_tokens are more than the model is right for, or its patches
+  are not those that pixels are cut into.
   """
   config.decoder.check_length(max_tokens)
   if config.vision.patch_px != qwen3_vl.PATCH_PX:
     raise ValueError(f'Qwen3-VL: got patch_size = {config.vision.patch_px}, '
                      f'want {qwen3_vl.PATCH_PX}, which pixels are cut into: '
                      'use another model')
-  return Reader(tokenizer, resolution or qwen3_vl.Resolution(), max_tokens,
-                trim_text)
 
 
-def pad(inputs, shape, special):
+def pad(inputs, shape, special, mrope=True):
   """Arrays of several Inputs at one Shape, rows in order, for Qwen3Vl.
 
-  special: {'image': id, 'video': id}, as a Reader has it. Raises ValueError
-  naming the item that does not fit.
+  special: {'image': id, 'video': id}, as a Reader has it. mrope: adds the
+  positions. Raises ValueError naming the item that does not fit.
   """
-  batch = inputs_lib.pad(inputs, shape, special, mrope=True, layout=LAYOUT)
+  batch = inputs_lib.pad(inputs, shape, special, mrope, LAYOUT)
   if 'segments' in batch:
     batch['coordinates'] = np.stack([
         layout_lib.with_extents(coordinates, segments, one.grids)

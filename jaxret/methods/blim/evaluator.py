@@ -208,10 +208,16 @@ def _filled(store, name, shape, fill, keep=None):
   is_open = store is not None and store.is_open(matrix, keep)
   if jax.process_count() > 1:
     is_open = multihost_utils.broadcast_one_to_all(np.array(is_open))
-  if is_open:
-    fill(matrix)
-  if store is not None:
-    matrix.flush()
+  try:
+    if is_open:
+      fill(matrix)
+  except KeyboardInterrupt:
+    raise KeyboardInterrupt(
+        f'stopped while {name.replace("_", " ")} was scored; finished tiles '
+        'are kept: rerun with the same workdir to go on') from None
+  finally:
+    if store is not None:
+      matrix.flush()
   return matrix
 
 

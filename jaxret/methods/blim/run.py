@@ -124,7 +124,8 @@ def check_config(config):
                      'directions: set eval.topk=0, eval.agreement=0 and '
                      'eval.zero_shot=False')
   cascade.check(config)
-  if config.eval.exact_topk:
+  # Configs of old work directories have no such field.
+  if config.eval.get('exact_topk', 0):
     _check_search(config.eval)
   if config.eval.first_stage == 'tower' and (
       'tower' not in config.before or features_lib.has_stored_features(config)):
@@ -227,7 +228,8 @@ def _tower(config, tokenizer):
 
 def _evaluate(config, workdir, mesh, method, params, data, features,
               first_stage):
-  write = search_results.write if config.eval.exact_topk else results_lib.write
+  write = search_results.write if config.eval.get(
+      'exact_topk', 0) else results_lib.write
   return write(config, workdir, mesh, method, params, {
       name: results_lib.EvaluatedSplit(
           data.splits[name], features[name], data.frames.get(name),

@@ -74,6 +74,16 @@ def test_times_of_temporal_patches():
       OURS.times(indices, 0, False), indices / 24)
 
 
+@pytest.mark.parametrize('make, message', [
+    (lambda: pixels.Resolution(image=(9000, 4000)), 'image: got .9000, 4000.'),
+    (lambda: pixels.Processor(video=(1, 1023)), 'video: got .* 1024 or more'),
+    (lambda: pixels.Resolution(max_frames=1), 'max_frames = 1; want'),
+    (lambda: pixels.Processor(fps=0), 'got fps = 0')])
+def test_limits_that_cannot_be_are_refused(make, message):
+  with pytest.raises(ValueError, match=message):
+    make()
+
+
 def test_a_processor_counts_the_pixels_of_all_frames():
   few = pixels.video_resize(4, 720, 1280, THEIRS.video)
   many = pixels.video_resize(400, 720, 1280, THEIRS.video)

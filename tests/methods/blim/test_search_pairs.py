@@ -15,8 +15,11 @@ from jaxret.scoring.likelihood import cpn
 from tests import tiny_runs
 
 
+pytestmark = pytest.mark.usefixtures('one_device')
+
+
 @pytest.fixture(scope='module')
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, one_device):
   """(workdir, its flags, test Split) of a whole run, tiny."""
   root = tmp_path_factory.mktemp('search')
   flags = tiny_runs.shapes_flags(root / 'corpus')

@@ -1,6 +1,7 @@
 """config.json of Qwen3-VL: what is read, what is refused, by name."""
 import dataclasses
 import json
+import pathlib
 
 import jax
 import numpy as np
@@ -8,12 +9,14 @@ import pytest
 import safetensors.numpy
 
 from jaxret import loading, sharding
+from jaxret.data.qwen3_vl import pixels
 from jaxret.data.qwen3_vl import reader as reader_lib
 from jaxret.models import adapter_export, adapter_import, adapters, lora, names
 from jaxret.models.qwen3_vl import embedder, files
 from tests import tiny_qwen3_vl, tiny_unite
 
 CONFIG = tiny_qwen3_vl.CONFIG
+CONFIGS = pathlib.Path(__file__).parents[1] / 'configs'
 LORA = ('decoder/layers/(attention/[qkvo]|mlp/(gate|up|down))',)
 ROPE = {'mrope_section': [2, 2, 2], 'mrope_interleaved': True,
         'rope_type': 'default'}
@@ -59,6 +62,26 @@ def test_what_a_file_leaves_out_is_as_its_class_has_it(tmp_path):
       4096, 22016, 32, 32, 32, 128, 1e-6, (24, 20, 20), False, 151936)
   assert (v.width, v.mlp_width, v.layers, v.heads, v.patch_px, v.positions,
           v.deepstack) == (1152, 4304, 27, 16, 16, 2304, (8, 16, 24))
+
+
+@pytest.mark.parametrize('version, theta', [('4.57.6', 5e6), ('5.24.0', 5e5)])
+def test_what_transformers_saves_is_read(tmp_path, version, theta):
+  """Versions differ in the base that their class has by default."""
+  def literal(name):
+    return json.loads((CONFIGS / version / f'{name}.json').read_text())
+  found = read(tmp_path, literal('qwen3_vl'))
+  d, v = found.config.decoder, found.config.vision
+  assert (d.vocab_size, d.width, d.mlp_width, d.layers, d.heads, d.kv_heads,
+          d.head_width, d.rope_theta, d.norm_eps, d.tie_embeddings,
+          d.rope_sections) == (
+      400, 32, 48, 3, 4, 2, 12, 5e5, 1e-5, True, (2, 2, 2))
+  assert (v.width, v.layers, v.heads, v.mlp_width, v.out_width, v.positions,
+          v.deepstack) == (24, 3, 2, 40, 32, 25, (0, 2))
+  assert found.special == {'image': 390, 'video': 391, 'vision_start': 392,
+                           'vision_end': 393}
+  plain = read(tmp_path, literal('qwen3_vl_default')).config
+  assert (plain.decoder.rope_theta, plain.decoder.mlp_width,
+          plain.vision.layers) == (theta, 22016, 27)
 
 
 def test_numerics_reach_the_part_that_has_them(tmp_path):
@@ -112,6 +135,43 @@ def test_other_pixels_are_refused(tmp_path):
       {'image_mean': [0.48, 0.46, 0.41]}))
   with pytest.raises(ValueError, match='image_mean = .* want .0.5, 0.5, 0.5'):
     read(tmp_path, whole())
+
+
+SIZE = {'shortest_edge': 4096, 'longest_edge': 61440}
+
+
+def test_how_media_are_made_is_read_of_either_file(tmp_path):
+  assert files.read_processor(tmp_path) == ()
+  video = {'size': {'shortest_edge': 1024, 'longest_edge': 8192}, 'fps': 1.5,
+           'max_frames': 9, 'do_sample_frames': True}
+  (tmp_path / 'preprocessor_config.json').write_text(json.dumps(
+      {'size': SIZE}))
+  (tmp_path / 'video_preprocessor_config.json').write_text(json.dumps(video))
+  want = {'image': (4096, 61440), 'video': (1024, 8192), 'fps': 1.5,
+          'max_frames': 9}
+  found = dict(files.read_processor(tmp_path))
+  assert found == want
+  policy = pixels.Processor(**found)
+  assert (policy.fps, policy.min_frames, policy.max_frames) == (1.5, 4, 9)
+  newer = tmp_path / 'newer'
+  newer.mkdir()
+  (newer / 'processor_config.json').write_text(json.dumps({
+      'image_processor': {'size': SIZE}, 'video_processor': video}))
+  assert dict(files.read_processor(newer)) == want
+
+
+@pytest.mark.parametrize('fields, message', [
+    ({'cap_pixels_per_frame': True}, 'got cap_pixels_per_frame = True'),
+    ({'num_frames': 8}, 'got num_frames = 8'),
+    ({'fps': 0}, 'got fps = 0, want a positive number'),
+    ({'size': {'shortest_edge': 4}}, 'got size: longest_edge = None'),
+    ({'size': 5}, 'got size = 5, want a section')])
+def test_media_that_are_made_otherwise_are_refused(tmp_path, fields, message):
+  path = tmp_path / 'video_preprocessor_config.json'
+  path.write_text(json.dumps(fields))
+  with pytest.raises(ValueError, match=message) as error:
+    files.read_processor(tmp_path)
+  assert str(error.value).startswith(str(path))
 
 
 def write(directory, params, config=None, bare=False):
