@@ -62,7 +62,8 @@ def test_the_command_chooses_alpha_and_names_what_it_cannot_use(
   file = tmp_path / 'questions.jsonl'
   row = {'question': 'a dog runs', 'image': picture(tmp_path), 'answer': 'no'}
   file.write_text(json.dumps(row) + '\n')
-  assert verb.main(['--model=M', str(file), '--choices=yes,no', '--choose_alpha']) == 0
+  assert verb.main(['--model=M', str(file), '--choices=yes,no',
+                    '--choose_alpha']) == 0
   assert 'alpha 0' in capsys.readouterr().err
   file.write_text(json.dumps(row) + '\n' + json.dumps(
       dict(row, image='nowhere.png', id='bad')) + '\n')

@@ -63,13 +63,15 @@ def score_matrix(
   _check_mode(mode, topk)
   ready = prepare(videos, texts, model, mesh, lambda shape: _check_first_stage(
       first_stage, topk, shape, zero_shot=isinstance(model, ConfigDict)))
-  inputs = evaluator.inputs(ready.method.scorer, ready.split, ready.features,
+  scorer = ready.method.scorer
+  assert scorer is not None  # BLiM's
+  inputs = evaluator.inputs(scorer, ready.split, ready.features,
                             topk=topk, zero_shot=not ready.trained)
   options = likelihood.Options(
       rows, columns, mode=mode,
       nonzero_denominator=ready.config.eval.nonzero_denominator)
   chosen = weights_of(ready)
-  found = _in_memory(ready.method.scorer.model, ready.params, ready.mesh,
+  found = _in_memory(scorer.model, ready.params, ready.mesh,
                      inputs, options, workdir, first_stage,
                      chosen.weights['text_to_video'].alpha)
   return _scores(found, ready.split, chosen)
