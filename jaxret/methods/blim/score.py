@@ -64,12 +64,12 @@ def score_matrix(
   stage = None if first_stage is None else dict(
       text_to_video=first_stage, video_to_text=first_stage.T)
   inputs = evaluator.inputs(
-      ready.method.scorer, ready.split, ready.features, stage, topk,
+      ready.scorer, ready.split, ready.features, stage, topk,
       zero_shot=not ready.trained)
   options = likelihood.Options(
       rows, columns, mode=mode,
       nonzero_denominator=ready.config.eval.nonzero_denominator)
-  found = _in_memory(ready.method.scorer.model, ready.params, ready.mesh,
+  found = _in_memory(ready.scorer.model, ready.params, ready.mesh,
                      inputs, options, workdir)
   return _scores(found, ready)
 
@@ -82,7 +82,7 @@ class Ready(NamedTuple):
   config: ConfigDict
   trained: str | None
   mesh: Mesh
-  method: base.Method
+  scorer: base.Scorer
   params: dict
   split: types.Split
   features: types.Visuals
@@ -112,7 +112,8 @@ def prepare(videos: Videos, texts: Texts, model: Path | ConfigDict,
   params = blim_run.parameters(config, method, mesh, trained)
   split = types.Split(
       'own', 'own', items, captions, np.zeros(len(captions), np.int32))
-  return Ready(config, trained, mesh, method, params, split, features)
+  assert method.scorer is not None  # BLiM's
+  return Ready(config, trained, mesh, method.scorer, params, split, features)
 
 
 def weights_of(ready: Ready) -> scores_lib.Chosen:
