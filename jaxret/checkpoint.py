@@ -36,7 +36,7 @@ REMOVED_FIELDS = {
                  'data.validation_fraction', 'data.test_fraction')}
 # Fields that older workdirs do not name -> the value that is theirs: with it
 # the two are alike.
-ADDED_FIELDS = {'data.alpha': 'white'}
+ADDED_FIELDS = {'data.alpha': 'white', 'data.allow_outside': False}
 # What a start leaves in a workdir before anything is trained, extracted or
 # scored, and what task=plan writes: where there is nothing else another config
 # may begin. Hidden files are parts of what was being written. All else is a
@@ -179,7 +179,7 @@ class Checkpoints(contextlib.AbstractContextManager):
 
   def _json(self, step):
     """(what was saved with a step, the checksums of all that was saved)."""
-    found = self._read(step, run=ocp.args.JsonRestore()).run
+    found = self._read(step, {'run': ocp.args.JsonRestore()}).run
     sums = found.pop(_SUMS, {}) if isinstance(found, dict) else None
     if not isinstance(sums, dict) or sums.get('run', _sum_of(found)
                                               ) != _sum_of(found):
@@ -188,7 +188,7 @@ class Checkpoints(contextlib.AbstractContextManager):
                        + self._without(step))
     return found, sums  # older checkpoints have none
 
-  def _read(self, step, **items):
+  def _read(self, step, items):
     """What Orbax reads; its many exceptions as a ValueError of one line."""
     try:
       return self._manager.restore(step, args=ocp.args.Composite(**items))
@@ -215,7 +215,7 @@ class Checkpoints(contextlib.AbstractContextManager):
       self._check(step, name, _names(target))
     items = {name: ocp.args.StandardRestore(_nested(target))
              for name, target in targets.items()}
-    found = self._read(step, **items)
+    found = self._read(step, items)
     self._check_sums(step, found, targets)
     trees = {}
     for name, target in targets.items():

@@ -38,9 +38,10 @@ def paired(values: ArrayLike, baseline: ArrayLike,
            n_resamples: int = N_RESAMPLES, seed: int = 0) -> Difference:
   """Difference of the means of two rows over the same queries.
 
-  Where the rows differ on fewer than about ten queries, the interval is too
-  narrow; and that of S seeds is, as far as seeds go, never wider than their own
-  range: three of them hold the true value three times in four at most.
+  Simulated, the interval holds the true difference in 92 to 96 of 100 trials
+  where rows differ on ten of 400 queries or more, in 90 where on four. As far
+  as seeds go it is never wider than their own range, which of three holds the
+  true value three times in four: with few seeds it is too narrow.
 
   Args:
     values, baseline: [Q], a number per query, for instance whether it was

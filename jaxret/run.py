@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 from jaxret import (
   checkpoint,
+  config_ranges,
   files,
   methods,
   optim,
@@ -43,6 +44,7 @@ class Stage(NamedTuple):
 
 def open_workdir(config: ConfigDict, workdir: str | os.PathLike) -> Mesh:
   """Makes the workdir this config's own and gives the mesh of the run."""
+  config_ranges.check(config)
   checkpoint.claim_workdir(workdir, config)
   mesh = sharding.make_mesh(config.mesh)
   logging.info('%d %s, mesh %s, workdir %s', jax.device_count(),
@@ -300,11 +302,12 @@ def trained_on(config: ConfigDict, workdir: str | os.PathLike
 def publish(config: ConfigDict, workdir: str | os.PathLike,
             results: dict[str, Any], sweeps: report.Sweeps | None = None,
             hubness: Sequence[report.Hubness] = (),
-            gallery: Sequence[report.GalleryQuery] = ()) -> None:
+            gallery: Sequence[report.GalleryQuery] = (),
+            written: Sequence[report.Written] = ()) -> None:
   """Writes results.json, report.html, results.txt, and prints the table."""
   rows = _rows(methods.package(config.method))
   report.write(workdir, results, _facts(config, results), rows, sweeps,
-               hubness, gallery)
+               hubness, gallery, written)
   table = report.format_table(results, rows)
   (pathlib.Path(workdir) / 'results.txt').write_text(table)
   print(table)

@@ -64,8 +64,8 @@ def score_sequences(
     pairs: int [N, 2], (prefix, suffix) each; None = all.
     per_token: gives a PerToken.
     reduction: 'sum' over the tokens of a suffix, or their 'mean'.
-    chat: the prefix is what a user says, in the model's own template, and the
-      suffix the beginning of its answer.
+    chat: the prefix is what a user says, in the template of the backbone, and
+      the suffix the beginning of its answer.
     mask_media: P(suffix | prefix with the keys of its media masked), all
       positions as they are: the prior of candidate prior normalization (BLiM,
       arXiv 2507.23284, section 3.3). Media are then not read.

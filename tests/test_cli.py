@@ -100,7 +100,7 @@ def test_configs_lists_files_variants_and_tasks(
   monkeypatch.chdir(tmp_path)
   assert cli.main(['configs', '--json']) == 0
   found = {entry['method']: entry for entry in json.loads(lines(capsys)[0])}
-  assert list(found) == ['blim', 'leccr', 'mm_embed', 'unite']
+  assert list(found) == ['answers', 'blim', 'leccr', 'mm_embed', 'unite']
   assert found['blim']['tasks'] == [
       'train_and_evaluate', 'evaluate', 'extract', 'plan']
   assert found['mm_embed']['tasks'] == [

@@ -53,15 +53,23 @@ def whole_pass(model, item, suffix, masked=False, chat=False):
   return value[np.arange(len(ids)), ids]
 
 
-def score(model, *args, **kwargs):
-  return jaxret.score_sequences(*args, model, show_progress=False, **kwargs)
+def score(model, *args, rows=2, columns=4, **kwargs):
+  """In small tiles, of few shapes."""
+  return jaxret.score_sequences(*args, model, show_progress=False, rows=rows,
+                                columns=columns, **kwargs)
 
 
-@pytest.mark.parametrize('masked', [False, True])
-def test_every_token_equals_that_of_a_whole_pass(model, masked):
-  prefixes = tiny.prefixes()
+# Of tiny.prefixes(): a text, an image, one with a text, a video; and all.
+FEW, ALL = slice(1, 8, 2), slice(None)
+
+
+@pytest.mark.parametrize('masked, chosen', [
+    (False, FEW), pytest.param(False, ALL, marks=pytest.mark.slow),
+    (True, FEW), pytest.param(True, ALL, marks=pytest.mark.slow)])
+def test_every_token_equals_that_of_a_whole_pass(model, masked, chosen):
+  prefixes = tiny.prefixes()[chosen]
   found = score(model, prefixes, tiny.SUFFIXES, per_token=True,
-                mask_media=masked, rows=2, columns=4)
+                mask_media=masked)
   for p, prefix in enumerate(prefixes):
     for s, suffix in enumerate(tiny.SUFFIXES):
       want = whole_pass(model, prefix, suffix, masked)
@@ -72,27 +80,30 @@ def test_every_token_equals_that_of_a_whole_pass(model, masked):
   assert [''.join(pieces) for pieces in found.tokens] == list(tiny.SUFFIXES)
 
 
-def test_twenty_orders_give_the_same_bits(model):
-  prefixes, suffixes = tiny.prefixes(), list(tiny.SUFFIXES)
+@pytest.mark.parametrize('chosen', [
+    FEW, pytest.param(ALL, marks=pytest.mark.slow)])
+def test_twenty_orders_give_the_same_bits(model, chosen):
+  prefixes, suffixes = tiny.prefixes()[chosen], list(tiny.SUFFIXES)
   prefixes += prefixes[:2]  # given twice
   suffixes += suffixes[3:4]
-  want = score(model, prefixes, suffixes, rows=2, columns=4)
+  want = score(model, prefixes, suffixes)
   pairs = np.argwhere(np.ones(want.shape))[::2]
-  of_pairs = score(model, prefixes, suffixes, pairs=pairs, rows=2, columns=2)
+  of_pairs = score(model, prefixes, suffixes, pairs=pairs)
   np.testing.assert_allclose(of_pairs, want[tuple(pairs.T)], atol=2e-5)
   rng = np.random.default_rng(0)
   for _ in range(20):
     rows, columns, order = map(
         rng.permutation, (len(prefixes), len(suffixes), len(pairs)))
     given = [prefixes[i] for i in rows], [suffixes[i] for i in columns]
-    found = score(model, *given, rows=2, columns=4)
+    found = score(model, *given)
     np.testing.assert_array_equal(found, want[np.ix_(rows, columns)])
     moved = np.stack([np.argsort(rows)[pairs[order, 0]],
                       np.argsort(columns)[pairs[order, 1]]], 1)
     np.testing.assert_array_equal(
-        score(model, *given, pairs=moved, rows=2, columns=2), of_pairs[order])
+        score(model, *given, pairs=moved), of_pairs[order])
 
 
+@pytest.mark.slow
 def test_eight_devices_score_alike(model):
   assert jax.device_count() == 8
   many = tiny.qwen2_vl(sharding.make_mesh({'data': 4, 'fsdp': 2}))
@@ -141,7 +152,8 @@ def test_like_calls_compile_nothing(model):
   def call(seed, words):
     images = [{'image': tiny.pixels(10 * seed + i, 56, 56), 'text': words[0]}
               for i in range(5)]
-    return score(model, images, [f' {word} runs on the' for word in words])
+    return score(model, images, [f' {word} runs on the' for word in words],
+                 rows=8)
   call(0, ['dog', 'cat', 'sofa'])
   with _counting() as compiled:
     call(1, ['grass', 'dogs', 'sleeps'])

@@ -56,7 +56,8 @@ def _open(name_or_dir):
           'name such as Qwen/Qwen2-7B-Instruct')
   import transformers  # takes seconds
   try:
-    loaded = transformers.AutoTokenizer.from_pretrained(str(name_or_dir))
+    loaded = transformers.AutoTokenizer.from_pretrained(
+        str(name_or_dir), trust_remote_code=False)
     fast = loaded.backend_tokenizer
   except (OSError, ValueError, AttributeError) as error:
     reason = str(error).strip().split('\n')[0]

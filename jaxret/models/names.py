@@ -161,8 +161,9 @@ QWEN3_VL_VISION = (
 
 # Qwen3-VL and what is trained from it, its embedder and reranker.
 QWEN3_VL = (
-    DECODER[0], *within(QWEN3_LAYER, 'decoder/layers/', 'model.layers.{layer}.'),
-    *DECODER[-2:], *within(QWEN3_VL_VISION, 'vision/', 'visual.'))
+    *(weight for weight in DECODER if '{layer}' not in weight.key),
+    *within(QWEN3_LAYER, 'decoder/layers/', 'model.layers.{layer}.'),
+    *within(QWEN3_VL_VISION, 'vision/', 'visual.'))
 
 QWEN25_VL_BLOCK = (
     *(weight for weight in QWEN2_VL_BLOCK

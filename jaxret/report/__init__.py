@@ -10,6 +10,7 @@ from jaxret.report.gallery import (
   Ranked,
   Row,
   Shown,
+  Written,
   choose_queries,
   gallery_queries,
 )
@@ -19,5 +20,5 @@ from jaxret.report.tables import Rows, format_table
 
 __all__ = (
     'SHOWN_CANDIDATES', 'TILE_PX', 'GalleryQuery', 'Hubness', 'Ranked', 'Row',
-    'Rows', 'Shown', 'Sweep', 'Sweeps', 'choose_queries', 'format_table',
-    'gallery_queries', 'write')
+    'Rows', 'Shown', 'Sweep', 'Sweeps', 'Written', 'choose_queries',
+    'format_table', 'gallery_queries', 'write')

@@ -23,7 +23,8 @@ def write(workdir: str | os.PathLike, results: tables.Results,
           run: Mapping[str, object] | None = None,
           rows: tables.Rows | None = None, sweeps: plots.Sweeps | None = None,
           hubness: Sequence[plots.Hubness] = (),
-          gallery: Sequence[gallery_lib.GalleryQuery] = ()) -> pathlib.Path:
+          gallery: Sequence[gallery_lib.GalleryQuery] = (),
+          written: Sequence[gallery_lib.Written] = ()) -> pathlib.Path:
   """Writes results.json and report.html into the workdir.
 
   results: {'dataset', 'split', 'sizes': {'videos': V, 'texts': T},
@@ -41,7 +42,7 @@ def write(workdir: str | os.PathLike, results: tables.Results,
   run: facts for the header, {label: text or number}, in the order to show.
   rows: tables.Rows, what a method says of its rows.
   sweeps: Sweeps of a weight, if any. hubness, gallery: sequences of Hubness
-    and GalleryQuery.
+    and GalleryQuery. written: of Written, texts side by side.
 
   Returns the path of report.html. Both files are replaced at once.
   """
@@ -49,7 +50,7 @@ def write(workdir: str | os.PathLike, results: tables.Results,
   text = json.dumps(results, indent=2, default=_plain) + '\n'
   files.write_atomically(workdir / 'results.json', text)
   page = _render(workdir, results, run or {}, rows or tables.Rows(), sweeps,
-                 hubness, gallery)
+                 hubness, gallery, written)
   files.write_atomically(workdir / 'report.html', page)
   return workdir / 'report.html'
 
@@ -63,7 +64,7 @@ def _plain(value):
                   'text, lists and dicts')
 
 
-def _render(workdir, results, run, rows, sweeps, hubness, gallery):
+def _render(workdir, results, run, rows, sweeps, hubness, gallery, written):
   # Not at the top: jinja2 is needed here only.
   import jinja2
   environment = jinja2.Environment(
@@ -91,6 +92,7 @@ def _render(workdir, results, run, rows, sweeps, hubness, gallery):
       n_left_out=len({one['id'] for one in skipped}), n_skipped=len(skipped),
       sweeps=sweeps, sweep_plot=plots.sweep_plot(sweeps) if sweeps else None,
       hubness_plot=plots.hubness_plot(hubness, rows.name) if hubness else None,
+      written=written,
       training_plot=plots.training_plot(training) if training else None,
       config=config.read_text() if config.exists() else None,
       gallery=gallery_lib.grouped(gallery, directions), tile=tiles.name,

@@ -75,8 +75,9 @@ def qb_norm(scores: np.ndarray, temperature: float) -> np.ndarray:
   softmax: a query whose best candidate is the best one of a query in the bank,
   too, has exp(score) divided by the sum over the bank; another one keeps its
   scores. Their bank are training queries, whose scores of these candidates are
-  not at hand: here the bank of a query are the other queries. float32 [Q, C],
-  scores over the temperature.
+  not at hand: here the bank of a query are the other queries. With its own
+  score in the sum the order would be the same (x / (S - x) grows as x / S),
+  but shares near 1 would be ties. float32 [Q, C], scores over the temperature.
   """
   columns = _Columns.of(scores, temperature)
   best = np.argmax(scores, 1)

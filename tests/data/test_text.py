@@ -114,6 +114,29 @@ def test_files_of_an_editor_that_marks_them_are_read(tmp_path):
       trained.encode('a dog'))
 
 
+@pytest.mark.parametrize('before, behind', [
+    ([], []), ([], [text.PAD]), ([text.START], [text.END, text.PAD])])
+def test_what_a_tokenizer_adds_by_itself_is_known(tmp_path, before, behind):
+  trained = text.train_tokenizer(CAPTIONS, 600, tmp_path)
+  assert trained.added == ((), ())
+  file = tmp_path / 'tokenizer.json'
+  whole = json.loads(file.read_text())
+  ids = {token: trained.encode(token) for token in before + behind}
+  def special(tokens):
+    return [{'SpecialToken': {'id': token, 'type_id': 0}} for token in tokens]
+  whole['post_processor'] = {
+      'type': 'TemplateProcessing', 'pair': [],
+      'single': [*special(before), {'Sequence': {'id': 'A', 'type_id': 0}},
+                 *special(behind)],
+      'special_tokens': {token: {'id': token, 'ids': found, 'tokens': [token]}
+                         for token, found in ids.items()}}
+  file.write_text(json.dumps(whole))
+  found = text.load_tokenizer(tmp_path)
+  assert found.added == tuple(
+      tuple(ids[token][0] for token in tokens) for tokens in (before, behind))
+  assert found.encode('a dog') == trained.encode('a dog')
+
+
 @pytest.mark.slow  # transformers takes most of it to import
 def test_vocab_and_merges_are_read_through_transformers(tokenizer, tmp_path):
   """The layout of older checkpoints, without tokenizer.json."""

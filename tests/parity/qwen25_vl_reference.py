@@ -115,7 +115,7 @@ def right_padded(batch):
 def blocks(module, x, keys, positions):
   mask = decoder_lib.causal(x.shape[1]) & keys[:, None]
   return module.decoder.layers(
-      x, positions.swapaxes(0, 1), mask, None, None, None)[0]
+      x, positions.swapaxes(0, 1), mask, *[None] * 5)[0]
 
 
 def tokenizer(folder):

@@ -35,7 +35,9 @@ class Model(NamedTuple):
 class Case(NamedTuple):
   """The golden arrays of a case, its rows as Inputs, and their batch.
 
-  keys: bool [B, T], where the golden rows have a token.
+  The batches of all cases are of one shape, so that one program serves them:
+  they may have more rows than their case, the last one again. keys: bool
+  [B, T], where the golden rows have a token.
   """
   arrays: dict[str, np.ndarray]
   rows: list[inputs_lib.Inputs]
@@ -72,8 +74,21 @@ def tokenizer(folder, file='model/tokenizer.json'):
     return text.load_tokenizer(directory)
 
 
-def case(folder, name, special):
-  """A Case; one padded on the right borrows what is seen."""
+def cases(folder, special):
+  """{name: Case} of all."""
+  found = {name: _rows(folder, name, special)
+           for name in table(folder, 'cases.json')['cases']}
+  shape = inputs_lib.common_shape([
+      inputs_lib.shape_of(len(row.tokens), row.grids)
+      for _, rows, _ in found.values() for row in rows])
+  most = max(len(rows) for _, rows, _ in found.values())
+  return {name: Case(arrays, rows, reader_lib.pad(
+      rows + rows[-1:] * (most - len(rows)), shape, special), keys)
+          for name, (arrays, rows, keys) in found.items()}
+
+
+def _rows(folder, name, special):
+  """(arrays, Inputs, keys); one padded on the right borrows what is seen."""
   said = table(folder, 'cases.json')['cases'][name]
   arrays = read(folder, said['file'])
   lender = said.get('vision_inputs_from', name)
@@ -86,9 +101,7 @@ def case(folder, name, special):
       inputs_lib.Inputs(f'row {i}', tokens[own].astype(np.int32), *seen)
       for i, (tokens, own, seen) in enumerate(zip(
           arrays['in/input_ids'], keys, media(arrays, special)))]
-  shape = inputs_lib.common_shape([
-      inputs_lib.shape_of(len(row.tokens), row.grids) for row in rows])
-  return Case(arrays, rows, reader_lib.pad(rows, shape, special), keys)
+  return arrays, rows, keys
 
 
 def media(arrays, special):

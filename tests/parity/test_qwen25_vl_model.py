@@ -1,5 +1,6 @@
 """Qwen2.5-VL: its tower, positions, hidden states, logits, what it writes."""
 import dataclasses
+import functools
 import shutil
 
 import jax
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxret import sharding
+from jaxret.data.qwen2_vl import reader as reader_lib
 from jaxret.models import generation
 from jaxret.models.qwen2_vl import model as model_lib
 from jaxret.models.qwen25_vl import files, vision
@@ -197,22 +199,27 @@ def test_qwen25_vl_padding_on_either_side_gives_one_embedding(
         atol=EMBEDDINGS, err_msg=name)
 
 
+@pytest.mark.slow
 def test_qwen25_vl_long_videos_go_through_the_tower_in_parts(
-    model, cases, found, monkeypatch):
+    model, cases, monkeypatch):
   """With room for one row at a time the tokens are the same."""
-  name = max(cases, key=lambda name: max(
-      (len(laid.segments) for laid in cases[name].laid or ()), default=0))
-  batch = cases[name].batch
-  row_patches = batch['segments'].shape[2]
-  assert batch['segments'].shape[1] > 1, 'no item of several rows'
-  monkeypatch.setattr(model_lib, 'PATCHES_AT_ONCE', row_patches)
-  got = jax.jit(lambda params, *seen: model.config.module().apply(
-      params, *seen, method='visual_tokens'))(
-          model.params, batch['patches'], batch['segments'],
-          batch['coordinates'])
-  np.testing.assert_allclose(got, found[name]['tokens'], atol=1e-5)
+  layout = reader_lib.layout_of(model.config)
+  batches = [shared.batch(case.arrays, model, layout=layout)[0]
+             for case in cases.values()]
+  batch = max((batch for batch in batches if 'segments' in batch),
+              key=lambda batch: batch['segments'].shape[1])
+  seen = batch['patches'], batch['segments'], batch['coordinates']
+  assert seen[1].shape[1] > 1, 'no item of several rows'
+  def tokens():
+    return jax.jit(functools.partial(
+        model.config.module().apply, method='visual_tokens'))(
+            model.params, *seen)
+  want = tokens()
+  monkeypatch.setattr(model_lib, 'PATCHES_AT_ONCE', seen[1].shape[2])
+  np.testing.assert_allclose(tokens(), want, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shape', [{'fsdp': 8}, {'tensor': 2, 'data': 4}])
 def test_qwen25_vl_embeddings_on_eight_devices(model, cases, found, shape):
   mesh = sharding.make_mesh(shape)

@@ -80,6 +80,15 @@ def test_the_share_of_the_best_query_is_not_lost():
       100 - math.log(math.exp(9) + math.exp(8)))
 
 
+def test_a_hub_is_ranked_as_by_the_inverted_softmax():
+  """Of all queries (Smith et al. 2017), which is what QB-norm starts from."""
+  scores = make(2, (12, 4)).astype(np.float64)
+  assert (np.bincount(scores.argmax(1), minlength=4) != 1).all()
+  shares = np.exp(scores) / np.exp(scores).sum(0)
+  np.testing.assert_array_equal(
+      np.argsort(all_queries.qb_norm(scores, 1.0), 1), np.argsort(shares, 1))
+
+
 @pytest.mark.parametrize('method', all_queries.METHODS)
 def test_hubs_lose(method):
   """Queries that all like one candidate best, each its own second."""

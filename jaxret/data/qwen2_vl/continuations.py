@@ -37,9 +37,9 @@ class Reader(reader_lib.Reader):
   """
 
   def __init__(self, tokenizer, resolution, max_tokens=4096, alpha='white',
-               layout=visual_tokens.QWEN2_VL):
+               layout=visual_tokens.QWEN2_VL, cache_bytes=0):
     super().__init__(tokenizer, resolution, max_tokens, trim_text=False,
-                     alpha=alpha, layout=layout)
+                     cache_bytes=cache_bytes, alpha=alpha, layout=layout)
     self.decode = tokenizer.decode
     self.ends = continuations.ends(tokenizer.encode)
 

@@ -238,9 +238,9 @@ def patchify(frames, patch_px=PATCH_PX):
     patch_px: a patch's.
 
   Returns:
-    ([t * h * w, 6 * patch_px ** 2] in the dtype of the frames, (t, h, w)). Patches go by
-    slice, then 2 x 2 blocks by row; the values of one by channel, time, row
-    and column.
+    ([t * h * w, 6 * patch_px ** 2] in the dtype of the frames, (t, h, w)).
+    Patches go by slice, then 2 x 2 blocks by row; the values of one by
+    channel, time, row and column.
   """
   n_frames, height, width, channels = frames.shape
   grid = grid_of(n_frames, height, width, patch_px)

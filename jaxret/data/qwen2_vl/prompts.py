@@ -39,6 +39,55 @@ def conversation(turns, system=SYSTEM):
                  for role, content in turns) + f'{_START}assistant\n'
 
 
+def chat(body):
+  """The turn of a user, up to where the model answers."""
+  return conversation([('user', body)])
+
+
+class Template(NamedTuple):
+  """The prompt of a model that is trained to embed.
+
+  text: the whole, with {content} where the item stands; {modalities} names
+  what it is made of, 'sentence and image' for example; {instruction} is what
+  whoever embeds asks for, else `instruction`. Without that field an
+  instruction stands in front of the item's text. between: what stands between
+  media and text. strip: whether space around the content is removed.
+  """
+  text: str
+  instruction: str = ''
+  between: str = '\n'
+  strip: bool = False
+
+  @property
+  def instructed(self):
+    """Whether it has a place for an instruction."""
+    return '{instruction}' in self.text
+
+  def fill(self, content, order, instruction=None):
+    """The prompt around a content; order: its modalities as they are named."""
+    if self.strip:
+      content = content.strip()
+    names = ' and '.join(_CALLED[modality] for modality in order)
+    before, after = self.text.split('{content}')
+    def filled(part):
+      return part.replace('{modalities}', names).replace(
+          '{instruction}', instruction or self.instruction)
+    return f'{filled(before)}{content}{filled(after)}'
+
+
+UNITE = Template(
+    chat('{content}\nSummary above {modalities} in one word:') + POOLED,
+    strip=True)
+
+
+def template(text):
+  """The Template of a text that a user gives; raises ValueError for others."""
+  if not isinstance(text, str) or text.count('{content}') != 1:
+    raise ValueError(f'prompt: got {text!r}, want a text with {{content}} once '
+                     'where an item is to stand')
+  return Template(text, between='')
+
+
 class Content(NamedTuple):
   """What an item says and shows.
 
@@ -50,7 +99,7 @@ class Content(NamedTuple):
   order: tuple[str, ...]
 
 
-def prompt(content, released=True):
+def prompt(content, released=True, template=UNITE, instruction=None):
   """The whole prompt of a Content, one placeholder for each mark.
 
   Text alone decides where media stand: it has a mark for each. Without text
@@ -60,25 +109,18 @@ def prompt(content, released=True):
   """
   body = content.text
   if body is None:
-    body = '\n'.join(
+    body = template.between.join(
         MARKS[kind] for kind in MARKS
         for _ in range(min(1, content.counts[kind]) if released
                        else content.counts[kind]))
   for kind, mark in MARKS.items():
     body = body.replace(mark, seen(kind))
-  return summary_prompt(body.strip(), content.order)
+  return template.fill(body, content.order, instruction)
 
 
 def summary_prompt(body, order):
-  """Body and question in the chat template; the body is taken as it is."""
-  names = ' and '.join(_CALLED[modality] for modality in order)
-  question = f'{body}\nSummary above {names} in one word:'
-  return chat(question) + POOLED
-
-
-def chat(body):
-  """The turn of a user, up to where the model answers."""
-  return conversation([('user', body)])
+  """Body and question in the chat template of UNITE."""
+  return UNITE.fill(body, order)
 
 
 def marked(content, name, refused=CONTROL_TOKENS, between='\n'):
@@ -92,10 +134,7 @@ def marked(content, name, refused=CONTROL_TOKENS, between='\n'):
   text = content.text
   if text is None:
     return content
-  held = [token for token in refused if token in text]
-  if held:
-    raise ValueError(f'{name}: its text holds the control token {held[0]}; '
-                     'remove it from the text')
+  check_text(text, f'{name}: its text', refused)
   front = []
   for kind, mark in MARKS.items():
     found, wanted = text.count(mark), content.counts[kind]
@@ -106,6 +145,14 @@ def marked(content, name, refused=CONTROL_TOKENS, between='\n'):
           f'{name}: its text has {found} marks {mark} for {wanted} {kind}s; '
           'want one for each, or none to have them put in front')
   return content._replace(text=between.join([*front, text]))
+
+
+def check_text(text, name, refused=CONTROL_TOKENS):
+  """Raises ValueError for text that holds one of the refused tokens."""
+  held = [token for token in refused if token in text]
+  if held:
+    raise ValueError(f'{name} holds the control token {held[0]}; remove it '
+                     'from the text')
 
 
 def shortened(text, keep):

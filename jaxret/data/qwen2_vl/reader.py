@@ -79,6 +79,7 @@ class Reader:
   cache_bytes: patches of files that are kept in memory, for training.
   mrope: whether `pad` adds positions.
   layout: the visual_tokens.Layout of the model.
+  template: the prompts.Template of what is embedded.
   alpha: of transparent pixels, 'white' or 'released', as images.shown has it.
   Every method names the item in its errors: MediaError for a medium that
   cannot be read, else ValueError.
@@ -86,8 +87,9 @@ class Reader:
 
   def __init__(self, tokenizer, resolution, max_tokens=2048, trim_text=True,
                cache_bytes=0, mrope=False, alpha='white',
-               layout=visual_tokens.QWEN2_VL):
+               layout=visual_tokens.QWEN2_VL, template=unite_prompts.UNITE):
     self.resolution, self.max_tokens = resolution, max_tokens
+    self.template = template
     self.layout = layout
     self.mrope, self.alpha = mrope, images.check_alpha(alpha)
     self._cache, self._free_bytes = {}, cache_bytes
@@ -108,11 +110,13 @@ class Reader:
     return ids[0]
 
   def __call__(self, item, prompt=None):
-    """Inputs of an item; the prompt is put in front of its text."""
-    item = item if prompt is None else _with_prompt(item, prompt)
+    """Inputs of an item; the prompt is an instruction, see Template."""
+    if prompt is not None and not self.template.instructed:
+      item, prompt = _with_prompt(item, prompt), None
     kinds, grids, patches, sampled = self.see(item)
-    return Inputs(item.id, self.tokens(item, kinds, grids), kinds, grids,
-                  patches, sampled)
+    more = {} if prompt is None else {'instruction': prompt}
+    return Inputs(item.id, self.tokens(item, kinds, grids, **more), kinds,
+                  grids, patches, sampled)
 
   def see(self, item):
     """(kinds, grids, patches, sampled) of an item's media, see Inputs."""
@@ -174,12 +178,15 @@ class Reader:
         self._cache[kind, source] = seen
     return seen
 
-  def tokens(self, item, kinds, grids):
+  def tokens(self, item, kinds, grids, instruction=None):
     """The prompt of an item whose media have these grids, int32 [T]."""
+    if instruction is not None:
+      unite_prompts.check_text(instruction, f'{item.id}: its instruction')
     content = unite_prompts.marked(unite_prompts.Content(
         item.text, {kind: kinds.count(kind) for kind in KINDS},
-        tuple(m for m in item.order if getattr(item, m) is not None)), item.id)
-    ids = self._expanded(content, kinds, grids)
+        tuple(m for m in item.order if getattr(item, m) is not None)), item.id,
+        between=self.template.between)
+    ids = self._expanded(content, kinds, grids, instruction)
     if len(ids) <= self.max_tokens:
       return ids
     if content.text is None or not self.trim_text:
@@ -187,11 +194,12 @@ class Reader:
           f'{item.id}: {len(ids)} tokens, want at most {self.max_tokens}: '
           + ('use fewer frames or smaller images' if content.text is None
              else 'shorten its text, or let it be trimmed (trim_text)'))
-    return self._trimmed(item.id, content, kinds, grids, len(ids))
+    return self._trimmed(
+        item.id, content, kinds, grids, len(ids), instruction)
 
-  def _expanded(self, content, kinds, grids):
-    return self.expanded(
-        unite_prompts.prompt(content, released=False), kinds, grids)
+  def _expanded(self, content, kinds, grids, instruction):
+    return self.expanded(unite_prompts.prompt(
+        content, False, self.template, instruction), kinds, grids)
 
   def expanded(self, prompt, kinds, grids):
     """Tokens of a prompt with as many placeholders as visual tokens."""
@@ -203,13 +211,14 @@ class Reader:
           if its == kind]
     return np.repeat(ids, counts)
 
-  def _trimmed(self, name, content, kinds, grids, n_tokens):
+  def _trimmed(self, name, content, kinds, grids, n_tokens, instruction):
     """The longest beginning of the text that leaves room for the rest."""
     fits, too_long, best = 0, len(content.text), None
     while fits < too_long:
       keep = (fits + too_long) // 2
       ids = self._expanded(content._replace(
-          text=unite_prompts.shortened(content.text, keep)), kinds, grids)
+          text=unite_prompts.shortened(content.text, keep)), kinds, grids,
+                           instruction)
       if len(ids) <= self.max_tokens:
         fits, best = keep + 1, (keep, ids)
       else:
@@ -224,15 +233,18 @@ class Reader:
 
 
 def open_reader(config, tokenizer, max_tokens=2048, trim_text=False,
-                resolution=None, alpha='white'):
+                resolution=None, alpha='white', prompt=unite_prompts.UNITE):
   """The Reader of a Qwen2VlConfig; resolution: default as UNITE is released.
 
+  prompt: a prompts.Template, or its text as prompts.template has it.
   Raises ValueError as `check` does.
   """
   check(config, max_tokens)
   return Reader(tokenizer, resolution or qwen2_vl.Resolution(), max_tokens,
                 trim_text, mrope=config.position_mode == 'mrope', alpha=alpha,
-                layout=layout_of(config))
+                layout=layout_of(config),
+                template=prompt if isinstance(prompt, unite_prompts.Template)
+                else unite_prompts.template(prompt))
 
 
 def check(config, max_tokens):

@@ -15,8 +15,8 @@ def slices(grid):
 def with_extents(coordinates, segments, grids):
   """int32 [S, P, 4]: coordinates, and the rows and columns of the slice.
 
-  coordinates, segments: of qwen2_vl.lay_out(grids, ...). Padding is a slice of
-  one patch.
+  coordinates, segments: of data.qwen2_vl.layout.lay_out(grids, ...). Padding
+  is a slice of one patch.
   """
   extents = np.array([(1, 1), *((h, w) for t, h, w in grids
                                 for _ in range(int(t)))], np.int32)

@@ -40,6 +40,9 @@ class Resolution:
   max_frames: int = 64
   listed_px: int = 64
 
+  def __post_init__(self):
+    _check(self, ('image', 'frame'))
+
   def choose_frames(self, n_frames, fps):
     """The frames of a file that are looked at, an even number, int64.
 
@@ -47,10 +50,10 @@ class Resolution:
     """
     if n_frames < 2:
       return np.zeros(2, np.int64)
-    count = qwen2_vl.frame_count(
-        n_frames, fps or UNKNOWN_FPS, self.fps, self.min_frames,
-        self.max_frames)
-    return qwen2_vl.frame_indices(n_frames, count)
+    wanted = n_frames / (fps or UNKNOWN_FPS) * self.fps
+    wanted = min(max(wanted, math.ceil(self.min_frames / 2) * 2),
+                 self.max_frames // 2 * 2, n_frames)
+    return qwen2_vl.frame_indices(n_frames, int(wanted) // 2 * 2)
 
   def choose_listed(self, n_frames):
     """The same of a list of frames, any number."""
@@ -106,6 +109,9 @@ class Processor:
   min_frames: int = 4
   max_frames: int = 768
 
+  def __post_init__(self):
+    _check(self, ('image', 'video'))
+
   def choose_frames(self, n_frames, fps):
     count = int(n_frames / (fps or UNKNOWN_FPS) * self.fps)
     count = min(max(count, self.min_frames), self.max_frames, n_frames)
@@ -130,6 +136,18 @@ class Processor:
       return qwen2_vl.resize(frames, sizes)
     return np.stack([
         qwen2_vl.resize_in_float(frame, sizes[0]) for frame in frames])
+
+
+def _check(policy, limits):
+  """Raises ValueError for limits that no medium can keep."""
+  for name in limits:
+    least, most = getattr(policy, name)
+    if not 0 < least <= most or most < _TOKEN:
+      raise ValueError(f'{name}: got ({least}, {most}) pixels, want the least '
+                       f'and the most, {_TOKEN} or more')
+  if policy.fps <= 0 or not 2 <= policy.max_frames:
+    raise ValueError(f'got fps = {policy.fps}, max_frames = '
+                     f'{policy.max_frames}; want more than 0, and at least 2')
 
 
 def _resized(height, width, limits, variant=qwen2_vl.RESIZE_VARIANTS[0]):

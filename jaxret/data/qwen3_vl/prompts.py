@@ -1,6 +1,6 @@
-"""Qwen3-VL's prompts: turns, media, and what its embedder is told.
+"""Qwen3-VL's prompts: turns, media, what its embedder and reranker are told.
 
-Source: spec §2 and §3, the authors' script and the chat template. An
+Source: spec §2 to §4, the authors' scripts and the chat template. An
 embedding is read at the last token of a prompt, which the tokenizer's own file
 may end by another one.
 """
@@ -12,6 +12,11 @@ PADS = qwen2_vl.PADS
 CONTROL_TOKENS = qwen2_vl.CONTROL_TOKENS
 INSTRUCTION = "Represent the user's input."
 NOTHING = 'NULL'  # what is said of an item that has nothing
+RERANK_SYSTEM = (
+    'Judge whether the Document meets the requirements based on the Query and '
+    'the Instruct provided. Note that the answer can only be "yes" or "no".')
+RERANK_INSTRUCTION = ('Given a search query, retrieve relevant candidates that '
+                      'answer the query.')
 START, END = '<|im_start|>', '<|im_end|>'
 
 
@@ -19,27 +24,38 @@ def turn(role, content):
   return f'{START}{role}\n{content}{END}\n'
 
 
-def prompt(content, system=None):
+def prompt(shown, system=None):
   """The user's turn behind a system's, if any, and the assistant's header."""
   before = '' if system is None else turn('system', system)
-  return f'{before}{turn("user", content)}{START}assistant\n'
+  return f'{before}{turn("user", shown)}{START}assistant\n'
 
 
-def embedding_prompt(media, text, instruction=None):
-  """What an embedding is read of.
+def content(media, text):
+  """What is shown, in the order videos, images, and then said, str or None.
 
-  media: what is shown, in the order videos, images; see `video` and `image`.
-  text: str or
-  None. instruction: what the item is embedded for, default INSTRUCTION; a
-  full stop is put behind it unless it ends in punctuation.
+  media: see `video` and `image`.
+  """
+  if not media and text is None:
+    return NOTHING
+  return ''.join([*media, text or ''])
+
+
+def embedding_prompt(shown, instruction=None):
+  """What an embedding of a `content` is read of.
+
+  instruction: what it is embedded for, default INSTRUCTION; a full stop is put
+  behind it unless it ends in punctuation.
   """
   instruction = (instruction or '').strip()
   if instruction and not unicodedata.category(instruction[-1]).startswith('P'):
     instruction += '.'
-  content = ''.join([*media, text or ''])
-  if not media and text is None:
-    content = NOTHING
-  return prompt(content, instruction or INSTRUCTION)
+  return prompt(shown, instruction or INSTRUCTION)
+
+
+def question(query, candidate, instruction=None):
+  """Asks whether a candidate answers a query, both a `content`; yes or no."""
+  return prompt(f'<Instruct>: {instruction or RERANK_INSTRUCTION}<Query>:'
+                f'{query}\n<Document>:{candidate}', RERANK_SYSTEM)
 
 
 def image():

@@ -43,16 +43,27 @@ class Reader(inputs_lib.Reader):
     if tokenizer.added is None:
       raise ValueError('the tokenizer changes a text where it adds special '
                        'tokens: use that of Qwen3-VL')
-    self._before, self._after = tokenizer.added
+    self.before, self.behind = tokenizer.added
 
   def __call__(self, item, prompt=None):
     """Inputs of an item; the prompt is what it is embedded for."""
+    kinds, grids, patches, sampled = self.see(item)
+    tokens = self.tokens(item, kinds, grids, sampled, prompt)
+    return inputs_lib.Inputs(item.id, tokens, *sliced(kinds, grids), patches)
+
+  def see(self, item):
+    """(kinds, grids, patches, Sampled or None) of an item's media."""
     shown = media_of(item)
     seen = [self._see(item.id, kind, source) for kind, source in shown]
     patches, grids, sampled = zip(*seen) if seen else ((), (), ())
-    kinds = [kind for kind, _ in shown]
-    tokens = self.tokens(item, kinds, grids, sampled, prompt)
-    return inputs_lib.Inputs(item.id, tokens, *_sliced(kinds, grids), patches)
+    return tuple(kind for kind, _ in shown), grids, patches, sampled
+
+  def grids(self, item):
+    """(kinds, grids, Sampled or None) of its media, from headers alone."""
+    shown = media_of(item)
+    found = [self._grid(item.id, kind, source) for kind, source in shown]
+    grids, sampled = zip(*found) if found else ((), ())
+    return tuple(kind for kind, _ in shown), grids, sampled
 
   def pad(self, inputs, shape):
     """Arrays of several Inputs, see the function `pad`."""
@@ -60,36 +71,38 @@ class Reader(inputs_lib.Reader):
 
   def shape(self, item, prompt=None):
     """The bucket of an item, from the headers of its media alone."""
-    shown = media_of(item)
-    found = [self._grid(item.id, kind, source) for kind, source in shown]
-    grids, sampled = zip(*found) if found else ((), ())
-    kinds = [kind for kind, _ in shown]
+    kinds, grids, sampled = self.grids(item)
     tokens = self.tokens(item, kinds, grids, sampled, prompt)
-    return inputs_lib.shape_of(len(tokens), _sliced(kinds, grids)[1])
+    return inputs_lib.shape_of(len(tokens), sliced(kinds, grids)[1])
 
   def tokens(self, item, kinds, grids, sampled, prompt=None):
     """The prompt of an item whose media have these grids, int32 [T].
 
     sampled: the seen.Sampled of each video, None of images.
     """
+    prompts.check(item.id, prompt or '', 'prompt')
+    ids = self.expanded(
+        prompts.embedding_prompt(self.content(item, sampled), prompt),
+        *sliced(kinds, grids))
+    return self._fitted(item.id, ids)
+
+  def content(self, item, sampled):
+    """What an item shows and says, as the prompt has it; see `tokens`."""
     text = _text(item)
     if text is not None:
       prompts.check(item.id, text)
-    prompts.check(item.id, prompt or '', 'prompt')
-    marks = [prompts.image() if one is None else
-             prompts.video(self._seconds(one)) for one in sampled]
-    ids = self.expanded(prompts.embedding_prompt(marks, text, prompt),
-                        *_sliced(kinds, grids))
-    return self._fitted(item.id, ids)
+    return prompts.content(self.marks(sampled), text)
 
-  def _seconds(self, sampled):
-    times = self.resolution.times(
-        sampled.indices, sampled.fps, sampled.fps is None)
-    return qwen3_vl.seconds_shown(times)
+  def marks(self, sampled):
+    """What stands in a prompt for each medium, see `tokens`."""
+    return [
+        prompts.image() if one is None else
+        prompts.video(qwen3_vl.seconds_shown(self.resolution.times(
+            one.indices, one.fps, one.fps is None))) for one in sampled]
 
   def _fitted(self, name, ids):
     """Tokens with what the tokenizer adds, at most `max_tokens` of them."""
-    room = self.max_tokens - len(self._before) - len(self._after)
+    room = self.max_tokens - len(self.before) - len(self.behind)
     if len(ids) > room:
       n_tokens = len(ids) + self.max_tokens - room
       if not self.trim_text or np.isin(
@@ -104,32 +117,40 @@ class Reader(inputs_lib.Reader):
                       n_tokens, self.max_tokens)
       ids = ids[:room]
     return np.concatenate([
-        self._before, ids, self._after]).astype(np.int32)
+        self.before, ids, self.behind]).astype(np.int32)
 
 
 def open_reader(config, tokenizer, max_tokens=8192, trim_text=False,
                 resolution=None):
   """The Reader of a Qwen3VlConfig; resolution: default as the embedder has it.
 
-  Raises ValueError if max_tokens are more than the model is right for, or its
-  patches are not those that pixels are cut into.
+  Raises ValueError as `check` does.
+  """
+  check(config, max_tokens)
+  return Reader(tokenizer, resolution or qwen3_vl.Resolution(), max_tokens,
+                trim_text)
+
+
+def check(config, max_tokens):
+  """Raises ValueError for a Qwen3VlConfig that items are not read for.
+
+  That is if max_tokens are more than the model is right for, or its patches
+  are not those that pixels are cut into.
   """
   config.decoder.check_length(max_tokens)
   if config.vision.patch_px != qwen3_vl.PATCH_PX:
     raise ValueError(f'Qwen3-VL: got patch_size = {config.vision.patch_px}, '
                      f'want {qwen3_vl.PATCH_PX}, which pixels are cut into: '
                      'use another model')
-  return Reader(tokenizer, resolution or qwen3_vl.Resolution(), max_tokens,
-                trim_text)
 
 
-def pad(inputs, shape, special):
+def pad(inputs, shape, special, mrope=True):
   """Arrays of several Inputs at one Shape, rows in order, for Qwen3Vl.
 
-  special: {'image': id, 'video': id}, as a Reader has it. Raises ValueError
-  naming the item that does not fit.
+  special: {'image': id, 'video': id}, as a Reader has it. mrope: adds the
+  positions. Raises ValueError naming the item that does not fit.
   """
-  batch = inputs_lib.pad(inputs, shape, special, mrope=True, layout=LAYOUT)
+  batch = inputs_lib.pad(inputs, shape, special, mrope, LAYOUT)
   if 'segments' in batch:
     batch['coordinates'] = np.stack([
         layout_lib.with_extents(coordinates, segments, one.grids)
@@ -138,7 +159,7 @@ def pad(inputs, shape, special):
   return batch
 
 
-def _sliced(kinds, grids):
+def sliced(kinds, grids):
   """(kinds, grids) of all temporal patches, each a medium of its own."""
   found = [(kind, part) for kind, grid in zip(kinds, grids)
            for part in layout_lib.slices(grid)]

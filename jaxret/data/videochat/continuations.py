@@ -32,7 +32,8 @@ class Reader:
   A prompt is the item's text as it is, its one image or video where a mark
   stands, or in front of it; each piece of text is tokenised on its own, as the
   authors do. With `chat` it is a turn of the model's template, the text on a
-  line of its own.
+  line of its own. Qwen2.5 has another system prompt by default than this
+  template, that of Qwen2: write it out as a prompt where it matters.
 
   tokenizer: as data.text.load_tokenizer gives it. frames: {'image', 'video'}
   -> how many, image_px: their side, tokens: {'image', 'video'} -> of each; {}

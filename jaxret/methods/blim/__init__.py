@@ -38,7 +38,7 @@ EXPLAINED = {
     'video_to_text': 'Candidate likelihood is P(text | video), query '
                      'likelihood is P(video | text).',
     'blim_dual_softmax':
-        'Dual softmax and QB-norm stand further below: they take the queries '
-        'of the test all at once, which CPN needs not, so that they are no '
-        'answers to a query alone.',
+        'Dual softmax and QB-norm, further below, take all queries of the test '
+        'at once (the bank of QB-norm are the other queries), as CPN needs '
+        'not: they are no answers to a query alone.',
 }

@@ -5,13 +5,12 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from absl import logging
 
 from jaxret import comparisons, metrics, report, run
 from jaxret.data import types
 from jaxret.data.sets import splits as data_splits
 from jaxret.methods import blim
-from jaxret.methods.blim import evaluator, tables
+from jaxret.methods.blim import cascade, evaluator, tables
 from jaxret.methods.blim import scores as scores_lib
 from jaxret.scoring import trec
 from jaxret.scoring.likelihood import cpn
@@ -38,26 +37,16 @@ def write(config, workdir, mesh, method, params, splits):
   chosen on 'validation' if it is there, else the paper's are taken. Returns
   results as in results.json; None on all processes but 0.
   """
-  options = evaluator.options_of(config)
-  directions = {}
-  for name, data in splits.items():
-    logging.info('scoring %d videos x %d texts of %s, exhaustively'
-                 if not config.eval.topk else
-                 "scoring %d videos x %d texts of %s, the first stage's best",
-                 len(data.split.videos), len(data.split.texts), name)
-    inputs = evaluator.inputs(
-        method.scorer, data.split, data.features, data.first_stage,
-        config.eval.topk, config.eval.zero_shot)
-    directions[name] = evaluator.evaluate(
-        method.scorer.model, params, mesh, inputs, options,
-        pathlib.Path(workdir) / 'scores' / name)
+  directions, about = cascade.evaluate(
+      config, workdir, mesh, method, params, splits,
+      evaluator.options_of(config))
   if jax.process_index() == 0:
-    return _write(config, workdir, directions, splits)
+    return _write(config, workdir, directions, splits, about)
   return None
 
 
-def _write(config, workdir, directions, splits):
-  """directions: {name of split: what evaluator.evaluate gives of it}."""
+def _write(config, workdir, directions, splits, about_cascade):
+  """directions, about_cascade: what cascade.evaluate gives."""
   name = list(splits)[-1]
   data, scores = splits[name], directions[name]
   paper = scores_lib.paper_weights(config)
@@ -87,6 +76,8 @@ def _write(config, workdir, directions, splits):
   note = data_splits.note(run.trained_on(config, workdir), data.split)
   if note:
     results['note'] = note
+  if about_cascade:
+    results.update(cascade=about_cascade, tables=cascade.tables(about_cascade))
   if config.eval.trec_depth:
     _write_trec(config, workdir, data.split, table.matrices)
   run.publish(config, workdir, results,

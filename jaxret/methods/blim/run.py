@@ -10,7 +10,7 @@ from jaxret import run as run_lib
 from jaxret import train as train_lib
 from jaxret.data import sets, text, types
 from jaxret.data.videochat import prompts
-from jaxret.methods.blim import evaluator, search_results
+from jaxret.methods.blim import cascade, evaluator, search_results
 from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import first_stage as first_stage_lib
 from jaxret.methods.blim import results as results_lib
@@ -119,16 +119,14 @@ def check_config(config):
     raise ValueError(f'eval.mode is {config.eval.mode!r}: use one of '
                      f'{", ".join(likelihood.MODES)}')
   if config.eval.mode == 'reference' and (
-      config.eval.topk or config.eval.zero_shot):
+      config.eval.topk or config.eval.agreement or config.eval.zero_shot):
     raise ValueError("eval.mode 'reference' scores all pairs in both "
-                     'directions: set eval.topk=0 and eval.zero_shot=False')
+                     'directions: set eval.topk=0, eval.agreement=0 and '
+                     'eval.zero_shot=False')
+  cascade.check(config)
   # Configs of old work directories have no such field.
   if config.eval.get('exact_topk', 0):
     _check_search(config.eval)
-  if config.eval.topk and not config.eval.first_stage:
-    raise ValueError(
-        f'eval.topk is {config.eval.topk}, but eval.first_stage is not set: '
-        "set it to 'tower' or an .npz file, or eval.topk=0 to score all pairs")
   if config.eval.first_stage == 'tower' and (
       'tower' not in config.before or features_lib.has_stored_features(config)):
     raise ValueError(
@@ -139,7 +137,8 @@ def check_config(config):
 
 def _check_search(c):
   """The same of a search for the best k; c: config.eval."""
-  others = {'eval.topk': c.topk, 'eval.trec_depth': c.trec_depth,
+  others = {'eval.topk': c.topk, 'eval.agreement': c.agreement,
+            'eval.trec_depth': c.trec_depth,
             "eval.mode='reference'": c.mode == 'reference'}
   for name, is_set in others.items():
     if is_set:
@@ -180,7 +179,7 @@ def see(config, workdir, mesh, data):
   that is evaluated: {direction: [Q, C]}}, the latter {} if there is none.
   """
   first_stage = {}
-  if config.eval.first_stage not in ('', 'tower'):
+  if config.eval.first_stage not in ('', 'tower', first_stage_lib.CLIP):
     first_stage = {name: first_stage_lib.from_file(
         config, data.whole[name], data.splits[name])
                    for name in config.eval.splits}

@@ -14,6 +14,7 @@ from jaxret.data import images, types
 from jaxret.methods import base
 from jaxret.methods.blim import evaluator
 from jaxret.methods.blim import features as features_lib
+from jaxret.methods.blim import first_stage as first_stage_lib
 from jaxret.methods.blim import run as blim_run
 from jaxret.methods.blim import scores as scores_lib
 from jaxret.scoring.likelihood import score as likelihood
@@ -26,9 +27,9 @@ Texts: TypeAlias = Sequence[str] | Mapping[str, str]
 
 def score_matrix(
     videos: Videos, texts: Texts, model: Path | ConfigDict, *,
-    first_stage: np.ndarray | None = None, topk: int = 0, mode: str = 'shared',
-    workdir: Path | None = None, rows: int = 32, columns: int = 64,
-    mesh: Mesh | None = None) -> scores_lib.Scores | None:
+    first_stage: np.ndarray | str | None = None, topk: int = 0,
+    mode: str = 'shared', workdir: Path | None = None, rows: int = 32,
+    columns: int = 64, mesh: Mesh | None = None) -> scores_lib.Scores | None:
   """Scores every video against every text with BLiM, in both directions.
 
     scores = jaxret.score_matrix(
@@ -41,8 +42,9 @@ def score_matrix(
     texts: T strings, or a dict of them.
     model: a work directory that `python -m jaxret.main` has trained, or a
       config, whose `model.pretrained` is then scored as it is, zero-shot.
-    first_stage: float [T, V], scores of another model; with `topk`, only each
-      text's and each video's best are scored, the others are NaN.
+    first_stage: float [T, V], scores of another model, or 'clip', the free
+      ones of the first clip (no zero-shot model has them); with `topk`, only
+      each text's and each video's best are scored, the others are NaN.
     mode: 'shared', 'canonical' or 'reference', see likelihood.Options.
     workdir: where finished tiles are kept, so that a killed call goes on; by
       default nothing is kept.
@@ -60,18 +62,17 @@ def score_matrix(
   """
   _check_mode(mode, topk)
   ready = prepare(videos, texts, model, mesh, lambda shape: _check_first_stage(
-      first_stage, topk, shape))
-  stage = None if first_stage is None else dict(
-      text_to_video=first_stage, video_to_text=first_stage.T)
-  inputs = evaluator.inputs(
-      ready.scorer, ready.split, ready.features, stage, topk,
-      zero_shot=not ready.trained)
+      first_stage, topk, shape, zero_shot=isinstance(model, ConfigDict)))
+  inputs = evaluator.inputs(ready.scorer, ready.split, ready.features,
+                            topk=topk, zero_shot=not ready.trained)
   options = likelihood.Options(
       rows, columns, mode=mode,
       nonzero_denominator=ready.config.eval.nonzero_denominator)
+  chosen = weights_of(ready)
   found = _in_memory(ready.scorer.model, ready.params, ready.mesh,
-                     inputs, options, workdir)
-  return _scores(found, ready)
+                     inputs, options, workdir, first_stage,
+                     chosen.weights['text_to_video'].alpha)
+  return _scores(found, ready.split, chosen)
 
 
 class Ready(NamedTuple):
@@ -127,23 +128,30 @@ def weights_of(ready: Ready) -> scores_lib.Chosen:
   return scores_lib.chosen(config, ready.trained)
 
 
-def _scores(likelihoods, ready):
+def _scores(likelihoods, split, chosen):
   """The Scores of a Split; None on all processes but the first."""
-  if likelihoods is None:
-    return None
-  return scores_lib.Scores(
+  return likelihoods and scores_lib.Scores(
       **likelihoods._asdict(),
-      video_ids=tuple(item.id for item in ready.split.videos),
-      text_ids=tuple(item.id for item in ready.split.texts),
-      chosen=weights_of(ready))
+      video_ids=tuple(item.id for item in split.videos),
+      text_ids=tuple(item.id for item in split.texts), chosen=chosen)
 
 
-def _in_memory(model, params, mesh, inputs, options, workdir):
-  """Likelihoods that outlive their directory; workdir: None = a passing one."""
+def _in_memory(model, params, mesh, inputs, options, workdir, stage, alpha):
+  """Likelihoods that outlive their directory; workdir: None = a passing one.
+
+  stage: the first one, as score_matrix takes it; alpha: of the first clips.
+  """
   with tempfile.TemporaryDirectory() as temporary:
+    common = model, params, mesh
+    place = options, workdir or temporary
+    if isinstance(stage, str):
+      clips = first_stage_lib.from_clips(*common, inputs, *place)
+      inputs = inputs._replace(first_stage=clips.scores(alpha))
+    elif stage is not None:
+      inputs = inputs._replace(first_stage={
+          'text_to_video': stage, 'video_to_text': stage.T})
     scores = evaluator.score(
-        model, params, mesh, inputs, options, workdir or temporary,
-        evaluator.either_kept(inputs))
+        *common, inputs, *place, evaluator.either_kept(inputs))
     return scores and evaluator.Likelihoods(
         *(None if matrix is None else np.array(matrix) for matrix in scores))
 
@@ -241,9 +249,17 @@ def _check_unique(what, items):
     seen.add(item.id)
 
 
-def _check_first_stage(first_stage, topk, shape):
+def _check_first_stage(first_stage, topk, shape, zero_shot):
   if bool(topk) != (first_stage is not None):
     raise ValueError('first_stage and topk go together: give both or neither')
+  if isinstance(first_stage, str):
+    if first_stage != first_stage_lib.CLIP:
+      raise ValueError(f"first_stage is {first_stage!r}: give 'clip' or scores "
+                       'of texts by videos')
+    if zero_shot:
+      raise ValueError("first_stage is 'clip', but the head that predicts "
+                       'clips is untrained: give the scores of another model')
+    return
   if topk and np.shape(first_stage) != shape:
     raise ValueError(f'first_stage has shape {np.shape(first_stage)}, wanted '
                      f'{shape}: texts by videos')

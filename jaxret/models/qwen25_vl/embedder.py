@@ -4,7 +4,7 @@ from jaxret.models.qwen25_vl import files
 
 
 def open_embedder(path, mesh, dtype='float32', position_mode='sequential',
-                  adapter=None):
+                  adapter=None, pooling='last'):
   """As qwen2_vl.embedder.open_embedder, of a Qwen25VlConfig."""
   return embedder.open_family(
-      files.FAMILY, path, mesh, dtype, position_mode, adapter)
+      files.FAMILY, path, mesh, dtype, position_mode, adapter, pooling)

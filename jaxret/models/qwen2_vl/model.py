@@ -17,6 +17,7 @@ from jaxret.models import names
 from jaxret.models.qwen2_vl import vision as vision_lib
 
 POSITION_MODES = ('sequential', 'mrope')
+POOLINGS = ('last', 'mean')
 # Of an item, which bounds the memory of long videos.
 PATCHES_AT_ONCE = 16384
 
@@ -27,12 +28,17 @@ class Qwen2VlConfig:
 
   position_mode: 'sequential' counts 0, 1, 2, ... on all axes, as UNITE does
   (spec §2); 'mrope' is Qwen2-VL's own rule with time, row and column apart.
+  pooling: of an embedding, the state at the 'last' token or their 'mean'.
   """
   decoder: decoder_lib.DecoderConfig
   vision: vision_lib.VisionConfig
   position_mode: str = 'sequential'
+  pooling: str = 'last'
 
   def __post_init__(self):
+    if self.pooling not in POOLINGS:
+      raise ValueError(f'pooling {self.pooling!r} is unknown; want one of '
+                       f'{", ".join(POOLINGS)}')
     sections, half = self.decoder.rope_sections, self.decoder.head_width // 2
     if self.position_mode not in POSITION_MODES:
       raise ValueError(f'position_mode {self.position_mode!r} is unknown; want '
@@ -186,13 +192,20 @@ class Qwen2Vl(nn.Module):
     x = self.embed(batch['tokens'], visual, batch.get('visual_index'))
     keys = decoder_lib.length_mask(batch['length'], x.shape[1])
     hidden = self.hidden(x, keys, batch.get('positions'))
-    return unit(last(hidden, keys))
+    pooled = last if self.config.pooling == 'last' else mean
+    return unit(pooled(hidden, keys))
 
 
 def last(hidden, keys):
   """The hidden state at the last token that is not padding, [B, D]."""
   index = keys.shape[1] - 1 - jnp.argmax(keys[:, ::-1], 1)
   return jnp.take_along_axis(hidden, index[:, None, None], 1)[:, 0]
+
+
+def mean(hidden, keys):
+  """The mean of the hidden states that are not padding, float32 [B, D]."""
+  total = jnp.sum(jnp.where(keys[..., None], hidden.astype(jnp.float32), 0), 1)
+  return total / jnp.sum(keys, 1, keepdims=True)
 
 
 def unit(x):

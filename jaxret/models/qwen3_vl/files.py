@@ -3,7 +3,14 @@ from typing import NamedTuple
 
 import jax
 
-from jaxret.models import config_fields, model_files, names, rotary
+from jaxret import foreign_files
+from jaxret.models import (
+  config_fields,
+  model_files,
+  names,
+  pretrained,
+  rotary,
+)
 from jaxret.models import decoder as decoder_lib
 from jaxret.models.qwen3_vl import MODEL_TYPES
 from jaxret.models.qwen3_vl import model as qwen3_vl
@@ -37,6 +44,10 @@ VISION = config_fields.Fields(
 PIXELS = {'image_mean': ([vision_lib.MEAN] * 3,),
           'image_std': ([vision_lib.STD] * 3,), 'patch_size': (16,),
           'merge_size': (2,), 'temporal_patch_size': (2,)}
+# Of what chooses a video's frames and sizes: the values that we implement.
+SAMPLING = {'do_sample_frames': (True,), 'cap_pixels_per_frame': (False,),
+            'num_frames': (), 'max_duration': (), 'min_pixels': (),
+            'max_pixels': ()}
 MROPE = ('mrope_section', 'mrope_interleaved')
 SECTIONS = [24, 20, 20]  # of the class, where the file has no mrope_section
 
@@ -126,6 +137,50 @@ def _tower(path, part, numerics):
       temporal_patch=vision['temporal_patch_size'],
       positions=vision['num_position_embeddings'], deepstack=tuple(blocks),
       **numerics)
+
+
+def read_processor(name):
+  """How media are made for the model, ((field, value), ...) of a Processor.
+
+  As the files of its image and video processor say it, either apart or as
+  sections of processor_config.json. Raises ValueError, naming the file, for a
+  value that cannot be or that is not implemented.
+  """
+  directory, found = pretrained.find_model(name), {}
+  for kind, file in (('image', 'preprocessor_config.json'),
+                     ('video', 'video_preprocessor_config.json')):
+    for path, section in ((directory / file, None), (
+        directory / 'processor_config.json', f'{kind}_processor')):
+      if path.is_file():
+        part = foreign_files.read_object(path)
+        part = config_fields.section(path, part, section) if section else part
+        for field, values in SAMPLING.items():
+          config_fields.check_value(
+              f'{path}: ', field, part.get(field), (None, *values))
+        limits = _limits(path, part)
+        found |= {kind: limits} if limits else {}
+        if kind == 'video':
+          found |= {field: _positive(path, field, part[field])
+                    for field in ('fps', 'min_frames', 'max_frames')
+                    if part.get(field) is not None}
+  return tuple(found.items())
+
+
+def _limits(path, part):
+  """(least, most) pixels of the `size` of a processor's file, () for none."""
+  size = config_fields.section(path, part, 'size')
+  if not size:
+    return ()
+  return tuple(_positive(path, f'size: {edge}', size.get(edge))
+               for edge in ('shortest_edge', 'longest_edge'))
+
+
+def _positive(path, field, value):
+  if isinstance(value, bool) or not isinstance(
+      value, (int, float)) or not 0 < value < float('inf'):
+    raise ValueError(f'{path}: got {field} = {value!r}, want a positive '
+                     'number: correct the file')
+  return value
 
 
 def load(name, config, mesh, head=True, generates=False):

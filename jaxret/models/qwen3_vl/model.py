@@ -4,6 +4,7 @@ Source: Qwen3-VL technical report (arXiv 2511.21631). Where patches, tokens and
 positions go is computed on the host, see data.qwen3_vl.layout.
 """
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -15,9 +16,15 @@ from jaxret.models.qwen3_vl import vision as vision_lib
 
 @dataclasses.dataclass(frozen=True)
 class Qwen3VlConfig:
-  """Sizes of both parts. Positions are those of M-RoPE always."""
+  """Sizes of both parts. Positions are those of M-RoPE always.
+
+  processor: (field, value) pairs of data.qwen3_vl.pixels.Processor, where the
+  files say how media are made for the model; nothing is computed with it here.
+  """
   decoder: decoder_lib.DecoderConfig
   vision: vision_lib.VisionConfig
+  processor: tuple[tuple[str, Any], ...] = dataclasses.field(
+      default=(), compare=False)
 
   def __post_init__(self):
     sections, half = self.decoder.rope_sections, self.decoder.head_width // 2

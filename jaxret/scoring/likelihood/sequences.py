@@ -84,9 +84,10 @@ def own(labels, wanted, columns):
     List of Tile.
   """
   # One token is no input; chains of like lengths lie together.
-  caps = [1 + tiles.rounded(len(label) - 1, COARSE // 2) for label in labels]
+  caps = {i: 1 + tiles.rounded(len(labels[i]) - 1, COARSE // 2)
+          for row in wanted for i in row}
   found = []
-  for cap in sorted({caps[i] for row in wanted for i in row}):
+  for cap in sorted(set(caps.values())):
     rows = [[i for i in row if caps[i] == cap] for row in wanted]
     some = next(row[0] for row in rows if row)
     longest = max(map(len, rows))

@@ -14,7 +14,6 @@ from jaxret.methods.blim import run, search_pairs
 from jaxret.scoring.likelihood import cpn
 from tests import tiny_runs
 
-
 pytestmark = pytest.mark.usefixtures('one_device')
 
 

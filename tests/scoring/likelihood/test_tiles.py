@@ -66,3 +66,14 @@ def test_blocks_cover_each_index_once(n, size, multiple):
 def test_fill_repeats_indices():
   np.testing.assert_array_equal(
       tiles.fill(np.array([4, 7]), 5), [4, 7, 4, 7, 4])
+
+
+@pytest.mark.parametrize('per_octave', [2, 4, 8])
+def test_rounded_sizes_are_few_and_near(per_octave):
+  numbers = np.arange(1, 2049)
+  sizes = np.array([tiles.rounded(int(n), per_octave) for n in numbers])
+  assert (sizes >= numbers).all()
+  assert ((sizes - numbers) * per_octave <= numbers).all()
+  assert (np.diff(sizes) >= 0).all() and sizes[-1] == 2048
+  assert len(np.unique(sizes)) <= 12 * per_octave
+  assert tiles.rounded(0, per_octave) == 0
