@@ -89,7 +89,7 @@ def test_without_a_share_nothing_is_drawn():
     return str(jax.make_jaxpr(loss)(
         params, CONSTANTS, batch, jax.random.key(0)))
   before = program(functools.partial(blim.loss, tiny.CONFIG))
-  assert 'random_' not in before
+  assert 'random_bits' not in before
   old = text_prior.share(ConfigDict({'batch_size': 8}))
   assert program(loss_of(old)) == before
   assert program(loss_of(0.5)).count('random_bits') == 1
