@@ -47,21 +47,19 @@ def loss_of(share):
 def test_captions_that_are_read_alone_train_the_text_prior():
   """-log P(text) a token, of each caption; the videos' losses are as ever."""
   mesh, params = tiny.one_device(), tiny.make_params()
-  batch, run = make_batch(TEXTS, VIDEOS), jax.jit(loss_of(1.0))
-  alone, parts = run(params, CONSTANTS, batch, jax.random.key(0))
-  whole, whole_parts = run(params, CONSTANTS, batch, None)
+  batch = make_batch(TEXTS, VIDEOS)
+  alone, parts = jax.jit(loss_of(1.0))(
+      params, CONSTANTS, batch, jax.random.key(0))
   prior, _ = likelihood.text_priors(
       tiny.MODEL, params, mesh, PROMPTS,
       likelihood.Options(8, 8, 10.0, nonzero_denominator=False))
   lengths = batch['label_length']
   wanted = -prior[TEXTS] * lengths / lengths.mean()
   np.testing.assert_allclose(parts['vtg_loss'], wanted.mean(), atol=ATOL)
-  assert parts['tvg_loss'] == whole_parts['tvg_loss']
   # What is left of each example's loss is that of its video.
   by_hand = [-tiny.clip_values(params, PROMPTS, FEATURES, v, t, False).mean()
              for t, v in zip(TEXTS, VIDEOS)]
   np.testing.assert_allclose(alone, wanted + by_hand, atol=ATOL)
-  assert np.abs(alone - whole).min() > 100 * ATOL
 
 
 @pytest.mark.slow
@@ -74,9 +72,10 @@ def test_captions_that_are_drawn_are_read_alone_and_no_others():
   drawn = ~np.asarray(
       text_prior.keys(0.5, key, np.ones((20, 1), bool)))[:, 0]
   assert 3 <= drawn.sum() <= 17
-  plain = losses(0.0)
+  plain, alone = losses(0.0), losses(1.0)
+  assert np.abs(alone - plain).min() > 100 * ATOL
   np.testing.assert_allclose(
-      losses(0.5), np.where(drawn, losses(1.0), plain), atol=ATOL)
+      losses(0.5), np.where(drawn, alone, plain), atol=ATOL)
   np.testing.assert_array_equal(losses(0.5, None), plain)
 
 
@@ -131,7 +130,7 @@ def test_eight_devices_train_as_one_does():
       loss=loss_of(0.5), train_flops=None, tokens=None)
   batch = make_batch([0, 1, 2, 3] * 4, [4, 0, 2, 1] * 4)
   optimizer = train.optim.make_optimizer(
-      blim_config.get_config().optim, lambda step: 1e-2)
+      blim_config.get_config().optim, lambda step: 1e-3)
   def updates(mesh):
     trainable, frozen = train.split_params(
         method, jax.tree.map(np.asarray, tiny.make_params()), mesh)
