@@ -147,10 +147,21 @@ def base():
   config.eval = ConfigDict({
       # The last one is reported; weights are chosen on 'validation'.
       'splits': ('validation', 'test'),
-      # What chooses candidates: 'tower', the dual encoder, or an .npz file,
-      # '{split}' in it is replaced; '' = nothing.
+      # What chooses candidates: 'clip', the likelihood of the first clip, which
+      # is free; 'tower', the dual encoder; or an .npz file, '{split}' in it is
+      # replaced; '' = nothing.
       'first_stage': '',
       'topk': 0,  # candidates of the first stage that are scored, 0 = all
+      # Chooses that number on 'validation', which is then scored as a whole:
+      # the share of queries whose best candidate is to be kept, 0 = as in topk.
+      'agreement': 0.0,
+      # Search the best so many of each query of the last split, with a proof,
+      # in place of scoring all pairs: recall up to there, no more; 0 = off.
+      'exact_topk': 0,
+      'exact_directions': ('text_to_video', 'video_to_text'),  # searched
+      # Nats below the k-th best at which pairs are left out; 0 = 1e-4, and
+      # 0.03 in bfloat16, by which two ways to compute a score may differ.
+      'bound_slack': 0.0,
       # Text given video only, for a model whose visual head is untrained.
       'zero_shot': False,
       # The paper's fixed weights (MSR-VTT's): alpha of text to video and of

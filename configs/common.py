@@ -82,6 +82,7 @@ def add_folder(config):
       'validation_fraction': 0.0,  # share of the train media held out
       'test_fraction': 1.0,  # share of a folder's media that is test
       'train_on_all': False,  # no train split: train on what is evaluated
+      'allow_outside': False,  # read files that a captions.json names elsewhere
   })
 
 

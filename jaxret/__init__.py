@@ -3,6 +3,15 @@
   jaxret.load(path)                           a model that embeds items, an
                                               Embedder
   jaxret.score_matrix(videos, texts, model)   both likelihoods of all pairs
+  jaxret.search_pairs(videos, texts, model)   the best of them, proved, from
+                                              a few of the pairs
+  jaxret.score_sequences(prefixes, suffixes, model)
+                                              the likelihood of each suffix
+                                              behind each prefix
+  jaxret.answer(items, questions, choices, model)
+                                              multiple choice, with CPN
+  jaxret.generate(items, prompts, model)      what it writes, with CPN
+  jaxret.load_generator(path)                 a model for these, a Generator
 
 `import jaxret` costs nothing: what is named here is imported when it is used.
 """
@@ -10,15 +19,25 @@ import importlib
 from typing import TYPE_CHECKING
 
 __version__ = '0.1.0'
-__all__ = ('Embedder', 'load', 'score_matrix')
+__all__ = ('Embedder', 'Generator', 'answer', 'generate', 'load',
+           'load_generator', 'score_matrix', 'score_sequences', 'search_pairs')
 
-_EXPORTS = {'Embedder': 'jaxret.embedder', 'load': 'jaxret.loading',
-            'score_matrix': 'jaxret.methods.blim.score'}
+_EXPORTS = {'Embedder': 'jaxret.embedder', 'Generator': 'jaxret.generator',
+            'answer': 'jaxret.answers', 'generate': 'jaxret.writing',
+            'load': 'jaxret.loading', 'load_generator': 'jaxret.loading',
+            'score_matrix': 'jaxret.methods.blim.score',
+            'score_sequences': 'jaxret.sequences',
+            'search_pairs': 'jaxret.methods.blim.search_pairs'}
 
 if TYPE_CHECKING:  # type checkers and editors see them; nothing is imported
+  from jaxret.answers import answer
   from jaxret.embedder import Embedder
-  from jaxret.loading import load
+  from jaxret.generator import Generator
+  from jaxret.loading import load, load_generator
   from jaxret.methods.blim.score import score_matrix
+  from jaxret.methods.blim.search_pairs import search_pairs
+  from jaxret.sequences import score_sequences
+  from jaxret.writing import generate
 else:  # theirs would know of no wrong name if they saw this
   def __getattr__(name: str) -> object:
     if name not in _EXPORTS:

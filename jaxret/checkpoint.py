@@ -12,7 +12,7 @@ import pathlib
 import jax
 import orbax.checkpoint as ocp
 
-from jaxret import files, sharding
+from jaxret import files, own_files, sharding
 
 # Fields, or whole sections, that may differ between the calls that share a
 # workdir, in sub-configs too: they change what is shown, kept or measured, or
@@ -21,6 +21,7 @@ FREE_FIELDS = ('task', 'mesh', 'eval', 'plan', 'rerank',
                'train.log_every_steps', 'train.checkpoint_every_steps',
                'train.keep_checkpoints', 'data.cache_gb',
                'data.extract_batch_size', 'data.strict', 'model.attention')
+_SUMS = 'checksums'  # in the JSON of a checkpoint, of its trees
 # `method` of a config -> fields that such configs had and that no code of their
 # tasks reads: workdirs that have them are as good as those that do not. The
 # inner parts of a paper were called methods, too.
@@ -35,7 +36,8 @@ REMOVED_FIELDS = {
                  'data.validation_fraction', 'data.test_fraction')}
 # Fields that older workdirs do not name -> the value that is theirs: with it
 # the two are alike.
-ADDED_FIELDS = {'data.alpha': 'white', 'train.text_prior_share': 0.0}
+ADDED_FIELDS = {'data.alpha': 'white', 'data.allow_outside': False,
+                'train.text_prior_share': 0.0}
 # What a start leaves in a workdir before anything is trained, extracted or
 # scored, and what task=plan writes: where there is nothing else another config
 # may begin. Hidden files are parts of what was being written. All else is a
@@ -88,11 +90,7 @@ def claim_workdir(workdir, config):
   path = workdir / 'config.json'
   nested = config.to_dict() if hasattr(config, 'to_dict') else config
   if path.exists() and has_results(workdir):
-    try:
-      old = binding_config(json.loads(path.read_text()))
-    except json.JSONDecodeError as error:
-      raise ValueError(
-          f'{path} is not JSON ({error}): use another --workdir') from None
+    old = binding_config(own_files.read_object(path, 'use another --workdir'))
     new = binding_config(config)
     _refuse_difference(workdir, without_removed(old, new), new)
   if jax.process_index() == 0:
@@ -104,7 +102,9 @@ def read_config(workdir):
   """The config that made a workdir, or None where there is none."""
   from ml_collections import ConfigDict
   path = pathlib.Path(workdir) / 'config.json'
-  return ConfigDict(json.loads(path.read_text())) if path.is_file() else None
+  if not path.is_file():
+    return None
+  return ConfigDict(own_files.read_object(path, 'use another work directory'))
 
 
 def has_results(workdir):
@@ -167,28 +167,57 @@ class Checkpoints(contextlib.AbstractContextManager):
     trees: {name: tree of jax arrays}; run: JSON-able dict.
     """
     assert not self._read_only
-    items = {name: ocp.args.StandardSave(_nested(tree))
-             for name, tree in trees.items()}
+    trees = {name: _nested(tree) for name, tree in trees.items()}
+    run = {**run, _SUMS: {'run': _sum_of(run), **{
+        name: sharding.checksum(tree) for name, tree in trees.items()}}}
+    items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
     self._manager.save(step, args=ocp.args.Composite(
         run=ocp.args.JsonSave(run), **items), force=True)
 
   def run(self, step):
     """The JSON that was saved with a step."""
-    args = ocp.args.Composite(run=ocp.args.JsonRestore())
-    return self._manager.restore(step, args=args).run
+    return self._json(step)[0]
+
+  def _json(self, step):
+    """(what was saved with a step, the checksums of all that was saved)."""
+    found = self._read(step, {'run': ocp.args.JsonRestore()}).run
+    sums = found.pop(_SUMS, {}) if isinstance(found, dict) else None
+    if not isinstance(sums, dict) or sums.get('run', _sum_of(found)
+                                              ) != _sum_of(found):
+      raise ValueError(f'checkpoint {self.directory / str(step) / "run"} is '
+                       'damaged: not the JSON object that was saved; '
+                       + self._without(step))
+    return found, sums  # older checkpoints have none
+
+  def _read(self, step, items):
+    """What Orbax reads; its many exceptions as a ValueError of one line."""
+    try:
+      return self._manager.restore(step, args=ocp.args.Composite(**items))
+    except Exception as error:  # Orbax and TensorStore raise it bare, too
+      reason = str(error).strip().split('\n')[0]
+      raise ValueError(
+          f'checkpoint {self.directory / str(step)} cannot be read '
+          f'({type(error).__name__}: {reason}); {self._without(step)}'
+          ) from error
+
+  def _without(self, step):
+    where = self.directory / str(step)
+    return f'remove {where} to go on from the checkpoint before it'
 
   def restore(self, step, targets):
     """Reads trees of a step on to the devices that `targets` name.
 
     targets: {name: tree of ShapeDtypeStructs with shardings, or of arrays}.
     Returns {name: tree of jax arrays}. Raises ValueError naming the first
-    tensor that is missing, left over, or of another shape or type.
+    tensor that is missing, left over, or of another shape or type, or the tree
+    whose numbers are not those that were saved.
     """
     for name, target in targets.items():
       self._check(step, name, _names(target))
     items = {name: ocp.args.StandardRestore(_nested(target))
              for name, target in targets.items()}
-    found = self._manager.restore(step, args=ocp.args.Composite(**items))
+    found = self._read(step, items)
+    self._check_sums(step, found, targets)
     trees = {}
     for name, target in targets.items():
       tensors = sharding.flatten(found[name])
@@ -196,12 +225,22 @@ class Checkpoints(contextlib.AbstractContextManager):
       trees[name] = jax.tree.unflatten(jax.tree.structure(target), leaves)
     return trees
 
+  def _check_sums(self, step, found, targets):
+    written = self._json(step)[1]
+    for name in targets:
+      if name in written and sharding.checksum(found[name]) != written[name]:
+        raise ValueError(
+            f'checkpoint {self.directory / str(step) / name} is damaged: its '
+            f'numbers are not those that were saved; {self._without(step)}')
+
   def _check(self, step, item, wanted):
     where = self.directory / str(step) / item
     try:
       metadata = ocp.StandardCheckpointHandler().metadata(where).tree
-    except (FileNotFoundError, ValueError) as error:
-      raise ValueError(f'checkpoint {where} cannot be read: {error}') from None
+    except Exception as error:  # Orbax and TensorStore raise it bare, too
+      reason = str(error).strip().split('\n')[0]
+      raise ValueError(f'checkpoint {where} cannot be read ({reason}); '
+                       f'{self._without(step)}') from error
     found = sharding.flatten(metadata)
     advice = ('it belongs to another model or optimizer: use the config that '
               'made it, or another --workdir')
@@ -225,6 +264,10 @@ class Checkpoints(contextlib.AbstractContextManager):
   def __exit__(self, *error):
     self._manager.wait_until_finished()
     self._manager.close()
+
+
+def _sum_of(run):
+  return own_files.checksum(json.dumps(run, sort_keys=True).encode())
 
 
 def _names(tree):

@@ -11,7 +11,7 @@ import collections
 import concurrent.futures
 import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, cast
 
 import jax
@@ -39,13 +39,17 @@ class Embedder:
   config: the model's sizes, and reader: as a method that embeds gives them,
   see methods.base.Embeds; params: of that method; mesh: where the work is
   done. shape: a bucket that every item is padded to, in full batches, instead
-  of the smallest: little models compile longer than they run.
+  of the smallest: little models compile longer than they run. truncate_dim: how
+  many numbers of an embedding are kept, of a model that is trained so
+  (Matryoshka, arXiv 2205.13147); None = all.
   """
 
   def __init__(self, config: base.EmbedderConfig, params: dict[str, Any],
                reader: base.Reader, mesh: Mesh | None = None,
-               shape: tuple[int, ...] | None = None):
+               shape: tuple[int, ...] | None = None,
+               truncate_dim: int | None = None):
     process_settings.exact_float32()
+    self.truncate_dim = _checked_dim(truncate_dim, config.width)
     self.config, self.reader, self.shape = config, reader, shape
     self.mesh = mesh or sharding.make_mesh()
     self.params = jax.device_put(
@@ -61,12 +65,13 @@ class Embedder:
   @property
   def width(self) -> int:
     """How many numbers an embedding has, D."""
-    return self.config.width
+    return self.truncate_dim or self.config.width
 
   def encode(self, items: Given | Sequence[Given], prompt: str | None = None,
              batch_size: int = 32,
              on_error: str | Callable[[ValueError], None] = 'raise',
-             show_progress: bool = True) -> np.ndarray:
+             show_progress: bool = True,
+             truncate_dim: int | None = None) -> np.ndarray:
     """Embeds items, float32 [N, D], in their order; one item alone as [D].
 
     Items are grouped by size into buckets; the model is compiled once for
@@ -82,19 +87,23 @@ class Embedder:
         <|IMAGE|> and <|VIDEO|>; without marks they come first. The order of
         the keys is that in which the prompt names the modalities.
       prompt: an instruction, which UNITE puts in front of every text. To
-        MM-Embed a prompt, '' for none, says that the items are queries.
+        MM-Embed a prompt, '' for none, says that the items are queries. To
+        Qwen3-VL it is the system's text.
       batch_size: rows of a batch, over all devices.
       on_error: 'raise', or 'skip': an item that cannot be used is reported,
         and its row is NaN. Or a function that is called with the error then.
       show_progress: a bar on standard error.
+      truncate_dim: keeps so many numbers of each embedding, made unit vectors
+        again; default: as many as the Embedder does.
 
     Raises:
       ValueError: one line that names the first item that cannot be used.
     """
-    failed = _reaction(on_error)
-    alone = _is_one(items)
+    failed = reaction(on_error)
+    alone = is_one(items)
     items = [cast(Given, items)] if alone else list(cast(Sequence, items))
-    out = np.full((len(items), self.width), np.nan, np.float32)
+    dim = _checked_dim(truncate_dim, self.config.width) or self.width
+    out = np.full((len(items), dim), np.nan, np.float32)
     waiting: dict[tuple[int, ...], list] = collections.defaultdict(list)
     running = None
     with tqdm.tqdm(total=len(items), desc='embedding', unit='item',
@@ -128,48 +137,22 @@ class Embedder:
 
   def _groups(self, items, prompt, batch_size, waiting, failed):
     """Yields (shape, [(index, Inputs)]), at most batch_size of one bucket."""
-    for index, result in self._read(items, prompt, batch_size):
-      try:
-        inputs = result()
-      except ValueError as error:  # media.MediaError is one
-        failed(error)
-        continue
-      except BaseException as error:  # no item ends the work on the others
-        # A panic of a tokenizer, which is written in Rust, is no Exception.
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-          raise
-        unforeseen = ValueError(
-            f'{_name(items[index], index)}: it cannot be used '
-            f'({type(error).__name__} {error})'.replace('\n', ' '))
-        unforeseen.__cause__ = error
-        failed(unforeseen)
-        continue
+    def read(index):
+      inputs = self.reader(as_item(items[index], index), prompt)
+      if self.shape:  # what does not fit is said of this item alone
+        self.reader.pad([inputs], self.shape)
+      return inputs
+    for index, inputs in usable(
+        read_ahead(read, range(len(items)), READ_AHEAD * batch_size),
+        lambda index: name_of(items[index], index), failed):
       shape = self.shape or self.reader.bucket(inputs)
       waiting[shape].append((index, inputs))
       if len(waiting[shape]) == batch_size:
         yield shape, waiting.pop(shape)
     for shape, group in waiting.items():
       shards = sharding.batch_shards(self.mesh)
-      for part in [group] if self.shape else _parts(group, shards):
+      for part in [group] if self.shape else parts(group, shards):
         yield shape, part
-
-  def _read(self, items, prompt, batch_size):
-    """Yields (index, function that gives its Inputs or raises), in order."""
-    def read(index):
-      inputs = self.reader(as_item(items[index], index), prompt)
-      if self.shape:  # what does not fit is said of this item alone
-        self.reader.pad([inputs], self.shape)
-      return inputs
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-      ahead = collections.deque()
-      try:
-        for index in range(len(items)):
-          ahead.append((index, pool.submit(read, index).result))
-          if len(ahead) > READ_AHEAD * batch_size:
-            yield ahead.popleft()
-        yield from ahead
-      finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
   def _start(self, shape, group, batch_size):
     """Starts embedding a group, its rows padded by repeating the last."""
@@ -190,14 +173,75 @@ class Embedder:
     group, vectors = running
     for (index, inputs), vector in zip(group, sharding.to_host(vectors)):
       if np.isfinite(vector).all():
-        out[index] = vector
+        out[index] = _cut(vector, out.shape[1])
       else:
         failed(ValueError(f'{inputs.id}: its embedding is not finite; the '
                           'weights are damaged, or overflow in this dtype'))
     progress.update(len(group))
 
 
-def _parts(group, shards):
+def _checked_dim(truncate_dim, width):
+  whole = isinstance(truncate_dim, (int, np.integer)) and not isinstance(
+      truncate_dim, bool)
+  if truncate_dim is not None and not (whole and 0 < truncate_dim <= width):
+    raise ValueError(f'truncate_dim: got {truncate_dim!r}, want a whole number '
+                     f'from 1 to {width}, how many an embedding has')
+  return truncate_dim
+
+
+def _cut(vector, dim):
+  """The first `dim` numbers of a unit vector, as a unit vector."""
+  if dim == len(vector):
+    return vector
+  part = np.float32(vector[:dim])
+  return part / max(float(np.linalg.norm(part)), 1e-12)
+
+
+def read_ahead(
+    read: Callable[[int], Any], indices: Iterable[int], ahead: int
+    ) -> Iterator[tuple[int, Callable[[], Any]]]:
+  """Yields (index, function that gives read(index) or raises), in order.
+
+  Threads read; at most about `ahead` results wait.
+  """
+  with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    waiting: collections.deque = collections.deque()
+    try:
+      for index in indices:
+        waiting.append((index, pool.submit(read, index).result))
+        if len(waiting) > ahead:
+          yield waiting.popleft()
+      yield from waiting
+    finally:
+      pool.shutdown(wait=False, cancel_futures=True)
+
+
+def usable(results: Iterable[tuple[int, Callable[[], Any]]],
+           name: Callable[[int], str],
+           failed: Callable[[ValueError], None]) -> Iterator[tuple[int, Any]]:
+  """Yields (index, result) of what was read; the rest is told to `failed`.
+
+  name: what an item is called whose error is not foreseen.
+  """
+  for index, result in results:
+    try:
+      value = result()
+    except ValueError as error:  # media.MediaError is one
+      failed(error)
+    except BaseException as error:  # no item ends the work on the others
+      # A panic of a tokenizer, which is written in Rust, is no Exception.
+      if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        raise
+      unforeseen = ValueError(
+          f'{name(index)}: it cannot be used '
+          f'({type(error).__name__} {error})'.replace('\n', ' '))
+      unforeseen.__cause__ = error
+      failed(unforeseen)
+    else:
+      yield index, value
+
+
+def parts(group: Sequence, shards: int) -> Iterator[Sequence]:
   """Cuts a group so that at most a quarter of the rows are padding.
 
   Rows are padded to a power of two, over so many shards at least.
@@ -224,7 +268,8 @@ def _compiled(config):
   return jax.jit(config.module().apply)
 
 
-def _reaction(on_error):
+def reaction(on_error: str | Callable[[ValueError], None]
+             ) -> Callable[[ValueError], None]:
   """What is done with the error of an item."""
   if callable(on_error):
     return on_error
@@ -237,7 +282,7 @@ def _reaction(on_error):
   return failed
 
 
-def _is_one(items):
+def is_one(items: object) -> bool:
   """Whether what `encode` is given is one item, not a sequence of them."""
   # Bytes and paths are none either, and as_item says what to write instead.
   return isinstance(items, (str, dict, types.Item, bytes, os.PathLike)) or (
@@ -249,15 +294,15 @@ def _is_image(given):
       given, (str, bytes, os.PathLike))
 
 
-def _name(given, index):
+def name_of(given: object, index: int, what: str = 'item') -> str:
   """What errors call an entry of what `encode` is given."""
   if isinstance(given, types.Item):
     return given.id
-  default = f'item {index}'
+  default = f'{what} {index}'
   return str(given.get('id', default)) if isinstance(given, dict) else default
 
 
-def as_item(given: Given, index: int) -> types.Item:
+def as_item(given: Given, index: int, what: str = 'item') -> types.Item:
   """The Item of one entry of what `encode` is given; errors name it."""
   if isinstance(given, types.Item):
     return given
@@ -265,7 +310,7 @@ def as_item(given: Given, index: int) -> types.Item:
     given = {'text': given}
   elif _is_image(given):
     given = {'image': given}
-  name = _name(given, index)
+  name = name_of(given, index, what)
   if not isinstance(given, dict):
     got = type(given).__name__
     raise ValueError(

@@ -42,10 +42,22 @@ def id_of_name(made: str) -> str:
   return name if name_of_id(name) == made else made
 
 
-def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
-  """Writes str (as UTF-8) or bytes, whole or, if interrupted, not at all."""
+def write_atomically(path: str | os.PathLike, content: str | bytes,
+                     durable: bool = True) -> None:
+  """Writes str (as UTF-8) or bytes, whole or, if interrupted, not at all.
+
+  durable: whether file and name are on disk on return, milliseconds later; if
+  not, a power failure can lose what a kill cannot. For many files of which one
+  that is written last speaks, see `to_disk`.
+  """
   data = content.encode() if isinstance(content, str) else content
-  save_atomically(path, lambda file: file.write(data))
+  with replacing(path, durable) as partial, partial.open('wb') as file:
+    file.write(data)
+
+
+def to_disk() -> None:
+  """Returns when all that was written to any file is on disk."""
+  os.sync()
 
 
 def save_atomically(path: str | os.PathLike,
@@ -55,20 +67,71 @@ def save_atomically(path: str | os.PathLike,
     save(file)
 
 
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-  """Gives the path of a file to write, which then takes the place of `path`.
+def save_new(path: str | os.PathLike,
+             save: Callable[[BinaryIO], object]) -> bool:
+  """As `save_atomically`, but a file that is there stays: False then.
 
-  Its name is this thread's own. What an exception interrupts leaves nothing
-  behind; a kill leaves a hidden `.<name>.*.partial`, which nothing reads.
+  Of processes that write one file at a time exactly one gets True.
   """
   path = pathlib.Path(path)
+  with _partial(path) as partial:
+    with partial.open('wb') as file:
+      save(file)
+      _to_disk(file)
+    try:
+      os.link(partial, path)
+    except FileExistsError:
+      return False
+    finally:
+      partial.unlink()
+  _names_to_disk(path.parent)
+  return True
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike, durable: bool = True
+              ) -> Iterator[pathlib.Path]:
+  """Gives the path of a file to write, which then takes the place of `path`.
+
+  If durable, both the file and its name are on disk when the context ends. An
+  exception leaves nothing behind; a kill leaves a hidden `.<name>.*.partial`,
+  which nothing reads.
+  """
+  path = pathlib.Path(path)
+  with _partial(path) as partial:
+    yield partial
+    if durable:
+      with partial.open('rb') as file:
+        _to_disk(file)
+    os.replace(partial, path)
+  if durable:
+    _names_to_disk(path.parent)
+
+
+@contextlib.contextmanager
+def _partial(path):
+  """The path of an unfinished file, whose name is this thread's own."""
   path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.with_name(
       f'.{path.name}.{os.getpid()}-{threading.get_ident()}.partial')
   try:
     yield partial
-    os.replace(partial, path)
   except BaseException:
     partial.unlink(missing_ok=True)
     raise
+
+
+def _to_disk(file):
+  file.flush()
+  os.fsync(file.fileno())
+
+
+def _names_to_disk(directory):
+  """A rename is on disk when its directory is; where that can be asked for."""
+  descriptor = os.open(directory, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  except OSError:  # some network file systems cannot
+    pass
+  finally:
+    os.close(descriptor)

@@ -1,8 +1,12 @@
-"""`jaxret.load`: a directory, a hub model or a workdir as an Embedder."""
+"""`jaxret.load`: a directory, a hub model or a workdir as an Embedder.
+
+`jaxret.load_generator`: one that continues prompts, as a Generator.
+"""
 import importlib
 import inspect
 import os
 import pathlib
+from typing import TypeAlias
 
 from jax.sharding import Mesh
 
@@ -10,40 +14,57 @@ from jaxret import (
   checkpoint,
   embedder,
   foreign_files,
+  generator,
   methods,
   models,
+  own_files,
   run,
   sharding,
 )
-from jaxret.data import text
-from jaxret.data.qwen2_vl import pixels
+from jaxret.data import recipes, text
+from jaxret.data.qwen2_vl import pixels as qwen2_vl
+from jaxret.data.qwen3_vl import pixels as qwen3_vl
 from jaxret.models import model_files
 
+Resolution: TypeAlias = (
+    qwen2_vl.Resolution | qwen3_vl.Resolution | qwen3_vl.Processor)
 
-def load(path: str | os.PathLike, position_mode: str = 'sequential',
+
+def load(path: str | os.PathLike, position_mode: str | None = None,
          dtype: str = 'float32', adapter: str | os.PathLike | None = None,
-         resolution: pixels.Resolution | None = None, max_tokens: int = 2048,
+         resolution: Resolution | None = None, max_tokens: int | None = None,
          trim_text: bool = False, alpha: str = 'white',
-         mesh: Mesh | None = None
-         ) -> embedder.Embedder:
+         truncate_dim: int | None = None, mesh: Mesh | None = None,
+         recipe: str | None = None, prompt: str | None = None,
+         pooling: str | None = None) -> embedder.Embedder:
   """Opens a model: an Embedder.
 
   Args:
-    path: a directory or hub model as transformers writes it (Qwen2-VL and
-      what is trained from it, UNITE among others; nvidia/MM-Embed and
-      nvidia/NV-Embed-v1), or the workdir of a training run of ours, which
-      keeps its own settings: only trim_text and mesh count there.
-    position_mode: of Qwen2-VL; 'sequential', as UNITE is trained, or 'mrope'.
+    path: a directory or hub model as transformers writes it (Qwen2-VL,
+      Qwen2.5-VL and what is trained from them, UNITE among others;
+      Qwen3-VL-Embedding and Qwen3-VL; nvidia/MM-Embed and
+      nvidia/NV-Embed-v1), or the workdir of a training run of ours, which keeps
+      its own settings: only trim_text, truncate_dim and mesh count there.
+    position_mode: of Qwen2-VL and Qwen2.5-VL; 'sequential', as UNITE is
+      trained and by default, or 'mrope', as the model itself is.
     dtype: of weights and computation, 'float32' or 'bfloat16'.
     adapter: a directory or hub name of a PEFT adapter, to be merged into the
       weights.
-    resolution: of what Qwen2-VL sees; default: as UNITE is released.
-    max_tokens: of an item, visual tokens included.
-    trim_text: True cuts the text of a longer item and says so; False refuses
-      it.
+    resolution: of what Qwen2-VL or Qwen3-VL sees; default: as UNITE is
+      released, or as the script of Qwen3-VL-Embedding has it.
+    max_tokens: of an item, visual tokens included; default: 2048, of Qwen3-VL
+      8192.
+    trim_text: True cuts the text of a longer item and says so; False refuses.
     alpha: 'white' lays transparent pixels on white; 'released' shows the
       colours that lie hidden under them, as the authors' code does.
+    truncate_dim: how many numbers of an embedding are kept; see Embedder.
     mesh: of devices; default: all of them.
+    recipe: how what is trained on Qwen2-VL or Qwen2.5-VL is used, a name of
+      data.recipes.RECIPES: its prompt, pooling, position_mode, resolution and
+      max_tokens. What is given besides comes before it. Default: 'unite'.
+    prompt: of these, a prompt of your own: the whole text with {content} where
+      an item stands, and {instruction} for what `encode` is told, if at all.
+    pooling: of these, the state at the 'last' token, or the 'mean' of all.
 
   Raises:
     ValueError: for what is not there, damaged, or of another kind, and for an
@@ -52,38 +73,103 @@ def load(path: str | os.PathLike, position_mode: str = 'sequential',
   mesh = mesh or sharding.make_mesh()
   options = {'position_mode': position_mode, 'dtype': dtype, 'adapter': adapter,
              'resolution': resolution, 'max_tokens': max_tokens,
-             'trim_text': trim_text, 'alpha': alpha}
+             'trim_text': trim_text, 'alpha': alpha, 'prompt': prompt,
+             'pooling': pooling}
   if _is_workdir(path):
-    _refuse_without_effect(path, options, {'trim_text'}, 'a workdir, which '
-                           'keeps its own settings')
-    return _open_workdir(pathlib.Path(path).expanduser(), trim_text, mesh)
+    _refuse_without_effect(path, options | {'recipe': recipe}, {'trim_text'},
+                           'a workdir, which keeps its own settings', load)
+    return _open_workdir(
+        pathlib.Path(path).expanduser(), trim_text, truncate_dim, mesh)
+  sizes, params, reader = _open_embedder(path, options, recipe, mesh)
+  return embedder.Embedder(
+      sizes, params, reader, mesh, truncate_dim=truncate_dim)
+
+
+def _open_embedder(path, options, recipe, mesh):
+  """(sizes, parameters, reader); what is None is as the recipe has it."""
   wings = models.embedding_wings()
   _, config = model_files.read_json(path, sorted(wings))
-  return _open_checkpoint(path, config['model_type'],
-                          wings[config['model_type']], options, mesh)
+  wing = wings[config['model_type']]
+  if recipe is not None:
+    chosen = recipes.options(recipe, config['model_type'])
+    options = options | {name: value for name, value in chosen.items()
+                         if options[name] is None}
+  parts = (_named(f'models.{wing}.embedder', 'open_embedder'),
+           _named(f'data.{wing}.reader', 'open_reader'))
+  return _open_checkpoint(
+      path, config['model_type'], parts, options, mesh, load)
 
 
-def _open_checkpoint(path, model_type, wing, options, mesh):
-  """An Embedder of the parts that the two wings of a backbone give."""
-  open_embedder = importlib.import_module(
-      f'jaxret.models.{wing}.embedder').open_embedder
-  open_reader = importlib.import_module(
-      f'jaxret.data.{wing}.reader').open_reader
+def load_generator(
+    path: str | os.PathLike, dtype: str = 'float32',
+    adapter: str | os.PathLike | None = None,
+    resolution: Resolution | None = None, max_tokens: int = 4096,
+    clips: int = 4, alpha: str = 'white', mesh: Mesh | None = None
+    ) -> generator.Generator:
+  """Opens a model that continues prompts: a Generator.
+
+  Args:
+    path: a directory or hub model as transformers writes it, with its output
+      head: Qwen2-VL, Qwen2.5-VL, Qwen3-VL, LLaVA-NeXT on Mistral,
+      VideoChat-Flash, Qwen2 and Qwen2.5 (texts alone); or the workdir of a run
+      of BLiM or answers, which keeps its own settings.
+    dtype, adapter, resolution, alpha, mesh: as for `load`.
+    max_tokens: of a prompt, visual tokens included; a longer one is refused.
+    clips: how many of a video VideoChat-Flash sees, four frames each.
+
+  Raises:
+    ValueError: as `load` does.
+  """
+  mesh = mesh or sharding.make_mesh()
+  options = {'dtype': dtype, 'adapter': adapter, 'resolution': resolution,
+             'max_tokens': max_tokens, 'clips': clips, 'alpha': alpha}
+  if _is_workdir(path):
+    _refuse_without_effect(path, options, set(), 'a workdir, which keeps its '
+                           'own settings', load_generator)
+    return _open_generating_workdir(pathlib.Path(path).expanduser(), mesh)
+  wings = models.generative_wings()
+  _, config = model_files.read_json(path, sorted(wings))
+  wing = wings[config['model_type']]
+  parts = (_named(f'models.{wing}.generator', 'open_generator'),
+           _named(f'data.{wing}.continuations', 'open_reader'))
+  sizes, params, reader = _open_checkpoint(
+      path, config['model_type'], parts, options, mesh, load_generator)
+  return generator.Generator(sizes, params, reader, mesh)
+
+
+def _open_generating_workdir(workdir, mesh):
+  config = checkpoint.read_config(workdir)
+  opened = methods.open_generator(config.method)
+  if opened is None:
+    raise ValueError(f'{workdir} was made by the method {config.method!r}, '
+                     "which continues no prompts; want one made by 'blim', say")
+  return generator.Generator(*opened(config, workdir, mesh), mesh)
+
+
+def _named(module, name):
+  return getattr(importlib.import_module(f'jaxret.{module}'), name)
+
+
+def _open_checkpoint(path, model_type, parts, options, mesh, function):
+  """(config, parameters, reader), as the two wings of a backbone open them.
+
+  parts: what opens the model and its reader; function: whose options they are.
+  """
+  open_model, open_reader = parts
   weight_options, reader_options = (
       {name: value for name, value in options.items()
-       if name in inspect.signature(part).parameters}
-      for part in (open_embedder, open_reader))
+       if name in inspect.signature(part).parameters and value is not None}
+      for part in parts)
   _refuse_without_effect(path, options, {*weight_options, *reader_options},
-                         f'a model of type {model_type}')
+                         f'a model of type {model_type}', function)
   tokenizer = text.load_tokenizer(path)  # before gigabytes are read
-  config, params = open_embedder(path, mesh, **weight_options)
-  return embedder.Embedder(
-      config, params, open_reader(config, tokenizer, **reader_options), mesh)
+  config, params = open_model(path, mesh, **weight_options)
+  return config, params, open_reader(config, tokenizer, **reader_options)
 
 
-def _refuse_without_effect(path, options, known, kind):
+def _refuse_without_effect(path, options, known, kind, function):
   """Raises ValueError for an option that is set and that nothing reads."""
-  parameters = inspect.signature(load).parameters
+  parameters = inspect.signature(function).parameters
   for name, value in options.items():
     if name not in known and value != parameters[name].default:
       raise ValueError(f'{path}: {name} = {value!r} has no effect on {kind}: '
@@ -95,19 +181,42 @@ def _is_workdir(path):
   return file.is_file() and 'method' in foreign_files.read_object(file)
 
 
-def _open_workdir(workdir, trim_text, mesh):
+def chosen_weights(path: str | os.PathLike, method: str) -> dict[str, float]:
+  """The weights of the main row of a workdir's results, {} without any.
+
+  method: whose workdir it must be; weights of another one are none.
+
+  Raises ValueError for results that cannot be read.
+  """
+  file = pathlib.Path(path).expanduser() / 'results.json'
+  if not _is_workdir(path) or not file.is_file():
+    return {}
+  if checkpoint.read_config(path).method != method:
+    return {}
+  main = methods.package(method).MAIN_ROW
+  of_tasks = own_files.read_object(file, 'evaluate again').get('weights', {})
+  return next((rows[main] for rows in of_tasks.values() if main in rows), {})
+
+
+def _tokenizer(config, workdir):
+  """The tokenizer of what a workdir has trained."""
+  name = config.model.tokenizer or config.model.pretrained
+  directory = pathlib.Path(config.init_from or workdir) / 'tokenizer'
+  if not directory.is_dir():  # the stages of a run share the run's
+    directory = workdir.parent / 'tokenizer'
+  return text.load_tokenizer(name or directory)
+
+
+def _open_workdir(workdir, trim_text, truncate_dim, mesh):
   config = checkpoint.read_config(workdir)
   embeds = methods.embeds(config.method)
   if embeds is None:
     raise ValueError(f'{workdir} was made by the method {config.method!r}, '
                      "which gives no embeddings; want one made by 'unite', say")
-  name = config.model.tokenizer or config.model.pretrained
-  directory = pathlib.Path(config.init_from or workdir) / 'tokenizer'
-  if not directory.is_dir():  # the stages of a run share the run's
-    directory = workdir.parent / 'tokenizer'
-  tokenizer = text.load_tokenizer(name or directory)
+  tokenizer = _tokenizer(config, workdir)
   reader = embeds.reader(config, tokenizer)
   reader.trim_text = trim_text
   return embedder.Embedder(
       embeds.model(config, tokenizer),
-      run.trained(config, tokenizer, workdir, mesh), reader, mesh)
+      run.trained(config, tokenizer, workdir, mesh), reader, mesh,
+      truncate_dim=truncate_dim)

@@ -7,10 +7,13 @@
 the last one stopped. Bad input is answered by one line and exit code 1.
 `--config=configs/M.py[:variant] --help` says what its fields mean.
 """
+import contextlib
 import os
 import pathlib
 import re
+import signal
 import sys
+import threading
 
 from absl import flags, logging
 from ml_collections import config_flags
@@ -37,16 +40,38 @@ def main(argv=None):
     task = find_task(config)
     start_jax(options)
     workdir = options.workdir or default_workdir(options['config'])
-    task(config, workdir)
+    from jaxret import workdir_lock
+    with workdir_lock.held(workdir), _terminated_as_interrupted():
+      task(config, workdir)
     return 0
   except KeyboardInterrupt as error:
-    code, message = 130, str(error) or 'interrupted'
+    code, message = 130, str(error) or (
+        'interrupted; what was finished is kept: rerun with the same workdir '
+        'to go on')
   except (ValueError, OSError) as error:
     if debug:
       raise
     code, message = 1, str(error)
   print(f'jaxret: {one_line(message)}', file=sys.stderr, flush=True)
   return code
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted():
+  """SIGTERM, where nothing else answers it, ends a run as Ctrl-C does.
+
+  With several processes JAX's preemption service listens to it.
+  """
+  import jax
+  if (jax.process_count() > 1
+      or threading.current_thread() is not threading.main_thread()):
+    yield
+    return
+  old = signal.signal(signal.SIGTERM, signal.default_int_handler)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, old)
 
 
 def _is_ours_or_a_warning(record):
@@ -187,6 +212,7 @@ def start_jax(options):
   process_settings.keep_freed_memory()
   sharding.start(options.coordinator, options.num_processes,
                  options.process_id, options.distributed)
+  process_settings.without_cache_where_it_aborts()
   process_settings.exact_float32()
 
 

@@ -205,6 +205,41 @@ def first_counts(scores: ArrayLike) -> np.ndarray:
   return np.bincount(np.argmax(scores, axis=1), minlength=scores.shape[1])
 
 
+def occurrences(scores: ArrayLike, k: int) -> np.ndarray:
+  """How often each candidate is among the first k over the queries, int64 [C].
+
+  Of equal scores the earlier candidates count; one of -inf, which is that of a
+  pair that was left out, never does. k may exceed C.
+  """
+  scores = np.asarray(scores)
+  n_candidates = scores.shape[1]
+  counts, size = np.zeros(n_candidates, np.int64), max(
+      1, _BLOCK_CELLS // n_candidates)
+  place = n_candidates - min(k, n_candidates)
+  for start in range(0, len(scores), size):
+    block = scores[start:start + size]
+    last = np.partition(block, place, 1)[:, place, None]  # the k-th best
+    above, level = block > last, block == last
+    room = k - above.sum(1, keepdims=True)
+    level &= np.cumsum(level, 1) <= room
+    counts += ((above | level) & ~np.isneginf(block)).sum(0)
+  return counts
+
+
+def hubness(scores: ArrayLike, k: int = 10) -> dict[str, float | int]:
+  """How unequally candidates are ranked first, as in results.json.
+
+  Returns {'skewness_at_1', 'skewness_at_<k>': of the times that each candidate
+  is among the first 1 and k; 'never_first': percent of the candidates;
+  'most_often_first': the queries that the most frequent candidate answers}.
+  """
+  first = occurrences(scores, 1)
+  return {'skewness_at_1': skewness(first),
+          f'skewness_at_{k}': skewness(occurrences(scores, k)),
+          'never_first': 100.0 * float(np.mean(first == 0)),
+          'most_often_first': int(first.max())}
+
+
 def skewness(counts: ArrayLike) -> float:
   """Third standardised moment: large where a few candidates are hubs.
 

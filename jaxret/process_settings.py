@@ -3,6 +3,8 @@ import ctypes
 import functools
 import sys
 
+from absl import logging
+
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from glibc's malloc.h
 
 
@@ -33,6 +35,23 @@ def keep_compiled(directory):
   import jax  # slow to import
   if not jax.config.jax_compilation_cache_dir:
     jax.config.update('jax_compilation_cache_dir', str(directory))
+
+
+def without_cache_where_it_aborts():
+  """Compiles anew where several CPU processes are one run.
+
+  A program that one of them loads from JAX's persistent cache, while another
+  has compiled it, orders its collectives otherwise, and gloo aborts.
+  To be called before anything is compiled.
+  """
+  import jax
+  if (jax.process_count() == 1 or jax.default_backend() != 'cpu'
+      or not jax.config.jax_enable_compilation_cache):
+    return
+  jax.config.update('jax_enable_compilation_cache', False)
+  if jax.process_index() == 0 and jax.config.jax_compilation_cache_dir:
+    logging.info('several CPU processes: the cache of compiled programs (%s) '
+                 'is not used', jax.config.jax_compilation_cache_dir)
 
 
 def exact_float32():

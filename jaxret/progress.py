@@ -1,16 +1,12 @@
-"""What a training run shows while it runs, and how it is told to stop."""
+"""What a training run shows while it runs."""
 import contextlib
 import json
-import os
 import pathlib
-import signal
 import sys
-import threading
 import time
 
 import jax
 from absl import logging
-from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from jaxret import files
@@ -90,46 +86,3 @@ def keep_until(path, last_step):
       break
     kept.append(line + '\n')
   files.write_atomically(path, ''.join(kept))
-
-
-class Interruption(contextlib.AbstractContextManager):
-  """Turns SIGTERM and Ctrl-C into a request that the loop can answer.
-
-  A second Ctrl-C acts at once. With several processes a signal to any of them
-  stops all at the same step, through JAX's preemption service, which listens
-  to SIGTERM; Ctrl-C is passed on to it.
-  """
-
-  def __init__(self):
-    self._requested = False
-    self._old = {}
-
-  def __enter__(self):
-    if threading.current_thread() is threading.main_thread():
-      if jax.process_count() == 1:
-        self._listen(signal.SIGTERM, self._request)
-        self._listen(signal.SIGINT, self._request)
-      else:
-        self._listen(signal.SIGINT, self._pass_on)
-    return self
-
-  def _listen(self, number, handler):
-    self._old[number] = signal.signal(number, handler)
-
-  def _request(self, number, frame):
-    self._requested = True
-    signal.signal(number, self._old[number])
-
-  def _pass_on(self, number, frame):
-    signal.signal(number, self._old[number])
-    os.kill(os.getpid(), signal.SIGTERM)
-
-  def requested(self, step):
-    """Whether to stop after this step; the same answer on all processes."""
-    if jax.process_count() == 1:
-      return self._requested
-    return multihost_utils.reached_preemption_sync_point(step)
-
-  def __exit__(self, *error):
-    for number, handler in self._old.items():
-      signal.signal(number, handler)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxret import metrics, report
+from jaxret import comparisons, metrics, report
 from jaxret.data import media, types
 from jaxret.scoring.embeddings import similarity
 from jaxret.scoring.embeddings import store as embeddings_lib
@@ -218,6 +218,30 @@ def group_means(
           'mean': float(np.mean(values)) if values else None,
           'tasks': len(values), 'of': len(tasks)}
   return means
+
+
+def differences(
+    answers: Mapping[str, Mapping[str, Answers]],
+    pairs: Sequence[tuple[str, str]],
+    recall_at: Sequence[int] = metrics.RECALL_AT
+    ) -> dict[str, list[dict[str, Any]]]:
+  """{task: paired differences of its rows}, as comparisons.compare has them.
+
+  pairs: (row, baseline). Without MRR where ranks beyond a depth are not known;
+  rows that left out other queries are not compared.
+  """
+  found = {}
+  for name, rows in answers.items():
+    measured = [f'recall_at_{k}' for k in recall_at]
+    if all(of_row.deepest is None for of_row in rows.values()):
+      measured.append('mrr')
+    ids = {row: [item.id for item in of_row.task.queries]
+           for row, of_row in rows.items()}
+    found[name] = comparisons.compare(
+        {row: of_row.ranks for row, of_row in rows.items()},
+        [(row, baseline) for row, baseline in pairs
+         if row in ids and ids[row] == ids.get(baseline)], measured)
+  return found
 
 
 def gallery(answers: Mapping[str, Mapping[str, Answers]], n_missed: int = 3,

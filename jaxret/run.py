@@ -20,9 +20,11 @@ from ml_collections import ConfigDict
 
 from jaxret import (
   checkpoint,
+  config_ranges,
   files,
   methods,
   optim,
+  own_files,
   processes,
   report,
   sharding,
@@ -42,6 +44,7 @@ class Stage(NamedTuple):
 
 def open_workdir(config: ConfigDict, workdir: str | os.PathLike) -> Mesh:
   """Makes the workdir this config's own and gives the mesh of the run."""
+  config_ranges.check(config)
   checkpoint.claim_workdir(workdir, config)
   mesh = sharding.make_mesh(config.mesh)
   logging.info('%d %s, mesh %s, workdir %s', jax.device_count(),
@@ -85,7 +88,7 @@ def unreadable(ids: list[str], media: Media, record: pathlib.Path
   a rerun goes on with the same videos and does not decode them all again.
   """
   digest = hashlib.sha256(json.dumps(ids).encode()).hexdigest()
-  known = json.loads(record.read_text()) if record.is_file() else {}
+  known = own_files.read_object(record) if record.is_file() else {}
   if processes.agreed(known.get('ids') == digest):
     return known['unreadable']
   share = range(jax.process_index(), len(ids), jax.process_count())
@@ -147,21 +150,18 @@ def list_skipped(workdir: str | os.PathLike, split: str,
   logging.warning('%d items of split %s cannot be used and are left out, see '
                   'skipped.jsonl', len(skipped), split)
   path = pathlib.Path(workdir) / 'skipped.jsonl'
-  known = set(_lines(path))
-  lines = [json.dumps({**record, 'split': split}) for record in skipped]
-  with path.open('a') as file:
-    file.writelines(line + '\n' for line in lines if line not in known)
+  known = own_files.read_lines(path)
+  new = [{**record, 'split': split} for record in skipped]
+  new = [record for record in new if record not in known]
+  # As a whole: what a killed run left of a line does not stay before the next.
+  files.write_atomically(path, ''.join(
+      json.dumps(record) + '\n' for record in [*known, *new]))
 
 
 def left_out(workdir: str | os.PathLike) -> int:
   """How many items cannot be used, each counted once."""
-  lines = _lines(pathlib.Path(workdir) / 'skipped.jsonl')
-  return len({json.loads(line)['id'] for line in lines})
-
-
-def _lines(path):
-  """The lines of a file that this module wrote, none where there is none."""
-  return path.read_text().split('\n')[:-1] if path.exists() else []
+  skipped = own_files.read_lines(pathlib.Path(workdir) / 'skipped.jsonl')
+  return len({one['id'] for one in skipped})
 
 
 # Tokenizer.
@@ -302,11 +302,12 @@ def trained_on(config: ConfigDict, workdir: str | os.PathLike
 def publish(config: ConfigDict, workdir: str | os.PathLike,
             results: dict[str, Any], sweeps: report.Sweeps | None = None,
             hubness: Sequence[report.Hubness] = (),
-            gallery: Sequence[report.GalleryQuery] = ()) -> None:
+            gallery: Sequence[report.GalleryQuery] = (),
+            written: Sequence[report.Written] = ()) -> None:
   """Writes results.json, report.html, results.txt, and prints the table."""
   rows = _rows(methods.package(config.method))
   report.write(workdir, results, _facts(config, results), rows, sweeps,
-               hubness, gallery)
+               hubness, gallery, written)
   table = report.format_table(results, rows)
   (pathlib.Path(workdir) / 'results.txt').write_text(table)
   print(table)

@@ -35,6 +35,7 @@ _ENCODER = ('params/(vision|clip_text|text_encoder|frames|description_to_slots|'
 RULES = (
     (_STACK + 'embed/embedding', P('tensor', 'fsdp')),
     (_STACK + r'layers/\w+_norm/(scale|bias)', P()),
+    (_STACK + 'layers/attention/[qk]_norm/scale', P()),
     (_STACK + 'layers/attention/[qkv]/kernel', P(None, 'fsdp', 'tensor')),
     (_STACK + 'layers/attention/[qkv]/bias', P(None, 'tensor')),
     (_STACK + 'layers/attention/o/kernel', P(None, 'tensor', 'fsdp')),
@@ -65,11 +66,14 @@ RULES = (
      P(None, 'tensor')),
     ('params/vision/blocks/attention/out/kernel', P(None, 'tensor', 'fsdp')),
     ('params/vision/blocks/attention/out/bias', P()),
-    ('params/vision/blocks/mlp/in/kernel', P(None, 'fsdp', 'tensor')),
-    ('params/vision/blocks/mlp/in/bias', P(None, 'tensor')),
-    ('params/vision/blocks/mlp/out/kernel', P(None, 'tensor', 'fsdp')),
-    ('params/vision/blocks/mlp/out/bias', P()),
-    ('params/vision/(final_norm|merger/norm)/(scale|bias)', P()),
+    ('params/vision/(blocks/mlp/(in|gate|up)|deepstack/in)/kernel',
+     P(None, 'fsdp', 'tensor')),
+    ('params/vision/(blocks/mlp/(in|gate|up)|deepstack/in)/bias',
+     P(None, 'tensor')),
+    ('params/vision/(blocks/mlp/(out|down)|deepstack/out)/kernel',
+     P(None, 'tensor', 'fsdp')),
+    ('params/vision/(blocks/mlp/(out|down)|deepstack/out)/bias', P()),
+    ('params/vision/(final_norm|(merger|deepstack)/norm)/(scale|bias)', P()),
     ('params/(video|text|caption)_projection/kernel',
      P('fsdp', 'tensor')),
     ('params/caption_projection/bias', P()),
@@ -105,6 +109,11 @@ RULES = (
 )
 
 
+# After so long without a sign of one process the others end (JAX's own: 100).
+# A thread of its own gives the signs, also while a program is compiled.
+_HEARTBEAT_S = 20
+
+
 def start(coordinator=None, num_processes=None, process_id=None,
           auto_detect=False):
   """Joins this process to the others, before the first use of a device.
@@ -129,10 +138,11 @@ def start(coordinator=None, num_processes=None, process_id=None,
     return
   jax.config.update('jax_cpu_collectives_implementation', 'gloo')
   if coordinator is None:
-    jax.distributed.initialize()
+    jax.distributed.initialize(heartbeat_timeout_seconds=_HEARTBEAT_S)
   else:
-    jax.distributed.initialize(coordinator, int(num_processes),
-                               int(process_id))
+    jax.distributed.initialize(
+        coordinator, int(num_processes), int(process_id),
+        heartbeat_timeout_seconds=_HEARTBEAT_S)
 
 
 def make_mesh(shape=None, devices=None):
@@ -362,13 +372,17 @@ def checksum(params):
 
   Sums of the bits as integers: exact, and the same for every sharding.
   """
-  def bits(leaf):
-    width = {2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
-    words = jax.lax.bitcast_convert_type(leaf, width).astype(jnp.uint32)
-    mixed = words ^ (words >> 15)
-    place = jnp.arange(leaf.shape[-1] if leaf.ndim else 1, dtype=jnp.uint32)
-    return jnp.sum(mixed * (2 * place + 1), dtype=jnp.uint32)
-  sums = jax.jit(lambda tree: jax.tree.map(bits, tree))(params)
-  flat = flatten(to_host(sums))
+  flat = flatten(to_host(jax.tree.map(_sum_of_bits, params)))
   text = ','.join(f'{path}={int(flat[path])}' for path in sorted(flat))
   return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@jax.jit
+def _sum_of_bits(leaf):
+  width = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
+  if leaf.dtype == bool:
+    leaf = leaf.astype(width)
+  words = jax.lax.bitcast_convert_type(leaf, width).astype(jnp.uint32)
+  mixed = words ^ (words >> 15)
+  place = jnp.arange(leaf.shape[-1] if leaf.ndim else 1, dtype=jnp.uint32)
+  return jnp.sum(mixed * (2 * place + 1), dtype=jnp.uint32)

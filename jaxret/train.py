@@ -16,7 +16,8 @@ from jax.sharding import PartitionSpec as P
 
 from jaxret import checkpoint, gradients, optim, sharding
 from jaxret.data import loader
-from jaxret.progress import Interruption, Progress
+from jaxret.interruption import Interruption
+from jaxret.progress import Progress
 
 
 class State(NamedTuple):
@@ -331,7 +332,7 @@ def _loop(plan, config, state, batches, update, watch, learning_rate,
         checkpoints.save(step, state._asdict(), {
             **run, 'step': step, 'epoch': position[0],
             'batch_in_epoch': position[1]})
-      if stop and not last:
+      if stop or (last and interruption.requested_since()):
         checkpoints.wait()
         raise KeyboardInterrupt(
             f'stopped at step {step} of {plan.total_steps}, which is saved in '

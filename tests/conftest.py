@@ -39,4 +39,5 @@ def pytest_addoption(parser):
       '--golden', metavar='DIR', type=pathlib.Path,
       default=pathlib.Path(__file__).parent / 'golden',
       help='folder with one folder of golden data per system '
-           '(blim, unite, mm_embed, leccr); default: tests/golden')
+           '(blim, unite, mm_embed, leccr, qwen25_vl, ...); '
+           'default: tests/golden')

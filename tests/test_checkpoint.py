@@ -103,6 +103,44 @@ def test_reading_warns_of_nothing_and_leaves_the_directory_alone(
     checkpoints.save(4, {'trainable': params}, {})
 
 
+def _spoil(path, how, seed):
+  """Cuts or removes a file, or flips one bit of it."""
+  data = bytearray(path.read_bytes())
+  if how == 'cut':
+    path.write_bytes(data[:len(data) // 2])
+  elif how == 'removed':
+    path.unlink()
+  elif data:
+    data[seed * 7919 % len(data)] ^= 1 << seed % 8
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize('how', ['cut', 'removed', 'bit', 'bit', 'bit'])
+def test_a_damaged_checkpoint_is_refused_by_name(saved, tmp_path, how, request):
+  """Or it gives what was saved, where the damage touched nothing of it."""
+  directory, params, _ = saved
+  copy = tmp_path / 'checkpoints'
+  refused, seed = 0, len(request.node.name) + sum(request.node.name.encode())
+  names = sorted(path.relative_to(directory) for path in
+                 (directory / '3').rglob('*') if path.is_file())
+  for number, name in enumerate(names):
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(directory, copy)
+    _spoil(copy / name, how, seed + number)
+    try:
+      with checkpoint.Checkpoints(copy, read_only=True) as checkpoints:
+        if checkpoints.latest_step() != 3:
+          continue
+        found = checkpoints.restore(3, {'trainable': params})
+        assert checkpoints.run(3)['step'] == 3
+    except ValueError as error:
+      assert str(copy / '3') in str(error) and '\n' not in str(error), name
+      refused += 1
+      continue
+    assert_equal(found['trainable'], jax.tree.map(lambda x: x * 3, params))
+  assert refused
+
+
 def test_half_written_checkpoint_does_not_count_and_is_removed(
     saved, tmp_path):
   directory, params, _ = saved

@@ -69,6 +69,23 @@ def test_results_are_in_input_order_and_unit(model):
   np.testing.assert_array_equal(got[1], got[7])
 
 
+def test_embeddings_are_cut_and_unit_again(model):
+  items = mixture()[:3]
+  whole = model.encode(items, show_progress=False)
+  got = model.encode(items, show_progress=False, truncate_dim=5)
+  np.testing.assert_allclose(
+      got, whole[:, :5] / np.linalg.norm(whole[:, :5], axis=1, keepdims=True),
+      atol=1e-6)
+  short = embedding.Embedder(model.config, model.params, model.reader,
+                             model.mesh, truncate_dim=5)
+  assert short.width == 5
+  np.testing.assert_array_equal(
+      short.encode(items, show_progress=False), got)
+  for wrong in (0, 17, 2.0, True):
+    with pytest.raises(ValueError, match='want a whole number from 1 to 16'):
+      model.encode(items, truncate_dim=wrong)
+
+
 def test_nothing_is_compiled_after_warm_up(model):
   items = mixture()
   model.encode(items, batch_size=4, show_progress=False)
@@ -97,7 +114,7 @@ def test_prompt_stands_in_front_of_the_text(model):
 @pytest.mark.parametrize('shards', [1, 2, 8])
 def test_groups_are_cut_where_padding_would_be_more_than_a_quarter(shards):
   for count in range(1, 70):
-    parts = list(embedding._parts(list(range(count)), shards))
+    parts = list(embedding.parts(list(range(count)), shards))
     assert sum(parts, []) == list(range(count))
     for part in parts:
       rows = max(shards, 2 ** (len(part) - 1).bit_length())

@@ -67,6 +67,35 @@ def test_threads_that_write_one_file_do_not_mix(tmp_path):
   assert os.listdir(tmp_path) == ['a.bin']
 
 
+def test_of_many_writers_of_a_new_file_one_is_told_that_it_was_first(tmp_path):
+  path = tmp_path / 'a.bin'
+  def write(number):
+    def save(file):
+      time.sleep(0.01)
+      file.write(bytes([number]) * 1000)
+    return files.save_new(path, save)
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    first = list(pool.map(write, range(8)))
+  assert sum(first) == 1
+  assert path.read_bytes() == bytes([first.index(True)]) * 1000
+  assert os.listdir(tmp_path) == ['a.bin']
+
+
+def test_what_is_announced_is_on_disk_with_its_name(tmp_path, monkeypatch):
+  """The file before it takes its name, the directory after."""
+  calls = []
+  fsync, replace = os.fsync, os.replace
+  def recorded(descriptor):
+    calls.append(os.path.basename(os.readlink(f'/proc/self/fd/{descriptor}')))
+    fsync(descriptor)
+  monkeypatch.setattr(os, 'fsync', recorded)
+  monkeypatch.setattr(os, 'replace', lambda *paths: (
+      calls.append('replace'), replace(*paths)))
+  files.write_atomically(tmp_path / 'a.txt', 'new')
+  assert len(calls) == 3 and calls[0].startswith('.a.txt.')
+  assert calls[1:] == ['replace', tmp_path.name]
+
+
 IDS = ('a', 'a b', 'a.mp4', 'Ünï', '日本語', '../../outside', '/etc/x', '.',
        '..', '한국어', '...', '.hidden', 'a/b', 'a%2Fb', 'a%2fb', '%', '', '~a',
        'a~', '\x00', 'a\n', 'a\\b', 'half \ud83d', 'x' * 160, 'x' * 161,

@@ -20,23 +20,27 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # the level of their own name in PAPER.
 LEVELS = {
     'config_files': 0, 'data.images': 0, 'data.sources': 0, 'data.types': 0,
-    'files': 0, 'foreign_files': 0, 'gradients': 0,
+    'files': 0, 'foreign_files': 0, 'gradients': 0, 'own_files': 0,
     'losses': 0, 'metrics': 0,
-    'outside': 0, 'process_settings': 0, 'processes': 0, 'sharding': 0,
-    'checkpoint': 1, 'data': 1, 'models': 1, 'optim': 1, 'progress': 1,
-    'report': 1, 'scoring': 1, 'tpu_slices': 1,
+    'interruption': 0, 'outside': 0, 'process_settings': 0, 'processes': 0,
+    'sharding': 0, 'workdir_lock': 1, 'config_ranges': 2,
+    'checkpoint': 1, 'comparisons': 1, 'data': 1, 'models': 1, 'optim': 1,
+    'progress': 1, 'report': 1, 'scoring': 1, 'tpu_slices': 1,
     'methods.base': 2, 'methods.embedding_run': 7,
-    'retrieval': 4, 'train': 4, 'run': 5, 'embedder': 6, 'loading': 7,
+    'retrieval': 4, 'train': 4, 'run': 5, 'embedder': 6, 'generator': 6,
+    'loading': 7, 'sequences': 8, 'answers': 9, 'writing': 10,
     'bench': 9, 'main': 10, 'verbs': 11, 'cli': 12, '__main__': 13,
 }
 PAPER = {
     '': 2, 'caption_examples': 3, 'captioner': 3, 'convert': 3,
     'describer': 3, 'examples': 3, 'likelihood': 3, 'method': 3, 'prompts': 3,
     'rerank_examples': 3, 'reranker': 3, 'sets': 3, 'text_prior': 2, 'tower': 3,
-    'ask': 6, 'describe': 6, 'evaluator': 6, 'features': 6, 'first_stage': 6,
-    'mine': 6, 'rerank': 6, 'results': 6, 'scores': 6, 'tables': 6,
-    'tokenizers': 6, 'visuals': 6,
-    'rerank_run': 7, 'plan': 8, 'run': 8, 'score': 9,
+    'ask': 6, 'cascade': 6, 'describe': 6, 'evaluator': 6, 'features': 6,
+    'first_stage': 6, 'mine': 6, 'rerank': 6, 'results': 6, 'scores': 6,
+    'search': 6, 'search_results': 6, 'tables': 6, 'tokenizers': 6,
+    'visuals': 6,
+    'rerank_run': 7, 'plan': 8, 'run': 8, 'generator': 9, 'score': 9,
+    'search_pairs': 9, 'answering': 11,
 }
 
 MAX_LINES = {'configs/*.py': 220, 'jaxret/methods/*/method.py': 200,

@@ -129,9 +129,11 @@ def test_other_model_types_are_answered_by_those_that_are_known(tmp_path):
   (tmp_path / 'config.json').write_text('{"model_type": "bert"}')
   with pytest.raises(ValueError) as error:
     jaxret.load(tmp_path)
+  known = sorted(models.embedding_wings())
+  assert {'llava_next', 'nvembed', 'qwen2_vl', 'qwen2_5_vl'} < set(known)
   assert str(error.value) == (
-      f"{tmp_path / 'config.json'}: got model_type 'bert', want llava_next or "
-      'nvembed or qwen2_vl or qwen2_vl_text: use another model')
+      f"{tmp_path / 'config.json'}: got model_type 'bert', want "
+      f'{" or ".join(known)}: use another model')
   (tmp_path / 'empty').mkdir()
   with pytest.raises(ValueError, match='no such file; want the directory of a'):
     jaxret.load(tmp_path / 'empty')
@@ -158,7 +160,8 @@ def test_a_new_backbone_is_two_folders(model, tmp_path, monkeypatch):
     import jaxret.models.toy.embedder as toy
     monkeypatch.setattr(toy, 'CONFIG', model.config, raising=False)
     monkeypatch.setattr(loading.text, 'load_tokenizer', str)
-    monkeypatch.setattr(loading.embedder, 'Embedder', lambda *parts: parts)
+    monkeypatch.setattr(
+        loading.embedder, 'Embedder', lambda *parts, **_: parts)
     directory = tmp_path / 'checkpoint'
     directory.mkdir()
     (directory / 'config.json').write_text('{"model_type": "toy_vl"}')

@@ -57,7 +57,9 @@ def run(*flags):
   return main.main(['jaxret', *map(str, flags)])
 
 
-def test_task_gets_config_variant_overrides_and_workdir(config, capsys):
+def test_task_gets_config_variant_overrides_and_workdir(
+    config, capsys, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
   assert run(f'--config={config}:large', '--config.optim.betas=(0.5,0.9)',
              '--config.optim.learning_rate', '1') == 0
   assert capsys.readouterr().out == (

@@ -3,6 +3,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from jaxret import metrics
 
@@ -218,6 +219,37 @@ def test_hubness_numbers():
   assert metrics.skewness([2, 2, 2]) == 0
   assert metrics.skewness([0, 0, 0, 4]) == pytest.approx(2 / np.sqrt(3))
   assert metrics.skewness([0, 4, 4, 4]) == pytest.approx(-2 / np.sqrt(3))
+
+
+@pytest.mark.parametrize('k', [1, 4, 40])
+@pytest.mark.parametrize('n_values', [None, 3])
+def test_occurrences_by_sorted_lists(k, n_values, monkeypatch):
+  """Ties go to the earlier candidate; what was left out never counts."""
+  scores, _ = random_problem(3, n_values=n_values)
+  scores[4, 2:] = scores[5, :-1] = -np.inf
+  wanted = np.zeros(scores.shape[1], int)
+  for row in scores.tolist():
+    for c in sorted(range(len(row)), key=lambda c: -row[c])[:k]:
+      wanted[c] += row[c] > -np.inf
+  np.testing.assert_array_equal(metrics.occurrences(scores, k), wanted)
+  monkeypatch.setattr(metrics, '_BLOCK_CELLS', 100)
+  np.testing.assert_array_equal(metrics.occurrences(scores, k), wanted)
+  if k == 1:
+    np.testing.assert_array_equal(metrics.first_counts(scores), wanted)
+
+
+def test_hubness_agrees_with_scipy():
+  random = np.random.default_rng(0)
+  scores = random.normal(size=(60, 40)) + random.gamma(1, 0.5, 40)
+  order = np.argsort(-scores, 1)
+  counts = {k: np.bincount(order[:, :k].ravel(), minlength=40)
+            for k in (1, 10)}
+  assert metrics.hubness(scores) == {
+      'skewness_at_1': pytest.approx(stats.skew(counts[1])),
+      'skewness_at_10': pytest.approx(stats.skew(counts[10])),
+      'never_first': pytest.approx(100 * np.mean(counts[1] == 0)),
+      'most_often_first': counts[1].max()}
+  assert stats.skew(counts[10]) > 0.1
 
 
 def test_any_exact_zero_is_recall_zero_as_released():

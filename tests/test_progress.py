@@ -54,15 +54,3 @@ def test_half_a_line_is_dropped_with_what_follows(tmp_path):
 def test_a_run_without_lines_starts_without_a_file(tmp_path):
   progress.keep_until(tmp_path / 'metrics.jsonl', 0)
   assert not (tmp_path / 'metrics.jsonl').exists()
-
-
-def test_one_signal_asks_and_the_next_one_kills(tmp_path):
-  import os
-  import signal
-  before = signal.getsignal(signal.SIGTERM)
-  with progress.Interruption() as interruption:
-    assert not interruption.requested(1)
-    os.kill(os.getpid(), signal.SIGTERM)
-    assert interruption.requested(2)
-    assert signal.getsignal(signal.SIGTERM) == before  # no second chance
-  assert signal.getsignal(signal.SIGTERM) == before

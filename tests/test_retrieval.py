@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxret import metrics, report, retrieval
+from jaxret import comparisons, metrics, report, retrieval
 from jaxret.data.types import Item, Task
 from jaxret.report import page
 
@@ -158,6 +158,30 @@ def test_a_second_run_embeds_nothing(tmp_path):
   assert run([task, whole_task('again')], tmp_path,
              encoders=encoders)[0] == first
   assert len(asked) == 90
+
+
+def test_differences_of_rows_that_answer_the_same_queries(tmp_path):
+  """Not of one that left a query out; no MRR where ranks end at a depth."""
+  def reversed_encode(items, prompt):
+    return encode(items, prompt)[:, ::-1] + encode(items, None)
+  def lacking(items, prompt):
+    vectors = encode(items, prompt)
+    vectors[0] = np.nan
+    return vectors
+  encoders = {row: retrieval.Encoder(function, {'weights': row}) for (
+      row, function) in (('base', encode), ('ours', reversed_encode),
+                         ('less', lacking))}
+  _, answers = run([whole_task()], tmp_path, encoders=encoders)
+  found = retrieval.differences(
+      answers, [('ours', 'base'), ('less', 'base'), ('ours', 'gone')])
+  ranks = {row: one.ranks for row, one in answers['plain'].items()}
+  assert found == {'plain': comparisons.compare(ranks, [('ours', 'base')])}
+  assert [one['metric'] for one in found['plain']] == [
+      'recall_at_1', 'recall_at_5', 'recall_at_10', 'mrr']
+  answers['plain']['base'] = answers['plain']['base']._replace(deepest=11)
+  assert [one['metric'] for one in retrieval.differences(
+      answers, [('ours', 'base')], (1, 5))['plain']] == [
+          'recall_at_1', 'recall_at_5']
 
 
 def test_group_means():

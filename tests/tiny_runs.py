@@ -64,6 +64,23 @@ def results(workdir):
   return json.loads((pathlib.Path(workdir) / 'results.json').read_text())
 
 
+def check_differences(results, direction, pairs):
+  """Each metric of each pair, as far as the rows' own numbers say."""
+  found = results['differences'][direction]
+  metrics = {one['metric'] for one in found}
+  assert len(found) == len(metrics) * len(pairs)
+  assert {(one['row'], one['baseline']) for one in found} == set(pairs)
+  for one in found:
+    assert one.keys() == {'row', 'baseline', 'metric', 'difference', 'ci95',
+                          'p_value', 'better', 'worse'}
+    row, baseline = (results[direction][one[side]][one['metric']]
+                     for side in ('row', 'baseline'))
+    np.testing.assert_allclose(one['difference'], row - baseline, atol=1e-9)
+    low, high = one['ci95']
+    assert low <= one['difference'] + 1e-9 and one['difference'] - 1e-9 <= high
+    assert 0 < one['p_value'] <= 1
+
+
 def video_bytes(seed, n_frames=12):
   """An mp4 file of noise."""
   frames = np.random.default_rng(seed).integers(

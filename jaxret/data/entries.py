@@ -189,12 +189,7 @@ def read_parquet(path, columns, optional=()):
   columns: that must be there; optional: that are read where they are.
   """
   import pyarrow  # slow to import
-  import pyarrow.parquet
-  try:
-    file = pyarrow.parquet.ParquetFile(path)
-  except (pyarrow.ArrowInvalid, OSError) as error:
-    raise ValueError(f'{path} is not a parquet file: {error}') from None
-  with file:
+  with _open_parquet(path) as file:
     names = file.schema_arrow.names
     _check_columns(path, names, columns)
     wanted = [*columns, *(name for name in optional if name in names)]
@@ -202,6 +197,27 @@ def read_parquet(path, columns, optional=()):
       return file.read(columns=wanted).to_pylist()
     except (pyarrow.ArrowInvalid, OSError) as error:
       raise _unreadable(path, error) from None
+
+
+def parquet_rows(path, columns, rows_at_once):
+  """Yields the same, of files whose media do not fit in memory together."""
+  import pyarrow
+  with _open_parquet(path) as file:
+    _check_columns(path, file.schema_arrow.names, columns)
+    try:
+      for batch in file.iter_batches(rows_at_once, columns=list(columns)):
+        yield from batch.to_pylist()
+    except (pyarrow.ArrowInvalid, OSError) as error:
+      raise _unreadable(path, error) from None
+
+
+def _open_parquet(path):
+  import pyarrow
+  import pyarrow.parquet
+  try:
+    return pyarrow.parquet.ParquetFile(path)
+  except (pyarrow.ArrowInvalid, OSError) as error:
+    raise ValueError(f'{path} is not a parquet file: {error}') from None
 
 
 def _check_columns(path, found, wanted):
@@ -262,11 +278,31 @@ def whole_number(text):
   return int(number) if number.is_integer() else None
 
 
-def find(root, name, folders):
+def is_inside(name):
+  """Whether a name in a data file stays in the folder that it is told of."""
+  return not os.path.isabs(name) and (
+      os.path.normpath(name).split(os.sep)[0] != os.pardir)
+
+
+def below(root, name):
+  """The path of a file that a data file names below `root`, a str.
+
+  Raises ValueError for an absolute name, or one that climbs out by '..'.
+  """
+  if not is_inside(name):
+    raise ValueError(f'{name!r} is not in {root}: name files below it')
+  return os.path.join(pathlib.Path(root).expanduser(), name)
+
+
+def find(root, name, folders, allow_outside=False):
   """Where a medium lies: the first of root/folder/name that is a file.
 
-  A medium that is nowhere keeps its path in the first folder.
+  A medium that is nowhere keeps its path in the first folder. Links in `root`
+  are followed. Raises ValueError for an absolute name, or one that climbs out
+  of `root` by '..', unless allow_outside.
   """
+  if not allow_outside:
+    below(root, name)
   for folder in folders:
     path = sources.located(os.path.join(root, folder, name))
     if os.path.isfile(path):

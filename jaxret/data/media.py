@@ -238,18 +238,26 @@ class Frames:
 
     indices: which to read, default all. Fills the cache as far as it reaches.
     """
-    from tqdm import tqdm
-
-    def reason(index):
-      try:
-        self[index]
-      except MediaError as error:
-        return error.reason
-      return None
-
     indices = range(len(self)) if indices is None else indices
-    n_threads = n_threads or os.cpu_count() or 1
-    with concurrent.futures.ThreadPoolExecutor(n_threads) as pool:
-      reasons = list(tqdm(pool.map(reason, indices), 'decoding', len(indices),
-                          unit='file', disable=not progress))
-    return {int(i): r for i, r in zip(indices, reasons) if r is not None}
+    return scan(self.__getitem__, indices, progress, n_threads)
+
+
+def scan(read, indices, progress=True, n_threads=None):
+  """{index: why it cannot be used} of what raises a MediaError when read.
+
+  read: (index) -> anything, called once for each by many threads.
+  """
+  from tqdm import tqdm
+
+  def reason(index):
+    try:
+      read(index)
+    except MediaError as error:
+      return error.reason
+    return None
+
+  n_threads = n_threads or os.cpu_count() or 1
+  with concurrent.futures.ThreadPoolExecutor(n_threads) as pool:
+    reasons = list(tqdm(pool.map(reason, indices), 'decoding', len(indices),
+                        unit='file', disable=not progress))
+  return {int(i): r for i, r in zip(indices, reasons) if r is not None}

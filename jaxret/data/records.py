@@ -12,7 +12,7 @@ import tempfile
 
 import numpy as np
 
-from jaxret import files
+from jaxret import files, own_files
 
 _VERSION = '1.0.0'
 _SPLIT = 'items'  # TFDS reserves 'all'
@@ -64,8 +64,41 @@ def read(out_dir):
   """Random access, safe for threads: len(), [i] -> dict key -> bytes."""
   import tensorflow_datasets as tfds
   folder = pathlib.Path(out_dir, 'records', _VERSION)
-  builder = tfds.builder_from_directory(str(folder))
-  return builder.as_data_source(split=_SPLIT)
+  with _named(folder):
+    builder = tfds.builder_from_directory(str(folder))
+    return _Source(folder, builder.as_data_source(split=_SPLIT))
+
+
+class _Source:
+  """Records that say which directory they are of where one is damaged."""
+
+  def __init__(self, folder, records):
+    self._folder, self._records = folder, records
+
+  def __len__(self):
+    return len(self._records)
+
+  def __getitem__(self, index):
+    with _named(self._folder):
+      found = self._records[index]
+      # Of a file that is cut array_record gives None.
+      if not all(isinstance(value, bytes) for value in found.values()):
+        raise ValueError(f'record {index} is not there')
+      return found
+
+
+@contextlib.contextmanager
+def _named(folder):
+  """The exceptions of protobuf, TFDS and array_record as one of one line."""
+  try:
+    yield
+  except IndexError:
+    raise
+  except Exception as error:  # RuntimeError, ParseError, TypeError among others
+    reason = str(error).strip().split('\n')[0]
+    raise ValueError(
+        f'{folder} is damaged ({type(error).__name__}: {reason}); remove '
+        f'{folder.parents[1]}, and it is made again') from error
 
 
 def read_manifest(out_dir):
@@ -75,7 +108,8 @@ def read_manifest(out_dir):
     raise ValueError(
         f'{out_dir} holds no stored videos or features (no {_MANIFEST}); '
         'store them there first or correct the directory')
-  return json.loads(path.read_text(encoding='utf-8'))
+  return own_files.read_object(
+      path, 'remove its directory, and it is made again')
 
 
 def claim(out_dir, manifest):

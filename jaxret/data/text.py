@@ -9,14 +9,17 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from jaxret import foreign_files
+from jaxret import foreign_files, own_files
 
+_REMEDY = 'remove its directory, and it is trained again'
 PAD, START, END = '<|endoftext|>', '<|im_start|>', '<|im_end|>'
 
 
 class Tokenizer(NamedTuple):
   """Plain functions around a vocabulary; nothing is added to the text.
 
+  added: (before, behind), the ids that the tokenizer's own file puts around a
+  text (its post_processor), for who wants them; None where that is not all.
   encode: text -> list of int; thread-safe. Control tokens such as <|im_end|>
   are recognised in the text.
   decode: ids -> text, control tokens included.
@@ -26,6 +29,7 @@ class Tokenizer(NamedTuple):
   pad_id: int
   end_id: int
   vocab_size: int
+  added: tuple[tuple[int, ...], tuple[int, ...]] | None = ((), ())
 
 
 def load_tokenizer(name_or_dir):
@@ -52,7 +56,8 @@ def _open(name_or_dir):
           'name such as Qwen/Qwen2-7B-Instruct')
   import transformers  # takes seconds
   try:
-    loaded = transformers.AutoTokenizer.from_pretrained(str(name_or_dir))
+    loaded = transformers.AutoTokenizer.from_pretrained(
+        str(name_or_dir), trust_remote_code=False)
     fast = loaded.backend_tokenizer
   except (OSError, ValueError, AttributeError) as error:
     reason = str(error).strip().split('\n')[0]
@@ -88,6 +93,25 @@ def load_text_encoder_tokenizer(name_or_dir, max_tokens):
   return tokenizer._replace(encode=cut)
 
 
+def _sums(directory):
+  return {name: own_files.checksum((directory / name).read_bytes())
+          for name in ('tokenizer.json', 'tokenizer_config.json')}
+
+
+def _check_sums(directory):
+  """Raises ValueError for a file of ours that is not as it was written."""
+  record = directory / 'trained_on.json'
+  if not record.is_file():  # not of ours
+    return
+  written, found = own_files.read_object(record, _REMEDY).get('crc32'), None
+  if written is not None:
+    found = _sums(directory)
+  for name in found or ():
+    if found[name] != written.get(name):
+      raise ValueError(f'{directory / name} is damaged: it does not have the '
+                       f'checksum in {record.name}; {_REMEDY}')
+
+
 def _from_directory(path):
   import tokenizers
   file, config_file = path / 'tokenizer.json', path / 'tokenizer_config.json'
@@ -95,6 +119,7 @@ def _from_directory(path):
     raise ValueError(
         f'tokenizer {str(path)!r} cannot be read (no tokenizer_config.json); '
         'wanted the files tokenizer.json and tokenizer_config.json')
+  _check_sums(path)
   config = foreign_files.read_object(config_file)
   try:
     fast = tokenizers.Tokenizer.from_str(file.read_text('utf-8-sig'))
@@ -125,7 +150,19 @@ def _tokenizer(fast, name, pad, end):
                                      skip_special_tokens=False),
       pad_id=pad_id,
       end_id=pad_id if end_id is None else end_id,
-      vocab_size=fast.get_vocab_size(with_added_tokens=True))
+      vocab_size=fast.get_vocab_size(with_added_tokens=True),
+      added=_added(fast))
+
+
+def _added(fast):
+  """(before, behind): what a tokenizer puts around a text; None = it changes.
+  """
+  plain, whole = (fast.encode('a', add_special_tokens=special).ids
+                  for special in (False, True))
+  for start in range(len(whole) - len(plain) + 1):
+    if whole[start:start + len(plain)] == plain:
+      return tuple(whole[:start]), tuple(whole[start + len(plain):])
+  return None
 
 
 def train_tokenizer(captions, vocab_size, out_dir, control_tokens=(),
@@ -186,7 +223,7 @@ def _byte_level_bpe(texts, vocab_size, control):
 
 def _trained_before(out_dir, fingerprint):
   record = out_dir / 'trained_on.json'
-  found = json.loads(record.read_text()) if record.is_file() else {}
+  found = own_files.read_object(record, _REMEDY) if record.is_file() else {}
   if found.get('fingerprint') != fingerprint:
     raise ValueError(
         f'{out_dir} holds a tokenizer trained on other captions or another '
@@ -204,7 +241,7 @@ def _save(fast, fingerprint, out_dir):
             'eos_token': END, 'clean_up_tokenization_spaces': False}
   (part / 'tokenizer_config.json').write_text(json.dumps(config, indent=1))
   (part / 'trained_on.json').write_text(
-      json.dumps({'fingerprint': fingerprint}))
+      json.dumps({'fingerprint': fingerprint, 'crc32': _sums(part)}))
   part.chmod(0o755)
   try:
     os.replace(part, out_dir)

@@ -12,10 +12,13 @@ and, where the names of its rows do not speak for themselves in the report,
   MAIN_ROW   the row to set in bold, where its results name no 'main_row'
 
 Its `method.py` has `method(config, tokenizer)`, a base.Method, and EMBEDS,
-a base.Embeds, where it gives embeddings. `config.method` is the name of one of
-the packages here, or a dotted name of one from elsewhere on Python's path, as
-'mypackage.mymethod'.
+a base.Embeds, where it gives embeddings. One that continues prompts has a
+module `generator` with `open_generator(config, workdir, mesh)`, which gives
+what jaxret.generator.Generator takes of a workdir. `config.method` is the name
+of one of the packages here, or a dotted name of one from elsewhere on Python's
+path, as 'mypackage.mymethod'.
 """
+import importlib.util
 import pkgutil
 from collections.abc import Callable
 from types import ModuleType
@@ -56,6 +59,15 @@ def get(name: str) -> ModuleType:
 def embeds(name: str) -> 'base.Embeds | None':
   """The base.Embeds of a method, or None where it gives no embeddings."""
   return getattr(get(name), 'EMBEDS', None)
+
+
+def open_generator(name: str) -> 'Callable[..., tuple] | None':
+  """The function of a method that continues prompts, else None."""
+  owner = package(name).__name__
+  if importlib.util.find_spec(f'{owner}.generator') is None:
+    return None
+  return outside.imported(
+      f'{owner}.generator', name, 'config.method').open_generator
 
 
 def tasks(name: str) -> dict[str, str]:

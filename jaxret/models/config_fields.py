@@ -100,7 +100,8 @@ def _same(value, other):
 
 
 def _check_type(where, field, value, fields):
-  """A number of the kind of its default, which is finite; a truth; a text."""
+  """As its default: a finite number, a truth, a text, or a list of numbers.
+  """
   default = fields.sizes[field]
   if value is None and (default is None or field in fields.optional):
     return
@@ -111,6 +112,9 @@ def _check_type(where, field, value, fields):
     fits = (isinstance(value, int if whole else (int, float))
             and not isinstance(value, bool) and math.isfinite(value))
     want = 'a whole number' if whole else 'a number'
+  elif isinstance(default, list):
+    fits = isinstance(value, list) and all(type(one) is int for one in value)
+    want = 'a list of whole numbers'
   else:
     return
   if not fits:

@@ -1,7 +1,7 @@
-"""Qwen2's and Mistral's decoder: grouped-query attention, and a prefix cache.
+"""The decoder of Qwen2, Qwen3 and Mistral: grouped queries, a prefix cache.
 
-Source: Qwen2 technical report (arXiv 2407.10671), Mistral 7B (2310.06825);
-checked against golden data.
+Source: Qwen2 technical report (arXiv 2407.10671), Qwen3 (2505.09388), Mistral
+7B (2310.06825); checked against golden data.
 """
 import dataclasses
 from typing import NamedTuple
@@ -21,7 +21,9 @@ class DecoderConfig:
   width D, mlp_width F, heads N, kv_heads K, head_width H; `dtype` is that of
   the computation, `param_dtype` that of the stored weights. `rope_sections`
   counts the frequencies of each axis, for positions [3, B, T] (M-RoPE).
-  Mistral has no `qkv_bias`. `attention`: see layers.check_attention.
+  Mistral and Qwen3 have no `qkv_bias`; Qwen3 has a `qk_norm` of every head,
+  and its axes take turns among the frequencies (`rope_interleaved`).
+  `attention`: see layers.check_attention.
   `rope_frequencies` and `rope_scale` are those of scaled rotary positions, see
   models.rotary. `max_tokens`: past it the model would compute otherwise than
   we do, as `limited_by` has it in its own words; None = never.
@@ -42,7 +44,9 @@ class DecoderConfig:
   lora_scale: float = 1.0
   lora_dropout: float = 0.0
   rope_sections: tuple[int, ...] = ()
+  rope_interleaved: bool = False
   qkv_bias: bool = True
+  qk_norm: bool = False
   attention: str = 'xla'
   rope_frequencies: tuple[float, ...] = ()
   rope_scale: float = 1.0
@@ -115,9 +119,12 @@ class Attention(nn.Module):
       y = c.dense(n * c.head_width, use_bias=c.qkv_bias, name=name)(x)
       return y.reshape(batch, length, n, c.head_width)
     def turned(name, n):
+      y = heads(name, n)
+      if c.qk_norm:
+        y = layers.RMSNorm(c.norm_eps, c.param_dtype, name=f'{name}_norm')(y)
       return layers.rotary(
-          heads(name, n), positions, c.rope_theta, c.rope_sections,
-          c.rope_frequencies, c.rope_scale)
+          y, positions, c.rope_theta, c.rope_sections, c.rope_frequencies,
+          c.rope_scale, c.rope_interleaved)
     query, key = turned('q', c.heads), turned('k', c.kv_heads)
     value = heads('v', c.kv_heads)
     if cached is None:
@@ -189,15 +196,20 @@ class Block(nn.Module):
     self.mlp_norm = layers.RMSNorm(c.norm_eps, c.param_dtype)
     self.mlp = Mlp(c)
 
-  def __call__(self, x, positions, mask, cached, cache_mask, chains):
-    return self.caching(x, positions, mask, cached, cache_mask, chains)[0], None
+  def __call__(self, x, positions, mask, cached, cache_mask, chains,
+               layer=None, visual=None):
+    return self.caching(x, positions, mask, cached, cache_mask, chains, layer,
+                        visual)[0], None
 
-  def caching(self, x, positions, mask, cached, cache_mask, chains):
+  def caching(self, x, positions, mask, cached, cache_mask, chains, layer=None,
+              visual=None):
     x = sharding.split_rows(x)
     y, key_value = self.attention(self.attention_norm(x), positions, mask,
                                   cached, cache_mask, chains)
     x = sharding.split_rows(x + y)
     x = x + self.mlp(self.mlp_norm(x))
+    if visual is not None:
+      x = visual.add_to(x, layer)
     return sharding.split_rows(x), key_value
 
 
@@ -217,7 +229,8 @@ class Decoder(nn.Module):
           lora_scale=c.lora_scale, lora_dropout=c.lora_dropout)
     scanned = layers.scan_layers(
         Block, c.layers, remat=c.remat, methods=('__call__', 'caching'),
-        in_axes=(nn.broadcast, nn.broadcast, 0, nn.broadcast, nn.broadcast))
+        in_axes=(nn.broadcast, nn.broadcast, 0, nn.broadcast, nn.broadcast, 0,
+                 nn.broadcast))
     self.layers = scanned(c)
 
   def embed_tokens(self, tokens):
@@ -229,26 +242,35 @@ class Decoder(nn.Module):
     padding = [(0, 0)] * (tokens.ndim - 1) + [(0, -length % 8)]
     return self.embed(jnp.maximum(jnp.pad(tokens, padding), 0))[..., :length, :]
 
-  def __call__(self, x, positions, mask, length=None):
+  def __call__(self, x, positions, mask, length=None, visual=None):
     """x [B, T, D], positions int [B, T] or [3, B, T], mask bool -> like x.
 
     mask: [B or 1, T or 1, T], True where a token may see another. length: of
-    the longest sequence, T where a row is one.
+    the longest sequence, T where a row is one. visual: a deepstack.Visual.
     """
     self.config.check_length(length or x.shape[1])
     x, _ = self.layers(
-        x.astype(self.config.dtype), positions, mask, None, None, None)
+        x.astype(self.config.dtype), positions, mask, None, None, None,
+        *self._deep(visual))
     return self.final_norm(x)
 
-  def prefix(self, x, positions, mask, keys):
+  def _deep(self, visual):
+    """What layers are told of a deepstack.Visual: their numbers, and it."""
+    if visual is None or not len(visual.features):
+      return None, None
+    return jnp.arange(self.config.layers), visual
+
+  def prefix(self, x, positions, mask, keys, visual=None):
     """Hidden states [P, S, D] and the Cache whose visible keys are `keys`.
 
     x [P, S, D], positions int [P, S], mask bool [P or 1, S, S], and keys bool
-    [P, S]: which of the prefix' keys a suffix may attend to.
+    [P, S]: which of the prefix' keys a suffix may attend to. visual: a
+    deepstack.Visual, what is added after the first layers.
     """
     self.config.check_length(x.shape[1])
     x, (key, value) = self.layers.caching(
-        x.astype(self.config.dtype), positions, mask, None, None, None)
+        x.astype(self.config.dtype), positions, mask, None, None, None,
+        *self._deep(visual))
     return self.final_norm(x), Cache(key, value, keys)
 
   def suffix(self, cache, x, positions, chains):
@@ -264,7 +286,7 @@ class Decoder(nn.Module):
       mask = suffix_mask(cache.mask, chains)
     x, _ = self.layers(
         x.astype(self.config.dtype), positions, mask,
-        (cache.key, cache.value), cache.mask, chains)
+        (cache.key, cache.value), cache.mask, chains, None, None)
     return self.final_norm(x)
 
   def step(self, cache, x, positions, column):
@@ -291,7 +313,8 @@ class Decoder(nn.Module):
     alone = Chains(jnp.zeros((1, 1), jnp.int32), jnp.zeros(1, jnp.int32),
                    jnp.ones((1, 1), bool))
     x, (key, value) = self.layers.caching(
-        x, positions, None, (cache.key, cache.value), cache.mask, alone)
+        x, positions, None, (cache.key, cache.value), cache.mask, alone, None,
+        None)
     return self.final_norm(x), Cache(
         put(cache.key, key, column, 2), put(cache.value, value, column, 2),
         mask)

@@ -1,4 +1,10 @@
-"""Greedy generation: prompts are read once, then one token at a time.
+"""Greedy generation, plain or against a prior: one token at a time.
+
+Prompts are read once. What is subtracted with `contrastive` is what the same
+model says without seeing: candidate prior normalization (BLiM, arXiv
+2507.23284) at every step. The paper generates nothing, so that the form is
+ours; the cut by plausibility is that of contrastive decoding (Li et al. 2023),
+and Leng et al. (2024) decode against a distorted image likewise.
 
 The cache has its final size from the start, so that one compilation serves
 all tokens: prompts are padded on the right, and what row b writes at step n
@@ -23,6 +29,16 @@ class Written(NamedTuple):
   ended: jax.Array
 
 
+class Weights(NamedTuple):
+  """Of `contrastive`, scalars.
+
+  alpha: share of the prior that is subtracted. plausibility: tokens less likely
+  than this times the most likely one are never written.
+  """
+  alpha: jax.Array | float
+  plausibility: jax.Array | float
+
+
 class _State(NamedTuple):
   number: jax.Array  # of tokens written, of every row
   token: jax.Array  # [B], the last of them
@@ -45,7 +61,28 @@ def greedy(module, max_tokens, ends, params, batch):
     Written. Behind the end of a row its tokens are the first of `ends`.
   """
   return _continued(module, max_tokens, ends, params,
-                    *_starter()(module, params, batch))
+                    *_starter()(module, params, batch), None)
+
+
+def contrastive(module, max_tokens, ends, params, batch, blind, weights):
+  """Continues each prompt by what it makes likely and language does not.
+
+  The next token is that of the largest log p(y | prompt) - alpha *
+  log p(y | blind prompt) among those with p(y | prompt) >= plausibility *
+  max p(. | prompt). Both passes are rows of one program. With alpha = 0 it is
+  `greedy`.
+
+  Args:
+    batch, blind: what `start` takes of B prompts, and of the same prompts
+      without what is seen. weights: Weights.
+    module, max_tokens, ends, params: as for `greedy`.
+
+  Returns:
+    Written.
+  """
+  start = _starter()
+  return _continued(module, max_tokens, ends, params, *_beside(
+      start(module, params, batch), start(module, params, blind)), weights)
 
 
 @functools.cache
@@ -57,19 +94,23 @@ def _starter():
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _continued(module, max_tokens, ends, params, hidden, cache, position):
-  continuation = functools.partial(continued, module, max_tokens, ends)
+def _continued(module, max_tokens, ends, params, hidden, cache, position,
+               weights):
+  def continuation(by_layer, *args):
+    return continued(module, max_tokens, ends, *args[:-1], by_layer, args[-1])
   return jax.lax.platform_dependent(
-      params, hidden, cache, position, default=continuation,
-      cpu=functools.partial(continuation, by_layer=True))
+      params, hidden, cache, position, weights,
+      default=functools.partial(continuation, False),
+      cpu=functools.partial(continuation, True))
 
 
 def continued(module, max_tokens, ends, params, hidden, cache, position,
-              by_layer=False):
+              by_layer=False, weights=None):
   """The Written behind prompts that `start` has read.
 
   by_layer: whether to lay out weights and cache as is best for small steps on
-  CPU, which holds the weights twice; see decoder.unrolled.
+  CPU, which holds the weights twice; see decoder.unrolled. weights: Weights,
+  where the second half of the rows are blind prompts; None = none are.
   """
   n_rows, prompt_length = cache.mask.shape
   filler = ends[0] if ends else 0
@@ -77,14 +118,19 @@ def continued(module, max_tokens, ends, params, hidden, cache, position,
   if by_layer:
     params, cache = decoder_lib.unrolled(params), decoder_lib.by_layer(cache)
   apply = functools.partial(module.apply, params)
-  most_likely = _reader(apply, hidden, by_layer)
+  logits = _reader(apply, hidden, by_layer)
+
+  def chosen(hidden):
+    if weights is None:
+      return jnp.argmax(logits(hidden), -1).astype(jnp.int32)
+    return jnp.tile(_against_prior(logits(hidden), weights), 2)
 
   def unfinished(state):
     return (state.number < max_tokens) & ~jnp.all(state.written.ended)
 
   def write(number, hidden, cache, written):
     tokens, count, ended = written
-    token = jnp.where(ended, filler, most_likely(hidden))
+    token = jnp.where(ended, filler, chosen(hidden))
     tokens = jax.lax.dynamic_update_slice_in_dim(
         tokens, token[:, None], number, 1)
     count = jnp.where(ended, count, number + 1)
@@ -100,24 +146,54 @@ def continued(module, max_tokens, ends, params, hidden, cache, position,
   first = write(jnp.int32(0), hidden, cache, Written(
       jnp.full((n_rows, max_tokens), filler, jnp.int32),
       jnp.zeros(n_rows, jnp.int32), jnp.zeros(n_rows, bool)))
-  return jax.lax.while_loop(unfinished, step, first).written
+  written = jax.lax.while_loop(unfinished, step, first).written
+  if weights is None:
+    return written
+  return jax.tree.map(lambda rows: rows[:n_rows // 2], written)
+
+
+def _against_prior(logits, weights):
+  """The best tokens, int32 [B], of logits [2B, V], the blind rows behind.
+
+  Of logits, not of log-probabilities: those differ by a constant per row,
+  which no comparison sees.
+  """
+  seen, blind = jnp.split(logits, 2)
+  least = jnp.max(seen, -1, keepdims=True) + jnp.log(weights.plausibility)
+  scores = jnp.where(seen >= least, seen - weights.alpha * blind, -jnp.inf)
+  return jnp.argmax(scores, -1).astype(jnp.int32)
 
 
 def _reader(apply, hidden, by_layer):
-  """The function from hidden [B, D] to the most likely tokens, int32 [B]."""
+  """The function from hidden [B, D] to logits, float32 [B, V]."""
   def terms(hidden):
     return apply(hidden, method='vocabulary_terms')
   turned = [right.T for _, right in terms(hidden)]  # before all steps
 
-  def most_likely(hidden):
+  def logits(hidden):
     if by_layer:
-      logits = sum(layers.times_turned(left, right, jnp.float32)
-                   for (left, _), right in zip(terms(hidden), turned))
-    else:
-      logits = sum(jnp.matmul(left, right, preferred_element_type=jnp.float32)
-                   for left, right in terms(hidden))
-    return jnp.argmax(logits, -1).astype(jnp.int32)
-  return most_likely
+      return sum(layers.times_turned(left, right, jnp.float32)
+                 for (left, _), right in zip(terms(hidden), turned))
+    return sum(jnp.matmul(left, right, preferred_element_type=jnp.float32)
+               for left, right in terms(hidden))
+  return logits
+
+
+@jax.jit
+def _beside(seen, blind):
+  """What `start` gave of B prompts and of B blind ones, as of 2B prompts.
+
+  The shorter ones are padded as if they were prompts of the longer length.
+  """
+  columns = max(part[1].mask.shape[1] for part in (seen, blind))
+  parts = [(hidden, _with_room(cache, columns - cache.mask.shape[1]), position)
+           for hidden, cache, position in (seen, blind)]
+  hidden, caches, positions = zip(*parts)
+  return (jnp.concatenate(hidden), decoder_lib.Cache(
+      jnp.concatenate([cache.key for cache in caches], 1),
+      jnp.concatenate([cache.value for cache in caches], 1),
+      jnp.concatenate([cache.mask for cache in caches])),
+          jnp.concatenate(positions))
 
 
 def _with_room(cache, columns):

@@ -119,7 +119,8 @@ class RMSNorm(nn.Module):
     return normed.astype(x.dtype) * scale.astype(x.dtype)
 
 
-def rotary(x, positions, theta, sections=(), frequencies=(), scale=1.0):
+def rotary(x, positions, theta, sections=(), frequencies=(), scale=1.0,
+           interleaved=False):
   """Rotates the two halves of each head by its position (Su et al. 2021).
 
   Args:
@@ -130,6 +131,8 @@ def rotary(x, positions, theta, sections=(), frequencies=(), scale=1.0):
       axis (M-RoPE, arXiv 2409.12191); they sum to H / 2.
     frequencies: H / 2 of them, where theta does not tell (models.rotary).
     scale: of the result.
+    interleaved: whether the axes take turns, as long as their sections last,
+      time having the rest (Qwen3-VL), instead of following each other.
 
   Returns:
     Like x; angles in float32.
@@ -140,11 +143,20 @@ def rotary(x, positions, theta, sections=(), frequencies=(), scale=1.0):
   else:
     frequency = theta ** -(jnp.arange(half, dtype=jnp.float32) / half)
   if positions.ndim == x.ndim - 1:
-    axis = [axis for axis, count in enumerate(sections) for _ in range(count)]
-    places = jnp.moveaxis(positions[jnp.array(axis)], 0, -1)
+    places = jnp.moveaxis(
+        positions[jnp.array(_axes(sections, interleaved))], 0, -1)
   else:
     places = positions[..., None]
   return rotate(x, places.astype(jnp.float32) * frequency, scale)
+
+
+def _axes(sections, interleaved):
+  """The axis that each frequency follows, one of 0, 1, 2, ..."""
+  if not interleaved:
+    return [axis for axis, count in enumerate(sections) for _ in range(count)]
+  count = len(sections)
+  return [j % count if j < count * sections[j % count] else 0
+          for j in range(sum(sections))]
 
 
 def rotate(x, angle, scale=1.0):

@@ -134,6 +134,57 @@ QWEN2_VL_VISION = (
 # Qwen2-VL and what is trained from it, UNITE among others.
 QWEN2_VL = DECODER + within(QWEN2_VL_VISION, 'vision/', 'visual.')
 
+QWEN3_LAYER = (
+    *(weight for weight in DECODER_LAYER if not weight.key.endswith('.bias')),
+    Weight('attention/q_norm/scale', 'self_attn.q_norm.weight'),
+    Weight('attention/k_norm/scale', 'self_attn.k_norm.weight'),
+)
+
+QWEN3_VL_MERGER = (
+    Weight('norm/scale', 'norm.weight'),
+    Weight('norm/bias', 'norm.bias'),
+    Weight('in/kernel', 'linear_fc1.weight', 'transpose'),
+    Weight('in/bias', 'linear_fc1.bias'),
+    Weight('out/kernel', 'linear_fc2.weight', 'transpose'),
+    Weight('out/bias', 'linear_fc2.bias'),
+)
+
+QWEN3_VL_VISION = (
+    Weight('patch/kernel', 'patch_embed.proj.weight', 'flatten'),
+    Weight('patch/bias', 'patch_embed.proj.bias'),
+    Weight('positions', 'pos_embed.weight'),
+    *(weight._replace(key=weight.key.replace('mlp.', 'mlp.linear_'))
+      for weight in within(QWEN2_VL_BLOCK, 'blocks/', 'blocks.{layer}.')),
+    *within(QWEN3_VL_MERGER, 'merger/', 'merger.'),
+    *within(QWEN3_VL_MERGER, 'deepstack/', 'deepstack_merger_list.{layer}.'),
+)
+
+# Qwen3-VL and what is trained from it, its embedder and reranker.
+QWEN3_VL = (
+    *(weight for weight in DECODER if '{layer}' not in weight.key),
+    *within(QWEN3_LAYER, 'decoder/layers/', 'model.layers.{layer}.'),
+    *within(QWEN3_VL_VISION, 'vision/', 'visual.'))
+
+QWEN25_VL_BLOCK = (
+    *(weight for weight in QWEN2_VL_BLOCK
+      if weight.path.endswith('_norm/scale')
+      or weight.path.startswith('attention/')),
+    Weight('mlp/gate/kernel', 'mlp.gate_proj.weight', 'transpose'),
+    Weight('mlp/gate/bias', 'mlp.gate_proj.bias'),
+    Weight('mlp/up/kernel', 'mlp.up_proj.weight', 'transpose'),
+    Weight('mlp/up/bias', 'mlp.up_proj.bias'),
+    Weight('mlp/down/kernel', 'mlp.down_proj.weight', 'transpose'),
+    Weight('mlp/down/bias', 'mlp.down_proj.bias'),
+)
+
+QWEN25_VL = (
+    *DECODER,
+    Weight('vision/patch/kernel', 'visual.patch_embed.proj.weight', 'flatten'),
+    *within(QWEN25_VL_BLOCK, 'vision/blocks/', 'visual.blocks.{layer}.'),
+    Weight('vision/merger/norm/scale', 'visual.merger.ln_q.weight'),
+    *within(PROJECTOR, 'vision/merger/', 'visual.merger.mlp.'),
+)
+
 # (regex at the start of a key, what stands there in the tables): how newer
 # versions of transformers name the same tensors.
 RENAMED = (

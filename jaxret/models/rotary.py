@@ -123,7 +123,8 @@ def _check_numbers(path, rope, head_width):
       fits = (isinstance(value, (list, tuple)) and len(value) == head_width // 2
               and all(map(_positive, value)))
       want = f'{head_width // 2} positive numbers'
-    elif field in ('rope_type', 'type', 'mrope_section') or value is None:
+    elif value is None or field in (
+        'rope_type', 'type', 'mrope_section', 'mrope_interleaved'):
       continue
     elif field == 'truncate':
       fits, want = isinstance(value, bool), 'true or false'

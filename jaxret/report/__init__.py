@@ -4,11 +4,13 @@ It knows no paper: directions, tasks and rows are those of the results; what a
 paper calls its rows, and says of them, comes as `Rows`.
 """
 from jaxret.report.gallery import (
+  SHOWN_CANDIDATES,
   TILE_PX,
   GalleryQuery,
   Ranked,
   Row,
   Shown,
+  Written,
   choose_queries,
   gallery_queries,
 )
@@ -17,6 +19,6 @@ from jaxret.report.plots import Hubness, Sweep, Sweeps
 from jaxret.report.tables import Rows, format_table
 
 __all__ = (
-    'TILE_PX', 'GalleryQuery', 'Hubness', 'Ranked', 'Row', 'Rows', 'Shown',
-    'Sweep', 'Sweeps', 'choose_queries', 'format_table', 'gallery_queries',
-    'write')
+    'SHOWN_CANDIDATES', 'TILE_PX', 'GalleryQuery', 'Hubness', 'Ranked', 'Row',
+    'Rows', 'Shown', 'Sweep', 'Sweeps', 'Written', 'choose_queries',
+    'format_table', 'gallery_queries', 'write')

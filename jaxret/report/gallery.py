@@ -59,6 +59,18 @@ class GalleryQuery:
 
 
 @dataclasses.dataclass(frozen=True)
+class Written:
+  """Texts that were written about one query, side by side.
+
+  truth: what it might say, or None. texts: {what wrote it: the text}, in the
+  order to show.
+  """
+  query: Shown
+  truth: str | None
+  texts: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
 class Row:
   """What one row of results answers to all Q queries of a task.
 

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxret import metrics
-
 BLUE, ORANGE, GREEN, PURPLE = '#2f86c1', '#e07b00', '#009e73', '#b8629a'
+_MAX_DOTS = 300  # of a panel, for the size of the page
 _CURVES = (('-', BLUE), ('--', ORANGE), (':', GREEN), ('-.', PURPLE))
 
 # Matplotlib writes literal colours; these two stand for the page's own.
@@ -66,18 +65,16 @@ class Sweeps:
 class Hubness:
   """How often each candidate is ranked first in one direction.
 
-  counts: {row: int [C]}, as metrics.first_counts returns it.
+  counts: {row: int [C]}, as metrics.first_counts returns it. prior: [C], how
+  likely a candidate is without any query; None = not known.
   """
   direction: str
   counts: Mapping[str, np.ndarray]
+  prior: np.ndarray | None = None
 
   @property
   def n_queries(self) -> int:
     return int(sum(next(iter(self.counts.values()))))
-
-  @property
-  def skewness(self) -> dict[str, float]:
-    return {row: metrics.skewness(n) for row, n in self.counts.items()}
 
 
 def sweep_plot(sweeps: Sweeps) -> str:
@@ -102,40 +99,78 @@ def sweep_plot(sweeps: Sweeps) -> str:
                xlabel=sweeps.axis)
       axis.margins(y=0.12)
 
-  alt = '; '.join(
+  return _svgs(draw, [
       f'{_words(s.direction)}: R@1 on validation goes from '
       f'{s.validation[0]:.1f} at {weight} {s.values[0]:.1f} to '
       f'{s.validation[-1]:.1f} at {weight} {s.values[-1]:.1f}; '
-      f'{weight} {s.chosen:.2f} is chosen' for s in sweeps.panels)
-  return _svg(draw, len(sweeps.panels), alt)
+      f'{weight} {s.chosen:.2f} is chosen' for s in sweeps.panels])
 
 
 def hubness_plot(hubness: Sequence[Hubness],
                  row_words: Callable[[str], str]) -> str:
-  """How often each candidate is ranked first, sorted, one panel each.
+  """How often each candidate is ranked first, one panel a direction.
 
-  hubness: sequence of Hubness. row_words: row -> label, for the legend.
+  Against its prior where that is known, which shows whether likely candidates
+  are preferred; else sorted. hubness: sequence of Hubness. row_words: row ->
+  label, for the legend.
   """
   def draw(axes):
     for axis, hubs in zip(axes, hubness):
-      for (row, counts), (dashes, color) in zip(hubs.counts.items(), _CURVES):
-        ordered = np.sort(counts)[::-1]
-        axis.plot(np.arange(1, len(ordered) + 1), ordered, dashes, color=color,
-                  lw=2, drawstyle='steps-mid',
-                  label=row_words(row))
-      axis.axhline(hubs.n_queries / len(ordered), color=_INK, lw=1,
+      n_candidates = len(next(iter(hubs.counts.values())))
+      axis.axhline(hubs.n_queries / n_candidates, color=_INK, lw=1,
                    ls=(0, (1, 3)), label='equal shares')
-      axis.set_xscale('log')
-      axis.xaxis.set_major_formatter('{x:g}')
-      axis.set(title=_words(hubs.direction), ylabel='times ranked first',
-               xlabel='candidates, the most frequent one first')
+      (_draw_sorted if hubs.prior is None else _draw_by_prior)(
+          axis, hubs, row_words)
+      axis.set(title=_words(hubs.direction), ylabel='times ranked first')
 
-  alt = '; '.join(
-      f'{_words(h.direction)}, {_words(row)}: the most frequent candidate is '
-      f'ranked first {max(counts)} times, skewness '
-      f'{h.skewness[row]:.2f}'
-      for h in hubness for row, counts in h.counts.items())
-  return _svg(draw, len(hubness), alt)
+  return _svgs(draw, ['; '.join(
+      f'{_words(h.direction)}, {row_words(row)}: the most frequent candidate '
+      f'is ranked first {max(counts)} times' + _shares_in_words(h, counts)
+      for row, counts in h.counts.items()) for h in hubness])
+
+
+def _draw_sorted(axis, hubs, row_words):
+  for (row, counts), (dashes, color) in zip(hubs.counts.items(), _CURVES):
+    ordered = np.sort(counts)[::-1]
+    axis.plot(np.arange(1, len(ordered) + 1), ordered, dashes, color=color,
+              lw=2, drawstyle='steps-mid', label=row_words(row))
+  axis.set_xscale('log')
+  axis.xaxis.set_major_formatter('{x:g}')
+  axis.set_xlabel('candidates, the most frequent one first')
+
+
+def _draw_by_prior(axis, hubs, row_words):
+  """A dot a candidate, a line for the means of ten groups of equal size."""
+  curves = (('--', 's', ORANGE), ('-', 'o', BLUE))
+  most = np.argsort(-np.max([*hubs.counts.values()], 0), kind='stable')
+  most = most[:_MAX_DOTS]
+  for (row, counts), (dashes, marker, color) in zip(
+      hubs.counts.items(), curves):
+    axis.plot(hubs.prior[most], counts[most], marker, ms=3, color=color,
+              alpha=0.35, mew=0)
+    axis.plot(*zip(*_by_prior(hubs.prior, counts)), dashes, color=color, lw=2.2,
+              marker=marker, ms=5, label=f'{row_words(row)}, mean')
+  axis.set_yscale('symlog', linthresh=1)
+  ticks = [n for n in (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
+           if n <= max(2, *(max(c) for c in hubs.counts.values()))]
+  axis.set_yticks(ticks, map(str, ticks))
+  axis.set_ylim(bottom=-0.2)
+  axis.set_xlabel('log-likelihood of the candidate without a query')
+
+
+def _by_prior(prior, counts, n_groups=10):
+  """[(mean prior, mean count)] of groups of like prior, least likely first."""
+  groups = np.array_split(np.argsort(prior, kind='stable'),
+                          min(n_groups, len(prior)))
+  return [(np.mean(prior[g]), np.mean(counts[g])) for g in groups]
+
+
+def _shares_in_words(hubs, counts):
+  if hubs.prior is None:
+    return ''
+  groups = _by_prior(hubs.prior, counts)
+  return (f', the least likely tenth {groups[0][1]:.2g} times on average, the '
+          f'most likely tenth {groups[-1][1]:.2g} times')
 
 
 def training_plot(records: Sequence[Mapping[str, Any]]) -> str:
@@ -158,34 +193,40 @@ def training_plot(records: Sequence[Mapping[str, Any]]) -> str:
                   label=None if len(names) == 1 else _words(name))
       axis.set(title=title, xlabel='step')
 
-  alt = (f'Training: loss {records[0]["loss"]:.3g} at step '
-         f'{records[0]["step"]}, {records[-1]["loss"]:.3g} at step '
-         f'{records[-1]["step"]}')
-  return _svg(draw, len(panels), alt)
+  return _svgs(draw, [
+      f'Training: loss {records[0]["loss"]:.3g} at step '
+      f'{records[0]["step"]}, {records[-1]["loss"]:.3g} at step '
+      f'{records[-1]["step"]}', 'Training: the learning rate'][:len(panels)])
 
 
 def _words(name):
   return name.replace('_', ' ')
 
 
-def _svg(draw, n_panels, alt):
-  """Draws n panels side by side; returns one <svg> element with a title."""
+def _svgs(draw, texts):
+  """Draws a panel per text, which says what it shows; returns HTML.
+
+  Each is a picture of its own, so that a narrow page has them one below the
+  other at a size that can be read.
+  """
   # Not at the top: matplotlib takes long to import, and few need it.
   import matplotlib
   from matplotlib.figure import Figure
   with matplotlib.rc_context(_STYLE):
-    figure = Figure(figsize=(5.2 * n_panels, 3.7), layout='constrained')
-    axes = figure.subplots(1, n_panels, squeeze=False)[0]
+    figures = [Figure(figsize=(5.2, 3.7), layout='constrained') for _ in texts]
+    axes = [figure.subplots() for figure in figures]
     draw(axes)
-    lines = {label: line for axis in axes
-             for line, label in zip(*axis.get_legend_handles_labels())}
-    if lines:
-      figure.legend(lines.values(), lines, loc='outside lower center',
-                    ncols=len(lines))
-    buffer = io.StringIO()
-    figure.savefig(buffer, format='svg', transparent=True,
-                   metadata={'Date': None})
-  return _inline(buffer.getvalue(), alt)
+    pictures = []
+    for figure, axis, text in zip(figures, axes, texts):
+      lines = dict(zip(*axis.get_legend_handles_labels()[::-1]))
+      if lines:
+        figure.legend(lines.values(), lines, loc='outside lower center',
+                      ncols=1 if max(map(len, lines)) > 26 else 2)
+      buffer = io.StringIO()
+      figure.savefig(buffer, format='svg', transparent=True,
+                     metadata={'Date': None})
+      pictures.append(_inline(buffer.getvalue(), text))
+  return f'<div class="panels">{"".join(pictures)}</div>'
 
 
 def _inline(svg, alt):

@@ -60,6 +60,11 @@ def measures(results: Results, direction: str) -> list[Measure]:
           *(m for m in MEASURES if any(m.key in row for row in rows))]
 
 
+def label(results: Results, direction: str, metric: str) -> str:
+  """What the page calls a metric."""
+  return next(m.label for m in measures(results, direction) if m.key == metric)
+
+
 def format_table(results: Results, rows: Rows | None = None) -> str:
   """The results of every direction or task as aligned text tables."""
   rows = rows or Rows()
@@ -76,6 +81,8 @@ def format_table(results: Results, rows: Rows | None = None) -> str:
   for direction in directions(results):
     lines += _aligned(_direction_table(results, direction),
                       left_last='weights' in results)
+    table = _differences_table(results, direction)
+    lines += _aligned(table, left_last=False) if table else []
   return '\n'.join(lines) + '\n'
 
 
@@ -149,6 +156,78 @@ def sums_table(results: Results, rows: Rows) -> Table | None:
       for language, of_row in sums.items())]
 
 
+# Tables and parts of one direction.
+
+
+class Pair(NamedTuple):
+  """A row less a baseline; of_metric: {metric: one of 'differences'}."""
+  row: str
+  baseline: str
+  of_metric: Mapping[str, Mapping[str, Any]]
+
+
+def differences(results: Results, direction: str) -> list[Pair]:
+  """The pairs of rows that were compared, if any."""
+  found: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+  for one in results.get('differences', {}).get(direction, ()):
+    found.setdefault((one['row'], one['baseline']), {})[one['metric']] = one
+  return [Pair(*pair, of_metric) for pair, of_metric in found.items()]
+
+
+def signed(one: Mapping[str, Any]) -> str:
+  """'+3.0' of a difference."""
+  return f'{one["difference"]:{_signed(one["metric"])}}'
+
+
+def interval(one: Mapping[str, Any]) -> str:
+  """'-0.5 to +3.0' of a difference."""
+  style = _signed(one['metric'])
+  return ' to '.join(f'{end:{style}}' for end in one['ci95'])
+
+
+def is_noise(one: Mapping[str, Any]) -> bool:
+  """Whether the interval of a difference holds 0."""
+  low, high = one['ci95']
+  return low <= 0 <= high
+
+
+def p_value(one: Mapping[str, Any]) -> str:
+  """'<0.001', '0.043' of a difference."""
+  return '<0.001' if one['p_value'] < 0.001 else f'{one["p_value"]:.3f}'
+
+
+def _signed(metric):
+  return '+.1f' if metric.startswith('recall_at_') else '+.3f'
+
+
+def _differences_table(results, direction):
+  pairs = differences(results, direction)
+  if not pairs:
+    return None
+  first = next(iter(pairs[0].of_metric))
+  table = [('paired difference', label(results, direction, first), '95 %', 'p',
+            'better, worse')]
+  for pair in pairs:
+    one = pair.of_metric[first]
+    table.append((f'{pair.row} - {pair.baseline}', signed(one), interval(one),
+                  p_value(one), f'{one["better"]}, {one["worse"]}'))
+  return table
+
+
+def groups(results: Results, direction: str, main_row: str | None
+           ) -> tuple[list[str], list[str]]:
+  """(rows to compare, further rows) of a direction.
+
+  Further are those that need all queries at once, and those whose weights were
+  chosen elsewhere than the main row's.
+  """
+  on = chosen_on(results, direction, main_row) if main_row else None
+  all_at_once = results.get('all_queries_at_once', ())
+  further = [row for row in results[direction] if row in all_at_once or on and
+             chosen_on(results, direction, row) not in (None, on)]
+  return [row for row in results[direction] if row not in further], further
+
+
 # Parts of the results.
 
 
@@ -184,7 +263,10 @@ def chance(results: Results) -> float:
 
 
 def weights(results: Results, direction: str, row: str) -> str:
-  """'validation: alpha 0.3, query weight 0.5', or '' for a plain row."""
+  """'validation: alpha 0.3, query weight 0.5', or '' for a plain row.
+
+  A row that is no answer to a query alone says so.
+  """
   values = dict(results.get('weights', {}).get(direction, {}).get(row, {}))
   if not values:
     return ''
@@ -192,6 +274,8 @@ def weights(results: Results, direction: str, row: str) -> str:
   if split == 'test':
     split = 'test, not a result'
   text = ', '.join(f'{k.replace("_", " ")} {v:g}' for k, v in values.items())
+  if row in results.get('all_queries_at_once', ()):
+    text += '; needs all queries at once'
   return f'{split}: {text}' if text else split
 
 

@@ -213,3 +213,13 @@ def test_entries_that_cannot_be_used_are_left_out_with_their_reasons():
     ('', None), ('x', None), ('nan', None), ('inf', None)])
 def test_whole_numbers(text, number):
   assert entries.whole_number(text) == number
+
+
+@pytest.mark.parametrize('name', ['/a.mp4', '../a.mp4', 'b/../../a.mp4'])
+def test_annotations_name_files_below_their_folder_alone(tmp_path, name):
+  for look in (lambda: entries.below(tmp_path, name),
+               lambda: entries.find(tmp_path, name, ('videos', ''))):
+    with pytest.raises(ValueError, match='name files below it') as caught:
+      look()
+    assert repr(name) in str(caught.value)
+  assert entries.below(tmp_path, 'b/a.mp4') == str(tmp_path / 'b/a.mp4')

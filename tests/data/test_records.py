@@ -46,3 +46,33 @@ def test_a_directory_belongs_to_what_it_was_made_from(tmp_path):
 def test_no_data_set_is_said(tmp_path):
   with pytest.raises(ValueError, match='no manifest.json'):
     records.read_manifest(tmp_path)
+
+
+def spoilt(path):
+  """[what was done, the bytes that are left] of a file."""
+  data = path.read_bytes()
+  yield 'cut', data[:len(data) // 2]
+  yield 'empty', b''
+  for place in range(len(data) // 9, len(data), len(data) // 4):
+    changed = bytearray(data)
+    changed[place] ^= 8
+    yield f'bit at {place}', bytes(changed)
+  yield 'removed', None
+
+
+def test_damaged_records_are_refused_by_their_directory(tmp_path):
+  """Or read as they were, where the damage touched nothing of them."""
+  out, refused = tmp_path / 'set', 0
+  records.write(out, ('a', 'b'), EXAMPLES)
+  for path in sorted(p for p in (out / 'records').rglob('*') if p.is_file()):
+    whole = path.read_bytes()
+    for how, data in spoilt(path):
+      path.unlink() if data is None else path.write_bytes(data)
+      try:
+        found = records.read(out)
+        assert [found[i] for i in range(len(found))] == EXAMPLES, (path, how)
+      except ValueError as error:
+        assert str(out) in str(error) and '\n' not in str(error)
+        refused += 1
+      path.write_bytes(whole)
+  assert refused > 5

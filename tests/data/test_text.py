@@ -114,6 +114,29 @@ def test_files_of_an_editor_that_marks_them_are_read(tmp_path):
       trained.encode('a dog'))
 
 
+@pytest.mark.parametrize('before, behind', [
+    ([], []), ([], [text.PAD]), ([text.START], [text.END, text.PAD])])
+def test_what_a_tokenizer_adds_by_itself_is_known(tmp_path, before, behind):
+  trained = text.train_tokenizer(CAPTIONS, 600, tmp_path)
+  assert trained.added == ((), ())
+  file = tmp_path / 'tokenizer.json'
+  whole = json.loads(file.read_text())
+  ids = {token: trained.encode(token) for token in before + behind}
+  def special(tokens):
+    return [{'SpecialToken': {'id': token, 'type_id': 0}} for token in tokens]
+  whole['post_processor'] = {
+      'type': 'TemplateProcessing', 'pair': [],
+      'single': [*special(before), {'Sequence': {'id': 'A', 'type_id': 0}},
+                 *special(behind)],
+      'special_tokens': {token: {'id': token, 'ids': found, 'tokens': [token]}
+                         for token, found in ids.items()}}
+  file.write_text(json.dumps(whole))
+  found = text.load_tokenizer(tmp_path)
+  assert found.added == tuple(
+      tuple(ids[token][0] for token in tokens) for tokens in (before, behind))
+  assert found.encode('a dog') == trained.encode('a dog')
+
+
 @pytest.mark.slow  # transformers takes most of it to import
 def test_vocab_and_merges_are_read_through_transformers(tokenizer, tmp_path):
   """The layout of older checkpoints, without tokenizer.json."""
@@ -131,3 +154,27 @@ def test_vocab_and_merges_are_read_through_transformers(tokenizer, tmp_path):
   string = f'{text.START}user\n{CAPTIONS[3]}{text.END}\n'
   assert again.encode(string) == tokenizer.encode(string)
   assert (again.pad_id, again.end_id) == (tokenizer.pad_id, tokenizer.end_id)
+
+
+@pytest.mark.parametrize('name', ['tokenizer.json', 'tokenizer_config.json'])
+def test_a_trained_tokenizer_that_was_changed_is_refused_by_name(
+    tmp_path, name):
+  """Two swapped words would give other ids, and no word of it."""
+  text.train_tokenizer(['a red dog', 'a blue cat'], 300, tmp_path / 'made')
+  path = tmp_path / 'made' / name
+  whole = path.read_bytes()
+  path.write_bytes(whole.replace(b'"', b"'", 1))
+  for read in (text.load_tokenizer, lambda made: text.train_tokenizer(
+      ['a red dog', 'a blue cat'], 300, made)):
+    with pytest.raises(ValueError, match='is damaged') as caught:
+      read(tmp_path / 'made')
+    assert str(path) in str(caught.value) and '\n' not in str(caught.value)
+  path.write_bytes(whole)
+  text.load_tokenizer(tmp_path / 'made')
+  # One of somebody else's making has no sums, and one of before neither.
+  record = tmp_path / 'made' / 'trained_on.json'
+  record.write_text('{"fingerprint": "1"}')
+  text.load_tokenizer(tmp_path / 'made')
+  record.write_text('{"finger')
+  with pytest.raises(ValueError, match=f'{record} is damaged'):
+    text.load_tokenizer(tmp_path / 'made')

@@ -49,6 +49,7 @@ def test_run_leaves_what_was_promised(trained):
   for task in TASKS:
     assert list(results[task]) == ROWS
     assert 0 < results['tasks'][task]['chance'] < 10
+    tiny_runs.check_differences(results, task, [('unite', 'plain')])
   assert results['left_out'] == 0
   assert results['means']['unite']['composed']['tasks'] == 2
   page = (workdir / 'report.html').read_text()

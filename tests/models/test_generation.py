@@ -68,38 +68,126 @@ def model():
   return config.module(), params, items, batch, jax.device_get(written)
 
 
-def test_tokens_equal_those_of_whole_passes(model):
-  """Without a cache: the prompt and all that was written, read anew."""
-  module, params, items, batch, written = model
+def whole_passes(module, params, batch):
+  """(function (arrays, masked) -> logits of the next token, arrays).
+
+  The arrays of `batch` have room for what is written; masked: without the keys
+  of what is seen.
+  """
   room = batch['tokens'].shape[1] + NEW_TOKENS
 
-  @jax.jit
-  def logits(arrays):
+  @functools.partial(jax.jit, static_argnums=1)
+  def logits(arrays, masked=False):
     visual = module.apply(params, arrays['patches'], arrays['segments'],
                           arrays['coordinates'], method='visual_tokens')
     x = module.apply(params, arrays['tokens'], visual, arrays['visual_index'],
                      method='embed')
-    keys = decoder.length_mask(arrays['length'], room)
+    inside = decoder.length_mask(arrays['length'], room)
+    keys = inside & (arrays['visual_index'] < 0) if masked else inside
     hidden = module.apply(params, x, keys, arrays['positions'],
                           method='hidden')
-    return model_lib.last(hidden, keys) @ (
+    return model_lib.last(hidden, inside) @ (
         params['params']['decoder']['embed']['embedding'].T)
 
   whole = {name: array.copy() for name, array in batch.items()}
   for name, filler in (('tokens', 0), ('visual_index', -1), ('positions', 0)):
     pad = [(0, 0)] * (whole[name].ndim - 1) + [(0, NEW_TOKENS)]
     whole[name] = np.pad(whole[name], pad, constant_values=filler)
+  return logits, whole
+
+
+def append(whole, tokens, n_rows):
+  """One more token behind each prompt."""
+  for row in range(n_rows):
+    end = whole['length'][row]
+    whole['tokens'][row, end] = tokens[row]
+    whole['positions'][row, :, end] = whole['positions'][row, :, end - 1] + 1
+  whole['length'] += 1
+
+
+def test_tokens_equal_those_of_whole_passes(model):
+  """Without a cache: the prompt and all that was written, read anew."""
+  module, params, items, batch, written = model
+  logits, whole = whole_passes(module, params, batch)
   for step in range(NEW_TOKENS):
     wanted = np.argmax(logits(whole), 1)
     np.testing.assert_array_equal(written.tokens[:, step], wanted)
-    for row in range(len(items)):
-      end = whole['length'][row]
-      whole['tokens'][row, end] = wanted[row]
-      whole['positions'][row, :, end] = whole['positions'][row, :, end - 1] + 1
-    whole['length'] += 1
+    append(whole, wanted, len(items))
   assert len(np.unique(written.tokens)) > 4
   assert written.count.tolist() == [NEW_TOKENS] * 8
   assert not written.ended.any()
+
+
+def blind_of(batch):
+  """The same prompts without what is seen; the rest keeps its positions."""
+  rows = [np.flatnonzero(index[:n] < 0) for index, n in zip(
+      batch['visual_index'], batch['length'])]
+  size = max(map(len, rows))
+  def laid_out(array):  # [..., T] of one row each
+    return np.stack([np.pad(
+        row[..., keep], [(0, 0)] * (row.ndim - 1) + [(0, size - len(keep))])
+        for row, keep in zip(array, rows)])
+  return {'tokens': laid_out(batch['tokens']),
+          'positions': laid_out(batch['positions']),
+          'length': np.array([len(keep) for keep in rows], np.int32)}
+
+
+def log_softmax(logits):
+  logits = np.asarray(logits, np.float64)
+  return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+@pytest.mark.parametrize('alpha, plausibility', [(0.7, 0.5), (1.0, 1e-9)])
+def test_contrastive_tokens_equal_those_of_whole_passes(
+    model, alpha, plausibility):
+  """Two full passes for each token, of which one masks the media's keys."""
+  module, params, items, batch, greedy = model
+  written = jax.device_get(generation.contrastive(
+      module, NEW_TOKENS, (), params, batch, blind_of(batch),
+      generation.Weights(alpha, plausibility)))
+  logits, whole = whole_passes(module, params, batch)
+  cut = 0
+  for step in range(NEW_TOKENS):
+    seen, blind = (log_softmax(logits(whole, masked))
+                   for masked in (False, True))
+    scores = seen - alpha * blind
+    unlikely = seen < np.log(plausibility) + seen.max(1, keepdims=True)
+    cut += (scores.argmax(1) != np.where(
+        unlikely, -np.inf, scores).argmax(1)).sum()
+    scores[unlikely] = -np.inf
+    wanted = scores.argmax(1)
+    np.testing.assert_array_equal(written.tokens[:, step], wanted)
+    append(whole, wanted, len(items))
+  assert (written.tokens != greedy.tokens).any()
+  assert plausibility < 1e-3 or cut  # the cut decides somewhere
+
+
+def test_contrastive_without_a_prior_is_greedy(model):
+  """Token for token, and so it is where nothing else is plausible."""
+  module, params, _, batch, greedy = model
+  ends = int(greedy.tokens[0, 2]), 0
+  blind = blind_of(batch)
+  plain = generation.greedy(module, NEW_TOKENS, ends, params, batch)
+  for weights in ((0.0, 0.1), (0.9, 1.0)):
+    written = generation.contrastive(
+        module, NEW_TOKENS, ends, params, batch, blind,
+        generation.Weights(*weights))
+    jax.tree.map(np.testing.assert_array_equal, written, plain)
+
+
+def test_eight_devices_write_the_same_against_a_prior(model):
+  module, params, _, batch, _ = model
+  arguments = module, NEW_TOKENS, ()
+  weights = generation.Weights(0.7, 0.05)
+  one = generation.contrastive(
+      *arguments, params, batch, blind_of(batch), weights)
+  mesh = sharding.make_mesh({'data': 4, 'tensor': 2})
+  placed = jax.device_put(params, sharding.shardings(mesh, params))
+  with jax.set_mesh(mesh):
+    many = sharding.to_host(generation.contrastive(
+        *arguments, placed, *(sharding.global_batch(mesh, b) for b in (
+            batch, blind_of(batch))), weights))
+  np.testing.assert_array_equal(many.tokens, one.tokens)
 
 
 def test_rows_end_at_their_first_end_token(model):

@@ -91,6 +91,17 @@ def test_sections_take_their_axis():
       layers.rotary(x, jnp.asarray(positions), 100.0), atol=1e-6)
 
 
+def test_interleaved_sections_take_turns():
+  """Time, row, column as long as each lasts; time has the rest."""
+  x, positions = normal(1, 6, 2, 16), np.arange(6)[None]
+  axes = np.stack([positions, 2 * positions, positions + 3])
+  got = layers.rotary(x, jnp.asarray(axes), 100.0, (4, 2, 2), interleaved=True)
+  for frequency, axis in enumerate((0, 1, 2, 0, 1, 2, 0, 0)):
+    alone = layers.rotary(x, jnp.asarray(axes[axis]), 100.0)
+    for half in (frequency, frequency + 8):
+      np.testing.assert_allclose(got[..., half], alone[..., half], atol=1e-6)
+
+
 def test_dense_adds_its_low_rank_term():
   """Along the path of a transposed kernel too."""
   x, kernel, bias = normal(2, 3, 5), normal(5, 4, seed=1), normal(4, seed=2)

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from jaxret import sharding
+from jaxret import models, sharding
 from jaxret.models import bert, clip, encoder_names, layouts, names, pretrained
 from jaxret.models.llava import files as llava_files
 from jaxret.models.llava import mm_embed_files
 from jaxret.models.llava import names as llava_names
-from jaxret.models.qwen2_vl import files as qwen2_vl_files
 
 HERE = pathlib.Path(__file__).parent
 SAVED = HERE / 'checkpoints' / '5.24.0'
-MM_EMBED = HERE.parent / 'golden' / 'mm_embed' / 'model'
+GOLDEN = HERE.parent / 'golden'
+MM_EMBED = GOLDEN / 'mm_embed' / 'model'
 WRAPPERS = ('module.', '_orig_mod.', '_fsdp_wrapped_module.', 'model.',
             'module._orig_mod.', '_orig_mod.module.', 'module.model.',
             '_fsdp_wrapped_module._orig_mod.', 'model.model.')
@@ -48,8 +48,9 @@ def same(one, other):
 
 
 def load_qwen2_vl(directory, mesh, **options):
-  config = qwen2_vl_files.read_config(directory).config
-  return qwen2_vl_files.load(directory, config, mesh, **options)
+  files = models.files_of(directory)
+  config = files.read_config(directory).config
+  return files.load(directory, config, mesh, **options)
 
 
 def load_llava(directory, mesh):
@@ -79,13 +80,15 @@ def load_clip(directory, mesh):
 
 READERS = {
     'qwen2_vl': (SAVED / 'qwen2_vl_untied', load_qwen2_vl),
+    'qwen25_vl': (GOLDEN / 'qwen25_vl' / 'model', load_qwen2_vl),
     'llava_next': (SAVED / 'llava_next', load_llava),
     'mm_embed': (MM_EMBED, load_mm_embed),
     'bert': (SAVED / 'bert_heads', load_bert),
     'xlmr': (SAVED / 'xlmr_heads', load_bert),
     'clip': (SAVED / 'clip', load_clip)}
 TABLES = {
-    'qwen2_vl': names.QWEN2_VL, 'llava_next': llava_names.LLAVA_NEXT,
+    'qwen2_vl': names.QWEN2_VL, 'qwen25_vl': names.QWEN25_VL,
+    'llava_next': llava_names.LLAVA_NEXT,
     'mm_embed': llava_names.with_head(llava_names.MM_EMBED),
     'bert': encoder_names.BERT, 'xlmr': encoder_names.BERT,
     'clip': encoder_names.CLIP}
@@ -155,6 +158,9 @@ OTHER_NAMES = {
         'no prefix': (('model.', ''),),
         'a decoder in full': (('model.', 'language_model.model.'),
                               ('lm_head.', 'language_model.lm_head.'))},
+    'qwen25_vl': {
+        'in memory': (('model.', 'model.language_model.'),
+                      ('visual.', 'model.visual.'))},
     'llava_next': {
         'in memory': (
             ('language_model.model.', 'model.language_model.'),

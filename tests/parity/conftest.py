@@ -43,6 +43,18 @@ def leccr_golden(pytestconfig):
 
 
 @pytest.fixture(scope='session')
+def qwen25_vl_golden(pytestconfig):
+  """Path of the golden data of Qwen2.5-VL."""
+  return folder(pytestconfig, 'qwen25_vl')
+
+
+@pytest.fixture(scope='session')
 def mm_embed_golden(pytestconfig):
   """Path of the golden data of MM-Embed."""
   return folder(pytestconfig, 'mm_embed')
+
+
+@pytest.fixture(scope='session')
+def qwen3_vl_golden(pytestconfig):
+  """Path of the golden data of Qwen3-VL, its embedder and reranker."""
+  return folder(pytestconfig, 'qwen3_vl')

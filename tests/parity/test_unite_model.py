@@ -230,7 +230,7 @@ def before_norm(model, count):
 def blocks(module, x, keys, positions):
   mask = np.tri(x.shape[1], dtype=bool)[None] & keys[:, None]
   return module.decoder.layers(
-      x, positions.swapaxes(0, 1), mask, None, None, None)[0]
+      x, positions.swapaxes(0, 1), mask, *[None] * 5)[0]
 
 
 def test_unite_padding_on_either_side_gives_one_embedding(

@@ -102,25 +102,29 @@ def media(arrays, tokens, special):
   return rows
 
 
-def batch(arrays, model, tokens=None, mask=None, row_patches=None):
+def batch(arrays, model, tokens=None, mask=None, row_patches=None,
+          layout=visual_tokens.QWEN2_VL):
   """The golden inputs as our model gets them, padded as they are.
 
   Returns (arrays like qwen2_vl.reader.pad gives, without 'length'; the Rows
-  of each item; its Seen). row_patches: P; default: the largest slice.
+  of each item; its Seen). row_patches: P; default: the largest slice. layout:
+  of a backbone whose golden data may say the seconds of a video's slices.
   """
   tokens = arrays['in/input_ids'] if tokens is None else tokens
   mask = arrays['in/attention_mask'] if mask is None else mask
   mask = mask.astype(bool)
   rows = media(arrays, np.where(mask, tokens, -1), model.special)
   sizes = [visual_tokens.slices(seen.grids) for seen in rows]
+  seconds = list(arrays.get('in/second_per_grid_ts', ()))
   out = {'tokens': tokens.astype(np.int32), 'keys': mask,
-         'positions': positions(tokens, mask, rows, model.special)}
+         'positions': positions(tokens, mask, rows, model.special, seconds,
+                                layout.tokens_per_second)}
   if not any(sizes):
     return out, None, rows
   row_patches = row_patches or max(max(own, default=0) for own in sizes)
   n_rows = max(visual_tokens.fill(own, row_patches)[1] for own in sizes)
-  laid = [visual_tokens.lay_out(seen.grids, n_rows, row_patches)
-          for seen in rows]
+  laid = [visual_tokens.lay_out(seen.grids, n_rows, row_patches, layout.merge,
+                                layout.window) for seen in rows]
   width = next(seen for seen in rows if seen.patches).patches[0].shape[1]
   patches = np.zeros((len(rows), n_rows * row_patches, width), np.float32)
   index = np.full(tokens.shape, -1, np.int32)
@@ -185,12 +189,19 @@ def largest_slice(folder, model):
   return max(sizes)
 
 
-def positions(tokens, mask, rows, special):
-  """M-RoPE positions [B, 3, T] of rows that are padded on either side."""
+def positions(tokens, mask, rows, special, seconds=(), rate=None):
+  """M-RoPE positions [B, 3, T] of rows that are padded on either side.
+
+  seconds: of a slice of each video of the batch. rate: Layout's
+  tokens_per_second.
+  """
   out = np.zeros((len(tokens), 3, tokens.shape[1]), np.int32)
+  seconds = list(seconds)
   for i, seen in enumerate(rows):
+    steps = [(seconds.pop(0), rate) if kind == 'video' and rate else (1, 1)
+             for kind in seen.kinds]
     out[i][:, mask[i]] = visual_tokens.mrope_positions(
-        tokens[i, mask[i]], seen.kinds, seen.grids, special)
+        tokens[i, mask[i]], seen.kinds, seen.grids, special, steps=steps)
   return out
 
 

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxret import metrics, report
+from jaxret import comparisons, metrics, report
 
 N = 40
 DIRECTIONS = ('text_to_video', 'video_to_text')
@@ -36,7 +36,8 @@ def inputs():
   """Arguments of report.write on synthetic scores of N videos and texts."""
   truth = np.arange(N)[:, None]
   results = {'dataset': 'shapes', 'split': 'test',
-             'sizes': {'videos': N, 'texts': N}, 'weights': {}}
+             'sizes': {'videos': N, 'texts': N}, 'weights': {},
+             'differences': {}, 'hubness': {}}
   gallery, hubness, panels = [], [], []
   for direction in DIRECTIONS:
     scores = {row: scores_of(direction, row) for row in ROWS}
@@ -57,9 +58,14 @@ def inputs():
                                   tuple(answer(int(c)) for c in top),
                                   tuple(int(c) == q for c in top))
       gallery.append(report.GalleryQuery(direction, ask(q), answer(q), rows))
+    results['differences'][direction] = comparisons.compare(
+        ranks, [('cpn', 'candidate_likelihood'), ('blim', 'cpn')],
+        n_resamples=500)
+    results['hubness'][direction] = {
+        row: metrics.hubness(scores[row]) for row in ROWS[:3]}
     hubness.append(report.Hubness(direction, {
         row: metrics.first_counts(scores[row])
-        for row in ('candidate_likelihood', 'cpn')}))
+        for row in ('candidate_likelihood', 'cpn')}, np.linspace(-3, -1, N)))
     alphas = np.linspace(0, 1, 11)
     panels.append(report.Sweep(
         direction, alphas, 60 - 40 * (alphas - 0.3) ** 2, 0.3,

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from jaxret import methods, metrics, report
+from jaxret import methods, report
 
 
 class Page(html.parser.HTMLParser):
@@ -83,9 +83,61 @@ def test_page_shows_ranks_hits_and_skipped(workdir, inputs):
   assert 'test (not used to choose)' in source
   assert '<h2>How much of it</h2>\n<p>Beta &lt; 1 is chosen.</p>' in source
   assert "the paper's beta" in html.unescape(source)
-  counts = inputs['hubness'][0].counts['candidate_likelihood']
-  assert f'{counts.max()} of {counts.sum()} queries' in source
-  assert f'{metrics.skewness(counts):.2f}' in source
+
+
+def test_page_shows_hubs(workdir, inputs):
+  source = (workdir / 'report.html').read_text()
+  for rows in inputs['results']['hubness'].values():
+    for row, hubs in rows.items():
+      assert (f'<th scope="row">{row.replace("_", " ")}</th>\n'
+              f'<td>{hubs["most_often_first"]} queries</td>\n'
+              f'<td>{hubs["never_first"]:.1f} % of candidates</td>\n'
+              f'<td>{hubs["skewness_at_1"]:.2f}</td>\n'
+              f'<td>{hubs["skewness_at_10"]:.2f}</td>') in source
+
+
+def test_page_shows_differences_and_which_are_noise(workdir, inputs):
+  source = (workdir / 'report.html').read_text()
+  cells = re.findall(
+      r'<td class="(soft)?" title="95 % interval (\S+) to (\S+)">(\S+)</td>',
+      source)
+  wanted = [one for direction in inputs['results']['differences'].values()
+            for one in direction]
+  assert len(cells) == len(wanted) == 2 * 2 * 4
+  for (soft, low, high, value), one in zip(cells, wanted):
+    digits = 3 if one['metric'] == 'mrr' else 1
+    for text, number in ((value, one['difference']), (low, one['ci95'][0]),
+                         (high, one['ci95'][1])):
+      assert text[0] in '+-'
+      assert float(text) == pytest.approx(number, abs=0.5001 * 10 ** -digits)
+    assert (soft == 'soft') == (one['ci95'][0] <= 0 <= one['ci95'][1])
+  assert {'', 'soft'} == {cell[0] for cell in cells}
+  assert source.count('drawing the queries again with replacement, each') == 1
+  assert 'title="95 %' not in report.write(
+      workdir / 'plain', {k: v for k, v in inputs['results'].items()
+                          if k != 'differences'}).read_text()
+  shutil.rmtree(workdir / 'plain')
+
+
+def test_what_is_no_answer_to_a_query_alone_is_folded_and_said(
+    inputs, tmp_path):
+  results = {**inputs['results'], 'all_queries_at_once': ['bidirectional']}
+  results['weights'] = {
+      direction: {**rows, 'bidirectional': {
+          'chosen_on': 'validation', 'temperature': 0.05}}
+      for direction, rows in inputs['results']['weights'].items()}
+  source = report.write(tmp_path, results, rows=inputs['rows']).read_text()
+  said = 'validation: temperature 0.05; needs all queries at once'
+  assert source.count(said) == 2
+  assert 'needs all queries at once' in report.format_table(results)
+  for part in source.split('</details>')[:2]:
+    compared, _, further = part.rpartition('<details><summary>3 more')
+    table = compared.rpartition('<table>')[2]
+    for row in inputs['results']['text_to_video']:
+      name = f'<th scope="row">{row.replace("_", " ")}</th>'
+      is_further = row in ('bidirectional', 'blim_paper', 'blim_oracle')
+      assert (name in further) == is_further and (
+          name in table) == (not is_further)
 
 
 def test_bare_results_make_a_page(inputs, tmp_path):
@@ -100,7 +152,8 @@ def test_page_knows_rows_by_what_the_method_says(inputs, tmp_path):
        'not_there': 'Nobody reads this.'})
   source = report.write(tmp_path, inputs['results'], rows=rows).read_text()
   Page(source)
-  assert source.count('less &lt;its&gt; prior') == 2  # in either direction
+  # In either direction.
+  assert source.count('<th scope="row">less &lt;its&gt; prior</th>\n<td>') == 4
   assert source.count('<tr class="main') == 2
   assert '<tr class="main ">\n<th scope="row">less &lt;its' in source
   assert source.count('The prior is subtracted.') == 1
@@ -132,7 +185,8 @@ def test_directions_are_those_of_the_results(inputs, tmp_path):
 @pytest.mark.parametrize('name', methods.names())
 def test_report_names_no_paper(name):
   words = {name, name.replace('_', '-'), *methods.package(name).ROWS}
-  words -= {'plain', 'hard', 'random'}  # that any text may hold
+  # What any text may hold.
+  words -= {'plain', 'hard', 'random', 'answers', 'likelihood', 'prior'}
   for path in pathlib.Path(report.__file__).parent.iterdir():
     if path.is_file():
       text = path.read_text().lower()

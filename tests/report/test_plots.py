@@ -19,17 +19,45 @@ def test_training_counts_a_repeated_step_once():
   assert 'learning rate' in texts(svg)
 
 
+HUBS = plots.Hubness('text_to_video', {
+    'plain': np.array([7, 0, 0, 1]), 'with_prior': np.array([2, 2, 2, 2])})
+WORDS = {'plain': 'likelihood', 'with_prior': 'less its prior'}
+
+
 def test_hubs_are_named_by_the_words_of_their_rows():
-  hubs = plots.Hubness('text_to_video', {
-      'plain': np.array([7, 0, 0, 1]), 'with_prior': np.array([2, 2, 2, 2])})
-  assert hubs.n_queries == 8
-  svg = plots.hubness_plot([hubs], {'plain': 'likelihood',
-                                    'with_prior': 'less its prior'}.get)
+  assert HUBS.n_queries == 8
+  svg = plots.hubness_plot([HUBS], WORDS.get)
   assert {'likelihood', 'less its prior', 'text to video'} <= set(texts(svg))
-  assert 'with prior: the most frequent candidate is ranked first 2' in svg
-  # By hand: mean 2, deviations 5, -2, -2, -1; 108/4 / (34/4) ** 1.5.
-  assert hubs.skewness['plain'] == pytest.approx(27 / 8.5 ** 1.5)
-  assert hubs.skewness['with_prior'] == 0
+  assert 'less its prior: the most frequent candidate is ranked first 2' in svg
+  assert 'tenth' not in svg
+
+
+def test_hubs_are_shown_against_their_prior():
+  """Means of tenths by hand: of 20 candidates two each."""
+  generator = np.random.default_rng(0)
+  prior, counts = generator.normal(size=20), generator.integers(0, 9, 20)
+  hubs = plots.Hubness('text_to_video', {
+      'plain': counts, 'with_prior': np.ones(20, int)}, prior)
+  order = sorted(range(20), key=lambda c: prior[c])
+  assert plots._by_prior(prior, counts) == [
+      (pytest.approx(np.mean(prior[order[i:i + 2]])),
+       np.mean(counts[order[i:i + 2]])) for i in range(0, 20, 2)]
+  svg = plots.hubness_plot([hubs, HUBS], WORDS.get)
+  least, most = (np.mean(counts[order[i:i + 2]]) for i in (0, 18))
+  assert (f'the least likely tenth {least:.2g} times on average, the most '
+          f'likely tenth {most:.2g} times') in svg
+  assert svg.count('<svg') == 2  # that of no prior is still sorted
+  assert 'likelihood, mean' in texts(svg) and 'likelihood' in texts(svg)
+  one = plots.Hubness('text_to_video', {'plain': np.array([3])}, np.zeros(1))
+  assert plots.hubness_plot([one], WORDS.get).count('<svg') == 1
+
+
+def test_dots_are_those_of_the_hubs():
+  """A page of thousands of candidates stays small."""
+  hubs = plots.Hubness('text_to_video', {
+      'plain': np.arange(3000), 'with_prior': np.ones(3000, int)},
+                       np.zeros(3000))
+  assert len(plots.hubness_plot([hubs], WORDS.get)) < 2e5
 
 
 def test_sweep_marks_what_was_chosen():
@@ -37,7 +65,7 @@ def test_sweep_marks_what_was_chosen():
   sweep = plots.Sweep('text_to_video', values, 50 + 10 * values, 0.75)
   svg = plots.sweep_plot(plots.Sweeps(
       'beta', 'beta, a share', 'How much', 'Of it.', (sweep, sweep)))
-  assert svg.count('<svg') == 1 and texts(svg).count('text to video') == 2
+  assert svg.count('<svg') == 2 and texts(svg).count('text to video') == 2
   assert 'from 50.0 at beta 0.0 to 60.0 at beta 1.0; beta 0.75' in svg
   assert {'chosen on validation', 'beta, a share'} <= set(texts(svg))
   # Neither a test split nor a paper's alpha was given.

@@ -30,6 +30,21 @@ def test_text_table_is_aligned_and_marks_weights(inputs):
   assert 'paper: alpha 0.9' in table
 
 
+def test_text_table_has_the_differences(inputs):
+  blocks = report.format_table(inputs['results']).split('\npaired difference')
+  assert len(blocks) == 3
+  for block, found in zip(
+      blocks[1:], inputs['results']['differences'].values()):
+    first = [one for one in found if one['metric'] == 'recall_at_1']
+    for line, one in zip(block.splitlines()[2:], first):
+      low, high = one['ci95']
+      p = one['p_value']
+      assert re.split(r'  +', line) == [
+          f'{one["row"]} - {one["baseline"]}', f'{one["difference"]:+.1f}',
+          f'{low:+.1f} to {high:+.1f}', '<0.001' if p < 0.001 else f'{p:.3f}',
+          f'{one["better"]}, {one["worse"]}']
+
+
 def of_tasks():
   """Two tasks of two rows, one of which answers the first task alone."""
   def row(recall):

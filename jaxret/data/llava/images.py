@@ -57,11 +57,15 @@ def read(source, name, alpha='white'):
 
 def check(source, name):
   """Raises as `read` does for what the header of a file shows."""
+  size_of(source, name)
+
+
+def size_of(source, name):
+  """(height, width) of an image, from the header of a file alone."""
   if isinstance(source, (str, bytes, os.PathLike)) or images.is_pil(source):
     with _blamed(name):
-      media.size_of(source, 'a PIL image')
-  else:
-    read(source, name)
+      return media.size_of(source, 'a PIL image')
+  return read(source, name).shape[:2]
 
 
 @contextlib.contextmanager

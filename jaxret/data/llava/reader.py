@@ -207,7 +207,10 @@ class Vocabulary:
 
     Raises ValueError for another id outside the table.
     """
-    ids = [self.bos_id, *self._encode(text)]
+    return self.checked([self.bos_id, *self._encode(text)], name)
+
+  def checked(self, ids, name):
+    """The ids of a text as the table has them; see `encode`."""
     ids = [self.eos_id if i == self._pad_id else i for i in ids]
     outside = [i for i in ids if i >= self._size and i != self.image_id]
     if outside:

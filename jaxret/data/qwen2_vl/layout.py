@@ -6,9 +6,40 @@ neighbouring patches follow each other and make one token, so a medium gives
 t * h * w / M ** 2 tokens. The patches of an item lie in S rows of P: a slice
 never spans two rows, and several small ones may share a row.
 """
+import functools
 from typing import NamedTuple
 
 import numpy as np
+
+
+class Layout(NamedTuple):
+  """How a backbone lays out what it sees; the defaults are Qwen2-VL's.
+
+  merge: M. window: the side of Qwen2.5-VL's windows in tokens, 0 = none. The
+  patches of one follow each other then. temporal_patch: frames of a temporal
+  slice. tokens_per_second: by how much the positions of a video grow in a
+  second; None = by one from slice to slice. patch_px: the side of a patch.
+  """
+  merge: int = 2
+  window: int = 0
+  temporal_patch: int = 2
+  tokens_per_second: float | None = None
+  patch_px: int = 14
+
+  def steps(self, sampled):
+    """(seconds of a slice, positions in a second) of each medium, or ().
+
+    sampled: the seen.Sampled of each, None of images.
+    """
+    if self.tokens_per_second is None:
+      return ()
+    return tuple(
+        (1, 1) if one is None else (
+            self.temporal_patch / one.rate, self.tokens_per_second)
+        for one in sampled)
+
+
+QWEN2_VL = Layout()
 
 
 class Rows(NamedTuple):
@@ -60,8 +91,27 @@ def block_coordinates(h, w, merge=2):
   return grid.swapaxes(1, 2).reshape(-1, 2)
 
 
-def lay_out(grids, n_rows, row_patches, merge=2):
-  """The Rows of an item's grids. Raises ValueError where they do not fit."""
+@functools.lru_cache(maxsize=1024)
+def window_order(h, w, window, merge=2):
+  """Which patch comes when the windows of a slice follow each other, [h * w].
+
+  window: their side in tokens; those at the right and lower edge are smaller.
+  Within one the order is that of the slice, and so is that of windows.
+  """
+  rows, columns = np.meshgrid(np.arange(h // merge), np.arange(w // merge),
+                              indexing='ij')
+  tokens = np.lexsort([part.ravel() for part in (
+      columns, rows, columns // window, rows // window)])
+  order = tokens[:, None] * merge ** 2 + np.arange(merge ** 2)
+  order.flags.writeable = False
+  return order.ravel()
+
+
+def lay_out(grids, n_rows, row_patches, merge=2, window=0):
+  """The Rows of an item's grids; see Layout.
+
+  Raises ValueError where they do not fit.
+  """
   sizes = slices(grids)
   places, used = fill(sizes, row_patches)
   if used > n_rows:
@@ -74,8 +124,10 @@ def lay_out(grids, n_rows, row_patches, merge=2):
   for number, ((row, column), (h, w)) in enumerate(zip(places, shapes), 1):
     first = row * row_patches + column
     segments[first:first + h * w] = number
-    coordinates[first:first + h * w] = block_coordinates(h, w, merge)
-    indices.append(np.arange(first, first + h * w))
+    order = (window_order(h, w, window, merge) if window
+             else np.arange(h * w))
+    coordinates[first:first + h * w] = block_coordinates(h, w, merge)[order]
+    indices.append(first + np.argsort(order))
   index = np.concatenate(indices) if indices else np.zeros(0, np.int64)
   return Rows(segments.reshape(n_rows, row_patches),
               coordinates.reshape(n_rows, row_patches, 2), index)
@@ -118,23 +170,29 @@ def visual_index(tokens, kinds, grids, patch_index, special, name, merge=2):
   return index
 
 
-def mrope_positions(tokens, kinds, grids, special, merge=2):
+def mrope_positions(tokens, kinds, grids, special, merge=2, steps=()):
   """Positions on the axes time, row and column, int32 [3, T].
 
   The rule of the original Qwen2-VL: text advances all axes by one; the tokens
   of a medium stand at (t, row, column) from there; what follows goes on after
   the largest of these. (Newer versions of transformers go on after the larger
-  side alone, which differs for long videos.) See `visual_index`.
+  side alone, which differs for long videos.) Qwen2.5-VL's t is in time: the
+  integer below slice * seconds * tokens per second, in float32 as its authors
+  compute it. steps: the last two of each medium; () = 1 and 1. See
+  `visual_index`.
   """
   tokens = np.asarray(tokens)
-  queues = {special[kind]: [grid for grid, its in zip(grids, kinds)
-                            if its == kind] for kind in ('image', 'video')}
+  queues = {special[kind]: [
+      one for one, its in zip(zip(grids, steps or [(1, 1)] * len(grids)), kinds)
+      if its == kind] for kind in ('image', 'video')}
   parts, at, place = [], 0, 0
   while place < len(tokens):
     queue = queues.get(int(tokens[place]))
     if queue:
-      t, h, w = (int(n) for n in queue.pop(0))
+      (t, h, w), (seconds, rate) = queue.pop(0)
       block = np.indices((t, h // merge, w // merge)).reshape(3, -1)
+      block[0] = block[0].astype(np.float32) * np.float32(
+          seconds) * np.float32(rate)
     else:
       visual = np.isin(tokens[place:], list(queues))
       length = int(np.argmax(visual)) if visual.any() else len(visual)

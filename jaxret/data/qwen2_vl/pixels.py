@@ -20,6 +20,9 @@ _TOKEN = TOKEN_PX ** 2
 # Which side may not fall under one token, and where: the three
 # implementations in use differ for sides below 28 pixels alone.
 RESIZE_VARIANTS = ('qwen_vl_utils_0_0_8', 'tf447', 'tf523')
+# Versions of qwen-vl-utils: the first, which UNITE has, rounds the number of
+# frames to an even one, the other cuts it.
+LIBRARIES = ('0.0.8', '0.0.14')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +48,21 @@ class Resolution:
   max_frames: int = 12
   n_frames: int = 0
 
-  def sizes(self, kind, height, width):
-    """The sizes (height, width) a medium goes through, one or two of them."""
+  def choose_frames(self, n_frames, fps):
+    """The frames of a file that are looked at, int64; see `choose_frames`."""
+    return choose_frames(n_frames, fps, self)
+
+  def choose_listed(self, n_frames):
+    """Of frames that the caller has sampled: all, or evenly the most."""
+    most = self.n_frames or self.max_frames
+    return frame_indices(n_frames, min(n_frames, most))
+
+  def sizes(self, kind, height, width, n_frames=1, listed=False):
+    """The sizes (height, width) a medium goes through, one or two of them.
+
+    Here all frames and lists of them are alike; other backbones count them.
+    """
+    del n_frames, listed
     read = self.read_image if kind == 'image' else self.read_video
     if not self.released:
       limits = self.processor if kind == 'image' else (
@@ -55,8 +71,12 @@ class Resolution:
     first = smart_resize(height, width, read)
     return [first, smart_resize(*first, self.processor)]
 
-  def resize(self, kind, frames):
-    """Frames uint8, a sequence of [H, W, 3], at their final size [F, ...]."""
+  def resize(self, kind, frames, listed=False):
+    """Frames uint8, a sequence of [H, W, 3], at their final size [F, ...].
+
+    listed: whether they are those of a list; all are alike here.
+    """
+    del listed
     sizes = self.sizes(kind, *frames[0].shape[:2])
     if kind == 'video' and self.released:
       frames = [resize_in_float(frame, sizes[0]) for frame in frames]
@@ -70,44 +90,46 @@ def resolution(section):
       for name, value in section.items()})
 
 
-def smart_resize(height, width, limits, variant=RESIZE_VARIANTS[0]):
-  """(height, width), multiples of 28 with an area within `limits`.
+def smart_resize(height, width, limits, variant=RESIZE_VARIANTS[0],
+                 token_px=TOKEN_PX):
+  """(height, width), multiples of `token_px` with an area within `limits`.
 
   variant: 'qwen_vl_utils_0_0_8', which UNITE has, 'tf447' or 'tf523': the
   processors of transformers 4.47.1 and 5.23. Raises ValueError for an aspect
-  ratio over 200 and, as 'tf447', for a side under 28 pixels.
+  ratio over 200 and, as 'tf447', for a side under one token.
   """
   least, most = limits
-  if variant == 'tf447' and min(height, width) < TOKEN_PX:
+  if variant == 'tf447' and min(height, width) < token_px:
     raise ValueError(f'{width}x{height} pixels: want sides of at least '
-                     f'{TOKEN_PX}: enlarge it')
+                     f'{token_px}: enlarge it')
   if max(height, width) / min(height, width) > LARGEST_RATIO:
     raise ValueError(f'{width}x{height} pixels: want an aspect ratio of at '
                      f'most {LARGEST_RATIO}: cut it')
-  least_side = 0 if variant == 'tf447' else TOKEN_PX
-  rounded = [round(side / TOKEN_PX) * TOKEN_PX for side in (height, width)]
+  least_side = 0 if variant == 'tf447' else token_px
+  rounded = [round(side / token_px) * token_px for side in (height, width)]
   if variant == RESIZE_VARIANTS[0]:
     rounded = [max(least_side, side) for side in rounded]
   area = rounded[0] * rounded[1]
   if area > most:
     beta = math.sqrt(height * width / most)
-    rounded = [math.floor(side / beta / TOKEN_PX) * TOKEN_PX
+    rounded = [math.floor(side / beta / token_px) * token_px
                for side in (height, width)]
     if variant == 'tf523':
       rounded = [max(least_side, side) for side in rounded]
   elif area < least:
     beta = math.sqrt(least / (height * width))
-    rounded = [math.ceil(side * beta / TOKEN_PX) * TOKEN_PX
+    rounded = [math.ceil(side * beta / token_px) * token_px
                for side in (height, width)]
   return tuple(rounded)
 
 
 def frame_count(n_frames, video_fps, fps=None, min_frames=4, max_frames=None,
-                count=None):
+                count=None, library=LIBRARIES[0]):
   """How many frames of a video are looked at, an even number.
 
-  count: a fixed number instead of `fps` frames per second. Raises ValueError
-  where the video has fewer frames.
+  count: a fixed number instead of `fps` frames per second. library: one of
+  LIBRARIES. Raises ValueError where the video has fewer frames, but for those
+  that a newer library cuts to it.
   """
   def factor(rounding, number):
     return rounding(number / FRAME_FACTOR) * FRAME_FACTOR
@@ -119,7 +141,10 @@ def frame_count(n_frames, video_fps, fps=None, min_frames=4, max_frames=None,
     wanted = n_frames / video_fps * (fps or 2.0)
     wanted = min(max(wanted, factor(math.ceil, min_frames)),
                  factor(math.floor, max_frames))
-    wanted = factor(round, wanted)
+    if library == LIBRARIES[0]:
+      wanted = factor(round, wanted)
+    else:
+      wanted = factor(math.floor, min(wanted, n_frames))
   if not FRAME_FACTOR <= wanted <= n_frames:
     raise ValueError(f'{wanted} frames wanted of a video that has {n_frames}; '
                      f'want between {FRAME_FACTOR} and {n_frames}')
@@ -138,7 +163,7 @@ def frame_indices(n_frames, count):
   return np.round(places).astype(np.int64)
 
 
-def choose_frames(n_frames, video_fps, resolution):
+def choose_frames(n_frames, video_fps, resolution, library=LIBRARIES[0]):
   """The frames of a video that a Resolution looks at, int64.
 
   A video shorter than the least number gives all of its frames but an odd
@@ -149,7 +174,7 @@ def choose_frames(n_frames, video_fps, resolution):
     return np.zeros(FRAME_FACTOR, np.int64)
   try:
     count = frame_count(n_frames, video_fps or 1.0, r.fps, r.min_frames,
-                        r.max_frames, r.n_frames)
+                        r.max_frames, r.n_frames, library)
   except ValueError:
     count = n_frames // FRAME_FACTOR * FRAME_FACTOR
   return frame_indices(n_frames, count)
@@ -197,32 +222,33 @@ def _bicubic(n_in, n_out):
   return (weight / weight.sum(1, keepdims=True)).astype(np.float32)
 
 
-def grid_of(n_frames, height, width):
+def grid_of(n_frames, height, width, patch_px=PATCH_PX):
   """(t, h, w) of an image (one frame) or a video at its final size."""
-  return (-(-n_frames // TEMPORAL_PATCH), height // PATCH_PX, width // PATCH_PX)
+  return -(-n_frames // TEMPORAL_PATCH), height // patch_px, width // patch_px
 
 
-def patchify(frames):
+def patchify(frames, patch_px=PATCH_PX):
   """Patches of frames at their final size, and their grid.
 
   A missing frame at the end of a temporal patch repeats the last one: an image
   fills its patch with two of itself.
 
   Args:
-    frames: uint8 or float [F, H, W, 3], H and W multiples of 28.
+    frames: uint8 or float [F, H, W, 3], H and W multiples of a token's pixels.
+    patch_px: a patch's.
 
   Returns:
-    ([t * h * w, 1176] in the dtype of the frames, (t, h, w)). Patches go by
-    slice, then 2 x 2 blocks by row; the values of one by channel, time, row
-    and column.
+    ([t * h * w, 6 * patch_px ** 2] in the dtype of the frames, (t, h, w)).
+    Patches go by slice, then 2 x 2 blocks by row; the values of one by
+    channel, time, row and column.
   """
   n_frames, height, width, channels = frames.shape
-  grid = grid_of(n_frames, height, width)
+  grid = grid_of(n_frames, height, width, patch_px)
   missing = grid[0] * TEMPORAL_PATCH - n_frames
   frames = np.concatenate([frames, np.repeat(frames[-1:], missing, 0)])
   t, h, w = grid
-  x = frames.reshape(t, TEMPORAL_PATCH, h // MERGE, MERGE, PATCH_PX,
-                     w // MERGE, MERGE, PATCH_PX, channels)
+  x = frames.reshape(t, TEMPORAL_PATCH, h // MERGE, MERGE, patch_px,
+                     w // MERGE, MERGE, patch_px, channels)
   #   t, block row, block column, row, column, channel, time, y, x
   x = x.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7)
   return np.ascontiguousarray(x).reshape(t * h * w, -1), grid

@@ -15,9 +15,7 @@ POOLED = '<|endoftext|>'
 _START, _END = '<|im_start|>', '<|im_end|>'
 CONTROL_TOKENS = (_START, _END, POOLED, VISION_START, VISION_END,
                   *PADS.values())
-_BEFORE = (f'{_START}system\nYou are a helpful assistant.{_END}\n'
-           f'{_START}user\n')
-_AFTER = f'{_END}\n{_START}assistant\n{POOLED}'
+SYSTEM = 'You are a helpful assistant.'
 _CALLED = {'text': 'sentence', 'image': 'image', 'video': 'video'}
 # One bit per modality; a mixture has the bits of its parts.
 CODES = {'text': 1, 'image': 2, 'video': 4}
@@ -27,6 +25,67 @@ _MARK = re.compile('|'.join(map(re.escape, MARKS.values())))
 def seen(kind):
   """What a mark becomes: the control tokens around one placeholder."""
   return f'{VISION_START}{PADS[kind]}{VISION_END}'
+
+
+def conversation(turns, system=SYSTEM):
+  """The chat template, which ends where the assistant is to begin.
+
+  turns: [(role, content)]; media in a content are `seen`. system: what is
+  said first where the first turn is not the system's; '' = nothing.
+  """
+  if system and turns[0][0] != 'system':
+    turns = [('system', system), *turns]
+  return ''.join(f'{_START}{role}\n{content}{_END}\n'
+                 for role, content in turns) + f'{_START}assistant\n'
+
+
+def chat(body):
+  """The turn of a user, up to where the model answers."""
+  return conversation([('user', body)])
+
+
+class Template(NamedTuple):
+  """The prompt of a model that is trained to embed.
+
+  text: the whole, with {content} where the item stands; {modalities} names
+  what it is made of, 'sentence and image' for example; {instruction} is what
+  whoever embeds asks for, else `instruction`. Without that field an
+  instruction stands in front of the item's text. between: what stands between
+  media and text. strip: whether space around the content is removed.
+  """
+  text: str
+  instruction: str = ''
+  between: str = '\n'
+  strip: bool = False
+
+  @property
+  def instructed(self):
+    """Whether it has a place for an instruction."""
+    return '{instruction}' in self.text
+
+  def fill(self, content, order, instruction=None):
+    """The prompt around a content; order: its modalities as they are named."""
+    if self.strip:
+      content = content.strip()
+    names = ' and '.join(_CALLED[modality] for modality in order)
+    before, after = self.text.split('{content}')
+    def filled(part):
+      return part.replace('{modalities}', names).replace(
+          '{instruction}', instruction or self.instruction)
+    return f'{filled(before)}{content}{filled(after)}'
+
+
+UNITE = Template(
+    chat('{content}\nSummary above {modalities} in one word:') + POOLED,
+    strip=True)
+
+
+def template(text):
+  """The Template of a text that a user gives; raises ValueError for others."""
+  if not isinstance(text, str) or text.count('{content}') != 1:
+    raise ValueError(f'prompt: got {text!r}, want a text with {{content}} once '
+                     'where an item is to stand')
+  return Template(text, between='')
 
 
 class Content(NamedTuple):
@@ -40,7 +99,7 @@ class Content(NamedTuple):
   order: tuple[str, ...]
 
 
-def prompt(content, released=True):
+def prompt(content, released=True, template=UNITE, instruction=None):
   """The whole prompt of a Content, one placeholder for each mark.
 
   Text alone decides where media stand: it has a mark for each. Without text
@@ -50,35 +109,32 @@ def prompt(content, released=True):
   """
   body = content.text
   if body is None:
-    body = '\n'.join(
+    body = template.between.join(
         MARKS[kind] for kind in MARKS
         for _ in range(min(1, content.counts[kind]) if released
                        else content.counts[kind]))
   for kind, mark in MARKS.items():
     body = body.replace(mark, seen(kind))
-  return summary_prompt(body.strip(), content.order)
+  return template.fill(body, content.order, instruction)
 
 
 def summary_prompt(body, order):
-  """Body and question in the chat template; the body is taken as it is."""
-  names = ' and '.join(_CALLED[modality] for modality in order)
-  return f'{_BEFORE}{body}\nSummary above {names} in one word:{_AFTER}'
+  """Body and question in the chat template of UNITE."""
+  return UNITE.fill(body, order)
 
 
-def marked(content, name):
+def marked(content, name, refused=CONTROL_TOKENS, between='\n'):
   """The Content with a mark for each medium.
 
   Text that marks none of its media gets the marks in front of it, on lines of
-  their own. Raises ValueError where text marks some, or too many, or holds a
-  control token of the template; `name` is the item's.
+  their own, or with other words `between` them. Raises ValueError where text
+  marks some, or too many, or holds one of the `refused` tokens; `name` is the
+  item's.
   """
   text = content.text
   if text is None:
     return content
-  held = [token for token in CONTROL_TOKENS if token in text]
-  if held:
-    raise ValueError(f'{name}: its text holds the control token {held[0]}; '
-                     'remove it from the text')
+  check_text(text, f'{name}: its text', refused)
   front = []
   for kind, mark in MARKS.items():
     found, wanted = text.count(mark), content.counts[kind]
@@ -88,7 +144,15 @@ def marked(content, name):
       raise ValueError(
           f'{name}: its text has {found} marks {mark} for {wanted} {kind}s; '
           'want one for each, or none to have them put in front')
-  return content._replace(text='\n'.join([*front, text]))
+  return content._replace(text=between.join([*front, text]))
+
+
+def check_text(text, name, refused=CONTROL_TOKENS):
+  """Raises ValueError for text that holds one of the refused tokens."""
+  held = [token for token in refused if token in text]
+  if held:
+    raise ValueError(f'{name} holds the control token {held[0]}; remove it '
+                     'from the text')
 
 
 def shortened(text, keep):

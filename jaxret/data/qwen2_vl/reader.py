@@ -4,22 +4,20 @@
 at one `Shape`. Shapes come in buckets, so that a model compiles for a few of
 them however many sizes there are.
 """
-import contextlib
 import math
-import os
 import threading
 from typing import NamedTuple
 
 import numpy as np
 from absl import logging
 
-from jaxret.data import images, media, sources, types
+from jaxret.data import images, types
 from jaxret.data.qwen2_vl import layout as visual_tokens
 from jaxret.data.qwen2_vl import pixels as qwen2_vl
 from jaxret.data.qwen2_vl import prompts as unite_prompts
+from jaxret.data.qwen2_vl import seen as seen_lib
 
-MODALITIES = ('text', 'image', 'video')
-KINDS = ('image', 'video')
+KINDS = seen_lib.KINDS
 
 
 class Inputs(NamedTuple):
@@ -27,13 +25,15 @@ class Inputs(NamedTuple):
 
   tokens: int32 [T], one placeholder per visual token. kinds: 'image' or
   'video' of each medium. grids: (t, h, w) of each, in patches. patches: uint8
-  [t * h * w, 1176] of each.
+  [t * h * w, 1176] of each. sampled: the seen.Sampled of each, None of images;
+  () where nothing depends on time.
   """
   id: str
   tokens: np.ndarray
   kinds: tuple[str, ...]
   grids: tuple[tuple[int, int, int], ...]
   patches: tuple[np.ndarray, ...]
+  sampled: tuple[seen_lib.Sampled | None, ...] = ()
 
 
 class Shape(NamedTuple):
@@ -78,14 +78,19 @@ class Reader:
     the front of the sequence, which are the system prompt and then these).
   cache_bytes: patches of files that are kept in memory, for training.
   mrope: whether `pad` adds positions.
+  layout: the visual_tokens.Layout of the model.
+  template: the prompts.Template of what is embedded.
   alpha: of transparent pixels, 'white' or 'released', as images.shown has it.
   Every method names the item in its errors: MediaError for a medium that
   cannot be read, else ValueError.
   """
 
   def __init__(self, tokenizer, resolution, max_tokens=2048, trim_text=True,
-               cache_bytes=0, mrope=False, alpha='white'):
+               cache_bytes=0, mrope=False, alpha='white',
+               layout=visual_tokens.QWEN2_VL, template=unite_prompts.UNITE):
     self.resolution, self.max_tokens = resolution, max_tokens
+    self.template = template
+    self.layout = layout
     self.mrope, self.alpha = mrope, images.check_alpha(alpha)
     self._cache, self._free_bytes = {}, cache_bytes
     self._grids = {}
@@ -105,16 +110,29 @@ class Reader:
     return ids[0]
 
   def __call__(self, item, prompt=None):
-    """Inputs of an item; the prompt is put in front of its text."""
-    item = item if prompt is None else _with_prompt(item, prompt)
-    kinds, given = _media(item)
-    grids, patches = [], []
-    for kind, source in zip(kinds, given):
-      pixels, grid = self._see(item.id, kind, source)
-      patches.append(pixels)
-      grids.append(grid)
-    return Inputs(item.id, self.tokens(item, kinds, grids), kinds,
-                  tuple(grids), tuple(patches))
+    """Inputs of an item; the prompt is an instruction, see Template."""
+    if prompt is not None and not self.template.instructed:
+      item, prompt = _with_prompt(item, prompt), None
+    kinds, grids, patches, sampled = self.see(item)
+    more = {} if prompt is None else {'instruction': prompt}
+    return Inputs(item.id, self.tokens(item, kinds, grids, **more), kinds,
+                  grids, patches, sampled)
+
+  def see(self, item):
+    """(kinds, grids, patches, sampled) of an item's media, see Inputs."""
+    kinds, given = seen_lib.media_of(item)
+    seen = [self._see(item.id, kind, source)
+            for kind, source in zip(kinds, given)]
+    patches, grids, sampled = zip(*seen) if seen else ((), (), ())
+    return kinds, grids, patches, sampled
+
+  def grids(self, item):
+    """(kinds, grids, sampled) of an item's media, from headers alone."""
+    kinds, given = seen_lib.media_of(item)
+    seen = [self._grid(item.id, kind, source)
+            for kind, source in zip(kinds, given)]
+    grids, sampled = zip(*seen) if seen else ((), ())
+    return kinds, grids, sampled
 
   def bucket(self, inputs):
     """The Shape that holds Inputs, with little room to spare."""
@@ -122,13 +140,11 @@ class Reader:
 
   def pad(self, inputs, shape):
     """Arrays of several Inputs, see the function `pad`."""
-    return pad(inputs, Shape(*shape), self.special, self.mrope)
+    return pad(inputs, Shape(*shape), self.special, self.mrope, self.layout)
 
   def shape(self, item):
     """The bucket of an item, from the headers of its media alone."""
-    kinds, given = _media(item)
-    grids = [self._grid(item.id, kind, source)
-             for kind, source in zip(kinds, given)]
+    kinds, grids, _ = self.grids(item)
     return shape_of(len(self.tokens(item, kinds, grids)), grids)
 
   def check(self, item):
@@ -136,34 +152,41 @@ class Reader:
     self.shape(item)
 
   def _grid(self, name, kind, source):
-    """The grid of a medium; the headers of a file are read once."""
+    """(grid, Sampled) of a medium; headers of a file are read once."""
     if not isinstance(source, str):
-      return _grid(name, kind, source, self.resolution)
+      return seen_lib.grid(name, kind, source, self.resolution,
+                           self.layout.patch_px)
     if (kind, source) not in self._grids:
-      self._grids[kind, source] = _grid(name, kind, source, self.resolution)
+      self._grids[kind, source] = seen_lib.grid(
+          name, kind, source, self.resolution, self.layout.patch_px)
     return self._grids[kind, source]
 
   def _is_kept(self, kind, source):
     return isinstance(source, str) and (kind, source) in self._cache
 
   def _see(self, name, kind, source):
-    """(patches, grid) of a medium; read once as far as the cache reaches."""
+    """(patches, grid, Sampled) of a medium; read once if the cache has room.
+    """
     if self._is_kept(kind, source):
       return self._cache[kind, source]
-    seen = qwen2_vl.patchify(_frames(
-        name, kind, source, self.resolution, self.alpha))
+    frames, sampled = seen_lib.frames(
+        name, kind, source, self.resolution, self.alpha)
+    seen = (*qwen2_vl.patchify(frames, self.layout.patch_px), sampled)
     with self._lock:
       if isinstance(source, str) and seen[0].nbytes <= self._free_bytes:
         self._free_bytes -= seen[0].nbytes
         self._cache[kind, source] = seen
     return seen
 
-  def tokens(self, item, kinds, grids):
+  def tokens(self, item, kinds, grids, instruction=None):
     """The prompt of an item whose media have these grids, int32 [T]."""
+    if instruction is not None:
+      unite_prompts.check_text(instruction, f'{item.id}: its instruction')
     content = unite_prompts.marked(unite_prompts.Content(
         item.text, {kind: kinds.count(kind) for kind in KINDS},
-        tuple(m for m in item.order if getattr(item, m) is not None)), item.id)
-    ids = self._expanded(content, kinds, grids)
+        tuple(m for m in item.order if getattr(item, m) is not None)), item.id,
+        between=self.template.between)
+    ids = self._expanded(content, kinds, grids, instruction)
     if len(ids) <= self.max_tokens:
       return ids
     if content.text is None or not self.trim_text:
@@ -171,11 +194,12 @@ class Reader:
           f'{item.id}: {len(ids)} tokens, want at most {self.max_tokens}: '
           + ('use fewer frames or smaller images' if content.text is None
              else 'shorten its text, or let it be trimmed (trim_text)'))
-    return self._trimmed(item.id, content, kinds, grids, len(ids))
+    return self._trimmed(
+        item.id, content, kinds, grids, len(ids), instruction)
 
-  def _expanded(self, content, kinds, grids):
-    return self.expanded(
-        unite_prompts.prompt(content, released=False), kinds, grids)
+  def _expanded(self, content, kinds, grids, instruction):
+    return self.expanded(unite_prompts.prompt(
+        content, False, self.template, instruction), kinds, grids)
 
   def expanded(self, prompt, kinds, grids):
     """Tokens of a prompt with as many placeholders as visual tokens."""
@@ -187,13 +211,14 @@ class Reader:
           if its == kind]
     return np.repeat(ids, counts)
 
-  def _trimmed(self, name, content, kinds, grids, n_tokens):
+  def _trimmed(self, name, content, kinds, grids, n_tokens, instruction):
     """The longest beginning of the text that leaves room for the rest."""
     fits, too_long, best = 0, len(content.text), None
     while fits < too_long:
       keep = (fits + too_long) // 2
       ids = self._expanded(content._replace(
-          text=unite_prompts.shortened(content.text, keep)), kinds, grids)
+          text=unite_prompts.shortened(content.text, keep)), kinds, grids,
+                           instruction)
       if len(ids) <= self.max_tokens:
         fits, best = keep + 1, (keep, ids)
       else:
@@ -208,32 +233,52 @@ class Reader:
 
 
 def open_reader(config, tokenizer, max_tokens=2048, trim_text=False,
-                resolution=None, alpha='white'):
+                resolution=None, alpha='white', prompt=unite_prompts.UNITE):
   """The Reader of a Qwen2VlConfig; resolution: default as UNITE is released.
 
-  Raises ValueError if max_tokens are more than the model is right for, or its
-  patches are not those that pixels are cut into.
+  prompt: a prompts.Template, or its text as prompts.template has it.
+  Raises ValueError as `check` does.
+  """
+  check(config, max_tokens)
+  return Reader(tokenizer, resolution or qwen2_vl.Resolution(), max_tokens,
+                trim_text, mrope=config.position_mode == 'mrope', alpha=alpha,
+                layout=layout_of(config),
+                template=prompt if isinstance(prompt, unite_prompts.Template)
+                else unite_prompts.template(prompt))
+
+
+def check(config, max_tokens):
+  """Raises ValueError for a Qwen2VlConfig that items are not read for.
+
+  That is if max_tokens are more than the model is right for, or its patches
+  are not those that pixels are cut into.
   """
   config.decoder.check_length(max_tokens)
   if config.vision.patch_px != qwen2_vl.PATCH_PX:
-    raise ValueError(f'Qwen2-VL: got patch_size = {config.vision.patch_px}, '
-                     f'want {qwen2_vl.PATCH_PX}, which pixels are cut into: '
-                     'use another model')
-  return Reader(tokenizer, resolution or qwen2_vl.Resolution(), max_tokens,
-                trim_text, mrope=config.position_mode == 'mrope', alpha=alpha)
+    raise ValueError(f'{config.name}: got patch_size = '
+                     f'{config.vision.patch_px}, want {qwen2_vl.PATCH_PX}, '
+                     'which pixels are cut into: use another model')
 
 
-def pad(inputs, shape, special, mrope=False):
+def layout_of(config):
+  """The visual_tokens.Layout of a Qwen2VlConfig."""
+  return visual_tokens.Layout(
+      config.vision.merge, config.vision.window_tokens,
+      config.vision.temporal_patch, config.vision.tokens_per_second)
+
+
+def pad(inputs, shape, special, mrope=False, layout=visual_tokens.QWEN2_VL):
   """Arrays of several Inputs at one Shape, rows in order, for Qwen2Vl.
 
   special: {'image': id, 'video': id}, as a Reader has it. mrope: adds the
-  positions. Raises ValueError naming the item that does not fit.
+  positions. layout: a visual_tokens.Layout. Raises ValueError naming the item
+  that does not fit.
   """
-  rows = [_padded(one, shape, special, mrope) for one in inputs]
+  rows = [_padded(one, shape, special, mrope, layout) for one in inputs]
   return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def _padded(inputs, shape, special, mrope):
+def _padded(inputs, shape, special, mrope, layout):
   n = len(inputs.tokens)
   if n > shape.tokens:
     raise ValueError(f'{inputs.id}: {n} tokens, the batch has room for '
@@ -243,14 +288,16 @@ def _padded(inputs, shape, special, mrope):
   if mrope:
     out['positions'] = np.zeros((3, shape.tokens), np.int32)
     out['positions'][:, :n] = visual_tokens.mrope_positions(
-        inputs.tokens, inputs.kinds, inputs.grids, special)
+        inputs.tokens, inputs.kinds, inputs.grids, special, layout.merge,
+        layout.steps(inputs.sampled))
   if not shape.rows and not inputs.grids:
     return out
   try:
-    rows = visual_tokens.lay_out(inputs.grids, shape.rows, shape.patches)
+    rows = visual_tokens.lay_out(inputs.grids, shape.rows, shape.patches,
+                                 layout.merge, layout.window)
   except ValueError as error:
     raise ValueError(f'{inputs.id}: {error}') from None
-  patch_values = 3 * qwen2_vl.TEMPORAL_PATCH * qwen2_vl.PATCH_PX ** 2
+  patch_values = 3 * qwen2_vl.TEMPORAL_PATCH * layout.patch_px ** 2
   dtype = inputs.patches[0].dtype if inputs.patches else np.uint8
   patches = np.zeros((shape.rows * shape.patches, patch_values), dtype)
   if inputs.patches:
@@ -269,99 +316,3 @@ def _with_prompt(item, prompt):
       name for name in item.order if name != 'text'))
   return types.Item(item.id, prompt + (item.text or ''), item.image, item.video,
                     order)
-
-
-def _media(item):
-  """(kinds, sources) of an item's media, images first."""
-  if all(getattr(item, modality) is None for modality in MODALITIES):
-    raise ValueError(f'{item.id}: it has no text, image or video; give it one')
-  if item.text is not None and not isinstance(item.text, str):
-    raise ValueError(f'{item.id}: its text is {type(item.text).__name__}; '
-                     'want a string')
-  kinds, found = [], []
-  for kind in KINDS:
-    value = getattr(item, kind)
-    several = value if isinstance(value, (tuple, list)) else (value,)
-    if kind == 'video':
-      several = media.as_videos(value, item.id)
-    several = [one for one in several if one is not None]
-    if value is not None and not several:
-      raise ValueError(f'{item.id}: its list of {kind}s is empty; give it one '
-                       'or leave it out')
-    kinds += [kind] * len(several)
-    found += several
-  return tuple(kinds), found
-
-
-def _check(name, kind, source):
-  """Raises for what is no path, bytes, PIL image, frames, or uint8 pixels."""
-  if isinstance(source, (str, bytes, os.PathLike)) or (
-      images.is_pil(source) if kind == 'image' else isinstance(source, tuple)):
-    return
-  rank = 3 if kind == 'image' else 4
-  if (not isinstance(source, np.ndarray) or source.dtype != np.uint8
-      or source.ndim != rank or source.shape[-1] != 3 or not source.size):
-    got = (f'{source.dtype} {source.shape}' if isinstance(source, np.ndarray)
-           else type(source).__name__)
-    raise ValueError(
-        f'{name}: its {kind} is {got}; want a path, encoded bytes, or uint8 '
-        f'pixels {"[H, W, 3]" if rank == 3 else "[frames, H, W, 3]"}')
-
-
-def _frames(name, kind, source, resolution, alpha):
-  """A medium's frames at their final size, uint8 [F, H, W, 3]."""
-  _check(name, kind, source)
-  def choose(n_frames, fps):
-    if isinstance(source, tuple):
-      return _of_array(n_frames, resolution)
-    return qwen2_vl.choose_frames(n_frames, fps, resolution)
-  with _blamed(name, kind):
-    if kind == 'image':
-      frames = [media.read_still(source, 'a PIL image', alpha)]
-    elif isinstance(source, np.ndarray):
-      frames = source[_of_array(len(source), resolution)]
-    else:
-      frames = media.sample_frames(source, choose, alpha)
-    return resolution.resize(kind, frames)
-
-
-@contextlib.contextmanager
-def _blamed(name, kind):
-  """Whatever is raised inside becomes the MediaError of the item `name`."""
-  try:
-    yield
-  except media.MediaError as error:
-    raise media.MediaError(
-        name, f'its {kind} cannot be read: {error}') from error
-  except ValueError as error:
-    raise media.MediaError(name, f'its {kind} has {error}') from error
-  except Exception as error:
-    raise media.MediaError(
-        name, f'its {kind} cannot be used ({sources.cause(error)})') from error
-
-
-def _of_array(n_frames, resolution):
-  """Of frames that were sampled by the caller: all, or evenly the most."""
-  most = resolution.n_frames or resolution.max_frames
-  return qwen2_vl.frame_indices(n_frames, min(n_frames, most))
-
-
-def _grid(name, kind, source, resolution):
-  """The grid that `_frames` and patchify will give, from headers alone."""
-  _check(name, kind, source)
-  with _blamed(name, kind):
-    n_frames, size = _header(kind, source, resolution)
-    return qwen2_vl.grid_of(n_frames, *resolution.sizes(kind, *size)[-1])
-
-
-def _header(kind, source, resolution):
-  """(frames that will be looked at, (height, width)) of a medium."""
-  if kind == 'image':
-    return 1, media.size_of(source, 'a PIL image')
-  if isinstance(source, (np.ndarray, tuple)):
-    chosen = _of_array(len(source), resolution)
-    return len(chosen), (source.shape[1:3] if isinstance(source, np.ndarray)
-                         else media.frame_sizes(source, chosen))
-  info = media.probe(source)
-  chosen = qwen2_vl.choose_frames(info.n_frames, info.fps, resolution)
-  return len(chosen), (info.height, info.width)

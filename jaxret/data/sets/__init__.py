@@ -25,6 +25,8 @@ such as nrccr, is a layout of files that data sets have in common.
   parallel(section, split, language) -> (nrccr.ParallelSplit, {id: where})
     captions in two languages: LECCR. where: 'file, line n' of each visual, for
     messages.
+  questions(section, split) -> questions.Questions
+    multiple-choice questions about images or videos: answers.
 
 and beside them, if there is need:
 
@@ -69,6 +71,7 @@ OFFERS = {
     'training_sets': "MM-Embed's training sets",
     'benchmark': 'pools of mixed modalities',
     'parallel': 'captions in two languages',
+    'questions': 'multiple-choice questions',
 }
 
 

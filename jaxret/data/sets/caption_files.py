@@ -47,15 +47,16 @@ def _read_annotations(name, annotations, section, split):
     kind = str if annotations.separator is None else list
     return splits.Row(
         annotations.video_id(path, i, video), 'video',
-        str(root / 'videos' / video),
+        entries.below(root / 'videos', video),
         _texts(path, i, entry, kind, annotations.separator))
   return splits.Rows(*entries.usable(path, read(path), read_row))
 
 
-def rows(root, path):
+def rows(root, path, allow_outside=False):
   """[splits.Row] of entries with a video or an image and captions.
 
-  The files lie in `root`, or in videos/ or images/ in it.
+  The files lie in `root`, or in videos/ or images/ in it; elsewhere, by an
+  absolute name or '..', if allow_outside.
   """
   found = []
   for i, entry in enumerate(read(path)):
@@ -64,9 +65,13 @@ def rows(root, path):
       raise entries.wrong(path, i, f'fields {", ".join(entry) or "none"}',
                           "'caption' and one of 'video' and 'image'")
     name = entries.field(path, i, entry, modalities[0])
+    if not allow_outside and not entries.is_inside(name):
+      raise entries.wrong(
+          path, i, f'{modalities[0]} {name!r}, which is not in its folder',
+          'a file below it; or set data.allow_outside=True')
     found.append(splits.Row(
         name, modalities[0],
-        entries.find(root, name, ('', 'videos', 'images')),
+        entries.find(root, name, ('', 'videos', 'images'), allow_outside),
         _texts(path, i, entry, (str, list))))
   return found
 

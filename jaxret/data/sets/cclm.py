@@ -53,7 +53,7 @@ def read(path, split, media, translated=None, descriptions=None):
       index[visual] = len(index)
       where[visual] = entry
       videos.append(types.Item(
-          visual, image=str(pathlib.Path(media).expanduser() / image)))
+          visual, image=entries.below(media, image)))
   texts, text_video = [], []
   for visual, _, captions, entry in rows:
     for caption in captions:

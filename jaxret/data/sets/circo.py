@@ -80,6 +80,7 @@ def _pool(root, path):
     raise ValueError(f"{path}: got {entries.kind(info)}, wanted an object with "
                      "'images', as COCO has it")
   return tuple(
-      types.Item(str(entries.field(path, i, entry, 'id', int)), image=str(
-          root / IMAGES / entries.field(path, i, entry, 'file_name')))
+      types.Item(str(entries.field(path, i, entry, 'id', int)),
+                 image=entries.below(root / IMAGES, entries.field(
+                     path, i, entry, 'file_name')))
       for i, entry in enumerate(entries.listed(path, info['images'])))

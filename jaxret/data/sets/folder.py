@@ -20,6 +20,7 @@ def load(section, split):
   section: besides what splits.open_split reads,
     test_fraction: where entries name no split, the share of the videos in
       test; the others are train (default 1: all are test).
+    allow_outside: whether captions.json may name files that are not in root.
   """
   return splits.open_split(
       'folder', lambda split: _read(section, split), section, split,
@@ -34,7 +35,8 @@ def _read(section, split):
   path = root / 'captions.json'
   if not path.is_file():
     raise ValueError(f'data.root {root} has no captions.json; {WANTED}')
-  rows = caption_files.rows(root, path)
+  rows = caption_files.rows(
+      root, path, getattr(section, 'allow_outside', False))
   if not any(os.path.isfile(row.path) for row in rows):
     raise ValueError(
         f'{path}: none of the {len(rows)} files named there lies in {root}, '

@@ -177,7 +177,7 @@ def _item(path, line, entry, keys, clean, images, lost):
                      f'{images.root}', 'a file there: unpack all parts of '
                      'mbeir_images')
   root = images.root if images is not None else ''
-  return types.Item(name, text, os.path.join(root, image))
+  return types.Item(name, text, entries.below(root, image))
 
 
 def _task(root, name, split, known, instructions, clean, images, lost):

@@ -330,8 +330,7 @@ def _item(caption):
 def _visual(visual, modality, media, names):
   name = names[visual] if names else (
       visual + ('.jpg' if modality == 'image' else '.mp4'))
-  path = name if media is None else str(
-      pathlib.Path(media).expanduser() / name)
+  path = name if media is None else entries.below(media, name)
   return types.Item(visual, **{modality: path})
 
 

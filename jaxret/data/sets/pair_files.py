@@ -34,16 +34,18 @@ class PairFile:
   Without "target_modal" the candidate's own modalities are the target.
 
   path: of the JSON file; the paths in it are relative to `root`, default the
-    file's directory. Everything is checked here, no medium is opened.
+    file's directory, and lie below it unless allow_outside. Everything is
+    checked here, no medium is opened.
   Errors: ValueError that names the file and the entry.
   """
 
-  def __init__(self, path, root=None):
+  def __init__(self, path, root=None, allow_outside=False):
     self.path = pathlib.Path(path).expanduser()
     if not self.path.is_file():
       raise ValueError(f'{self.path} is not a file; wanted training pairs, a '
                        'list of {"query": ..., "candidate": ...}')
     self._root = str(root or self.path.parent)
+    self._allow_outside = allow_outside
     self._entries = entries.listed(self.path, entries.read_json(self.path))
     for i, entry in enumerate(self._entries):
       self._check(i, entry)
@@ -86,6 +88,13 @@ class PairFile:
       elif not _paths(key, value):
         raise entries.wrong(self.path, i, f'{side!r} with {key} {value!r:.60}',
                             'a path, a list of paths or {"type", "image"}')
+      elif not self._allow_outside:
+        for medium in _paths(key, value):
+          if not entries.is_inside(medium):
+            raise entries.wrong(
+                self.path, i, f'{side!r} with {key} {medium!r}, which is not '
+                f'in {self._root}', 'a file below it; or set '
+                'data.allow_outside=True')
 
   def _item(self, name, content):
     parts = {}

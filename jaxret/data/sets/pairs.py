@@ -10,5 +10,6 @@ def training_pairs(section):
     raise ValueError('data.pairs names no file: give training files of UNITE '
                      "in data.root, as ('train.json',)")
   root = pathlib.Path(section.root).expanduser()
-  return {name: pair_files.PairFile(root / name, root)
+  outside = getattr(section, 'allow_outside', False)
+  return {name: pair_files.PairFile(root / name, root, outside)
           for name in section.pairs}

@@ -4,9 +4,11 @@ import json
 import os
 import pathlib
 
+from jaxret.data import entries
 from jaxret.data.sets import caption_files, splits
 from jaxret.data.shapes import mixed as shapes_mixed
 from jaxret.data.shapes import parallel as shapes_parallel
+from jaxret.data.shapes import questions as shapes_questions
 from jaxret.data.shapes import tasks as shapes_tasks
 
 SPLITS_APART = True
@@ -24,19 +26,30 @@ def root_of(section):
   as world.build takes them, each optional.
   """
   from jaxret.data.shapes import world
+  chosen, root = _chosen(section), _own(section)
+  root = root or _in_cache('shapes', chosen)
+  world.build(root, **chosen)
+  return root
+
+
+def _chosen(section):
+  """What of a section says what the corpus is."""
   chosen = {name: getattr(section, name)
             for name in ('sizes', 'seed', 'images', 'renderings')
             if getattr(section, name, None) is not None}
   for name in {'sizes', 'images'} & set(chosen):
     chosen[name] = dict(chosen[name])
+  return chosen
+
+
+def _own(section):
   root = getattr(section, 'root', None)
-  if root:
-    root = pathlib.Path(root).expanduser()
-  else:
-    key = json.dumps(chosen, sort_keys=True).encode()
-    root = cache_dir() / f'shapes-{hashlib.sha256(key).hexdigest()[:12]}'
-  world.build(root, **chosen)
-  return root
+  return pathlib.Path(root).expanduser() if root else None
+
+
+def _in_cache(name, chosen):
+  key = json.dumps(chosen, sort_keys=True).encode()
+  return cache_dir() / f'{name}-{hashlib.sha256(key).hexdigest()[:12]}'
 
 
 def cache_dir():
@@ -75,6 +88,16 @@ def benchmark(config, root):
   section, split = config.data, config.eval.split
   return shapes_mixed.benchmark(
       root_of(section), split, section.seed, section.texts[split])
+
+
+def questions(section, split):
+  """Questions about clips of their own, which are built if need be."""
+  chosen, root = _chosen(section), _own(section)
+  chosen = {name: chosen[name] for name in ('sizes', 'seed') if name in chosen}
+  root = root or _in_cache('questions', chosen)
+  shapes_questions.build(root, **chosen)
+  return shapes_questions.load(root, split, entries.read_json(
+      root / f'questions_{split}.json'))
 
 
 def parallel(section, split, language):

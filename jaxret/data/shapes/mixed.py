@@ -173,7 +173,8 @@ def _again(root, split, table, seed):
       rng = np.random.default_rng([seed, 11, i])
       frames = render.draw(shapes.redrawn(rng, entry['scene']),
                            _side(root))
-      files.write_atomically(path, render.encode_image(frames[0]))
+      files.write_atomically(path, render.encode_image(frames[0]),
+                             durable=False)
     found[entry['image']] = name
   return found
 

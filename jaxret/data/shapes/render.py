@@ -68,7 +68,10 @@ def path(thing, n_frames):
 
 
 def draw(scene, image_px):
-  """A scene -> its frames, uint8 [F, image_px, image_px, 3], anti-aliased."""
+  """A scene -> its frames, uint8 [F, image_px, image_px, 3], anti-aliased.
+
+  An object with a `start` comes after that share of the clip.
+  """
   n_frames = scene['n_frames']
   frames = np.empty((n_frames, image_px, image_px, 3), np.float32)
   frames[:] = BACKGROUNDS[scene['background']]
@@ -95,6 +98,7 @@ def _draw_object(frames, thing, image_px):
   x, y = x.astype(np.float32), y.astype(np.float32)
   r = where['r'][:, None, None] * image_px
   cover = np.clip(0.5 - SHAPES[thing['shape']](x, y, r), 0, 1)
+  cover[:round(thing.get('start', 0.0) * len(frames))] = 0.0
   for f, patch in enumerate(cover):
     left, top = int(x0[f]), int(y0[f])
     box = (slice(max(top, 0), max(top + 2 * reach, 0)),

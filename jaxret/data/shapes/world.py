@@ -14,7 +14,7 @@ import zlib
 
 import numpy as np
 
-from jaxret import files
+from jaxret import files, own_files
 from jaxret.data.shapes import grammar, render
 
 SIZES = {'train': 1500, 'validation': 200, 'test': 200}
@@ -23,6 +23,7 @@ COLOURS = tuple(render.COLOURS)
 SHAPES = ('circle', 'square', 'triangle', 'cross')
 MOTIONS = ('right', 'left', 'up', 'down', 'grows', 'stays',
            'shrinks')  # in falling frequency
+_REMEDY = 'remove its directory, and the corpus is rendered again'
 _SHARES = {'train': (0, 70), 'validation': (70, 85), 'test': (85, 100)}
 _QUADRANTS = ((0.27, 0.27), (0.73, 0.73), (0.73, 0.27), (0.27, 0.73))
 _FAMILY = 0.06  # of the scenes differ from another one in a single word
@@ -40,7 +41,8 @@ def description(scene):
   return json.dumps([things, scene['relation']])
 
 
-def _belongs(scene, split):
+def belongs(scene, split):
+  """Whether a scene may be in a split, whatever the seed and the sizes."""
   low, high = _SHARES[split]
   return low <= zlib.crc32(description(scene).encode()) % 100 < high
 
@@ -127,7 +129,7 @@ def sample_scenes(split, size, seed, n_frames=(24, 32), still=False):
     if still:
       scene = _frozen(scene)
     key = description(scene)
-    if _is_clear(scene) and _belongs(scene, split) and key not in seen:
+    if _is_clear(scene) and belongs(scene, split) and key not in seen:
       seen.add(key)
       scenes.append(scene)
       n_failed = 0
@@ -269,6 +271,16 @@ def build(out_dir, sizes=None, seed=0, n_frames=(24, 32), image_px=64,
   if images is not None:  # without, a corpus is the one it was before
     settings |= {'images': dict(images), 'renderings': renderings}
   _check(settings)
+  return made(out_dir, settings, lambda directory: _write_corpus(
+      directory, settings, progress, n_threads))
+
+
+def made(out_dir, settings, write):
+  """`out_dir` with the corpus of these settings, written if need be.
+
+  settings: JSON-able, what it depends on. write: (directory) -> None, which
+  may have been begun there before. See `build`.
+  """
   out_dir = pathlib.Path(out_dir)
   out_dir.parent.mkdir(parents=True, exist_ok=True)
   with open(out_dir.parent / f'.{out_dir.name}.lock', 'w') as lock:
@@ -277,7 +289,8 @@ def build(out_dir, sizes=None, seed=0, n_frames=(24, 32), image_px=64,
       return out_dir
     digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]
     partial = out_dir.parent / f'.{out_dir.name}.{digest}.partial'
-    _write_corpus(partial, settings, progress, n_threads)
+    write(partial)
+    write_json(partial / 'manifest.json', settings)
     if out_dir.exists():
       out_dir.rmdir()  # it is empty
     partial.rename(out_dir)
@@ -306,9 +319,9 @@ def _check(settings):
 def _is_built(out_dir, settings):
   manifest = out_dir / 'manifest.json'
   if manifest.is_file():
-    if json.loads(manifest.read_text()) == settings:
+    if own_files.read_object(manifest, _REMEDY) == settings:
       return True
-    raise ValueError(f'{out_dir} holds a shapes corpus of other settings; '
+    raise ValueError(f'{out_dir} holds a corpus of other settings; '
                      'delete it or name another directory')
   if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
     raise ValueError(f'{out_dir} exists and is not a shapes corpus; name '
@@ -317,7 +330,6 @@ def _is_built(out_dir, settings):
 
 
 def _write_corpus(directory, settings, progress, n_threads):
-  from tqdm import tqdm
   (directory / 'videos').mkdir(parents=True, exist_ok=True)
   (directory / 'images').mkdir(exist_ok=True)
   seed, jobs = settings['seed'], []
@@ -334,28 +346,36 @@ def _write_corpus(directory, settings, progress, n_threads):
     if 'images' in settings:
       tables['composed_images'] = composed_images(split, stills, seed)
     for name, table in tables.items():
-      _write_json(directory / f'{name}_{split}.json', table)
+      write_json(directory / f'{name}_{split}.json', table)
     jobs += [(directory / 'videos' / f'{split}{i:05d}.mp4', scene)
              for i, scene in enumerate(scenes)]
     jobs += [(directory / 'images' / entry['image'], entry['scene'])
              for entry in stills]
 
+  render_all(jobs, settings['image_px'], progress, n_threads)
+
+
+def render_all(jobs, image_px, progress=True, n_threads=None):
+  """Writes [(path of an mp4 or a png, scene)] as far as they are not there."""
+  from tqdm import tqdm
+
   def write(job):
     file, scene = job
     if not file.exists():
-      frames = render.draw(scene, settings['image_px'])
+      frames = render.draw(scene, image_px)
       still = file.suffix == '.png'
       files.write_atomically(file, render.encode_image(frames[0]) if still else
-                             render.encode_video(frames))
+                             render.encode_video(frames), durable=False)
 
   with concurrent.futures.ThreadPoolExecutor(
       n_threads or os.cpu_count() or 1) as pool:
     for _ in tqdm(pool.map(write, jobs), 'rendering shapes', len(jobs),
                   unit='clip', disable=not progress):
       pass
-  _write_json(directory / 'manifest.json', settings)
+  files.to_disk()
 
 
-def _write_json(file, value):
+def write_json(file, value):
+  """Writes JSON that can be read, at once."""
   text = json.dumps(value, indent=1, ensure_ascii=False)
   files.write_atomically(file, text.encode())

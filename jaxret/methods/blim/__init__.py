@@ -20,11 +20,25 @@ ROWS = {
     'bidirectional_oracle': 'both directions, best weight on test',
     'blim_oracle': 'BLiM, best weights on test',
     'ensemble': 'BLiM with the first stage',
+    'candidate_likelihood_dual_softmax': 'candidate likelihood, dual softmax',
+    'candidate_likelihood_qb_norm': 'candidate likelihood, QB-norm',
+    'blim_dual_softmax': 'BLiM, dual softmax',
+    'blim_qb_norm': 'BLiM, QB-norm',
 }
 MAIN_ROW = 'blim'
+# Each with what it is compared to.
+PAIRS = (('cpn', 'candidate_likelihood'),
+         ('bidirectional', 'candidate_likelihood'),
+         ('bidirectional', 'query_likelihood'),
+         ('blim', 'candidate_likelihood'), ('blim', 'query_likelihood'),
+         ('blim', 'bidirectional'), ('blim', 'cpn'))
 EXPLAINED = {
     'text_to_video': 'Candidate likelihood is P(video | text), query '
                      'likelihood is P(text | video).',
     'video_to_text': 'Candidate likelihood is P(text | video), query '
                      'likelihood is P(video | text).',
+    'blim_dual_softmax':
+        'Dual softmax and QB-norm, further below, take all queries of the test '
+        'at once (the bank of QB-norm are the other queries), as CPN needs '
+        'not: they are no answers to a query alone.',
 }

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxret import metrics, sharding
+from jaxret import sharding
 from jaxret.data import types
 from jaxret.scoring import store as store_lib
-from jaxret.scoring.likelihood import cpn, reference
+from jaxret.scoring.likelihood import cascades, cpn, reference
 from jaxret.scoring.likelihood import score as likelihood
 
 DIRECTIONS = ('text_to_video', 'video_to_text')
@@ -21,14 +21,15 @@ class LikelihoodInputs(NamedTuple):
 
   vocabulary: float32 [V, clips, Dv], see base.Scorer. first_stage:
   {direction: [Q, C]} or None. topk: of each query, the candidates that are
-  scored; 0 = all. zero_shot: no video given text, whose head is untrained.
+  scored, or {direction: how many}; 0 = all. zero_shot: no video given text,
+  whose head is untrained.
   """
   split: types.Split
   features: types.Visuals
   prompts: likelihood.Prompts
   vocabulary: np.ndarray
   first_stage: dict | None = None
-  topk: int = 0
+  topk: int | dict[str, int] = 0
   zero_shot: bool = False
 
 
@@ -42,6 +43,14 @@ class Likelihoods(NamedTuple):
   text_prior: np.ndarray
   video_given_text: np.ndarray | None
   video_prior: np.ndarray | None
+
+
+def options_of(config):
+  """likelihood.Options as a config has them."""
+  c = config.eval
+  return likelihood.Options(c.rows, c.columns, c.max_padding,
+                            nonzero_denominator=c.nonzero_denominator,
+                            mode=c.mode)
 
 
 def inputs(scorer, split, features, first_stage=None, topk=0, zero_shot=False):
@@ -61,10 +70,7 @@ def score(model, params, mesh, inputs, options, directory, keep=None):
     keep: bool [V, T], the pairs to score; None = all.
   """
   check(inputs)
-  store = None
-  fingerprint = _fingerprint(params, inputs, options)
-  if jax.process_index() == 0:
-    store = store_lib.Store(directory, fingerprint)
+  store = _store(params, inputs, options, directory)
   fill = functools.partial(_filled, store)
   common = model, params, mesh, inputs.prompts
   videos = inputs.features, inputs.vocabulary, options
@@ -80,12 +86,54 @@ def score(model, params, mesh, inputs, options, directory, keep=None):
   transposed = None if keep is None else keep.T
   video_given_text = fill('video_given_text', (n_texts, n_videos), lambda m: (
       likelihood.score_videos(*common, *videos, m, transposed)), transposed)
-  length_index = likelihood.prior_lengths(inputs.prompts, options)[1]
-  video_prior = fill(
-      'video_prior', (length_index.max() + 1, n_videos), lambda m: _copy(
+  prior = _video_prior(fill, common, videos)
+  return store and Likelihoods(
+      text_given_video, text_prior, video_given_text, prior)
+
+
+def video_prior(model, params, mesh, inputs, options, directory):
+  """log P(video) [T, V], kept beside the scores; None but on process 0."""
+  return _video_prior(
+      functools.partial(_filled, _store(params, inputs, options, directory)),
+      (model, params, mesh, inputs.prompts),
+      (inputs.features, inputs.vocabulary, options))
+
+
+def _video_prior(fill, common, videos):
+  length_index = likelihood.prior_lengths(common[-1], videos[-1])[1]
+  by_length = fill(
+      'video_prior', (length_index.max() + 1, len(videos[0])), lambda m: _copy(
           m, likelihood.video_priors(*common, *videos)[0]))
-  return store and Likelihoods(text_given_video, text_prior, video_given_text,
-                               video_prior[length_index])
+  return None if by_length is None else by_length[length_index]
+
+
+def first_clips(model, params, mesh, inputs, options, directory):
+  """log P(clip 1 of each video | text) [T, V], kept beside the scores.
+
+  None on all processes but 0.
+  """
+  shape = len(inputs.prompts.labels), len(inputs.vocabulary)
+  return _filled(
+      _store(params, inputs, options, directory), 'first_clip', shape,
+      lambda m: likelihood.first_clips(
+          model, params, mesh, inputs.prompts, inputs.vocabulary, options, m))
+
+
+def first_labels(model, params, mesh, inputs, options, directory):
+  """The same of log P(first label of each text | video), [V, T]."""
+  shape = len(inputs.vocabulary), len(inputs.prompts.labels)
+  return _filled(
+      _store(params, inputs, options, directory), 'first_label', shape,
+      lambda m: likelihood.first_labels(
+          model, params, mesh, inputs.prompts, inputs.features, options, m))
+
+
+def _store(params, inputs, options, directory):
+  """The Store of these inputs' matrices; None on all processes but 0."""
+  fingerprint = _fingerprint(params, inputs, options)
+  if jax.process_index() == 0:
+    return store_lib.Store(directory, fingerprint)
+  return None
 
 
 def _reference(fill, common, inputs, options):
@@ -106,7 +154,7 @@ def _reference(fill, common, inputs, options):
 
 def _copy(matrix, values):
   if matrix is not None:
-    np.copyto(matrix, values)
+    matrix[...] = values
 
 
 def check(inputs):
@@ -160,10 +208,16 @@ def _filled(store, name, shape, fill, keep=None):
   is_open = store is not None and store.is_open(matrix, keep)
   if jax.process_count() > 1:
     is_open = multihost_utils.broadcast_one_to_all(np.array(is_open))
-  if is_open:
-    fill(matrix)
-  if store is not None:
-    matrix.flush()
+  try:
+    if is_open:
+      fill(matrix)
+  except KeyboardInterrupt:
+    raise KeyboardInterrupt(
+        f'stopped while {name.replace("_", " ")} was scored; finished tiles '
+        'are kept: rerun with the same workdir to go on') from None
+  finally:
+    if store is not None:
+      matrix.flush()
   return matrix
 
 
@@ -175,13 +229,11 @@ def kept_pairs(inputs):
     raise ValueError(
         f'eval.topk is {inputs.topk}, but there is no first stage to take '
         'candidates from: set eval.first_stage, or eval.topk=0 to score all')
-  keep = {}
-  for name in DIRECTIONS:
-    scores = inputs.first_stage[name]
-    best = np.argsort(-scores, 1, kind='stable')[:, :inputs.topk]
-    keep[name] = np.zeros(scores.shape, bool)
-    np.put_along_axis(keep[name], best, True, 1)
-  return keep
+  topk = inputs.topk
+  if not isinstance(topk, dict):
+    topk = dict.fromkeys(DIRECTIONS, topk)
+  return {name: cascades.kept(inputs.first_stage[name], topk[name])
+          for name in DIRECTIONS}
 
 
 def either_kept(inputs):
@@ -219,19 +271,3 @@ def choose_weights(found, split):
   """{direction: {row: Weights}}, chosen on this split."""
   answers = relevant(split)
   return {name: cpn.choose(found[name], answers[name]) for name in DIRECTIONS}
-
-
-def tabulate(found, split, chosen, **others):
-  """({direction: {row: summary}}, {direction: {row: [Q, C] scores}}).
-
-  chosen, others: {direction: {row: Weights}}; others by their row's suffix.
-  """
-  answers, summaries, matrices = relevant(split), {}, {}
-  for name in DIRECTIONS:
-    matrices[name] = cpn.rows(
-        found[name], chosen[name],
-        **{suffix: weights[name] for suffix, weights in others.items()})
-    summaries[name] = {
-        row: metrics.summary(metrics.ranks(scores, answers[name]))
-        for row, scores in matrices[name].items()}
-  return summaries, matrices

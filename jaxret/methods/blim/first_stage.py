@@ -1,13 +1,18 @@
-"""The first stage of a cascade: scores of a file or of the tower.
+"""The first stage of a cascade: scores of a file, the tower, the first clips.
 
 They choose the candidates whose likelihoods are computed.
 """
 import pathlib
 import zipfile
+from typing import NamedTuple
 
+import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
-from jaxret.methods.blim import tower
+from jaxret.methods.blim import evaluator, tower
+
+CLIP = 'clip'  # of eval.first_stage: the first clips
 
 
 def from_file(config, whole, split):
@@ -57,3 +62,41 @@ def from_tower(stage, tokenizer, params, split, frames):
   """The same of a dual encoder's similarities; stage: its config."""
   scores = tower.similarity(stage, tokenizer, params, split.texts, frames)
   return {'text_to_video': scores, 'video_to_text': scores.T}
+
+
+class FirstClips(NamedTuple):
+  """log P(clip 1 of each video | text) and log P(video), float32 [T, V]."""
+  likelihood: np.ndarray
+  prior: np.ndarray
+
+  def scores(self, alpha):
+    """{direction: [Q, C]}, that of videos less alpha times their prior (CPN).
+
+    Where texts are the candidates the video is given: its prior is no matter.
+    """
+    to_video = self.likelihood
+    if alpha:
+      to_video = to_video - np.float32(alpha) * self.prior
+    return {'text_to_video': to_video, 'video_to_text': self.likelihood.T}
+
+
+def from_clips(model, params, mesh, inputs, options, directory):
+  """FirstClips of all pairs, on every process; kept beside the scores.
+
+  They cost one prefix of each text and one matmul, and no second model.
+  inputs: evaluator.LikelihoodInputs, not zero-shot: the head is untrained then.
+  """
+  common = model, params, mesh, inputs, options, directory
+  shape = len(inputs.prompts.labels), len(inputs.vocabulary)
+  return FirstClips(*(_everywhere(matrix, shape) for matrix in (
+      evaluator.first_clips(*common), evaluator.video_prior(*common))))
+
+
+def _everywhere(matrix, shape):
+  """A matrix that process 0 alone holds, float32, on all of them."""
+  if matrix is None:
+    matrix = np.zeros(shape, np.float32)
+  matrix = np.asarray(matrix)
+  if jax.process_count() > 1:
+    matrix = np.asarray(multihost_utils.broadcast_one_to_all(matrix))
+  return matrix

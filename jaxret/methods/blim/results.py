@@ -5,16 +5,15 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from absl import logging
 
-from jaxret import metrics, report, run
+from jaxret import comparisons, metrics, report, run
 from jaxret.data import types
 from jaxret.data.sets import splits as data_splits
-from jaxret.methods.blim import evaluator
+from jaxret.methods import blim
+from jaxret.methods.blim import cascade, evaluator, tables
 from jaxret.methods.blim import scores as scores_lib
 from jaxret.scoring import trec
 from jaxret.scoring.likelihood import cpn
-from jaxret.scoring.likelihood import score as likelihood
 
 # In the gallery.
 SHOWN_ROWS = ('candidate_likelihood', 'cpn', 'query_likelihood', 'blim')
@@ -38,55 +37,53 @@ def write(config, workdir, mesh, method, params, splits):
   chosen on 'validation' if it is there, else the paper's are taken. Returns
   results as in results.json; None on all processes but 0.
   """
-  options = likelihood.Options(
-      config.eval.rows, config.eval.columns, config.eval.max_padding,
-      nonzero_denominator=config.eval.nonzero_denominator,
-      mode=config.eval.mode)
-  directions = {}
-  for name, data in splits.items():
-    logging.info('scoring %d videos x %d texts of %s, exhaustively'
-                 if not config.eval.topk else
-                 "scoring %d videos x %d texts of %s, the first stage's best",
-                 len(data.split.videos), len(data.split.texts), name)
-    inputs = evaluator.inputs(
-        method.scorer, data.split, data.features, data.first_stage,
-        config.eval.topk, config.eval.zero_shot)
-    directions[name] = evaluator.evaluate(
-        method.scorer.model, params, mesh, inputs, options,
-        pathlib.Path(workdir) / 'scores' / name)
+  directions, about = cascade.evaluate(
+      config, workdir, mesh, method, params, splits,
+      evaluator.options_of(config))
   if jax.process_index() == 0:
-    return _write(config, workdir, directions, splits)
+    return _write(config, workdir, directions, splits, about)
   return None
 
 
-def _write(config, workdir, directions, splits):
-  """directions: {name of split: what evaluator.evaluate gives of it}."""
+def _write(config, workdir, directions, splits, about_cascade):
+  """directions, about_cascade: what cascade.evaluate gives."""
   name = list(splits)[-1]
   data, scores = splits[name], directions[name]
   paper = scores_lib.paper_weights(config)
   others = {'paper': paper,
             'oracle': evaluator.choose_weights(scores, data.split)}
+  temperatures = None
   if 'validation' in splits and name != 'validation':
-    chosen_on, chosen = 'validation', evaluator.choose_weights(
-        directions['validation'], splits['validation'].split)
+    on = directions['validation'], splits['validation'].split
+    chosen_on, chosen = 'validation', evaluator.choose_weights(*on)
+    temperatures = tables.choose_temperatures(*on, chosen)
   else:
     chosen_on, chosen = 'paper', others.pop('paper')
-  summaries, matrices = evaluator.tabulate(
-      scores, data.split, chosen, **others)
+  table = tables.tabulate(scores, data.split, chosen, temperatures, **others)
   results = {
       'dataset': data.split.dataset, 'split': data.split.name,
       'sizes': {'videos': len(data.split.videos),
                 'texts': len(data.split.texts)},
-      'left_out': run.left_out(workdir), **summaries,
-      'weights': _weights(summaries, chosen_on, chosen, others)}
+      'left_out': run.left_out(workdir), **table.summaries,
+      'weights': _weights(table.summaries, chosen_on, chosen, others,
+                          temperatures),
+      'differences': {direction: comparisons.compare(ranks, blim.PAIRS)
+                      for direction, ranks in table.ranks.items()},
+      'hubness': tables.hubness(scores, table.matrices)}
+  all_at_once = {row for rows in (temperatures or {}).values() for row in rows}
+  if all_at_once:
+    results['all_queries_at_once'] = sorted(all_at_once)
   note = data_splits.note(run.trained_on(config, workdir), data.split)
   if note:
     results['note'] = note
+  if about_cascade:
+    results.update(cascade=about_cascade, tables=cascade.tables(about_cascade))
   if config.eval.trec_depth:
-    _write_trec(config, workdir, data.split, matrices)
+    _write_trec(config, workdir, data.split, table.matrices)
   run.publish(config, workdir, results,
               _sweeps(directions, splits, name, chosen, paper),
-              _hubness(matrices), _gallery(config, data, matrices))
+              _hubs(scores, table.matrices),
+              _gallery(config, data, table.ranks, _queries(scores, chosen)))
   return results
 
 
@@ -104,7 +101,7 @@ def _write_trec(config, workdir, split, matrices):
                      config.eval.trec_depth, f'jaxret-{row}')
 
 
-def _weights(summaries, chosen_on, chosen, others):
+def _weights(summaries, chosen_on, chosen, others, temperatures=None):
   """{direction: {row: {'chosen_on', 'alpha', 'query_weight', ...}}}."""
   used = {'cpn': ('alpha',), 'bidirectional': ('query_weight',),
           'blim': ('alpha', 'query_weight'),
@@ -123,6 +120,10 @@ def _weights(summaries, chosen_on, chosen, others):
                     'first_stage_weight': round(1 - w.d, 6)}
           table[direction][row + suffix] = {
               'chosen_on': split, **{n: values[n] for n in names}}
+    for row, temperature in (temperatures or {}).get(direction, {}).items():
+      of = next(r for r in tables.NORMALIZED_ROWS if row.startswith(f'{r}_'))
+      table[direction][row] = {'chosen_on': chosen_on, **table[direction].get(
+          of, {}), 'temperature': temperature}
   return table
 
 
@@ -152,29 +153,51 @@ def _sweeps(directions, splits, name, chosen, paper):
       panels=tuple(panels)) if panels else None
 
 
-def _hubness(matrices):
+def _hubs(found, matrices):
+  """report.Hubness of the directions that have a candidate likelihood."""
   return [
-      report.Hubness(direction, {
-          row: metrics.first_counts(rows[row])
-          for row in ('candidate_likelihood', 'cpn') if row in rows})
+      report.Hubness(
+          direction, {row: metrics.first_counts(rows[row])
+                      for row in ('candidate_likelihood', 'cpn')
+                      if row in rows},
+          np.mean(found[direction].prior, 0) if 'cpn' in rows else None)
       for direction, rows in matrices.items()
       if 'candidate_likelihood' in rows]
 
 
-def _gallery(config, data, matrices):
+def _queries(found, chosen):
+  """{direction: function of a query -> Rows of its scores alone}."""
+  def rows(direction, query):
+    return cpn.rows(cpn.of_queries(found[direction], [query]),
+                    chosen[direction])
+  return {direction: functools.partial(rows, direction) for direction in found}
+
+
+def _gallery(config, data, ranks, rows_of):
+  """report.GalleryQuery of some; ranks: {direction: {row: [Q]}}.
+
+  rows_of: as _queries returns it. A query's scores are made again where it is
+  shown, so that no matrix has to be kept.
+  """
   def show(items, index):
     item = items[index]
     if item.text is not None or data.frames is None:
       return report.Shown(item.id, item.text or item.id)
     return report.Shown(item.id, frames=data.frames[index])
 
+  def top(direction, row, relevant, query):
+    return metrics.top(rows_of[direction](query)[row][0], relevant[query],
+                       report.SHOWN_CANDIDATES)
+
   n_shown, gallery = config.eval.gallery_queries // 2, []
-  for direction, scores in matrices.items():
+  for direction, of_row in ranks.items():
     task = getattr(data.split, direction)()
-    show_candidate = functools.partial(show, task.candidates)
     rows = {
-        row: report.Row.of_scores(scores[row], task.relevant, show_candidate)
-        for row in SHOWN_ROWS if row in scores}
+        row: report.Row(
+            of_row[row], task.relevant,
+            functools.partial(top, direction, row, task.relevant),
+            functools.partial(show, task.candidates))
+        for row in SHOWN_ROWS if row in of_row}
     gallery += report.gallery_queries(
         direction, functools.partial(show, task.queries), rows, n_shown,
         n_shown)

@@ -10,6 +10,7 @@ from jaxret import run as run_lib
 from jaxret import train as train_lib
 from jaxret.data import sets, text, types
 from jaxret.data.videochat import prompts
+from jaxret.methods.blim import cascade, evaluator, search_results
 from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import first_stage as first_stage_lib
 from jaxret.methods.blim import results as results_lib
@@ -118,19 +119,40 @@ def check_config(config):
     raise ValueError(f'eval.mode is {config.eval.mode!r}: use one of '
                      f'{", ".join(likelihood.MODES)}')
   if config.eval.mode == 'reference' and (
-      config.eval.topk or config.eval.zero_shot):
+      config.eval.topk or config.eval.agreement or config.eval.zero_shot):
     raise ValueError("eval.mode 'reference' scores all pairs in both "
-                     'directions: set eval.topk=0 and eval.zero_shot=False')
-  if config.eval.topk and not config.eval.first_stage:
-    raise ValueError(
-        f'eval.topk is {config.eval.topk}, but eval.first_stage is not set: '
-        "set it to 'tower' or an .npz file, or eval.topk=0 to score all pairs")
+                     'directions: set eval.topk=0, eval.agreement=0 and '
+                     'eval.zero_shot=False')
+  cascade.check(config)
+  # Configs of old work directories have no such field.
+  if config.eval.get('exact_topk', 0):
+    _check_search(config.eval)
   if config.eval.first_stage == 'tower' and (
       'tower' not in config.before or features_lib.has_stored_features(config)):
     raise ValueError(
         "eval.first_stage is 'tower', but no tower is trained here "
         '(before is empty, or the features were stored elsewhere): give an '
         '.npz file')
+
+
+def _check_search(c):
+  """The same of a search for the best k; c: config.eval."""
+  others = {'eval.topk': c.topk, 'eval.agreement': c.agreement,
+            'eval.trec_depth': c.trec_depth,
+            "eval.mode='reference'": c.mode == 'reference'}
+  for name, is_set in others.items():
+    if is_set:
+      raise ValueError(f'eval.exact_topk is {c.exact_topk}, a search that '
+                       f'scores few pairs, which {name} does not go with: '
+                       'leave one of them out')
+  unknown = set(c.exact_directions) - set(evaluator.DIRECTIONS)
+  if unknown or not c.exact_directions or c.exact_topk < 0:
+    raise ValueError(
+        f'eval.exact_topk is {c.exact_topk}, eval.exact_directions '
+        f'{tuple(c.exact_directions)}: want 1 or more, and one or both of '
+        f'{evaluator.DIRECTIONS}')
+  if c.bound_slack < 0:
+    raise ValueError(f'eval.bound_slack is {c.bound_slack}: want 0 or more')
 
 
 def initial(config, method, mesh):
@@ -157,7 +179,7 @@ def see(config, workdir, mesh, data):
   that is evaluated: {direction: [Q, C]}}, the latter {} if there is none.
   """
   first_stage = {}
-  if config.eval.first_stage not in ('', 'tower'):
+  if config.eval.first_stage not in ('', 'tower', first_stage_lib.CLIP):
     first_stage = {name: first_stage_lib.from_file(
         config, data.whole[name], data.splits[name])
                    for name in config.eval.splits}
@@ -206,7 +228,9 @@ def _tower(config, tokenizer):
 
 def _evaluate(config, workdir, mesh, method, params, data, features,
               first_stage):
-  return results_lib.write(config, workdir, mesh, method, params, {
+  write = search_results.write if config.eval.get(
+      'exact_topk', 0) else results_lib.write
+  return write(config, workdir, mesh, method, params, {
       name: results_lib.EvaluatedSplit(
           data.splits[name], features[name], data.frames.get(name),
           first_stage.get(name)) for name in config.eval.splits})

@@ -1,8 +1,8 @@
 """`jaxret.score_matrix`: videos and texts in, both likelihood matrices out."""
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jax.sharding import Mesh
@@ -11,8 +11,10 @@ from ml_collections import ConfigDict
 from jaxret import checkpoint, methods, process_settings, sharding
 from jaxret import run as run_lib
 from jaxret.data import images, types
+from jaxret.methods import base
 from jaxret.methods.blim import evaluator
 from jaxret.methods.blim import features as features_lib
+from jaxret.methods.blim import first_stage as first_stage_lib
 from jaxret.methods.blim import run as blim_run
 from jaxret.methods.blim import scores as scores_lib
 from jaxret.scoring.likelihood import score as likelihood
@@ -25,9 +27,9 @@ Texts: TypeAlias = Sequence[str] | Mapping[str, str]
 
 def score_matrix(
     videos: Videos, texts: Texts, model: Path | ConfigDict, *,
-    first_stage: np.ndarray | None = None, topk: int = 0, mode: str = 'shared',
-    workdir: Path | None = None, rows: int = 32, columns: int = 64,
-    mesh: Mesh | None = None) -> scores_lib.Scores | None:
+    first_stage: np.ndarray | str | None = None, topk: int = 0,
+    mode: str = 'shared', workdir: Path | None = None, rows: int = 32,
+    columns: int = 64, mesh: Mesh | None = None) -> scores_lib.Scores | None:
   """Scores every video against every text with BLiM, in both directions.
 
     scores = jaxret.score_matrix(
@@ -40,8 +42,9 @@ def score_matrix(
     texts: T strings, or a dict of them.
     model: a work directory that `python -m jaxret.main` has trained, or a
       config, whose `model.pretrained` is then scored as it is, zero-shot.
-    first_stage: float [T, V], scores of another model; with `topk`, only each
-      text's and each video's best are scored, the others are NaN.
+    first_stage: float [T, V], scores of another model, or 'clip', the free
+      ones of the first clip (no zero-shot model has them); with `topk`, only
+      each text's and each video's best are scored, the others are NaN.
     mode: 'shared', 'canonical' or 'reference', see likelihood.Options.
     workdir: where finished tiles are kept, so that a killed call goes on; by
       default nothing is kept.
@@ -58,12 +61,51 @@ def score_matrix(
     ids that are not unique, or a first stage of another shape.
   """
   _check_mode(mode, topk)
+  ready = prepare(videos, texts, model, mesh, lambda shape: _check_first_stage(
+      first_stage, topk, shape, zero_shot=isinstance(model, ConfigDict)))
+  scorer = ready.method.scorer
+  assert scorer is not None  # BLiM's
+  inputs = evaluator.inputs(scorer, ready.split, ready.features,
+                            topk=topk, zero_shot=not ready.trained)
+  options = likelihood.Options(
+      rows, columns, mode=mode,
+      nonzero_denominator=ready.config.eval.nonzero_denominator)
+  chosen = weights_of(ready)
+  found = _in_memory(scorer.model, ready.params, ready.mesh,
+                     inputs, options, workdir, first_stage,
+                     chosen.weights['text_to_video'].alpha)
+  return _scores(found, ready.split, chosen)
+
+
+class Ready(NamedTuple):
+  """What a library call scores: a Split of its items, and with what.
+
+  trained: the workdir that made the model; None for a config's own weights.
+  """
+  config: ConfigDict
+  trained: str | None
+  mesh: Mesh
+  method: base.Method
+  params: dict
+  split: types.Split
+  features: types.Visuals
+
+
+def prepare(videos: Videos, texts: Texts, model: Path | ConfigDict,
+            mesh: Mesh | None = None,
+            check: Callable[[tuple[int, int]], object] | None = None) -> Ready:
+  """Checks what a call was given, extracts features, and loads the model.
+
+  The arguments are those of `score_matrix`; check: gets (texts, videos), how
+  many there are, before anything is computed.
+  """
   process_settings.exact_float32()
   config, trained = _config(model)
   mesh = mesh or sharding.make_mesh(config.mesh)
   items, features = _videos(videos)
   captions = _texts(texts)
-  _check_first_stage(first_stage, topk, (len(captions), len(items)))
+  if check:
+    check((len(captions), len(items)))
   tokenizer = run_lib.open_tokenizer(config, trained)
   method = methods.get(config.method).method(config, tokenizer)
   method.check(captions, features_lib.feature_shape(config) if features is None
@@ -71,41 +113,46 @@ def score_matrix(
   if features is None:
     features = _extract(config, trained, mesh, tokenizer, items)
   params = blim_run.parameters(config, method, mesh, trained)
-  stage = None if first_stage is None else dict(
-      text_to_video=first_stage, video_to_text=first_stage.T)
   split = types.Split(
       'own', 'own', items, captions, np.zeros(len(captions), np.int32))
-  inputs = evaluator.inputs(
-      method.scorer, split, features, stage, topk, zero_shot=not trained)
-  options = likelihood.Options(
-      rows, columns, nonzero_denominator=config.eval.nonzero_denominator,
-      mode=mode)
-  found = _in_memory(
-      method.scorer.model, params, mesh, inputs, options, workdir)
-  return _scores(found, split, config, trained)
+  return Ready(config, trained, mesh, method, params, split, features)
 
 
-def _scores(likelihoods, split, config, trained):
-  """The Scores of a Split; None on all processes but the first."""
-  if likelihoods is None:
-    return None
-  if not trained:
+def weights_of(ready: Ready) -> scores_lib.Chosen:
+  """What ranks: weights that the workdir's evaluation chose, or the config's.
+  """
+  config = ready.config
+  if not ready.trained:
     config = config.copy_and_resolve_references()
     with config.unlocked():
       config.eval.zero_shot = True
-  return scores_lib.Scores(
+  return scores_lib.chosen(config, ready.trained)
+
+
+def _scores(likelihoods, split, chosen):
+  """The Scores of a Split; None on all processes but the first."""
+  return likelihoods and scores_lib.Scores(
       **likelihoods._asdict(),
       video_ids=tuple(item.id for item in split.videos),
-      text_ids=tuple(item.id for item in split.texts),
-      chosen=scores_lib.chosen(config, trained))
+      text_ids=tuple(item.id for item in split.texts), chosen=chosen)
 
 
-def _in_memory(model, params, mesh, inputs, options, workdir):
-  """Likelihoods that outlive their directory; workdir: None = a passing one."""
+def _in_memory(model, params, mesh, inputs, options, workdir, stage, alpha):
+  """Likelihoods that outlive their directory; workdir: None = a passing one.
+
+  stage: the first one, as score_matrix takes it; alpha: of the first clips.
+  """
   with tempfile.TemporaryDirectory() as temporary:
+    common = model, params, mesh
+    place = options, workdir or temporary
+    if isinstance(stage, str):
+      clips = first_stage_lib.from_clips(*common, inputs, *place)
+      inputs = inputs._replace(first_stage=clips.scores(alpha))
+    elif stage is not None:
+      inputs = inputs._replace(first_stage={
+          'text_to_video': stage, 'video_to_text': stage.T})
     scores = evaluator.score(
-        model, params, mesh, inputs, options, workdir or temporary,
-        evaluator.either_kept(inputs))
+        *common, inputs, *place, evaluator.either_kept(inputs))
     return scores and evaluator.Likelihoods(
         *(None if matrix is None else np.array(matrix) for matrix in scores))
 
@@ -203,9 +250,17 @@ def _check_unique(what, items):
     seen.add(item.id)
 
 
-def _check_first_stage(first_stage, topk, shape):
+def _check_first_stage(first_stage, topk, shape, zero_shot):
   if bool(topk) != (first_stage is not None):
     raise ValueError('first_stage and topk go together: give both or neither')
+  if isinstance(first_stage, str):
+    if first_stage != first_stage_lib.CLIP:
+      raise ValueError(f"first_stage is {first_stage!r}: give 'clip' or scores "
+                       'of texts by videos')
+    if zero_shot:
+      raise ValueError("first_stage is 'clip', but the head that predicts "
+                       'clips is untrained: give the scores of another model')
+    return
   if topk and np.shape(first_stage) != shape:
     raise ValueError(f'first_stage has shape {np.shape(first_stage)}, wanted '
                      f'{shape}: texts by videos')

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from jaxret.methods.blim import evaluator
+from jaxret.scoring import all_queries
 from jaxret.scoring.likelihood import cpn
 
 if TYPE_CHECKING:
@@ -19,10 +20,12 @@ PARTS = ('candidate', 'query', 'prior')  # of a cpn.Direction
 class Chosen(NamedTuple):
   """The weights of both directions, and what they were chosen on.
 
-  on: 'validation' or 'paper', the fixed ones of the config.
+  on: 'validation' or 'paper', the fixed ones of the config. temperatures:
+  {direction: {method of all_queries: temperature}}, as far as chosen.
   """
   weights: dict[str, cpn.Weights]
   on: str
+  temperatures: dict[str, dict[str, float]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +46,10 @@ class Scores:
   text_ids: tuple[str, ...]
   chosen: Chosen
 
-  def text_to_video(self, alpha: float | None = None,
-                    query_weight: float | None = None) -> np.ndarray:
+  def text_to_video(
+      self, alpha: float | None = None, query_weight: float | None = None,
+      normalize: str | None = None, temperature: float | None = None
+      ) -> np.ndarray:
     """BLiM's scores [T, V] of videos for texts, higher is better.
 
     query_weight * log P(text | video) + (1 - query_weight) *
@@ -53,19 +58,28 @@ class Scores:
 
     Args:
       alpha, query_weight: 0 to 1; None = as chosen, see `chosen`.
+      normalize: 'dual_softmax' or 'qb_norm', see scoring.all_queries: the
+        scores are then corrected by those of all T texts, so that they are
+        other ones in other company; None = each text by itself.
+      temperature: of `normalize`, above 0, in nats; None = as chosen.
 
     Returns:
       float32 [T, V], -inf where a cascade left a pair out.
 
     Raises:
-      ValueError: for a weight outside of 0 to 1, or one that has no effect.
+      ValueError: for a weight outside of 0 to 1, or one that has no effect;
+        for `normalize` without a temperature, or where a pair was left out.
     """
-    return self._ranking('text_to_video', alpha, query_weight)
+    return self._ranking('text_to_video', alpha, query_weight, normalize,
+                         temperature)
 
-  def video_to_text(self, alpha: float | None = None,
-                    query_weight: float | None = None) -> np.ndarray:
+  def video_to_text(
+      self, alpha: float | None = None, query_weight: float | None = None,
+      normalize: str | None = None, temperature: float | None = None
+      ) -> np.ndarray:
     """The same of texts for videos, [V, T]; zero-shot CPN alone."""
-    return self._ranking('video_to_text', alpha, query_weight)
+    return self._ranking('video_to_text', alpha, query_weight, normalize,
+                         temperature)
 
   def top(self, k: int = 10, direction: str = 'text_to_video'
           ) -> dict[str, list[tuple[str, float]]]:
@@ -126,29 +140,59 @@ class Scores:
                        f'{", ".join(sides)}')
     return sides[direction]
 
-  def _ranking(self, direction, alpha=None, query_weight=None):
+  def _ranking(self, direction, alpha=None, query_weight=None, normalize=None,
+               temperature=None):
     self._ids(direction)
     parts = self._directions()[direction]
     weights = self.chosen.weights[direction]
-    has = {'alpha': parts.candidate is not None and parts.prior is not None,
-           'query_weight': parts.candidate is not None
-                           and parts.query is not None}
-    for name, value in (('alpha', alpha), ('query_weight', query_weight)):
-      if value is None:
-        continue
-      if not 0 <= value <= 1:
-        raise ValueError(f'{direction}: {name} is {value!r}, want 0 to 1')
-      if not has[name]:
-        raise ValueError(
-            f'{direction}: {name} has no effect on these scores, which lack '
-            'log P(video | text) (zero-shot): leave it out')
-    if alpha is not None:
-      weights = weights._replace(alpha=alpha)
-    if query_weight is not None:
-      weights = weights._replace(c=query_weight)
+    weights = with_given(
+        direction, weights, alpha, query_weight,
+        both=parts.candidate is not None and parts.query is not None,
+        alone=parts.candidate is not None)
     scores = cpn.bidirectional(parts, weights)
     scores = np.asarray(scores, np.float32)
+    if normalize is not None:
+      all_queries.check(normalize)
+      if temperature is None:
+        temperature = self._temperature(direction, normalize)
+      return all_queries.normalized(normalize, scores, temperature)
+    if temperature is not None:
+      raise ValueError(f'{direction}: temperature has no effect without '
+                       'normalize: set it, or leave temperature out')
     return np.where(np.isnan(scores), np.float32(-np.inf), scores)
+
+  def _temperature(self, direction, normalize):
+    chosen = (self.chosen.temperatures or {}).get(direction, {})
+    if normalize not in chosen:
+      raise ValueError(
+          f'{direction}: no temperature was chosen for {normalize!r}: give '
+          'one, or evaluate the workdir with a validation split')
+    return chosen[normalize]
+
+
+def with_given(direction: str, weights: cpn.Weights, alpha: float | None,
+               query_weight: float | None, both: bool, alone: bool
+               ) -> cpn.Weights:
+  """The weights with what a caller gives in place of them.
+
+  both: the model has both likelihoods; alone: it has the candidate's at least.
+  Raises ValueError for a weight outside of 0 to 1, or one without effect.
+  """
+  has = {'alpha': both or alone, 'query_weight': both}
+  for name, value in (('alpha', alpha), ('query_weight', query_weight)):
+    if value is None:
+      continue
+    if not 0 <= value <= 1:
+      raise ValueError(f'{direction}: {name} is {value!r}, want 0 to 1')
+    if not has[name]:
+      raise ValueError(
+          f'{direction}: {name} has no effect on these scores, which lack '
+          'log P(video | text) (zero-shot): leave it out')
+  if alpha is not None:
+    weights = weights._replace(alpha=alpha)
+  if query_weight is not None:
+    weights = weights._replace(c=query_weight)
+  return weights
 
 
 def chosen(config: 'ConfigDict', workdir: str | None) -> Chosen:
@@ -167,11 +211,15 @@ def chosen(config: 'ConfigDict', workdir: str | None) -> Chosen:
     found = {name: cpn.Weights(float(row['alpha']), float(row['query_weight']))
              for name, row in rows.items()}
     on = {row['chosen_on'] for row in rows.values()}
+    temperatures = {
+        name: {method: float(table[name][f'blim_{method}']['temperature'])
+               for method in all_queries.METHODS
+               if f'blim_{method}' in table[name]} for name in rows}
   except (ValueError, KeyError, TypeError) as error:
     raise ValueError(f'{path}: holds no weights of BLiM '
                      f'({type(error).__name__}: {error}); evaluate again with '
                      '--config.task=evaluate') from error
-  return Chosen(found, ' and '.join(sorted(on)))
+  return Chosen(found, ' and '.join(sorted(on)), temperatures)
 
 
 def paper_weights(config: 'ConfigDict'

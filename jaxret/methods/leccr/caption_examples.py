@@ -5,6 +5,7 @@ The prompt is Qwen2-VL's chat template. The questions are those of the config.
 import numpy as np
 
 from jaxret.data import text, types
+from jaxret.data.qwen2_vl import layout as visual_tokens
 from jaxret.data.qwen2_vl import prompts as prompts_lib
 from jaxret.data.qwen2_vl import reader as reader_lib
 
@@ -14,9 +15,7 @@ CONTROL_TOKENS = prompts_lib.CONTROL_TOKENS
 def prompt(kinds, question):
   """The turn of a user who shows media and asks."""
   media = ''.join(prompts_lib.seen(kind) for kind in kinds)
-  return (f'{text.START}system\nYou are a helpful assistant.{text.END}\n'
-          f'{text.START}user\n{media}{question}{text.END}\n'
-          f'{text.START}assistant\n')
+  return prompts_lib.chat(f'{media}{question}')
 
 
 class CaptionReader(reader_lib.Reader):
@@ -27,9 +26,9 @@ class CaptionReader(reader_lib.Reader):
   """
 
   def __init__(self, tokenizer, resolution, questions, max_tokens,
-               cache_bytes=0):
+               cache_bytes=0, layout=visual_tokens.QWEN2_VL):
     super().__init__(tokenizer, resolution, max_tokens,
-                     cache_bytes=cache_bytes)
+                     cache_bytes=cache_bytes, mrope=True, layout=layout)
     self._questions = dict(questions)
 
   def tokens(self, item, kinds, grids):
@@ -72,8 +71,7 @@ class CaptionExamples:
     item = self._items[index]
     inputs = self._reader(item)
     question = types.Item(item.id, None, item.image, item.video)
-    arrays = reader_lib.pad(
-        [inputs], self.shape, self._reader.special, mrope=True)
+    arrays = self._reader.pad([inputs], self.shape)
     example = {name: array[0] for name, array in arrays.items()}
     example['prompt_length'] = np.int32(len(
         self._reader.tokens(question, inputs.kinds, inputs.grids)))

@@ -5,15 +5,13 @@ same code.
 """
 import functools
 
-import jax.numpy as jnp
-
-from jaxret import losses
+from jaxret import models
 from jaxret.data.qwen2_vl import pixels
 from jaxret.data.qwen2_vl import reader as reader_lib
 from jaxret.methods import base
 from jaxret.methods.leccr import caption_examples
 from jaxret.models import decoder as decoder_lib
-from jaxret.models.qwen2_vl import files
+from jaxret.models.qwen2_vl import answers as answers_lib
 from jaxret.models.qwen2_vl import model as model_lib
 from jaxret.models.qwen2_vl import vision as vision_lib
 
@@ -28,7 +26,8 @@ def model_config(config, tokenizer):
   numerics = {'dtype': m.dtype, 'param_dtype': m.param_dtype,
               'attention': m.get('attention', 'xla')}
   if m.pretrained:
-    return files.read_config(m.pretrained, 'mrope', **numerics).config
+    return models.files_of(m.pretrained).read_config(
+        m.pretrained, 'mrope', **numerics).config
   decoder = decoder_lib.DecoderConfig(
       vocab_size=tokenizer.vocab_size, rope_sections=tuple(m.rope_sections),
       **{name: m[name] for name in DECODER_SIZES}, **numerics)
@@ -42,7 +41,8 @@ def reader(config, tokenizer, cache_bytes=0):
   """The CaptionReader of a config: its media, questions and max_tokens."""
   return caption_examples.CaptionReader(
       tokenizer, pixels.resolution(config.media), config.questions,
-      config.max_tokens, cache_bytes)
+      config.max_tokens, cache_bytes,
+      reader_lib.layout_of(model_config(config, tokenizer)))
 
 
 def shape(config):
@@ -58,7 +58,8 @@ def method(config, tokenizer):
       load=None, loss=functools.partial(loss, model.module()),
       examples=lambda split, cache_bytes=0: caption_examples.CaptionExamples(
           reader(config, tokenizer, cache_bytes), split, shape(config)),
-      trainable=('.*',), train_flops=functools.partial(train_flops, model),
+      trainable=('.*',),
+      train_flops=functools.partial(answers_lib.train_flops, model),
       tokens=lambda batch: int(batch['length'].sum()))
 
 
@@ -69,28 +70,4 @@ def loss(module, params, constants, batch, key):
   caption_examples.CaptionExamples gives it.
   """
   del constants, key
-  def apply(method, *args):
-    return module.apply(params, *args, method=method)
-  visual = apply('visual_tokens', batch['patches'], batch['segments'],
-                 batch['coordinates'])
-  x = apply('embed', batch['tokens'], visual, batch['visual_index'])
-  keys = decoder_lib.length_mask(batch['length'], x.shape[1])
-  hidden = apply('hidden', x, keys, batch['positions'])
-  # A state tells the next token: what is predicted starts at the second.
-  index = jnp.arange(1, x.shape[1])
-  answers = keys[:, 1:] & (index >= batch['prompt_length'][:, None])
-  value = losses.token_log_likelihood(
-      apply('vocabulary_terms', hidden[:, :-1]), batch['tokens'][:, 1:])
-  return losses.token_mean(value, answers), {}
-
-
-def train_flops(model, batch):
-  """Minimal model FLOPs of forward and backward; padding does not count."""
-  patches = sum(
-      float(n) * vision_lib.flops_per_patch(model.vision, n)
-      for n in (batch['segments'] > 0).sum((1, 2)))
-  answers = float((batch['length'] - batch['prompt_length']).sum())
-  read = sum(n * decoder_lib.flops_per_token(model.decoder)
-             + decoder_lib.attention_flops(model.decoder, int(n))
-             for n in batch['length'])
-  return 3 * (patches + read + answers * decoder_lib.head_flops(model.decoder))
+  return answers_lib.answer_loss(module, params, batch), {}

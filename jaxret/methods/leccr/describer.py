@@ -1,4 +1,5 @@
-"""MLLMs that describe images and videos: Qwen2-VL and VideoChat-Flash."""
+"""MLLMs that describe images and videos: Qwen2-VL, 2.5 and VideoChat-Flash.
+"""
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,16 +8,14 @@ import jax
 import numpy as np
 
 import jaxret
-from jaxret import sharding
-from jaxret.data import media, text, types
+from jaxret import models, sharding
+from jaxret.data import media, text
 from jaxret.data.qwen2_vl import reader as reader_lib
 from jaxret.data.videochat import prompts as videochat_prompts
 from jaxret.methods.leccr import captioner
 from jaxret.models import decoder as decoder_lib
-from jaxret.models import names
-from jaxret.models import pretrained as pretrained_lib
-from jaxret.models.qwen2_vl import files
 from jaxret.models.videochat import files as videochat
+from jaxret.models.videochat import generator as videochat_generator
 from jaxret.models.videochat import model as vlm
 from jaxret.models.videochat import vision as vision_lib
 
@@ -45,19 +44,21 @@ class Describer(NamedTuple):
 def qwen2_vl(config, tokenizer, mesh, params=None):
   """A Describer of Qwen2-VL: that of `config.model.pretrained`, or trained.
 
+  Of Qwen2.5-VL too, where that is what was pretrained.
+
   config: the `captioner` section. params: on `mesh`, of a model that was
   trained here; None = read from the files of the pretrained one.
   """
   model = captioner.model_config(config, tokenizer)
   if params is None:
-    params = files.load(
+    params = models.files_of(config.model.pretrained).load(
         config.model.pretrained, model, mesh, generates=True)
   reader = captioner.reader(config, tokenizer)
   return Describer(
       model.module(), params, reader,
       lambda seen: captioner.shape(config) or reader_lib.shape_of(
           len(seen.tokens), seen.grids),
-      lambda seen, shape: reader_lib.pad(seen, shape, reader.special, True),
+      reader.pad,
       lambda params, arrays: arrays, tokenizer.decode, _ends(tokenizer),
       _settings(config, params, media=str(reader.resolution),
                 questions=str(dict(config.questions))))
@@ -76,7 +77,7 @@ def videochat_flash(config, tokenizer, mesh):
   tower = vision_lib.VisionConfig(**sizes['vision'], **numerics)
   module = vlm.Vlm(decoder_lib.DecoderConfig(**sizes['decoder'], **numerics),
                    sizes['visual_width'])
-  params = _load_videochat(name, module, tower, mesh)
+  params = videochat_generator.load(name, module, tower, mesh)
   n_frames = config.media.clips * tower.n_frames
   prompts = {kind: videochat_prompts.visual_prefix(
       tokenizer, config.questions[kind], clips * sizes['tokens_per_clip'])
@@ -105,7 +106,8 @@ def videochat_flash(config, tokenizer, mesh):
           questions=str(dict(config.questions))))
 
 
-FAMILIES = {'qwen2_vl': qwen2_vl, 'videochat_flash': videochat_flash}
+FAMILIES = {'qwen2_vl': qwen2_vl, 'qwen2_5_vl': qwen2_vl,
+            'videochat_flash': videochat_flash}
 
 
 def pretrained(config, mesh):
@@ -132,27 +134,6 @@ def _settings(config, params, **more):
           'weights': sharding.checksum(params),
           'dtype': config.model.dtype, 'decoding': 'greedy',
           'reading': media.READING, 'version': jaxret.__version__, **more}
-
-
-def _load_videochat(name, module, tower, mesh):
-  """Decoder, projector and tower, on the mesh; the rest is not read."""
-  def init(key):
-    tokens = np.full((1, 2), types.VISUAL)
-    features = np.zeros((1, 1, 1, module.visual_width), np.float32)
-    pixels = np.zeros((1, tower.n_frames, tower.image_px, tower.image_px, 3),
-                      np.float32)
-    whole = module.init(key, features, tokens)['params']
-    return {'params': {
-        'decoder': whole['decoder'],
-        'projector': {'vtg': whole['projector']['vtg']},
-        'vision': vision_lib.VisionTower(tower).init(key, pixels)['params']}}
-  abstract = jax.eval_shape(init, jax.random.key(0))
-  places = sharding.shardings(mesh, abstract)
-  params, _ = pretrained_lib.load(
-      pretrained_lib.open_checkpoint(name), names.VIDEOCHAT_FLASH,
-      abstract['params'], places['params'], module.config.tie_embeddings,
-      generates=True)
-  return {'params': params}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

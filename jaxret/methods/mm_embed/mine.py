@@ -14,10 +14,12 @@ import pathlib
 import numpy as np
 from absl import logging
 
-from jaxret import files
+from jaxret import files, own_files
 from jaxret.data.sets import mixed
 from jaxret.scoring.embeddings import mining, searches
 from jaxret.scoring.embeddings import store as embeddings
+
+_REMEDY = 'remove its directory, and mine again'
 
 
 def mine(name, training_set, seed, encoder, directory, options, mesh=None,
@@ -37,6 +39,7 @@ def mine(name, training_set, seed, encoder, directory, options, mesh=None,
             'candidates': len(training_set.pool)}
   done = directory / f'{name}.statistics.json'
   if done.is_file():
+    _check_parts(directory, name)
     return _checked(done, json.loads(json.dumps(mined_with)))
   store = embeddings.Embeddings(directory / 'embeddings', encoder.fingerprint)
   positive = mixed.chosen_positives(training_set, seed)
@@ -51,7 +54,9 @@ def mine(name, training_set, seed, encoder, directory, options, mesh=None,
                         lambda file: np.save(file, top))
   _write(directory / f'{name}.jsonl', training_set, positive, negative, kind,
          rank)
-  found = {**mining.statistics(kind, rank, options.k), 'mined_with': mined_with}
+  found = {**mining.statistics(kind, rank, options.k), 'mined_with': mined_with,
+           'crc32': {path.name: own_files.checksum(path.read_bytes())
+                     for path in _parts(directory, name)}}
   files.write_atomically(done, json.dumps(found, indent=1))
   logging.info('mined %s: %s', name, {
       key: found[key] for key in ('queries', *mining.KINDS)})
@@ -66,7 +71,8 @@ def ranked(directory, name):
   file = pathlib.Path(directory) / f'{name}.ranked.npy'
   if not file.is_file():
     raise ValueError(f'no {file}: mine {name} first')
-  return np.load(file)
+  _check_parts(directory, name)
+  return own_files.read_array(file, np.int32, (None, None), _REMEDY)
 
 
 def read(directories, name, training_set):
@@ -75,15 +81,35 @@ def read(directories, name, training_set):
            for directory in directories]
   for file in files:
     if file.is_file():
+      _check_parts(file.parent, name)
       return mixed.read_negatives(file, training_set)
   raise ValueError(f'no {" and no ".join(map(str, files))}: run task=mine '
                    'first, or name another directory in `negatives`')
 
 
+def _parts(directory, name):
+  """The files of a source besides its statistics, which are written last."""
+  return [pathlib.Path(directory) / f'{name}{ending}'
+          for ending in ('.jsonl', '.ranked.npy')]
+
+
+def _check_parts(directory, name):
+  """Raises ValueError for a part that is not as its statistics say."""
+  done = pathlib.Path(directory) / f'{name}.statistics.json'
+  if not done.is_file():  # of another tool, or not yet finished
+    return
+  sums = own_files.read_object(done, _REMEDY).get('crc32', {})
+  for path in _parts(directory, name):
+    if path.name in sums and path.is_file() and (
+        own_files.checksum(path.read_bytes()) != sums[path.name]):
+      raise ValueError(f'{path} is damaged: it does not have the checksum in '
+                       f'{done.name}; {_REMEDY}')
+
+
 def tables(directory):
   """What was mined, for the report: [{'title', 'rows'}], or []."""
   files = sorted(pathlib.Path(directory).glob('*.statistics.json'))
-  found = {path.name.partition('.')[0]: json.loads(path.read_text())
+  found = {path.name.partition('.')[0]: own_files.read_object(path, _REMEDY)
            for path in files}
   columns = ('queries', *mining.KINDS, 'positive_first', 'positive_beyond_top')
   return [{'title': 'mined negatives: how many queries have which kind, and '
@@ -150,7 +176,7 @@ def _write(path, training_set, positive, negative, kind, rank):
 
 def _checked(path, mined_with):
   """The statistics of an earlier run; ValueError where it was another."""
-  found = json.loads(path.read_text())
+  found = own_files.read_object(path, _REMEDY)
   old = found['mined_with']
   for name in mined_with:
     if old.get(name) != mined_with[name]:

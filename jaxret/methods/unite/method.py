@@ -8,7 +8,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxret import losses
+from jaxret import losses, models
 from jaxret.data import pair_examples
 from jaxret.data.qwen2_vl import pixels as qwen2_vl
 from jaxret.data.qwen2_vl import prompts as unite_prompts
@@ -16,7 +16,6 @@ from jaxret.data.qwen2_vl import reader as inputs_lib
 from jaxret.methods import base
 from jaxret.methods.unite import sets as embedding_sets
 from jaxret.models import decoder as decoder_lib
-from jaxret.models.qwen2_vl import files
 from jaxret.models.qwen2_vl import model as model_lib
 from jaxret.models.qwen2_vl import vision as vision_lib
 
@@ -27,11 +26,15 @@ DECODER_SIZES = ('width', 'mlp_width', 'layers', 'heads', 'kv_heads',
 
 
 def model_config(config, tokenizer):
-  """The Qwen2VlConfig of a config; a checkpoint's own sizes come first."""
+  """The Qwen2VlConfig of a config; a checkpoint's own sizes come first.
+
+  One of Qwen2.5-VL gives a Qwen25VlConfig, which is trained alike.
+  """
   m, factors = config.model, base.lora_fields(config.model.lora)
   shared = {'dtype': m.dtype, 'param_dtype': m.param_dtype, 'remat': m.remat,
             'attention': m.get('attention', 'xla')}
   if m.pretrained:
+    files = models.files_of(m.pretrained)
     found = files.read_config(
         m.pretrained, m.position_mode, **shared, **factors)
     return files.without_absent_head(m.pretrained, found.config)
@@ -51,7 +54,8 @@ def reader(config, tokenizer, cache_bytes=0):
   return inputs_lib.Reader(
       tokenizer, qwen2_vl.resolution(config.media), config.data.max_tokens,
       cache_bytes=cache_bytes, mrope=config.model.position_mode == 'mrope',
-      alpha=base.alpha(config))
+      alpha=base.alpha(config),
+      layout=inputs_lib.layout_of(model_config(config, tokenizer)))
 
 
 def method(config, tokenizer):
@@ -129,7 +133,8 @@ def loss(model, contrast, params, constants, batch, key):
 def _load(init_all, model, directory, key, mesh):
   """Pretrained parameters on the mesh, LoRA factors at random."""
   return base.add_lora(
-      init_all, files.load(directory, model, mesh), key, mesh)
+      init_all, models.files_of(directory).load(directory, model, mesh), key,
+      mesh)
 
 
 def fingerprint(config):

@@ -4,7 +4,7 @@ from absl import logging
 from jaxret import retrieval, sharding
 from jaxret import run as run_lib
 from jaxret.data.sets import splits
-from jaxret.methods import embedding_run
+from jaxret.methods import embedding_run, unite
 
 
 def train_and_evaluate(config, workdir):
@@ -46,6 +46,8 @@ def publish(run, one, results, answers, where):
       run_lib.trained_on(run.config, run.workdir), one.split)
   if note:
     results['note'] = note
+  results['differences'] = retrieval.differences(
+      answers, unite.PAIRS, one.recall_at)
   results['left_out'] = run_lib.left_out(run.workdir)
   shown = run.config.eval.gallery_queries // 2
   run_lib.publish(

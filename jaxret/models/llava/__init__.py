@@ -1,2 +1,3 @@
 """LLaVA-NeXT, and MM-Embed, which reads with its eyes."""
 MODEL_TYPES = ('llava_next', 'nvembed')  # MM-Embed and NV-Embed-v1
+GENERATIVE_TYPES = ('llava_next',)

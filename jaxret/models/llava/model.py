@@ -22,9 +22,13 @@ class LlavaNextConfig:
 
   vision: of the tower as it runs: one layer less than was trained, since the
   features are those of the last but one. None: a model that reads text alone.
+  pinpoints: (height, width) of the canvases that the reader cuts tiles from.
   """
   decoder: decoder_lib.DecoderConfig
   vision: clip.ClipVisionConfig | None
+  pinpoints: tuple[tuple[int, int], ...] = ()
+
+  name = 'llava_next'
 
   def module(self):
     return LlavaNext(self)
@@ -96,6 +100,34 @@ class LlavaNext(nn.Module):
                     batch.get('visual_index'))
     keys = decoder_lib.length_mask(batch['length'], x.shape[1])
     return _at_end(self.hidden(x, keys), batch['length'])
+
+  def start(self, batch):
+    """Reads prompts that are to be continued; see models.generation.
+
+    batch: as for `last`, and positions int [B, T] where its tokens are not
+    all of a prompt. Returns (last hidden [B, D], Cache, the position int [B] of
+    the next token).
+    """
+    length = batch['length']
+    x = self.inputs(batch['tokens'], batch.get('pixels'),
+                    batch.get('visual_index'))
+    keys = decoder_lib.length_mask(length, x.shape[1])
+    positions = batch.get('positions', _positions(x))
+    hidden, cache = self.decoder.prefix(
+        x, positions, decoder_lib.causal(x.shape[1]) & keys[:, None], keys)
+    end = jnp.take_along_axis(positions, (length - 1)[:, None], 1)[:, 0]
+    return _at_end(hidden, length), cache, end + 1
+
+  def suffix(self, cache, x, positions, chains):
+    """Packed tokens x [P, M, D] behind P prompts; see Decoder.suffix."""
+    return self.decoder.suffix(cache, x, positions, decoder_lib.Chains(*chains))
+
+  def step(self, cache, tokens, positions, column):
+    """One more token int [B] at its position int [B]; see Decoder.step."""
+    hidden, cache = self.decoder.step(
+        cache, self.decoder.embed_tokens(tokens[:, None]), positions[:, None],
+        column)
+    return hidden[:, 0], cache
 
   def last_of_suffixes(self, batch):
     """Hidden states [Q, C, D] of the last token of C prompts per query.

@@ -1,6 +1,7 @@
 """Qwen2-VL and UNITE directories: config.json and weights, both checked."""
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 
@@ -8,7 +9,6 @@ from jaxret.models import (
   config_fields,
   layouts,
   model_files,
-  names,
   pretrained,
   rotary,
 )
@@ -32,8 +32,6 @@ TEXT = config_fields.Fields(
     optional=('num_key_value_heads',),
     harmless=('sliding_window', 'max_window_layers', *rotary.CONFIG_FIELDS,
               *IDS, 'vision_token_id'))
-# The top of a file, which may have the fields of the text once more.
-TOP = TEXT._replace(harmless=(*TEXT.harmless, 'text_config', 'vision_config'))
 VISION = config_fields.Fields(
     sizes={'depth': 32, 'embed_dim': 1280, 'hidden_size': 3584,
            'mlp_ratio': 4.0, 'num_heads': 16, 'patch_size': 14},
@@ -49,6 +47,21 @@ PIXELS = {'image_mean': (list(vision_lib.MEAN),),
 SECTIONS = [16, 24, 24]  # of the class, where the file has no mrope_section
 
 
+class Family(NamedTuple):
+  """A backbone that is laid out as Qwen2-VL is.
+
+  name: in messages. config: a Qwen2VlConfig or a subclass. text, vision: the
+  Fields of its sections. tower: (sizes of `vision`, numerics) -> its vision
+  config.
+  """
+  name: str
+  config: Any
+  model_types: tuple[str, ...]
+  text: config_fields.Fields
+  vision: config_fields.Fields
+  tower: Callable
+
+
 class Found(NamedTuple):
   """What config.json says: our sizes, and the ids of the control tokens.
 
@@ -59,6 +72,11 @@ class Found(NamedTuple):
 
 
 def read_config(name, position_mode='sequential', **numerics):
+  """The Found of a directory or hub model; see `read_family`."""
+  return read_family(FAMILY, name, position_mode, **numerics)
+
+
+def read_family(family, name, position_mode='sequential', **numerics):
   """Reads config.json of a directory or hub model.
 
   Both layouts are read: flat, as published (the text sizes at the top), and
@@ -66,6 +84,7 @@ def read_config(name, position_mode='sequential', **numerics):
   leaves out is as its class has it.
 
   Args:
+    family: the Family that it is to be of.
     name: the directory or hub name.
     position_mode: see Qwen2VlConfig; config.json does not say it.
     **numerics: dtype, param_dtype, remat of both parts; lora_scale,
@@ -74,22 +93,25 @@ def read_config(name, position_mode='sequential', **numerics):
   Raises:
     ValueError: if a field asks for what is not implemented, or is not known.
   """
-  path, whole = model_files.read_json(name, MODEL_TYPES)
-  config_fields.read(path, whole, TOP)  # what stands beside a text_config too
+  path, whole = model_files.read_json(name, family.model_types)
+  top = family.text._replace(harmless=(
+      *family.text.harmless, 'text_config', 'vision_config'))
+  config_fields.read(path, whole, top)  # what stands beside a text_config too
   text = config_fields.section(path, whole, 'text_config')
   shared = {name: value for name, value in numerics.items()
             if not name.startswith('lora')}
   flat = whole.get('text_config') is None
   decoder = _decoder(path if flat else f'{path}: text_config',
-                     whole if flat else text, TOP if flat else TEXT,
-                     _tied(path, whole, text), numerics)
+                     whole if flat else text, top if flat else family.text,
+                     _tied(path, whole, text), numerics, family.name)
   model_files.check_pixels(path.parent, PIXELS)
-  tower = _tower(path, config_fields.section(path, whole, 'vision_config'),
-                 shared)
+  tower = family.tower(config_fields.read(
+      path, config_fields.section(path, whole, 'vision_config'), family.vision,
+      'vision_config'), shared)
   special = {field.removesuffix('_token_id'):
              whole.get(field, text.get(field)) or default
              for field, default in IDS.items()}
-  return Found(qwen2_vl.Qwen2VlConfig(decoder, tower, position_mode), special)
+  return Found(family.config(decoder, tower, position_mode), special)
 
 
 def _tied(path, whole, text):
@@ -102,14 +124,14 @@ def _tied(path, whole, text):
   return bool(above or below)
 
 
-def _decoder(path, part, fields, tied, numerics):
+def _decoder(path, part, fields, tied, numerics, model):
   sizes = config_fields.read(path, part, fields)
   heads, width = sizes['num_attention_heads'], sizes['hidden_size']
   head_width = width // heads
   if sizes['head_dim'] not in (None, head_width):
     raise ValueError(f'{path}: got head_dim = {sizes["head_dim"]}, want '
                      f'{head_width}, hidden_size by num_attention_heads: '
-                     'Qwen2-VL has no other; use another model')
+                     f'{model} has no other; use another model')
   rope = rotary.parameters(path, part)
   return decoder_lib.DecoderConfig(
       vocab_size=sizes['vocab_size'], width=width,
@@ -123,14 +145,17 @@ def _decoder(path, part, fields, tied, numerics):
       **numerics)
 
 
-def _tower(path, part, numerics):
-  vision = config_fields.read(path, part, VISION, 'vision_config')
+def _tower(vision, numerics):
   width = vision['embed_dim']
   return vision_lib.VisionConfig(
       out_width=vision['hidden_size'], width=width, layers=vision['depth'],
       heads=vision['num_heads'], mlp_width=int(width * vision['mlp_ratio']),
       patch_px=vision['patch_size'], merge=vision['spatial_merge_size'],
       temporal_patch=vision['temporal_patch_size'], **numerics)
+
+
+FAMILY = Family('Qwen2-VL', qwen2_vl.Qwen2VlConfig, MODEL_TYPES, TEXT, VISION,
+                _tower)
 
 
 def without_absent_head(name, config):
@@ -159,5 +184,5 @@ def load(name, config, mesh, head=True, generates=False):
   """
   abstract = jax.eval_shape(
       lambda key: qwen2_vl.init(config, key, head), jax.random.key(0))
-  return model_files.load(name, names.QWEN2_VL, abstract, mesh,
+  return model_files.load(name, config.weights, abstract, mesh,
                           config.decoder.tie_embeddings, generates)

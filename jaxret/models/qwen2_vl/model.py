@@ -7,14 +7,19 @@ data.qwen2_vl.layout; here it is gathered.
 import dataclasses
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxret import sharding
 from jaxret.models import decoder as decoder_lib
+from jaxret.models import names
 from jaxret.models.qwen2_vl import vision as vision_lib
 
 POSITION_MODES = ('sequential', 'mrope')
+POOLINGS = ('last', 'mean')
+# Of an item, which bounds the memory of long videos.
+PATCHES_AT_ONCE = 16384
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +28,17 @@ class Qwen2VlConfig:
 
   position_mode: 'sequential' counts 0, 1, 2, ... on all axes, as UNITE does
   (spec §2); 'mrope' is Qwen2-VL's own rule with time, row and column apart.
+  pooling: of an embedding, the state at the 'last' token or their 'mean'.
   """
   decoder: decoder_lib.DecoderConfig
   vision: vision_lib.VisionConfig
   position_mode: str = 'sequential'
+  pooling: str = 'last'
 
   def __post_init__(self):
+    if self.pooling not in POOLINGS:
+      raise ValueError(f'pooling {self.pooling!r} is unknown; want one of '
+                       f'{", ".join(POOLINGS)}')
     sections, half = self.decoder.rope_sections, self.decoder.head_width // 2
     if self.position_mode not in POSITION_MODES:
       raise ValueError(f'position_mode {self.position_mode!r} is unknown; want '
@@ -44,6 +54,7 @@ class Qwen2VlConfig:
           f'decoder wants {self.decoder.width}: make them equal')
 
   name = 'qwen2_vl'
+  weights = names.QWEN2_VL
 
   @property
   def width(self):
@@ -59,18 +70,38 @@ class Qwen2Vl(nn.Module):
 
   def setup(self):
     self.decoder = decoder_lib.Decoder(self.config.decoder)
-    self.vision = vision_lib.VisionTower(self.config.vision)
+    self.vision = self.config.vision.module()
 
   def visual_tokens(self, patches, segments, coordinates):
     """Merged tokens of each item, [B, S * P / 4, D].
 
     patches [B, S, P, 1176], segments [B, S, P], coordinates [B, S, P, 2]; see
-    qwen2_vl_vision.VisionTower.
+    vision.VisionTower. Of long videos some rows at a time.
     """
-    def rows(x):  # the S rows of an item are rows of their own
+    n_items, n_rows, row_patches = segments.shape
+    seen = patches, segments, coordinates
+    part_rows = max(1, PATCHES_AT_ONCE // row_patches)
+    if n_rows <= part_rows:
+      return self._tokens_of_rows(seen)
+    parts = -(-n_rows // part_rows)
+    def split(x):  # [B, S, ...] -> [parts, B, part_rows, ...]
+      room = [(0, 0)] * x.ndim
+      room[1] = (0, parts * part_rows - n_rows)
+      x = jnp.pad(x, room).reshape(n_items, parts, part_rows, *x.shape[2:])
+      return jnp.moveaxis(x, 1, 0)
+    tokens = nn.scan(
+        lambda module, carry, part: (carry, module._tokens_of_rows(part)),
+        variable_broadcast=('params', 'lora'), split_rngs={'params': False},
+        )(self, None, jax.tree.map(split, seen))[1]
+    tokens = jnp.moveaxis(tokens, 0, 1)
+    tokens = tokens.reshape(n_items, -1, tokens.shape[-1])
+    return tokens[:, :n_rows * row_patches // self.config.vision.merge ** 2]
+
+  def _tokens_of_rows(self, seen):
+    def rows(x):  # the rows of an item are rows of their own
       return x.reshape(-1, *x.shape[2:])
-    tokens = self.vision(rows(patches), rows(segments), rows(coordinates))
-    return tokens.reshape(len(patches), -1, tokens.shape[-1])
+    tokens = self.vision(*map(rows, seen))
+    return tokens.reshape(len(seen[0]), -1, tokens.shape[-1])
 
   def embed(self, tokens, visual=None, visual_index=None):
     """Token embeddings [B, T, D] with visual ones where the index says.
@@ -124,12 +155,25 @@ class Qwen2Vl(nn.Module):
 
   def step(self, cache, tokens, positions, column):
     """One more token int [B] at its position int [B]; see Decoder.step."""
-    places = positions[:, None]
-    if self.config.position_mode == 'mrope':
-      places = jnp.broadcast_to(places, (3, *places.shape))
     hidden, cache = self.decoder.step(
-        cache, self.decoder.embed_tokens(tokens[:, None]), places, column)
+        cache, self.decoder.embed_tokens(tokens[:, None]),
+        self._places(positions[:, None]), column)
     return hidden[:, 0], cache
+
+  def suffix(self, cache, x, positions, chains):
+    """Packed tokens x [P, M, D] behind P prompts; see Decoder.suffix.
+
+    positions: int [P, M]; what follows a prompt is text, which stands at the
+    same position on all axes.
+    """
+    return self.decoder.suffix(
+        cache, x, self._places(positions), decoder_lib.Chains(*chains))
+
+  def _places(self, positions):
+    """Positions of text int [B, T], on three axes where there are three."""
+    if self.config.position_mode == 'mrope':
+      return jnp.broadcast_to(positions, (3, *positions.shape))
+    return positions
 
   def vocabulary_terms(self, hidden):
     return self.decoder.vocabulary_terms(hidden)
@@ -148,13 +192,20 @@ class Qwen2Vl(nn.Module):
     x = self.embed(batch['tokens'], visual, batch.get('visual_index'))
     keys = decoder_lib.length_mask(batch['length'], x.shape[1])
     hidden = self.hidden(x, keys, batch.get('positions'))
-    return unit(last(hidden, keys))
+    pooled = last if self.config.pooling == 'last' else mean
+    return unit(pooled(hidden, keys))
 
 
 def last(hidden, keys):
   """The hidden state at the last token that is not padding, [B, D]."""
   index = keys.shape[1] - 1 - jnp.argmax(keys[:, ::-1], 1)
   return jnp.take_along_axis(hidden, index[:, None, None], 1)[:, 0]
+
+
+def mean(hidden, keys):
+  """The mean of the hidden states that are not padding, float32 [B, D]."""
+  total = jnp.sum(jnp.where(keys[..., None], hidden.astype(jnp.float32), 0), 1)
+  return total / jnp.sum(keys, 1, keepdims=True)
 
 
 def unit(x):

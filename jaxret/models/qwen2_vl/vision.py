@@ -5,6 +5,7 @@ patches hold one or several temporal slices (an image is one slice); a patch
 attends to the patches of its own slice and to nothing else.
 """
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -54,6 +55,11 @@ class VisionConfig:
     layers.check_attention(
         self.attention, self.width // self.heads, self.dtype)
 
+  # What data.qwen2_vl.layout.Layout has to know of a backbone.
+  window_tokens = 0
+  tokens_per_second = None
+  mlp_kernels = 2
+
   @property
   def patch_values(self):
     return CHANNELS * self.temporal_patch * self.patch_px ** 2
@@ -67,6 +73,13 @@ class VisionConfig:
     return nn.LayerNorm(self.norm_eps, dtype=self.dtype,
                         param_dtype=self.param_dtype,
                         use_fast_variance=False, name=name)
+
+  def attended(self, segment):
+    """How many patches one attends to, of a slice of `segment`, on average."""
+    return segment
+
+  def module(self):
+    return VisionTower(self)
 
 
 def pixel_values(patches):
@@ -120,22 +133,25 @@ class Block(nn.Module):
   @nn.compact
   def __call__(self, x, angle, segments):
     c = self.config
+    attend_own = functools.partial(
+        attend, segments=segments, block=QUERY_BLOCK,
+        implementation=c.attention)
     x = x + Attention(c, name='attention')(
-        c.norm('attention_norm')(x), angle, segments)
+        c.norm('attention_norm')(x), angle, attend_own)
     return x + Mlp(c, name='mlp')(c.norm('mlp_norm')(x)), None
 
 
 class Attention(nn.Module):
+  """attend: (query, key, value [R, P, N, H]) -> float32 like these."""
   config: VisionConfig
 
   @nn.compact
-  def __call__(self, x, angle, segments):
+  def __call__(self, x, angle, attend):
     c = self.config
     qkv = c.dense(3 * c.width, use_bias=True, name='qkv')(x)
     qkv = qkv.reshape(*x.shape[:2], 3, c.heads, c.width // c.heads)
     query, key, value = (qkv[:, :, i] for i in range(3))
-    out = attend(layers.rotate(query, angle), layers.rotate(key, angle), value,
-                 segments, QUERY_BLOCK, c.attention)
+    out = attend(layers.rotate(query, angle), layers.rotate(key, angle), value)
     return c.dense(c.width, use_bias=True, name='out')(
         out.astype(c.dtype).reshape(x.shape))
 
@@ -173,10 +189,18 @@ class VisionTower(nn.Module):
   def setup(self):
     c = self.config
     self.patch = c.dense(c.width)
-    self.blocks = layers.scan_layers(
+    self.blocks = self.stacked_blocks()
+    self.merger = Merger(c)
+
+  def stacked_blocks(self):
+    c = self.config
+    return layers.scan_layers(
         Block, c.layers, remat=c.remat,
         in_axes=(nn.broadcast, nn.broadcast))(c)
-    self.merger = Merger(c)
+
+  def run_blocks(self, x, angle, segments, coordinates):
+    """What the last block makes of x [R, P, W]."""
+    return self.blocks(x, angle, segments)[0]
 
   def hidden(self, patches, segments, coordinates):
     """What the last block gives, [R, P, W].
@@ -190,8 +214,7 @@ class VisionTower(nn.Module):
     if jnp.issubdtype(patches.dtype, jnp.integer):
       patches = pixel_values(patches)
     angle = angles(coordinates, c.width // c.heads)
-    x, _ = self.blocks(self.patch(patches), angle, segments)
-    return x
+    return self.run_blocks(self.patch(patches), angle, segments, coordinates)
 
   def __call__(self, patches, segments, coordinates):
     """Tokens [R, P / merge ** 2, D], see `hidden`."""
@@ -201,7 +224,8 @@ class VisionTower(nn.Module):
 def flops_per_patch(config, segment):
   """Forward FLOPs of one patch of a slice of `segment` patches, merger too."""
   c = config
-  block = 2 * c.width * (4 * c.width + 2 * c.mlp_width) + 4 * c.width * segment
+  kernels = 4 * c.width + c.mlp_kernels * c.mlp_width
+  block = 2 * c.width * kernels + 4 * c.width * c.attended(segment)
   merged = c.merge ** 2 * c.width
   return (c.layers * block + 2 * c.patch_values * c.width
           + 2 * merged * (merged + c.out_width) / c.merge ** 2)

@@ -68,6 +68,11 @@ def read_config(name):
                      'VideoChat-Flash model') from error
 
 
+def read_decoder(name):
+  """Fields of DecoderConfig from the config.json of a Qwen2 model."""
+  return _decoder_sizes(*model_files.read_json(name))
+
+
 def _decoder_sizes(path, config):
   sizes = config_fields.read(path, config, FIELDS)
   heads, width = sizes['num_attention_heads'], sizes['hidden_size']

@@ -275,7 +275,8 @@ def encode_clips(config, params, frames, tokens_per_clip):
   if jnp.issubdtype(frames.dtype, jnp.integer):
     frames = pixel_values(frames)
   clips = frames.reshape(-1, clip_frames, *frames.shape[2:])
-  tokens = VisionTower(config).apply({'params': params}, clips)
+  # parent=None: a module of its own also where another one calls.
+  tokens = VisionTower(config, parent=None).apply({'params': params}, clips)
   merged = tome.merge_tokens(tokens, tokens_per_clip, config.heads)
   return merged.reshape(batch, -1, *merged.shape[1:])
 

@@ -24,9 +24,9 @@ def search(directory, rows, queries, k, mesh=None, excluded=None):
   name = digest([k], queries, rows.index,
                 *(() if excluded is None else excluded))
   path = pathlib.Path(directory) / store.directory.name / f'{name}.npz'
-  if path.is_file():
-    with np.load(path) as stored:
-      return stored['scores'], stored['places']
+  found = _read(path, (len(queries), k))
+  if found is not None:
+    return found
   there = np.flatnonzero(rows.index >= 0)
   if excluded is not None:
     renumbered = np.full(len(rows), -1, np.int64)
@@ -42,6 +42,22 @@ def search(directory, rows, queries, k, mesh=None, excluded=None):
   files.save_atomically(path, lambda file: np.savez(
       file, scores=scores, places=places))
   return scores, places
+
+
+def _read(path, shape):
+  """What is stored of a search, each part with zip's checksum; None if not."""
+  if not path.is_file():
+    return None
+  try:
+    with np.load(path) as stored:
+      found = stored['scores'], stored['places']
+    if found[0].shape == found[1].shape == shape:
+      return found
+    reason = f'shapes {found[0].shape}, {found[1].shape}, want {shape}'
+  except Exception as error:  # a damaged zip raises almost any
+    reason = str(error)
+  logging.warning('%s is damaged (%s): the search is made again', path, reason)
+  return None
 
 
 def digest(*parts):

@@ -10,11 +10,12 @@ from typing import Any, TypeAlias
 
 import jax
 import numpy as np
+from absl import logging
 from jax.experimental import multihost_utils
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from jaxret import files
+from jaxret import files, own_files
 from jaxret.data import images, sources, types
 
 # (items, prompt) -> float [n, D]
@@ -100,8 +101,10 @@ class Embeddings:
   fingerprint: flat dict of what embeddings depend on besides the item and its
     prompt: weights, preprocessing. Each fingerprint has its own folder, so
     that several models share a directory and nothing stale is read.
-  A block is two files, of vectors and of keys; it counts once both are there.
-  With several processes process 0 alone reads and writes, all of them embed.
+  A block is one file of rows (key, checksum, vector) that is there as a whole
+  and never replaced: runs that share a directory number theirs one after the
+  other. A row that does not have its checksum is embedded again. With several
+  processes of one run process 0 alone reads and writes, all of them embed.
   """
 
   def __init__(self, directory: str | os.PathLike,
@@ -116,8 +119,7 @@ class Embeddings:
     if jax.process_index() == 0:
       self.directory.mkdir(parents=True, exist_ok=True)
       files.write_atomically(self.directory / 'fingerprint.json', text)
-      while self._file('keys').exists():
-        self._open()
+      self._open()
 
   def rows(self, items: Sequence[types.Item], prompt: str | None,
            encode: Encode, block_items: int = 1024) -> Rows | None:
@@ -173,28 +175,36 @@ class Embeddings:
           index[in_block] - self._starts[b]]
     return vectors
 
-  def _file(self, kind):
-    """The next block's file of vectors or keys."""
-    return self.directory / f'{len(self._vectors):06d}.{kind}.npy'
+  def _file(self):
+    """The next block's file."""
+    return self.directory / f'{len(self._vectors):06d}.npy'
 
   def _append(self, keys, vectors):
     self._check_width(vectors.shape[1])
-    files.save_atomically(self._file('vectors'),
-                lambda file: np.save(file, vectors.astype(np.float32)))
-    table = np.frombuffer(b''.join(keys), np.uint8).reshape(-1, 16)
-    files.save_atomically(self._file('keys'), lambda file: np.save(file, table))
+    block = np.zeros(len(keys), _row_type(vectors.shape[1]))
+    block['key'] = np.frombuffer(b''.join(keys), np.uint8).reshape(-1, 16)
+    block['vector'] = vectors
+    block['crc32'] = _sums(block)
+    while not files.save_new(self._file(), lambda file: np.save(file, block)):
+      self._open()  # another run has written a block of this number
     self._open()
 
   def _open(self):
-    """Takes in the next block, which is on disk."""
-    keys = np.load(self._file('keys'))
-    vectors = np.load(self._file('vectors'), mmap_mode='r')
-    self._check_width(vectors.shape[1])
-    start = self._starts[-1]
-    self._index.update(
-        (k.tobytes(), start + i) for i, k in enumerate(keys))
-    self._vectors.append(vectors)
-    self._starts.append(start + len(keys))
+    """Takes in the blocks that are on disk and not known yet."""
+    while self._file().exists():
+      path = self._file()
+      block = _read(path)
+      self._check_width(block['vector'].shape[1])
+      whole = block['crc32'] == _sums(block)
+      if not whole.all():
+        logging.warning('%s: %d of %d embeddings do not have their checksum: '
+                        'the file is damaged, they are made again', path,
+                        (~whole).sum(), len(block))
+      start = self._starts[-1]
+      self._index.update((block['key'][i].tobytes(), start + int(i))
+                         for i in np.flatnonzero(whole))
+      self._vectors.append(block['vector'])
+      self._starts.append(start + len(block))
 
   def _check_width(self, width):
     if self.width not in (None, width):
@@ -202,6 +212,29 @@ class Embeddings:
           f'{self.directory} holds embeddings {self.width} wide, the model '
           f'gives {width}; its fingerprint must tell the two apart')
     self.width = width
+
+
+def _row_type(width):
+  return np.dtype([('key', 'u1', (16,)), ('crc32', '<u4'),
+                   ('vector', '<f4', (width,))])
+
+
+def _sums(block):
+  """The checksums of rows as they should be, uint32 [n]."""
+  keys, vectors = block['key'], np.asarray(block['vector'])
+  return np.array([own_files.checksum(keys[i].tobytes() + vectors[i].tobytes())
+                   for i in range(len(block))], np.uint32)
+
+
+def _read(path):
+  """A block, memory-mapped; ValueError naming the file if it is cut."""
+  remedy = 'remove its directory, and they are embedded again'
+  try:
+    width = np.load(path, mmap_mode='r').dtype['vector'].shape[0]
+  except (ValueError, EOFError, KeyError, OSError) as error:
+    raise ValueError(f'{path} is damaged: no block of embeddings ({error}); '
+                     f'{remedy}') from error
+  return own_files.read_array(path, _row_type(width), (None,), remedy, 'r')
 
 
 def _of_first_process(indices):

@@ -4,6 +4,8 @@ Source: BLiM (arXiv 2507.23284), section 3; the exact form is the code's, with
 length-normalised means and convex weights. Weights are chosen from stored
 matrices, see `weighted_ranks`.
 """
+import functools
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +14,7 @@ from jaxret import metrics
 from jaxret.scoring.likelihood import weighted_ranks
 
 GRID = tuple(round(0.1 * i, 1) for i in range(11))
+_BLOCK_CELLS = 1 << 20
 
 
 class Direction(NamedTuple):
@@ -62,8 +65,35 @@ def ensemble(direction, weights):
       1 - d) * direction.first_stage
 
 
+class Rows(Mapping):
+  """{row: its score matrix [Q, C]}, made anew each time that it is asked for.
+
+  Of thousands of queries and candidates all of them would not fit into memory
+  at once: take one after the other.
+  """
+
+  def __init__(self, makers: Mapping[str, Callable[[], np.ndarray]]):
+    self._makers = dict(makers)
+
+  def __getitem__(self, row):
+    return self._makers[row]()
+
+  def __iter__(self):
+    return iter(self._makers)
+
+  def __len__(self):
+    return len(self._makers)
+
+  def __contains__(self, row):
+    return row in self._makers
+
+  def joined(self, makers):
+    """Rows with further ones, after these."""
+    return Rows({**self._makers, **makers})
+
+
 def rows(direction, chosen, **others):
-  """The score matrices of the result table, {row: [Q, C]}.
+  """The Rows of the result table, of score matrices [Q, C].
 
   Args:
     direction: a Direction.
@@ -72,24 +102,46 @@ def rows(direction, chosen, **others):
     **others: further sets of weights by the suffix of their rows, such as
       paper=..., oracle=....
   """
-  table = {}
-  if direction.first_stage is not None:
-    table['first_stage'] = direction.first_stage
-  if direction.candidate is not None:
-    table['candidate_likelihood'] = direction.candidate
-  if direction.query is not None:
-    table['query_likelihood'] = direction.query
+  plain = {'first_stage': direction.first_stage,
+           'candidate_likelihood': direction.candidate,
+           'query_likelihood': direction.query}
+  makers = {row: functools.partial(masked, matrix, direction.keep)
+            for row, matrix in plain.items() if matrix is not None}
+  formulas = {}
   for suffix, weights in {'': chosen, **others}.items():
     suffix = f'_{suffix}' if suffix else ''
     if direction.candidate is not None and direction.prior is not None:
-      table[f'cpn{suffix}'] = normalized(direction, weights['cpn'].alpha)
+      formulas[f'cpn{suffix}'] = functools.partial(
+          normalized, alpha=weights['cpn'].alpha)
     if direction.candidate is not None and direction.query is not None:
-      table[f'bidirectional{suffix}'] = bidirectional(
-          direction, weights['bidirectional'])
-    table[f'blim{suffix}'] = bidirectional(direction, weights['blim'])
+      formulas[f'bidirectional{suffix}'] = functools.partial(
+          bidirectional, weights=weights['bidirectional'])
+    formulas[f'blim{suffix}'] = functools.partial(
+        bidirectional, weights=weights['blim'])
     if direction.first_stage is not None:
-      table[f'ensemble{suffix}'] = ensemble(direction, weights['ensemble'])
-  return {row: masked(score, direction.keep) for row, score in table.items()}
+      formulas[f'ensemble{suffix}'] = functools.partial(
+          ensemble, weights=weights['ensemble'])
+  return Rows(makers | {row: functools.partial(_matrix, direction, formula)
+                        for row, formula in formulas.items()})
+
+
+def of_queries(direction, queries):
+  """The Direction of some queries alone; queries: a slice or indices."""
+  return Direction(*(
+      matrix if matrix is None or len(matrix) == 1 else matrix[queries]
+      for matrix in direction))
+
+
+def _matrix(direction, formula):
+  """Scores [Q, C] by a formula of a Direction, summed in blocks of rows."""
+  n_queries = max(len(m) for m in direction if m is not None)
+  first = formula(of_queries(direction, slice(0, 1)))
+  result = np.empty((n_queries, first.shape[1]), first.dtype)
+  size = max(1, _BLOCK_CELLS // first.shape[1])
+  for start in range(0, n_queries, size):
+    part = of_queries(direction, slice(start, start + size))
+    result[start:start + size] = masked(formula(part), part.keep)
+  return result
 
 
 def masked(score, keep, fill=weighted_ranks.LEFT_OUT):

@@ -18,64 +18,56 @@ class Filling:
     name: for the progress bar.
     matrix: float32 [R, C], often a memory map; None on all processes but 0,
       which alone reads and writes it.
-    keep: bool [R, C], the cells that are wanted; None = all.
-    rows_of, columns_of: int arrays, the blocks of a grid of tiles.
+    strips: packing.Strips.
   """
 
-  def __init__(self, name, matrix, keep, rows_of, columns_of):
-    self.matrix, self.keep, self.tokens = matrix, keep, 0
+  def __init__(self, name, matrix, strips):
+    self.matrix, self.strips, self.tokens = matrix, strips, 0
     self._flops, self._pending = 0.0, None
-    table = np.zeros((len(rows_of), len(columns_of)), np.int64)
+    self._first = np.cumsum([0] + [len(strip.tiles) for strip in strips])
+    counts = np.zeros(self._first[-1], np.int64)
     if matrix is not None:
-      for r, rows in enumerate(rows_of):
-        strip = self._open_cells(rows)
-        table[r] = [strip[:, columns].sum() for columns in columns_of]
+      counts[:] = [np.isnan(matrix[_place(strip.rows, tile)]).sum()
+                   for strip in strips for tile in strip.tiles]
     if jax.process_count() > 1:
       # No process but 0 needs to see its disk.
-      table = np.asarray(multihost_utils.broadcast_one_to_all(table))
-    self._open = table > 0
-    self._bar = tqdm(total=int(table.sum()), desc=name, unit=' pairs',
+      counts = np.asarray(multihost_utils.broadcast_one_to_all(counts))
+    self._open = counts > 0
+    self._bar = tqdm(total=int(counts.sum()), desc=name, unit=' pairs',
                      unit_scale=True, disable=jax.process_index() != 0)
 
-  def _open_cells(self, rows):
-    cells = np.isnan(self.matrix[rows])
-    return cells if self.keep is None else cells & self.keep[rows]
+  def is_open(self, s, t):
+    return bool(self._open[self._first[s] + t])
 
-  def is_open(self, r, c):
-    return bool(self._open[r, c])
+  def put(self, s, t, values, tokens, flops):
+    """Tile t of strip s: values on the device, [n or more, C or more].
 
-  def put(self, rows, columns, values, tokens, flops):
-    """A tile of values on the device, [P, n or more] for rows [n].
-
-    columns: int [C], or [P, C] if each row has its own. tokens, flops: what
-    it took. The values are fetched when the next tile has been started.
+    tokens, flops: what it took. The values are fetched when the next tile has
+    been started.
     """
     self.tokens += tokens
     self._flops += flops
     self._finish()
-    self._pending = rows, columns, values
+    self._pending = self.strips[s].rows, self.strips[s].tiles[t], values
 
   def _finish(self):
     if self._pending is None:
       return
-    rows, columns, values = self._pending
+    rows, tile, values = self._pending
     self._pending = None
-    columns = np.atleast_2d(columns)
-    values = sharding.to_host(values)[:len(rows), :columns.shape[1]]
-    columns = np.broadcast_to(columns[:len(rows)], values.shape)
+    place = _place(rows, tile)
+    values = sharding.to_host(values)[:len(rows), :tile.columns.shape[-1]]
+    values = values.reshape(-1) if tile.real is None else values[tile.real]
     if not np.isfinite(values).all():
-      row, column = np.argwhere(~np.isfinite(values))[0]
+      bad = int(np.argmin(np.isfinite(values)))
       raise ValueError(
-          f'the score of row {rows[row]}, column {columns[row, column]} is '
-          f'{values[row, column]}: check the weights and the features')
+          f'the score of row {place[0][bad]}, column {place[1][bad]} is '
+          f'{values[bad]}: check the weights and the features')
     if self.matrix is None:
       return
-    place = rows[:, None], columns
-    new = np.isnan(self.matrix[place])
-    if self.keep is not None:
-      new &= self.keep[place]
     # Cells that an earlier run has scored, with other tiles, keep their value.
-    self.matrix[place] = np.where(new, values, self.matrix[place])
+    new = np.isnan(self.matrix[place])
+    self.matrix[place[0][new], place[1][new]] = values[new]
     self._bar.set_postfix_str(self._speed(), refresh=False)
     self._bar.update(int(new.sum()))
 
@@ -90,3 +82,13 @@ class Filling:
     finally:
       self._bar.close()
     return self.tokens
+
+
+def _place(rows, tile):
+  """(rows, columns), int [N] each, of the cells that a tile fills."""
+  shape = len(rows), tile.columns.shape[-1]
+  place = (np.broadcast_to(rows[:, None], shape),
+           np.broadcast_to(tile.columns, shape))
+  if tile.real is None:
+    return tuple(x.reshape(-1) for x in place)
+  return tuple(x[tile.real] for x in place)

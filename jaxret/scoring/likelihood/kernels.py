@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxret import losses
+from jaxret import losses, process_settings
 from jaxret.scoring.likelihood import tries
 
 
@@ -60,6 +60,19 @@ class LikelihoodModel(NamedTuple):
   cost: Cost
 
 
+class Continuation(NamedTuple):
+  """What a decoder offers to `sequences`: pure functions of parameters.
+
+  start: (params, batch) -> (last hidden [P, D], cache, position int [P] of the
+    next token) of the prompts in a batch, whatever its arrays are.
+  suffix, embed, vocabulary_terms: as of a LikelihoodModel.
+  """
+  start: Callable
+  suffix: Callable
+  embed: Callable
+  vocabulary_terms: Callable
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def visual_prefix(model, params, tokens, features):
   """Tokens [S] with P videos -> (log P of the next token [P, V], cache)."""
@@ -83,6 +96,12 @@ def next_token(model, params, last):
   return jax.nn.log_softmax(logits, -1)
 
 
+@jax.jit
+def first_label(first, labels):
+  """log P [P, V] of every token -> that of each of T labels, [P, T]."""
+  return first[:, labels]
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def text_tile(model, nonzero_denominator, params, first, cache, start, inputs,
               labels, lengths):
@@ -91,26 +110,56 @@ def text_tile(model, nonzero_denominator, params, first, cache, start, inputs,
   inputs: (tokens [P or 1, M], depth [M], chains [C, L - 1], place [M]); labels
   [P or 1, C, L] and lengths [P or 1, C]: what is scored.
   """
+  value = _token_values(
+      model, params, first, cache, start, inputs, labels, lengths)
+  return mean_log_likelihood(value, lengths, nonzero_denominator)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def token_tile(model, params, first, cache, start, inputs, labels, lengths):
+  """As `text_tile`, each token's own: float32 [P, C, L], 0 behind each end.
+
+  M = 0 where all suffixes are of one token, which the prefix tells.
+  """
+  return _token_values(
+      model, params, first, cache, start, inputs, labels, lengths)
+
+
+def _token_values(model, params, first, cache, start, inputs, labels, lengths):
   tokens, depth, chains, place = inputs
   rows, length = first.shape[0], labels.shape[-1]
+  labels = jnp.broadcast_to(labels, (rows, *labels.shape[1:]))
+  value = jnp.take_along_axis(first, labels[..., 0], 1)[..., None]
+  if length == 1:
+    return value
   x = model.embed(params, tokens)
   x = jnp.broadcast_to(x, (rows, *x.shape[1:]))
   hidden = model.suffix(params, cache, x, start[:, None] + depth, (
       chains, place, _causal(length - 1)))
-  labels = jnp.broadcast_to(labels, (rows, *labels.shape[1:]))
   row = jnp.arange(rows)[:, None, None] * len(place) + chains
   rest = losses.token_log_likelihood(
       model.vocabulary_terms(params, hidden), labels[..., 1:], row)
-  head = jnp.take_along_axis(first, labels[..., 0], 1)[..., None]
-  value = jnp.concatenate([head, rest], -1)
-  value = jnp.where(jnp.arange(length) < lengths[..., None], value, 0.0)
-  return mean_log_likelihood(value, lengths, nonzero_denominator)
+  value = jnp.concatenate([value, rest], -1)
+  return jnp.where(jnp.arange(length) < lengths[..., None], value, 0.0)
 
 
 def mean_log_likelihood(value, lengths, nonzero_denominator):
   """[..., L], 0 behind each end -> mean [...], see likelihood.Options."""
   count = jnp.sum(value != 0, -1) if nonzero_denominator else lengths
   return jnp.sum(value, -1) / jnp.maximum(count, 1)
+
+
+def prefix(model, params, batch):
+  """Prompts -> (log P of the next token [P, V], cache, next position [P])."""
+  last, cache, start = _starter()(model, params, batch)
+  return next_token(model, params, last), cache, start
+
+
+@functools.cache
+def _starter():
+  return jax.jit(lambda model, params, batch: model.start(params, batch),
+                 static_argnums=0,
+                 compiler_options=process_settings.without_fused_products())
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -13,7 +13,14 @@ import jax
 import numpy as np
 
 from jaxret import sharding
-from jaxret.scoring.likelihood import filling, kernels, tiles, tries
+from jaxret.scoring.likelihood import (
+  filling,
+  kernels,
+  layouts,
+  packing,
+  tiles,
+  tries,
+)
 
 VERSION = 2  # of the numbers: scores of another version are not resumed
 MODES = ('shared', 'canonical', 'reference')
@@ -76,34 +83,53 @@ def score_texts(model, params, mesh, prompts, features, options, matrix,
     features: Visuals of the V videos, [clips, tokens, Dv] each.
     matrix: float32 [V, T], NaN where it is still to be computed; a memory
       map keeps every finished tile. None on all processes but 0.
-    keep: bool [V, T], the pairs to score; None = all.
+    keep: bool [V, T], the pairs to score, see packing.pack; None = all.
   """
-  rows_of = tiles.blocks(np.ones(len(features), int), options.rows,
-                         multiple=sharding.batch_shards(mesh))
-  captions = _captions(prompts, options, keep)
-  sheet = filling.Filling(
-      'text given video', matrix, keep, [rows.index for rows in rows_of],
-      [index for index, _ in captions])
-  row_size = _even(len(rows_of[0].index), mesh)
+  strips, inputs_of = layouts.captions(
+      prompts, options, mesh, len(features), keep)
+  sheet = filling.Filling('text given video', matrix, strips)
   size = len(prompts.visual_prefix)
-  start = sharding.constant(mesh, np.full(row_size, size, np.int32))
-  for r, rows in enumerate(rows_of):
+  for s, strip in enumerate(strips):
     prefix = None
-    padded = tiles.fill(rows.index, row_size)
-    for c, (_, inputs_of) in enumerate(captions):
-      if not sheet.is_open(r, c):
+    for t in range(len(strip.tiles)):
+      if not sheet.is_open(s, t):
         continue
       if prefix is None:
-        prefix = _visual_prefix(model, params, mesh, prompts, features, padded)
-        sheet.tokens += row_size * size
-      index, (tokens, *layout), *scored = inputs_of(padded)
+        prefix = _visual_prefix(
+            model, params, mesh, prompts, features, strip.padded)
+        start = sharding.constant(mesh, np.full(strip.size, size, np.int32))
+        sheet.tokens += strip.size * size
+      (tokens, *layout), *scored = inputs_of(strip, t)
       tokens, labels, lengths = _put(mesh, tokens, *scored)
       values = kernels.text_tile(
           model, options.nonzero_denominator, params, *prefix, start,
           (tokens, *layout), labels, lengths)
-      work = row_size * tokens.shape[1]
-      sheet.put(rows.index, index, values, work, work * (
+      work = strip.size * tokens.shape[1]
+      sheet.put(s, t, values, work, work * (
           model.cost.token + size * model.cost.key + model.cost.logits))
+  return sheet.close()
+
+
+@_on_mesh
+def first_labels(model, params, mesh, prompts, features, options, matrix):
+  """Fills matrix [V, T] with log P(first label of each text | video).
+
+  It comes with a video's prefix: no caption goes through the decoder. See
+  `score_texts`.
+  """
+  size = len(prompts.visual_prefix)
+  labels = np.array([label[0] for label in prompts.labels], np.int32)
+  strips = packing.grid(np.full(len(features), size), [np.arange(len(labels))],
+                        layouts.limits(options, mesh))
+  sheet = filling.Filling('first labels', matrix, strips)
+  for s, strip in enumerate(strips):
+    if sheet.is_open(s, 0):
+      first, _ = _visual_prefix(
+          model, params, mesh, prompts, features, strip.padded)
+      work = strip.size * size
+      sheet.put(
+          s, 0, kernels.first_label(first, sharding.replicate(mesh, labels)),
+          work, work * model.cost.token)
   return sheet.close()
 
 
@@ -114,35 +140,6 @@ def _visual_prefix(model, params, mesh, prompts, features, rows):
       sharding.constant(mesh, _features(features, rows)))
 
 
-def _captions(prompts, options, keep):
-  """[(columns, rows [P] -> what a tile takes)] of all captions.
-
-  What a tile takes: the columns, and the arguments of kernels.text_tile.
-  """
-  if keep is None and options.share:
-    found = []
-    for trie in tries.tries(prompts.labels, options.columns):
-      tile = (trie.index,
-              (trie.tokens[None], trie.depth, trie.chains, trie.place),
-              trie.labels[None], trie.lengths[None])
-      found.append((trie.index, lambda rows, tile=tile: tile))
-    return found
-  def inputs_of(block, rows):
-    # With `keep`, each row has candidates of its own.
-    index = block.index[None] if keep is None else tiles.kept_columns(
-        keep[rows], block.index)[0]
-    return index, *_rectangle(prompts, index, block.length)
-  lengths = np.array([len(label) for label in prompts.labels])
-  return [(block.index, functools.partial(inputs_of, block)) for block in
-          tiles.blocks(lengths, options.columns, options.max_padding)]
-
-
-def _rectangle(prompts, index, length):
-  tokens, labels, lengths, chains, place, depth = tries.rectangle(
-      prompts.labels, index, length)
-  return (tokens, depth, chains, place), labels, lengths
-
-
 @_on_mesh
 def score_videos(model, params, mesh, prompts, features, vocabulary, options,
                  matrix, keep=None):
@@ -151,38 +148,53 @@ def score_videos(model, params, mesh, prompts, features, vocabulary, options,
   vocabulary: float32 [V, clips, Dv], the token means of all V videos.
   """
   lengths = np.array([len(p) for p in prompts.text_prefixes])
-  rows_of = tiles.blocks(lengths, options.rows, options.max_padding,
-                         multiple=sharding.batch_shards(mesh))
-  columns_of = tiles.blocks(np.ones(len(features), int), options.columns)
   clips = clip_inputs(model, params, mesh, features, options)
+  strips = layouts.clips(prompts, options, mesh, vocabulary.shape[:2], keep)
   vocabulary = sharding.replicate(mesh, vocabulary)
-  sizes = {}
-  for rows in rows_of:
-    sizes[rows.length] = max(sizes.get(rows.length, 0), len(rows.index))
-  sheet = filling.Filling(
-      'video given text', matrix, keep, [rows.index for rows in rows_of],
-      [columns.index for columns in columns_of])
-  for r, rows in enumerate(rows_of):
+  sheet = filling.Filling('video given text', matrix, strips)
+  for s, strip in enumerate(strips):
     prefix = None
-    padded = tiles.fill(rows.index, _even(sizes[rows.length], mesh))
-    for c, columns in enumerate(columns_of):
-      if not sheet.is_open(r, c):
+    for t, tile in enumerate(strip.tiles):
+      if not sheet.is_open(s, t):
         continue
       if prefix is None:
-        start = sharding.constant(mesh, lengths[padded].astype(np.int32))
+        start = sharding.constant(mesh, lengths[strip.padded].astype(np.int32))
         prefix = _text_prefix(model, params, mesh, [
-            prompts.text_prefixes[t] for t in padded], rows.length, start,
-                              vocabulary)
-        sheet.tokens += len(padded) * rows.length
-      index = columns.index[None] if keep is None else tiles.kept_columns(
-          keep[padded], columns.index)[0]
+            prompts.text_prefixes[t] for t in strip.padded], strip.length,
+                              start, vocabulary)
+        sheet.tokens += strip.size * strip.length
+      index = strip.columns(tile).astype(np.int32)
       values = kernels.clip_tile(
-          model, params, *prefix, start,
-          *_put(mesh, clips[index], index.astype(np.int32)), vocabulary)
-      work = len(padded) * index.shape[1] * clips.shape[1]
-      sheet.put(rows.index, index, values, work, work * (
-          model.cost.token + rows.length * model.cost.key
+          model, params, *prefix, start, *_put(mesh, clips[index], index),
+          vocabulary)
+      work = strip.size * index.shape[1] * clips.shape[1]
+      sheet.put(s, t, values, work, work * (
+          model.cost.token + strip.length * model.cost.key
           + model.cost.clip_query + len(vocabulary) * model.cost.clip_logit))
+  return sheet.close()
+
+
+@_on_mesh
+def first_clips(model, params, mesh, prompts, vocabulary, options, matrix):
+  """Fills matrix [T, V] with log P(clip 1 of each video | text).
+
+  It comes with a text's prefix by one matmul for all videos: no clip goes
+  through the decoder. See `score_videos`.
+  """
+  lengths = np.array([len(p) for p in prompts.text_prefixes])
+  strips = packing.grid(lengths, [np.arange(len(vocabulary))],
+                        layouts.limits(options, mesh))
+  vocabulary = sharding.replicate(mesh, vocabulary)
+  sheet = filling.Filling('first clips', matrix, strips)
+  for s, strip in enumerate(strips):
+    if sheet.is_open(s, 0):
+      start = sharding.constant(mesh, lengths[strip.padded].astype(np.int32))
+      first, _ = _text_prefix(model, params, mesh, [
+          prompts.text_prefixes[t] for t in strip.padded], strip.length, start,
+                              vocabulary)
+      work = strip.size * strip.length
+      sheet.put(s, 0, first, work, work * model.cost.token
+                + strip.size * len(vocabulary) * model.cost.clip_logit)
   return sheet.close()
 
 
@@ -238,7 +250,7 @@ def text_priors(model, params, mesh, prompts, options):
     columns = -(-len(block.index) // multiple)
     index = tiles.fill(block.index, columns * multiple)
     index = index.reshape(multiple, columns)
-    (words, *layout), *scored = _rectangle(prompts, index, block.length)
+    (words, *layout), *scored = layouts.rectangle(prompts, index, block.length)
     words, labels, length = _put(mesh, words, *scored)
     values = kernels.text_tile(
         model, options.nonzero_denominator, params, first, cache, start,

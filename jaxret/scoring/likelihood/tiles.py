@@ -66,26 +66,15 @@ def blocks(lengths, size, max_padding=0.1, multiple=1):
   return result
 
 
+def rounded(number, per_octave=4):
+  """The next size up of few per octave, so that few shapes are compiled.
+
+  At most 1 / per_octave of it is padding.
+  """
+  step = max(1, (1 << max(number - 1, 1).bit_length() - 1) // per_octave)
+  return -(-number // step) * step
+
+
 def fill(index, size):
   """`index` [n] repeated up to [size]; the surplus rows are thrown away."""
   return np.resize(index, size)
-
-
-def kept_columns(keep, columns):
-  """The columns that each row keeps, as a rectangle.
-
-  Args:
-    keep: bool [P, N]; columns: int [C], those of one block.
-
-  Returns:
-    (int [P, C'], bool [P, C']): column numbers and which are real. C' is the
-    longest row's count, rounded up to a power of two so that few shapes
-    occur; None where no row keeps any.
-  """
-  chosen = keep[:, columns]
-  longest = int(chosen.sum(1).max())
-  if longest == 0:
-    return None
-  width = min(1 << (longest - 1).bit_length(), len(columns))
-  order = np.argsort(~chosen, 1, kind='stable')[:, :width]
-  return columns[order], np.take_along_axis(chosen, order, 1)

@@ -59,7 +59,7 @@ def tries(labels, columns):
     built = [_build(labels, [members[i] for i in part], cap) for part in parts]
     size = max(len(trie.tokens) for trie in built)
     count = max(len(trie.index) for trie in built)
-    result += [_pad(trie, count, size) for trie in built]
+    result += [padded(trie, count, size, cap) for trie in built]
   return result
 
 
@@ -75,12 +75,39 @@ def rectangle(labels, index, length):
     place and depth of M = C * (length - 1) tokens, which are the same for all
     rows.
   """
-  rows, count = index.shape
+  stacked, lengths = _stacked(labels, index, length)
+  return (stacked[:, :, :-1].reshape(len(index), -1), stacked, lengths,
+          *separate(index.shape[1], length - 1))
+
+
+def stairs(labels, index, sizes, length, total):
+  """As `rectangle`, but each place has room for so many input tokens alone.
+
+  Args:
+    labels: T int arrays; index: int [P, C], captions of each row.
+    sizes: int [C], input tokens of the captions of a place, at most.
+    length: what scored tokens are padded to; total: M, the tokens, padded.
+
+  Returns:
+    As `rectangle`; the tokens that fill up repeat the first one's place.
+  """
+  stacked, lengths = _stacked(labels, index, length)
+  chain = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+  end = np.cumsum(sizes, dtype=np.int32)
+  depth = np.arange(len(chain), dtype=np.int32) - (end - sizes)[chain]
+  chains = np.zeros((len(sizes), length - 1), np.int32)
+  chains[chain, depth] = np.arange(len(chain))
+  more = (0, total - len(chain))
+  place = np.pad(chain * np.int32(length - 1) + depth, more)
+  tokens = stacked[:, :, :-1].reshape(len(index), -1)[:, place]
+  return tokens, stacked, lengths, chains, place, np.pad(depth, more)
+
+
+def _stacked(labels, index, length):
+  """(labels [P, C, length], their numbers int32 [P, C]) of captions `index`."""
   stacked = stack([labels[i] for i in index.reshape(-1)], length)
-  stacked = stacked.reshape(rows, count, length)
   lengths = np.array([[len(labels[i]) for i in row] for row in index], np.int32)
-  return (stacked[:, :, :-1].reshape(rows, -1), stacked, lengths,
-          *separate(count, length - 1))
+  return stacked.reshape(*index.shape, length), lengths
 
 
 def separate(count, length):
@@ -156,12 +183,18 @@ def _build(labels, members, length):
               stack(own, length), np.array([len(x) for x in own], np.int32))
 
 
-def _pad(trie, count, size):
-  """Further tokens repeat the first one's place; their values are not read."""
-  more, rows = size - len(trie.tokens), count - len(trie.index)
-  def longer(x, n):
-    return np.pad(x, [(0, n)] + [(0, 0)] * (x.ndim - 1))
+def padded(trie, count, size, length):
+  """The Trie with room for `count` captions, `size` tokens, `length` of each.
+
+  Further tokens repeat the first one's place; their values are not read.
+  """
+  rows, more = count - len(trie.labels), size - len(trie.tokens)
+  further = length - trie.labels.shape[1]
+  chain, step = np.divmod(trie.place, max(trie.labels.shape[1] - 1, 1))
+  place = (chain * (length - 1) + step).astype(np.int32)
+  def longer(x, *room):
+    return np.pad(x, [(0, n) for n in room])
   return Trie(
       trie.index, *(longer(x, more) for x in (trie.tokens, trie.depth)),
-      longer(trie.chains, rows), longer(trie.place, more),
-      longer(trie.labels, rows), longer(trie.lengths, rows))
+      longer(trie.chains, rows, further), longer(place, more),
+      longer(trie.labels, rows, further), longer(trie.lengths, rows))

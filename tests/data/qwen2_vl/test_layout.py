@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from jaxret.data.qwen2_vl import layout as visual_tokens
+from jaxret.data.qwen2_vl import seen
 
 SPECIAL = {'image': 7, 'video': 8}
 
@@ -71,3 +72,48 @@ def test_positions_go_on_after_the_largest():
       [0, 1, 2, 2, 2, 2, 2, 2, 5]])
   text = visual_tokens.mrope_positions(np.ones(4, int), (), [], SPECIAL)
   np.testing.assert_array_equal(text, np.tile(np.arange(4), (3, 1)))
+
+
+@pytest.mark.parametrize('h, w, window', [
+    (4, 6, 2), (10, 6, 2), (4, 4, 4), (6, 14, 3), (2, 2, 8)])
+def test_patches_of_a_window_follow_each_other(h, w, window):
+  rows = visual_tokens.lay_out([(1, h, w)], 1, h * w, window=window)
+  windows = [tuple(place // (2 * window)) for place in rows.coordinates[0]]
+  starts = [one for i, one in enumerate(windows)
+            if i == 0 or one != windows[i - 1]]
+  assert starts == sorted(set(windows))  # row by row, each of them once
+  # Every patch is where the index says, and tokens stay whole.
+  np.testing.assert_array_equal(
+      rows.coordinates[0, rows.patch_index],
+      visual_tokens.block_coordinates(h, w))
+  np.testing.assert_array_equal(
+      rows.patch_index.reshape(-1, 4) - rows.patch_index[::4, None],
+      np.tile(np.arange(4), (h * w // 4, 1)))
+  assert (rows.patch_index[::4] % 4 == 0).all()
+
+
+def test_windows_lie_within_their_slice():
+  rows = visual_tokens.lay_out([(2, 4, 6), (1, 4, 4)], 2, 48, window=2)
+  np.testing.assert_array_equal(
+      rows.segments, [[1] * 24 + [2] * 24, [3] * 16 + [0] * 32])
+  alone = visual_tokens.lay_out([(1, 4, 6)], 1, 24, window=2)
+  for part in (slice(0, 24), slice(24, 48)):
+    np.testing.assert_array_equal(
+        rows.coordinates[0, part], alone.coordinates[0])
+
+
+def test_positions_in_time():
+  """By hand: 0.5 s a slice, 5 positions a second; text goes on behind all."""
+  tokens = [1, 8, 8, 8, 2, 7, 3]
+  got = visual_tokens.mrope_positions(
+      tokens, ('image', 'video'), [(1, 2, 2), (3, 2, 2)], SPECIAL,
+      steps=[(1, 1), (0.5, 5)])
+  np.testing.assert_array_equal(got, [
+      [0, 1, 3, 6, 7, 8, 9], [0, 1, 1, 1, 7, 8, 9], [0, 1, 1, 1, 7, 8, 9]])
+
+
+def test_steps_of_media():
+  sampled = seen.Sampled(np.arange(4), 40, 10.0)  # one frame a second
+  assert visual_tokens.QWEN2_VL.steps((None, sampled)) == ()
+  layout = visual_tokens.Layout(tokens_per_second=2)
+  assert layout.steps((None, sampled)) == ((1, 1), (2.0, 2))

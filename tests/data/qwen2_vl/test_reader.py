@@ -227,3 +227,31 @@ def test_video_header_and_frames_agree(tmp_path):
   assert found.grids[0][0] == 2  # four frames of 4.6 seconds
   with pytest.raises(media.MediaError, match='x: its video cannot be read'):
     read(types.Item('x', video=path.read_bytes()[:900]))
+
+
+def test_a_layout_orders_windows_and_counts_time():
+  read = reader(mrope=True, layout=visual_tokens.Layout(
+      window=1, tokens_per_second=6))
+  item = types.Item('x', image=tiny_unite.pixels(0, 56, 56),
+                    video=tiny_unite.pixels(1, 56, 56, frames=4))
+  found = read(item)
+  assert found.sampled[0] is None and found.sampled[1].rate == 2
+  shape = read.bucket(found)
+  got = {name: array[0] for name, array in read.pad([found], shape).items()}
+  plain = {name: array[0] for name, array in inputs.pad(
+      [found], shape, read.special, True).items()}
+  length = len(found.tokens)
+  # What each visual token shows is the same, though it lies elsewhere.
+  def shown(arrays):
+    kept = arrays['visual_index'] >= 0
+    tokens = arrays['patches'].reshape(-1, 4, 1176)
+    return tokens[arrays['visual_index'][kept]]
+  np.testing.assert_array_equal(shown(got), shown(plain))
+  # A slice of the video is one second; an image has no time.
+  video = found.tokens == read.special['video']
+  first = got['positions'][0, :length][video].min()
+  assert set(got['positions'][0, :length][video] - first) == {0, 6}
+  assert set(plain['positions'][0, :length][video] - first) == {0, 1}
+  image = found.tokens == read.special['image']
+  np.testing.assert_array_equal(got['positions'][:, :length][:, image],
+                                plain['positions'][:, :length][:, image])

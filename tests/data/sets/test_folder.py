@@ -115,3 +115,25 @@ def test_wrong_fields_name_file_entry_and_field(tmp_path, content, parts):
   (tmp_path / 'captions.json').write_text(content)
   fails(section('folder', tmp_path), 'test', str(tmp_path / 'captions.json'),
          *parts)
+
+
+@pytest.mark.parametrize('name', [
+    '../x.mp4', 'videos/../../x.mp4', '/etc/passwd', '..', './../x.mp4'])
+def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path, name):
+  root = tmp_path / 'folder'
+  touch(root / 'a.mp4', tmp_path / 'x.mp4')
+  write(root / 'captions.json', [{'video': 'a.mp4', 'caption': 'a'},
+                                 {'video': name, 'caption': 'b'}])
+  fails(section('folder', root), 'test', 'captions.json, entry 2: got ',
+        repr(name), 'data.allow_outside=True')
+  split = sets.load(section('folder', root, allow_outside=True), 'test')
+  assert [v.id for v in split.videos] == ['a.mp4', name]
+
+
+def test_names_that_only_look_like_it_stay(tmp_path):
+  touch(tmp_path / 'a/..b.mp4', tmp_path / '...mp4')
+  write(tmp_path / 'captions.json', [
+      {'video': 'a/../a/..b.mp4', 'caption': 'a'},
+      {'video': '...mp4', 'caption': 'b'}])
+  videos = sets.load(section('folder', tmp_path), 'test').videos
+  assert [v.id for v in videos] == ['a/../a/..b.mp4', '...mp4']

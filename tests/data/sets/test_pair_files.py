@@ -84,7 +84,10 @@ def test_saved_pairs_are_read_again(tmp_path):
                  Item('n', text='no')),
       pairs.Pair(Item('q', text='y'), Item('c', text='z'), 'text')]
   pairs.save(tmp_path / 'made.json', made)
-  read = pairs.PairFile(tmp_path / 'made.json')
+  with pytest.raises(ValueError, match='entry 1: .*/a.png.* not in .*data.'
+                     'allow_outside=True'):
+    pairs.PairFile(tmp_path / 'made.json')
+  read = pairs.PairFile(tmp_path / 'made.json', allow_outside=True)
   assert len(read) == 2
   for old, new in zip(made, [read[0], read[1]]):
     assert new.target_modality == old.target_modality

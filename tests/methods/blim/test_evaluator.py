@@ -4,7 +4,6 @@ import pytest
 
 from jaxret.data import types
 from jaxret.methods.blim import evaluator
-from jaxret.scoring.likelihood import cpn
 from jaxret.scoring.likelihood import score as likelihood
 from tests import tiny_likelihood as tiny
 
@@ -79,25 +78,6 @@ def test_a_direction_asks_for_its_candidates():
   assert zero_shot['video_to_text'].query is None
 
 
-def test_rows_are_ranked_against_the_answers_of_the_split():
-  random = np.random.default_rng(2)
-  found = {name: cpn.Direction(random.normal(size=shape), None, None)
-           for name, shape in (('text_to_video', (tiny.TEXTS, tiny.VIDEOS)),
-                               ('video_to_text', (tiny.VIDEOS, tiny.TEXTS)))}
-  summaries, matrices = evaluator.tabulate(
-      found, split(), {name: cpn.fixed(0.0, 0.0, 1.0) for name in found})
-  for name, table in summaries.items():
-    scores = matrices[name]['candidate_likelihood']
-    np.testing.assert_array_equal(scores, found[name].candidate)
-    ranks = []
-    for query, row in enumerate(scores):
-      answers = [TEXT_VIDEO[query]] if name == 'text_to_video' else [
-          t for t, video in enumerate(TEXT_VIDEO) if video == query]
-      ranks.append(min(sum(other >= row[a] for other in row) for a in answers))
-    assert table['candidate_likelihood']['mean_rank'] == pytest.approx(
-        np.mean(ranks))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('mode', ['shared', 'reference'])
 def test_scores_are_kept_for_the_same_inputs_alone(tmp_path, mode):
@@ -117,10 +97,10 @@ def test_scores_are_kept_for_the_same_inputs_alone(tmp_path, mode):
   np.testing.assert_allclose(
       first[2], wanted.video_given_text, atol=tiny.ATOL)
   np.testing.assert_allclose(first[3], wanted.video_prior, atol=tiny.ATOL)
-  before = {path: path.stat().st_mtime_ns for path in tmp_path.glob('*.npy')}
+  assert len([path for path in tmp_path.glob('*.npy')
+              if not path.stem.endswith('.crc32')]) == 4
   for kept, again in zip(first, score(inputs)):
     np.testing.assert_array_equal(kept, again)
-  assert len(before) == 4
   other = inputs._replace(vocabulary=inputs.vocabulary + 1)
   with pytest.raises(ValueError, match='scores of other inputs: features'):
     score(other)

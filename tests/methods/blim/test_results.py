@@ -39,3 +39,17 @@ def test_each_row_says_the_weights_that_it_uses_and_where_they_are_from():
       'cpn_oracle': {'chosen_on': 'test', 'alpha': 0.3},
       'ensemble_oracle': {'chosen_on': 'test', 'alpha': 0.3,
                           'query_weight': 0.4, 'first_stage_weight': 0.5}}
+
+
+def test_rows_of_all_queries_say_their_temperature():
+  """Beside the weights of the row that they are made of."""
+  found = results._weights(
+      {'text_to_video': dict.fromkeys(('cpn', 'blim'))}, 'validation',
+      {'text_to_video': cpn.fixed(0.1, 0.2, 0.7)}, {},
+      {'text_to_video': {'blim_qb_norm': 0.5,
+                         'candidate_likelihood_dual_softmax': 0.1}})
+  assert found['text_to_video']['blim_qb_norm'] == {
+      'chosen_on': 'validation', 'alpha': 0.1, 'query_weight': 0.2,
+      'temperature': 0.5}
+  assert found['text_to_video']['candidate_likelihood_dual_softmax'] == {
+      'chosen_on': 'validation', 'temperature': 0.1}

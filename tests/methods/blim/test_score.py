@@ -71,6 +71,34 @@ def test_scores_are_those_of_the_run(trained):
       kept.video_given_text[wanted], first[wanted], atol=1e-5)
 
 
+@pytest.mark.slow
+def test_the_first_clips_choose_candidates(trained, tmp_path):
+  """Less the prior times the alpha that validation chose for BLiM."""
+  workdir, split = trained
+  given = ([video.video for video in split.videos],
+           [text.text for text in split.texts], workdir)
+  kept = jaxret.score_matrix(
+      *given, first_stage='clip', topk=2, workdir=tmp_path)
+  first = np.load(tmp_path / 'first_clip.npy')
+  alpha = kept.chosen.weights['text_to_video'].alpha
+  wanted = np.zeros(first.shape, bool)
+  for scores, mask in ((first - alpha * kept.video_prior, wanted),
+                       (first.T, wanted.T)):
+    for query, row in enumerate(scores):
+      for candidate in sorted(range(len(row)), key=lambda c: -row[c])[:2]:
+        mask[query, candidate] = True
+  np.testing.assert_array_equal(~np.isnan(kept.video_given_text), wanted)
+  whole = jaxret.score_matrix(*given).video_given_text
+  np.testing.assert_allclose(
+      kept.video_given_text[wanted], whole[wanted], atol=1e-5)
+
+
+def test_a_head_that_is_untrained_gives_no_first_clips():
+  config = main.load_config(f'{tiny_runs.CONFIG}:folder_7b')
+  with pytest.raises(ValueError, match='head that predicts clips is untr'):
+    jaxret.score_matrix(FEATURES, ['a'], config, first_stage='clip', topk=1)
+
+
 SCORE = """
 import sys, warnings
 warnings.simplefilter('always')
@@ -126,6 +154,8 @@ def untrained(tmp_path_factory):
     (FEATURES, ['many words ' * 600], {}, "caption 'text 0' has .* tokens"),
     (['missing.mp4'], ['a', 'many words ' * 600], {}, "caption 'text 1' has"),
     (FEATURES, ['a'], {'topk': 1}, 'go together'),
+    (FEATURES, ['a'], {'topk': 1, 'first_stage': 'tower'},
+     "first_stage is 'tower': give 'clip' or scores"),
     (FEATURES, ['a'], {'topk': 1, 'first_stage': np.zeros((2, 1))},
      r'first_stage has shape \(2, 1\), wanted \(1, 2\)'),
     (FEATURES, ['a'], {'mode': 'fast'}, "mode is 'fast'"),

@@ -1,4 +1,5 @@
 """What a call of score_matrix gives: rankings by the weights of a run."""
+import dataclasses
 import json
 
 import numpy as np
@@ -71,6 +72,30 @@ def test_zero_shot_ranks_by_what_there_is():
       call()
 
 
+def test_scores_may_see_all_queries():
+  """By a loop over the queries; the temperature is the chosen one, or given."""
+  scores = make()
+  chosen = scores.chosen._replace(temperatures={
+      'text_to_video': {'dual_softmax': 0.5}, 'video_to_text': {}})
+  scores = dataclasses.replace(scores, chosen=chosen)
+  for name, rank, given, used in (
+      ('text_to_video', scores.text_to_video, {}, 0.5),
+      ('text_to_video', scores.text_to_video, {'temperature': 2.0}, 2.0),
+      ('video_to_text', scores.video_to_text, {'temperature': 0.7}, 0.7)):
+    plain = np.exp(rank(alpha=0.3).astype(np.float64) / used)
+    found = rank(alpha=0.3, normalize='dual_softmax', **given)
+    for q, c in np.ndindex(plain.shape):
+      assert found[q, c] == pytest.approx(np.log(
+          plain[q, c] ** 2 / sum(plain[q]) / sum(row[c] for row in plain)),
+          rel=1e-4), name
+  with pytest.raises(ValueError, match='video_to_text: no temperature was cho'):
+    scores.video_to_text(normalize='dual_softmax')
+  with pytest.raises(ValueError, match="for 'qb_norm': give one"):
+    scores.text_to_video(normalize='qb_norm')
+  with pytest.raises(ValueError, match='has a pair without a score'):
+    make(dropped=[(0, 0)]).text_to_video(normalize='qb_norm', temperature=1.0)
+
+
 def test_the_best_come_first_and_pairs_left_out_never():
   scores = make(dropped=[(0, 0), (1, 0)])
   top = scores.top(2)
@@ -106,6 +131,10 @@ def test_tables_have_a_row_per_pair():
 @pytest.mark.parametrize('call, message', [
     (lambda s: s.text_to_video(alpha=1.5), 'alpha is 1.5, want 0 to 1'),
     (lambda s: s.video_to_text(query_weight=float('nan')), 'query_weight is'),
+    (lambda s: s.text_to_video(temperature=0.1), 'no effect without normalize'),
+    (lambda s: s.text_to_video(normalize='softmax'), "normalize is 'softmax'"),
+    (lambda s: s.text_to_video(normalize='qb_norm', temperature=0),
+     'temperature is 0: want a number above 0'),
     (lambda s: s.top(0), 'k = 0'),
     (lambda s: s.top(1, 'sideways'), "direction 'sideways': want one of"),
     (lambda s: s.to_pandas('sideways'), "direction 'sideways'")])
@@ -131,11 +160,13 @@ def test_weights_come_from_the_evaluation(tmp_path):
   row = {'chosen_on': 'validation', 'alpha': 0.9, 'query_weight': 0.4}
   (tmp_path / 'results.json').write_text(json.dumps({'weights': {
       'text_to_video': {'blim': row}, 'video_to_text': {'blim': {
-          **row, 'alpha': 0.2}}}}))
+          **row, 'alpha': 0.2}, 'blim_qb_norm': {**row, 'temperature': 0.2}}}}))
   found = scores_lib.chosen(config(), str(tmp_path))
   assert found.on == 'validation'
   assert found.weights == {'text_to_video': cpn.Weights(0.9, 0.4),
                            'video_to_text': cpn.Weights(0.2, 0.4)}
+  assert found.temperatures == {'text_to_video': {},
+                                'video_to_text': {'qb_norm': 0.2}}
 
 
 @pytest.mark.parametrize('text', [

@@ -113,3 +113,21 @@ def test_tables_of_the_report(tmp_path):
   run(tmp_path, Encoder())
   table, = mine.tables(tmp_path)
   assert table['rows'][1][:2] == ('toy', '13')
+
+
+@pytest.mark.parametrize('name', ['toy.jsonl', 'toy.ranked.npy'])
+def test_mined_files_that_were_changed_are_refused_by_name(tmp_path, name):
+  run(tmp_path, Encoder())
+  path = tmp_path / name
+  data = bytearray(path.read_bytes())
+  data[-20] ^= 1
+  path.write_bytes(data)
+  for read in (lambda: mine.read([tmp_path], 'toy', training_set()),
+               lambda: mine.ranked(tmp_path, 'toy'),
+               lambda: run(tmp_path, Encoder())):
+    with pytest.raises(ValueError, match='is damaged') as caught:
+      read()
+    assert str(path) in str(caught.value)
+  (tmp_path / 'toy.statistics.json').write_text('{"queries": 1')
+  with pytest.raises(ValueError, match='toy.statistics.json is damaged'):
+    mine.tables(tmp_path)

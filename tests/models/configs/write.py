@@ -61,6 +61,36 @@ def tiny():
   }
 
 
+def tiny_qwen25_vl():
+  """Of transformers 4.49 and later."""
+  return transformers.Qwen2_5_VLConfig(
+      **TEXT, rms_norm_eps=1e-6, tie_word_embeddings=True, rope_theta=5e5,
+      rope_scaling={'type': 'mrope', 'mrope_section': [1, 1, 2]},
+      sliding_window=32768, image_token_id=390, video_token_id=391,
+      vision_start_token_id=392, vision_end_token_id=393,
+      architectures=['Qwen2_5_VLForConditionalGeneration'],
+      vision_config={'depth': 3, 'hidden_size': 24, 'out_hidden_size': 32,
+                     'num_heads': 2, 'intermediate_size': 40,
+                     'window_size': 56, 'fullatt_block_indexes': [1],
+                     'tokens_per_second': 2}, **SAVED)
+
+
+def tiny_qwen3_vl():
+  """Of transformers 4.57 and later."""
+  return transformers.Qwen3VLConfig(
+      text_config={
+          **TEXT, 'head_dim': 12, 'rms_norm_eps': 1e-5, 'rope_theta': 5e5,
+          'rope_scaling': {'rope_type': 'default', 'mrope_section': [2, 2, 2],
+                           'mrope_interleaved': True}},
+      vision_config={
+          'depth': 3, 'hidden_size': 24, 'out_hidden_size': 32, 'num_heads': 2,
+          'intermediate_size': 40, 'num_position_embeddings': 25,
+          'deepstack_visual_indexes': [0, 2]},
+      tie_word_embeddings=True, image_token_id=390, video_token_id=391,
+      vision_start_token_id=392, vision_end_token_id=393,
+      architectures=['Qwen3VLForConditionalGeneration'], **SAVED)
+
+
 def defaults():
   """{name: a configuration as its class makes it}."""
   return {
@@ -78,7 +108,18 @@ def defaults():
 def main(directory):
   folder = pathlib.Path(directory) / transformers.__version__
   folder.mkdir(parents=True, exist_ok=True)
-  for kind, found in (('', tiny()), ('_default', defaults())):
+  small, plain = tiny(), defaults()
+  if hasattr(transformers, 'Qwen2_5_VLConfig'):
+    small['qwen2_5_vl'] = tiny_qwen25_vl()
+    plain['qwen2_5_vl'] = transformers.Qwen2_5_VLConfig(
+        vision_config={'out_hidden_size': 8192},
+        rope_scaling={'type': 'mrope', 'mrope_section': [16, 24, 24]})
+  if hasattr(transformers, 'Qwen3VLConfig'):
+    small['qwen3_vl'] = tiny_qwen3_vl()
+    plain['qwen3_vl'] = transformers.Qwen3VLConfig(
+        text_config={'hidden_size': 3584, 'rope_scaling': {
+            'rope_type': 'default', 'mrope_section': [24, 20, 20]}})
+  for kind, found in (('', small), ('_default', plain)):
     for name, config in found.items():
       text = config.to_json_string()  # what save_pretrained writes
       (folder / f'{name}{kind}.json').write_text(

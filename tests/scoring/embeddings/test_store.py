@@ -46,9 +46,9 @@ def test_a_killed_run_goes_on(tmp_path):
   with pytest.raises(KeyboardInterrupt):
     Embeddings(tmp_path, {}).rows(texts(*words), None, first, block_items=3)
   assert first.asked == words[:6]
-  # A block of which only the vectors were written does not count.
+  # What a kill leaves of a block does not count.
   folder = next(tmp_path.iterdir())
-  (folder / '000002.vectors.npy').write_bytes(b'half')
+  (folder / '.000002.npy.1-1.partial').write_bytes(b'half')
   second = Model()
   rows = Embeddings(tmp_path, {}).rows(texts(*words), None, second, 3)
   assert second.asked == words[6:]
@@ -57,6 +57,56 @@ def test_a_killed_run_goes_on(tmp_path):
   again = Embeddings(tmp_path, {}).rows(texts(*words[::-1]), None, third)
   assert third.asked == []
   np.testing.assert_array_equal(again[2:5][:, 0], [8, 7, 6])
+
+
+def test_a_damaged_row_is_embedded_again(tmp_path, caplog):
+  words = ['a', 'bb', 'ccc', 'dddd']
+  Embeddings(tmp_path, {}).rows(texts(*words), None, Model())
+  path, = next(tmp_path.iterdir()).glob('*.npy')
+  whole = path.read_bytes()
+  size = np.load(path).dtype.itemsize
+  # A bit of the second vector, of the third key, of the last checksum.
+  for place, damaged in ((-3 * size + 20, 'bb'), (-2 * size, 'ccc'),
+                         (-size + 16, 'dddd')):
+    data = bytearray(whole)
+    data[place] ^= 4
+    path.write_bytes(data)
+    caplog.clear()
+    model = Model()
+    rows = Embeddings(tmp_path, {}).rows(texts(*words), None, model)
+    assert model.asked == [damaged]
+    assert f'{path}: 1 of 4 embeddings' in caplog.text
+    np.testing.assert_array_equal(rows[:][:, 0], [1, 2, 3, 4])
+    path.with_name('000001.npy').unlink()
+
+
+def test_a_block_that_lost_its_end_is_refused_by_name(tmp_path):
+  Embeddings(tmp_path, {}).rows(texts('a', 'bb'), None, Model())
+  path, = next(tmp_path.iterdir()).glob('*.npy')
+  whole = path.read_bytes()
+  for size in range(0, len(whole), 5):
+    path.write_bytes(whole[:size])
+    with pytest.raises(ValueError, match='is damaged') as caught:
+      Embeddings(tmp_path, {})
+    assert str(path) in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_runs_that_share_a_directory_never_replace_a_block(tmp_path):
+  """The second writes while the first is between asking and writing."""
+  ours, theirs = Embeddings(tmp_path, {}), Embeddings(tmp_path, {})
+  other = texts('seven', 'eleven!')
+  def slow(items, prompt):
+    theirs.rows(other, prompt, Model())
+    return Model()(items, prompt)
+  rows = ours.rows(texts('a', 'bb', 'ccc'), None, slow)
+  np.testing.assert_array_equal(rows[:][:, 0], [1, 2, 3])
+  third = Model()
+  every = Embeddings(tmp_path, {}).rows(
+      [*other, *texts('a', 'bb', 'ccc')], None, third)
+  np.testing.assert_array_equal(every[:][:, 0], [5, 7, 1, 2, 3])
+  assert not third.asked
+  # What the other made meanwhile is ours as well.
+  assert ours.rows(other, None, third).index.min() >= 0 and not third.asked
 
 
 def test_another_fingerprint_shares_nothing(tmp_path):

@@ -81,6 +81,47 @@ def test_pairs_that_were_not_scored_rank_last():
   assert cpn.masked(unscored, None) is unscored
 
 
+@pytest.mark.parametrize('keep', [None, np.eye(QUERIES, CANDIDATES) == 1])
+def test_blocks_of_rows_are_the_whole_to_the_bit(keep, monkeypatch):
+  """And so are single queries."""
+  direction = make_direction(3, keep=keep)
+  weights = {'': cpn.fixed(0.3, 0.4, 0.8), 'paper': cpn.fixed(0, 0.6, 0.5)}
+  rows = cpn.rows(direction, weights[''], paper=weights['paper'])
+  whole = {f'{row}{suffix and "_"}{suffix}': formula(direction, w) for (
+      suffix, w) in weights.items() for row, formula in (
+          ('cpn', lambda d, w: cpn.normalized(d, w['cpn'].alpha)),
+          ('bidirectional', lambda d, w: cpn.bidirectional(
+              d, w['bidirectional'])),
+          ('blim', lambda d, w: cpn.bidirectional(d, w['blim'])),
+          ('ensemble', lambda d, w: cpn.ensemble(d, w['ensemble'])))}
+  for block_cells in (1, 2 * CANDIDATES, 1 << 20):
+    monkeypatch.setattr(cpn, '_BLOCK_CELLS', block_cells)
+    for row, scores in whole.items():
+      np.testing.assert_array_equal(
+          rows[row], cpn.masked(scores, keep), strict=True)
+  for query in range(QUERIES):
+    part = cpn.rows(cpn.of_queries(direction, [query]), weights[''],
+                    paper=weights['paper'])
+    for row in rows:
+      np.testing.assert_array_equal(part[row][0], rows[row][query])
+
+
+def test_rows_are_made_when_they_are_asked_for():
+  made = []
+  def maker(row):
+    return lambda: made.append(row) or row
+  rows = cpn.Rows({'a': maker('a')}).joined({'b': maker('b')})
+  assert 'a' in rows and 'c' not in rows and len(rows) == 2
+  assert list(rows) == ['a', 'b'] and not made
+  for row, scores in rows.items():
+    assert made == list('ab')[:len(made)] and scores == row == made[-1]
+  assert made == ['a', 'b']
+  # What is mapped from disk is not read to be listed, nor copied.
+  direction = make_direction(first_stage=None)
+  assert cpn.rows(direction, cpn.fixed(0, 0, 1))[
+      'candidate_likelihood'] is direction.candidate
+
+
 def quality(score, relevant):
   """(R@1, mean reciprocal rank) by a double loop, ties against us."""
   ranks = []

@@ -144,13 +144,76 @@ def test_a_cascade_fills_only_the_pairs_that_are_kept(
   np.testing.assert_array_equal(np.isnan(by_video), ~keep)
   np.testing.assert_allclose(
       by_video[keep], wanted.text_given_video[keep], atol=ATOL)
-  assert calls['visual_prefix'] == 2
+  assert calls['visual_prefix'] == 2  # of 4 rows that keep any
   by_text = np.full(keep.T.shape, np.nan, np.float32)
   likelihood.score_videos(
       *common, features.mean(2), options, by_text, keep.T)
   np.testing.assert_array_equal(np.isnan(by_text), ~keep.T)
   np.testing.assert_allclose(
       by_text[keep.T], wanted.video_given_text[keep.T], atol=ATOL)
+
+
+def random_keep(seed):
+  """Rows that keep nothing, one, some and all columns."""
+  rng = np.random.default_rng(seed)
+  keep = rng.random((VIDEOS, TEXTS)) < rng.random((VIDEOS, 1))
+  keep[rng.integers(VIDEOS)], keep[rng.integers(VIDEOS)] = False, True
+  return keep
+
+
+def score_kept(params, prompts, features, options, mesh, keep, filled=None):
+  """Both matrices of the kept pairs, from those that are filled already."""
+  by_video, by_text = filled or (np.full(shape, np.nan, np.float32)
+                                 for shape in (keep.shape, keep.T.shape))
+  params = jax.device_put(params, sharding.shardings(mesh, params))
+  common = MODEL, params, mesh, prompts, features
+  likelihood.score_texts(*common, options, by_video, keep)
+  likelihood.score_videos(
+      *common, features.mean(2), options, by_text, keep.T)
+  return by_video, by_text
+
+
+@pytest.mark.parametrize('seed, mesh_shape', [
+    (0, {'data': 1}),
+    *(pytest.param(seed, {'data': 1}, marks=pytest.mark.slow)
+      for seed in range(1, 5)),
+    pytest.param(5, {'data': 8}, marks=pytest.mark.slow),
+    pytest.param(6, {'data': 2, 'fsdp': 2, 'tensor': 2},
+                 marks=pytest.mark.slow)])
+def test_packed_pairs_have_the_scores_of_full_passes(
+    params, features, prompts, wanted, seed, mesh_shape):
+  mesh = sharding.make_mesh(
+      mesh_shape, jax.devices()[:int(np.prod(list(mesh_shape.values())))])
+  keep = random_keep(seed)
+  options = likelihood.Options(
+      1 + seed % 3, 2 + seed, max_padding=(0.0, 0.1, 9.0)[seed % 3])
+  by_video, by_text = score_kept(
+      params, prompts, features, options, mesh, keep)
+  np.testing.assert_array_equal(np.isnan(by_video), ~keep)
+  np.testing.assert_array_equal(np.isnan(by_text), ~keep.T)
+  np.testing.assert_allclose(
+      by_video[keep], wanted.text_given_video[keep], atol=ATOL)
+  np.testing.assert_allclose(
+      by_text[keep.T], wanted.video_given_text[keep.T], atol=ATOL)
+
+
+def test_a_cascade_that_is_resumed_ends_with_the_same_bits(
+    params, features, prompts, calls):
+  """Whichever cells were there: tiles are those of the kept pairs."""
+  common = params, prompts, features, COARSE, one_device()
+  keep, rng = random_keep(7), np.random.default_rng(7)
+  whole = score_kept(*common, keep)
+  first = dict(calls)
+  half = tuple(np.where(rng.random(x.shape) < 0.05, np.nan, x).astype(
+      np.float32) for x in whole)
+  assert any((np.isnan(x) != np.isnan(y)).any() for x, y in zip(half, whole))
+  calls.clear()
+  for got, wanted in zip(score_kept(*common, keep, half), whole):
+    np.testing.assert_array_equal(got, wanted)
+  assert 0 < sum(calls.values()) < sum(first.values())
+  calls.clear()
+  score_kept(*common, keep, whole)
+  assert not calls
 
 
 def test_labels_that_are_certain_leave_the_released_denominator(
@@ -253,3 +316,40 @@ def test_memory_is_bounded_by_the_tile(monkeypatch, params, features, prompts):
   first = COARSE.rows * more * 4  # log P of clip 1 of every video
   assert large['video_given_text'] <= (
       small['video_given_text'] + vocabulary + first + tile)
+
+
+@pytest.mark.parametrize('mesh_shape', [
+    {'data': 1}, pytest.param({'data': 8}, marks=pytest.mark.slow)])
+def test_what_comes_with_the_prefixes_is_that_of_full_passes(
+    params, features, prompts, mesh_shape):
+  mesh = sharding.make_mesh(
+      mesh_shape, jax.devices()[:mesh_shape['data']])
+  placed = jax.device_put(params, sharding.shardings(mesh, params))
+  labels = np.full((VIDEOS, TEXTS), np.nan, np.float32)
+  clips = np.full((TEXTS, VIDEOS), np.nan, np.float32)
+  common = MODEL, placed, mesh, prompts
+  tokens = likelihood.first_labels(*common, features, COARSE, labels)
+  rows = max(VIDEOS, mesh_shape['data'])  # a row a device at least
+  assert tokens == rows * len(prompts.visual_prefix)
+  likelihood.first_clips(*common, features.mean(2), COARSE, clips)
+  for video, text in np.ndindex(labels.shape):
+    pair = params, prompts, features, video, text, False
+    np.testing.assert_allclose(
+        labels[video, text], token_values(*pair)[0], atol=ATOL)
+    np.testing.assert_allclose(
+        clips[text, video], clip_values(*pair)[0], atol=ATOL)
+
+
+def test_first_labels_and_clips_are_finished_where_they_are_open(
+    params, features, prompts, calls):
+  common = MODEL, params, one_device(), prompts
+  labels = np.full((VIDEOS, TEXTS), 5, np.float32)
+  labels[3, 2] = np.nan
+  likelihood.first_labels(*common, features, COARSE, labels)
+  assert calls == {'visual_prefix': 1}
+  assert (labels != 5).sum() == 1 and labels[3, 2] < 0
+  clips = np.full((TEXTS, VIDEOS), 5, np.float32)
+  clips[6, 0] = np.nan
+  likelihood.first_clips(*common, features.mean(2), COARSE, clips)
+  assert calls == {'visual_prefix': 1, 'text_prefix': 1}
+  assert (clips != 5).sum() == 1 and clips[6, 0] < 0

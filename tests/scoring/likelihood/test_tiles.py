@@ -68,19 +68,12 @@ def test_fill_repeats_indices():
       tiles.fill(np.array([4, 7]), 5), [4, 7, 4, 7, 4])
 
 
-def test_kept_columns_are_a_rectangle_of_few_widths():
-  rng = np.random.default_rng(3)
-  columns = rng.permutation(40)[:20]
-  keep = rng.random((6, 40)) < 0.15
-  index, real = tiles.kept_columns(keep, columns)
-  assert index.shape == real.shape
-  for row in range(6):
-    wanted = [c for c in columns if keep[row, c]]
-    np.testing.assert_array_equal(index[row][real[row]], wanted)
-    assert len(set(index[row])) == len(index[row])
-  width = index.shape[1]
-  assert width & (width - 1) == 0  # a power of two
-  assert width < 2 * keep[:, columns].sum(1).max()
-  everything, real = tiles.kept_columns(np.ones((2, 40), bool), columns)
-  assert everything.shape == (2, 20) and real.all()
-  assert tiles.kept_columns(np.zeros((6, 40), bool), columns) is None
+@pytest.mark.parametrize('per_octave', [2, 4, 8])
+def test_rounded_sizes_are_few_and_near(per_octave):
+  numbers = np.arange(1, 2049)
+  sizes = np.array([tiles.rounded(int(n), per_octave) for n in numbers])
+  assert (sizes >= numbers).all()
+  assert ((sizes - numbers) * per_octave <= numbers).all()
+  assert (np.diff(sizes) >= 0).all() and sizes[-1] == 2048
+  assert len(np.unique(sizes)) <= 12 * per_octave
+  assert tiles.rounded(0, per_octave) == 0

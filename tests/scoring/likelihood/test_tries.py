@@ -86,3 +86,27 @@ def test_stack_pads_on_the_right():
   np.testing.assert_array_equal(
       tries.stack([np.array([1, 2]), np.array([3])], 3, -1),
       [[1, 2, -1], [3, -1, -1]])
+
+
+def test_stairs_are_a_rectangle_without_the_room_that_no_caption_needs():
+  labels = [np.arange(1, n + 1, dtype=np.int32) * 10 + n for n in (9, 6, 4, 2)]
+  index = np.array([[0, 2, 3], [1, 2, 3], [1, 3, 3]])
+  sizes, length, total = np.array([8, 3, 1]), 11, 16
+  tokens, stacked, lengths, chains, place, depth = tries.stairs(
+      labels, index, sizes, length, total)
+  assert tokens.shape == (3, total) and chains.shape == (3, length - 1)
+  assert place.shape == depth.shape == (total,)
+  for row, column in np.ndindex(3, 3):
+    label = labels[index[row, column]]
+    chain = chains[column, :len(label) - 1]
+    np.testing.assert_array_equal(stacked[row, column, :len(label)], label)
+    assert lengths[row, column] == len(label)
+    np.testing.assert_array_equal(tokens[row, chain], label[:-1])
+    np.testing.assert_array_equal(depth[chain], np.arange(len(chain)))
+    np.testing.assert_array_equal(chains.reshape(-1)[place[chain]], chain)
+  # Each place has tokens of its own, as many as it has room for.
+  own = [chains[column, :size] for column, size in enumerate(sizes)]
+  np.testing.assert_array_equal(np.concatenate(own), np.arange(sizes.sum()))
+  even = tries.stairs(labels, index, np.full(3, 8), 9, 24)
+  for got, wanted in zip(even, tries.rectangle(labels, index, 9)):
+    np.testing.assert_array_equal(got, wanted)

@@ -1,0 +1,3 @@
+"""Qwen3-VL and its embedder and reranker: model, tower, files."""
+MODEL_TYPES = ('qwen3_vl',)
+GENERATIVE_TYPES = MODEL_TYPES

@@ -1,0 +1,101 @@
+"""Which strips and tiles a score matrix has, and what a tile of captions is."""
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxret import sharding
+from jaxret.scoring.likelihood import packing, tiles, tries
+
+
+def captions(prompts, options, mesh, n_videos, keep):
+  """(Strips of videos, (strip, t) -> what kernels.text_tile takes of tile t).
+
+  That is (tokens, depth, chains, place), labels and lengths.
+  """
+  if keep is not None:
+    def packed(strip, t):
+      tile = strip.tiles[t]
+      return _inputs(tries.stairs(
+          prompts.labels, strip.columns(tile), tile.sizes,
+          tile.longest + 1, tile.total))
+    return packed_captions(prompts, options, mesh, keep), packed
+  if options.share:
+    found = [(trie.index, (
+        (trie.tokens[None], trie.depth, trie.chains, trie.place),
+        trie.labels[None], trie.lengths[None]))
+             for trie in tries.tries(prompts.labels, options.columns)]
+  else:
+    lengths = [len(label) for label in prompts.labels]
+    found = [(block.index, rectangle(
+        prompts, block.index[None], block.length)) for block in tiles.blocks(
+            lengths, options.columns, options.max_padding)]
+  strips = packing.grid(
+      np.full(n_videos, len(prompts.visual_prefix)),
+      [index for index, _ in found], limits(options, mesh))
+  return strips, lambda strip, t: found[t][1]
+
+
+def clips(prompts, options, mesh, shape, keep):
+  """Strips of texts whose tiles are videos; shape: (videos, clips of each)."""
+  n_videos, n_clips = shape
+  if keep is not None:
+    return packed_clips(prompts, options, mesh, keep, n_clips)
+  lengths = [len(prefix) for prefix in prompts.text_prefixes]
+  columns = tiles.blocks(np.ones(n_videos, int), options.columns)
+  return packing.grid(
+      lengths, [block.index for block in columns], limits(options, mesh))
+
+
+def packed_captions(prompts, options, mesh, keep):
+  """The Strips that `score_texts` scores with keep [V, T]."""
+  sizes = np.array([len(label) for label in prompts.labels]) - 1
+  return packing.pack(keep, sizes, np.full(len(keep), len(
+      prompts.visual_prefix)), limits(options, mesh))
+
+
+def packed_clips(prompts, options, mesh, keep, n_clips):
+  """The Strips that `score_videos` scores with keep [T, V]."""
+  lengths = np.array([len(prefix) for prefix in prompts.text_prefixes])
+  sizes = np.full(keep.shape[1], max(1, n_clips - 1))
+  return packing.pack(keep, sizes, lengths, limits(options, mesh))
+
+
+class Tokens(NamedTuple):
+  """Tokens through the decoder that scoring takes, padding included.
+
+  prefixes: of all videos and all texts, which first labels and first clips
+  take; captions, clips: of all pairs, with the prefixes that they need.
+  """
+  prefixes: int
+  captions: int
+  clips: int
+
+
+def tokens_of_all(prompts, options, mesh, shape):
+  """Tokens of scoring all pairs; shape: (videos, clips of each)."""
+  videos, inputs_of = captions(prompts, options, mesh, shape[0], None)
+  texts = clips(prompts, options, mesh, shape, None)
+  prefixes = [sum(strip.size * strip.length for strip in strips)
+              for strips in (videos, texts)]
+  suffixes = (
+      sum(strip.size * inputs_of(strip, t)[0][0].shape[1]
+          for strip in videos for t in range(len(strip.tiles))),
+      sum(strip.size for strip in texts) * shape[0] * (shape[1] - 1))
+  return Tokens(sum(prefixes), *(
+      prefix + suffix for prefix, suffix in zip(prefixes, suffixes)))
+
+
+def limits(options, mesh):
+  return packing.Limits(options.rows, options.columns, options.max_padding,
+                        sharding.batch_shards(mesh))
+
+
+def rectangle(prompts, index, length):
+  """What kernels.text_tile takes of captions, int [P or 1, C]."""
+  return _inputs(tries.rectangle(prompts.labels, index, length))
+
+
+def _inputs(layout):
+  """What tries.rectangle gives, as kernels.text_tile takes it."""
+  tokens, labels, lengths, chains, place, depth = layout
+  return (tokens, depth, chains, place), labels, lengths

@@ -1,0 +1,168 @@
+"""Answers multiple-choice questions about images and videos, JSON lines.
+
+  jaxret answer --model=DIR [FILE] [flags]
+
+FILE, or standard input, has a JSON object on each line:
+
+  {"question": "What does it do?", "choices": ["it runs", "it sleeps"],
+   "video": "dog.mp4", "answer": "it runs", "id": "a"}      (on one line)
+
+`image` or `video` is a path from FILE's folder, `text` stands before the
+question; `choices` may be left out with --choices. Where all lines have an
+`answer`, a choice or its number from 0, the accuracy is told on standard error.
+For each line one comes out, in order, with its "id" if it has one: "answer",
+"index", and, in the order of the choices, "scores", "likelihood" and, with an
+alpha above 0, "prior".
+"""
+import argparse
+import json
+import pathlib
+import sys
+from typing import Any, NamedTuple
+
+from jaxret import main as program
+
+KEYS = ('question', 'choices', 'image', 'video', 'text', 'answer', 'id')
+MEDIA = ('image', 'video')
+
+
+class Line(NamedTuple):
+  """One line of the input; place: where it stands, for messages."""
+  place: str
+  whole: dict[str, Any]
+  item: dict[str, Any]
+  choices: list[str]
+
+
+class _Parser(argparse.ArgumentParser):
+
+  def error(self, message):
+    raise ValueError(f'{message}; see jaxret answer --help')
+
+
+def main(argv):
+  try:
+    options = parse(argv)
+    lines = read(options.file, options.choices)
+    for line in answers(lines, options):
+      print(json.dumps(line, ensure_ascii=False))
+  except ValueError as error:
+    print(f'jaxret: {program.one_line(error)}', file=sys.stderr)
+    return 1
+  except SystemExit as asked:  # --help
+    return asked.code
+  return 0
+
+
+def parse(argv):
+  parser = _Parser(
+      'jaxret answer', description=__doc__, allow_abbrev=False,
+      formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument('file', metavar='FILE', nargs='?', default='-',
+                      help='JSON lines; - is standard input (-)')
+  parser.add_argument('--model', required=True,
+                      help='a directory or hub name, see jaxret.load_generator')
+  parser.add_argument('--dtype', choices=('float32', 'bfloat16'),
+                      default='float32', help='of the model (float32)')
+  parser.add_argument('--alpha', type=float, help='share of the prior that is '
+                      'subtracted, 0 to 1 (what the evaluation of a work '
+                      'directory chose, else 0)')
+  parser.add_argument('--choose_alpha', action='store_true', help='choose it '
+                      'on these lines, which all need an answer, and tell it')
+  parser.add_argument('--choices', help='of lines without, as yes,no')
+  parser.add_argument('--sum', action='store_true', help='the sum over the '
+                      'tokens of a choice in place of their mean')
+  parser.add_argument('--no_end', action='store_true', help='do not score the '
+                      'token that ends an answer')
+  parser.add_argument('--on_error', choices=('raise', 'skip'), default='raise',
+                      help='skip: what cannot be used is reported, and null')
+  return parser.parse_args(argv)
+
+
+def read(file, choices=None):
+  """[Line] of a file, or '-'; ValueError that names the bad line."""
+  if file == '-':
+    name, folder, lines = 'standard input', pathlib.Path(), sys.stdin
+  else:
+    path = pathlib.Path(file).expanduser()
+    name, folder = file, path.parent
+    try:
+      lines = path.read_text('utf-8').split('\n')
+    except (OSError, UnicodeDecodeError) as error:
+      raise ValueError(f'{file}: it cannot be read ({error})') from None
+  found = [_line(f'{name}, line {n}', line, folder, choices)
+           for n, line in enumerate(lines, 1) if line.strip()]
+  if not found:
+    raise ValueError(f'{name}: got no lines; want a JSON object on each')
+  return found
+
+
+def _line(place, text, folder, choices):
+  try:
+    whole = json.loads(text)
+  except json.JSONDecodeError as error:
+    raise ValueError(f'{place}: no JSON ({error})') from None
+  if not isinstance(whole, dict) or set(whole) - set(KEYS):
+    got = (f'the key {min(set(whole) - set(KEYS))!r}'
+           if isinstance(whole, dict) else type(whole).__name__)
+    raise ValueError(f'{place}: got {got}, want an object of '
+                     f'{", ".join(KEYS)}')
+  own = whole.get('choices', choices.split(',') if choices else None)
+  if not isinstance(own, list):
+    raise ValueError(f'{place}: its choices are {own!r:.60}; want a list of '
+                     'texts, here or with --choices')
+  item = {'id': place}
+  for key in ('text', *MEDIA):
+    if key in whole:
+      if not isinstance(whole[key], str):
+        raise ValueError(f'{place}: {key!r} is {whole[key]!r:.60}; want a '
+                         'string')
+      item[key] = (whole[key] if key == 'text' else
+                   str(folder / pathlib.Path(whole[key]).expanduser()))
+  return Line(place, whole, item, own)
+
+
+def answers(lines, options):
+  """Yields what is printed of each line."""
+  import jaxret
+  from jaxret import answers as answers_lib
+  from jaxret.scoring.likelihood import choices as choices_lib
+  right = [line.whole.get('answer') for line in lines]
+  if options.choose_alpha and None in right:
+    raise ValueError(f'{lines[right.index(None)].place}: it has no answer; '
+                     '--choose_alpha needs that of every line')
+  alpha = options.alpha
+  if options.choose_alpha:
+    alpha = 1.0
+  elif alpha is None:
+    alpha = answers_lib.chosen_alpha(options.model)
+  choices_lib.check_alpha(alpha)  # before gigabytes are read
+  found = jaxret.answer(
+      [line.item for line in lines],
+      [line.whole.get('question') for line in lines],
+      [line.choices for line in lines],
+      jaxret.load_generator(options.model, dtype=options.dtype), alpha=alpha,
+      length_normalized=not options.sum, score_end=not options.no_end,
+      on_error=options.on_error)
+  if options.choose_alpha:
+    found = found.at(found.choose_alpha(right))
+    print(f'alpha {found.alpha:g}', file=sys.stderr)
+  if None not in right and (found.index >= 0).all():
+    print(f'accuracy {found.accuracy(right):.1f} % of {len(right)}',
+          file=sys.stderr)
+  for n, line in enumerate(lines):
+    yield _printed(found, n, line)
+
+
+def _printed(found, n, line):
+  named = {'id': line.whole['id']} if 'id' in line.whole else {}
+  if found.index[n] < 0:
+    return {**named, 'answer': None}
+  def listed(matrix):
+    return [round(float(x), 6) for x in matrix[n, :len(line.choices)]]
+  parts = {'scores': listed(found.scores),
+           'likelihood': listed(found.likelihood)}
+  if found.prior is not None:
+    parts['prior'] = listed(found.prior)
+  return {**named, 'answer': found.texts[n], 'index': int(found.index[n]),
+          **parts}

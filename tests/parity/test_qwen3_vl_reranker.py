@@ -1,0 +1,73 @@
+"""Qwen3-VL-Reranker as its authors' script scores pairs."""
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from jaxret.data.qwen2_vl import reader as inputs_lib
+from jaxret.data.qwen3_vl import pairs
+from jaxret.models.qwen3_vl import reranker
+from tests.parity import qwen3_vl_reference as reference
+from tests.parity import test_qwen3_vl_embedding as embedding
+
+LOG_ODDS, SCORES, OF_FRAMES = 1e-4, 2e-5, 10
+
+
+@pytest.fixture(scope='module')
+def golden(qwen3_vl_golden):
+  return reference.table(qwen3_vl_golden, 'reranker/cases.json')
+
+
+@pytest.fixture(scope='module')
+def inputs(qwen3_vl_golden, golden):
+  """[(case, number of the document, reader.Inputs)]; and the words' ids."""
+  tokenizer, found = reference.tokenizer(qwen3_vl_golden), []
+  for name, case in golden['cases'].items():
+    given = case['input']
+    options = {key: given[key] for key in ('fps', 'max_frames') if key in given}
+    read = pairs.PairReader(
+        tokenizer, embedding.settings(
+            {'options': case['options'], 'qwen_vl_utils': ''}, options),
+        case['options'].get('max_length', golden['defaults']['max_length']))
+    query = embedding.item_of(qwen3_vl_golden, given['query'], name)
+    for i, document in enumerate(given['documents']):
+      candidate = embedding.item_of(qwen3_vl_golden, document, f'document {i}')
+      found.append((name, i, read(query, candidate, given.get('instruction'))))
+  return found, read.words
+
+
+def arrays_of(folder, golden, name):
+  return reference.read(folder, f'reranker/{golden["cases"][name]["file"]}')
+
+
+def test_qwen3_vl_reranker_tokens(qwen3_vl_golden, golden, inputs):
+  found, words = inputs
+  special = reference.table(qwen3_vl_golden, 'cases.json')['special_tokens']
+  assert words == (special['yes'], special['no'])
+  for name, i, row in found:
+    arrays = arrays_of(qwen3_vl_golden, golden, name)
+    np.testing.assert_array_equal(
+        row.tokens, arrays[f'in/{i}/input_ids'][0], err_msg=f'{name} {i}')
+
+
+def test_qwen3_vl_reranker_scores(qwen3_vl_golden, golden, inputs):
+  model, (found, words) = reference.model(qwen3_vl_golden), inputs
+  score = jax.jit(functools.partial(
+      reranker.log_odds, model.config, words=words))
+  groups = {}
+  for name, i, row in found:
+    shape = inputs_lib.shape_of(len(row.tokens), row.grids)
+    groups.setdefault(shape, []).append((name, i, row))
+  for shape, group in groups.items():
+    batch = embedding.reader_lib.pad(
+        [row for *_, row in group], shape, model.special)
+    for (name, i, row), got in zip(group, score(model.params, batch)):
+      arrays = arrays_of(qwen3_vl_golden, golden, name)
+      times = OF_FRAMES if 'video' in row.kinds else 1
+      np.testing.assert_allclose(
+          got, arrays[f'out/{i}/logit'].item(), atol=times * LOG_ODDS,
+          err_msg=f'{name} {i}')
+      np.testing.assert_allclose(
+          jax.nn.sigmoid(got), arrays['out/scores'][i], atol=times * SCORES,
+          err_msg=f'{name} {i}')
