@@ -36,7 +36,8 @@ REMOVED_FIELDS = {
                  'data.validation_fraction', 'data.test_fraction')}
 # Fields that older workdirs do not name -> the value that is theirs: with it
 # the two are alike.
-ADDED_FIELDS = {'data.alpha': 'white', 'data.allow_outside': False}
+ADDED_FIELDS = {'data.alpha': 'white', 'data.allow_outside': False,
+                'train.text_prior_share': 0.0}
 # What a start leaves in a workdir before anything is trained, extracted or
 # scored, and what task=plan writes: where there is nothing else another config
 # may begin. Hidden files are parts of what was being written. All else is a

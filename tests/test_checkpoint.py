@@ -212,10 +212,18 @@ def test_all_else_is_a_result(tmp_path, name):
 
 
 def old_and_new(method):
-  """Configs of before the removal of fields, and of today."""
-  old = json.loads(
-      (ROOT / 'tests' / 'old_configs' / f'{method}.json').read_text())
-  return ConfigDict(old), main.load_config(f'{ROOT}/configs/{method}.py')
+  """Configs of before the removal of fields, and of today.
+
+  Fields that were set anew since then, retuned.json, have their old values.
+  """
+  folder = ROOT / 'tests' / 'old_configs'
+  old, retuned = (json.loads((folder / f'{name}.json').read_text())
+                  for name in (method, 'retuned'))
+  new = main.load_config(f'{ROOT}/configs/{method}.py')
+  values = checkpoint.ADDED_FIELDS | checkpoint.plain_config(old)
+  new.update_from_flattened_dict(
+      {key: values[key] for key in retuned.get(method, ())})
+  return ConfigDict(old), new
 
 
 def workdir_of(tmp_path, config):

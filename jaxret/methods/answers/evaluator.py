@@ -73,7 +73,7 @@ def tabulate(scored, alpha, chosen_on):
     results['tasks'][kind] = {
         'queries': len(index), 'candidates': int(counts.sum()),
         'chance': 100.0 * float(np.mean(1 / counts)),
-        'list_length': float(counts.mean())}
+        'list_length': round(float(counts.mean()), 2)}
     own = {row: found[index] for row, found in ranks.items()}
     results[kind] = {row: metrics.summary(found, recall_at=(1,))
                      for row, found in own.items()}

@@ -3,7 +3,7 @@ import numpy as np
 
 from jaxret import report, run
 from jaxret.data import media
-from jaxret.methods.answers import evaluator
+from jaxret.methods.answers import ROWS, evaluator
 from jaxret.scoring.likelihood import choices, cpn
 
 FRAMES, FRAME_PX = 4, 96  # of an item in the report
@@ -45,15 +45,19 @@ def _yes_no_table(rows):
   names = ('accuracy', 'precision', 'recall', 'f1', 'yes_share')
   return {'title': 'yes or no, in percent, as POPE reports it', 'rows': [
       ('answers by', 'accuracy', 'precision', 'recall', 'F1', 'yes'), *(
-          (row.replace('_', ' '), *(f'{found[name]:.1f}' for name in names))
+          (_words(row), *(f'{found[name]:.1f}' for name in names))
           for row, found in rows.items())]}
+
+
+def _words(row):
+  return ROWS.get(row, row)
 
 
 def _usual_table(shares):
   return {'title': 'answers that are the most frequent of their question in '
                    'training, percent',
           'rows': [('answers by', 'share'), *(
-              (row.replace('_', ' '), f'{share:.1f}')
+              (_words(row), f'{share:.1f}')
               for row, share in shares.items())]}
 
 

@@ -12,7 +12,7 @@ from jaxret import losses, sharding
 from jaxret.data import sets, types
 from jaxret.methods import base
 from jaxret.methods.blim import examples as examples_lib
-from jaxret.methods.blim import likelihood
+from jaxret.methods.blim import likelihood, text_prior
 from jaxret.methods.blim import prompts as prompts_lib
 from jaxret.models import decoder as decoder_lib
 from jaxret.models import names, pretrained
@@ -60,7 +60,8 @@ def method(config, tokenizer):
     vlm.check_features(shape)
   return base.Method(
       name='blim', init=init_all, load=load,
-      loss=functools.partial(loss, vlm),
+      loss=functools.partial(
+          loss, vlm, text_prior_share=text_prior.share(config.train)),
       examples=functools.partial(examples, prompts),
       trainable=tuple(config.model.trainable),
       train_flops=functools.partial(
@@ -93,29 +94,32 @@ def video_vocabulary(visuals):
       visuals[i].astype(np.float32).mean(1) for i in range(len(visuals))])
 
 
-def loss(vlm, params, constants, batch, key):
+def loss(vlm, params, constants, batch, key, text_prior_share=0.0):
   """VTG + TVG, weights 1:1 (spec §3); see base.Method.
 
   constants: visual_prefix int [S], video_vocabulary float32 [N, clips, Dv].
-  batch: as examples.BlimExamples gives it, with a leading B.
+  batch: as examples.BlimExamples gives it, with a leading B. text_prior_share:
+  of the captions that are read without their video, see text_prior.keys.
   """
   def apply(method, *args, fold=0):
     rngs = None if key is None else {
         'dropout': jax.random.fold_in(key, fold)}
     return vlm.module().apply(params, *args, method=method, rngs=rngs)
-  vtg = _vtg_loss(apply, constants['visual_prefix'], batch)
+  vtg = _vtg_loss(apply, constants['visual_prefix'], batch,
+                  functools.partial(text_prior.keys, text_prior_share, key))
   tvg = _tvg_loss(apply, vlm.clips, constants['video_vocabulary'], batch)
   return vtg + tvg, {'vtg_loss': jnp.mean(vtg), 'tvg_loss': jnp.mean(tvg)}
 
 
-def _vtg_loss(apply, visual_prefix, batch):
+def _vtg_loss(apply, visual_prefix, batch, keys):
   labels, length = batch['labels'], batch['label_length']
   prefix = jnp.broadcast_to(
       visual_prefix, (labels.shape[0], visual_prefix.shape[0]))
   tokens = jnp.concatenate([prefix, labels[:, :-1]], 1)
   visual = apply('visual_tokens', batch['features'], fold=0)
   x = apply('embed', tokens, visual)
-  hidden = apply('hidden', x, visual_prefix.shape[0] + length - 1, fold=1)
+  hidden = apply('hidden', x, visual_prefix.shape[0] + length - 1,
+                 keys(tokens == types.VISUAL), fold=1)
   # Row S - 1, the last of the prefix, predicts the first label.
   rows = hidden[:, visual_prefix.shape[0] - 1:]
   value = losses.token_log_likelihood(

@@ -63,15 +63,13 @@ def score_matrix(
   _check_mode(mode, topk)
   ready = prepare(videos, texts, model, mesh, lambda shape: _check_first_stage(
       first_stage, topk, shape, zero_shot=isinstance(model, ConfigDict)))
-  scorer = ready.method.scorer
-  assert scorer is not None  # BLiM's
-  inputs = evaluator.inputs(scorer, ready.split, ready.features,
+  inputs = evaluator.inputs(ready.scorer, ready.split, ready.features,
                             topk=topk, zero_shot=not ready.trained)
   options = likelihood.Options(
       rows, columns, mode=mode,
       nonzero_denominator=ready.config.eval.nonzero_denominator)
   chosen = weights_of(ready)
-  found = _in_memory(scorer.model, ready.params, ready.mesh,
+  found = _in_memory(ready.scorer.model, ready.params, ready.mesh,
                      inputs, options, workdir, first_stage,
                      chosen.weights['text_to_video'].alpha)
   return _scores(found, ready.split, chosen)
@@ -85,7 +83,7 @@ class Ready(NamedTuple):
   config: ConfigDict
   trained: str | None
   mesh: Mesh
-  method: base.Method
+  scorer: base.Scorer
   params: dict
   split: types.Split
   features: types.Visuals
@@ -115,7 +113,8 @@ def prepare(videos: Videos, texts: Texts, model: Path | ConfigDict,
   params = blim_run.parameters(config, method, mesh, trained)
   split = types.Split(
       'own', 'own', items, captions, np.zeros(len(captions), np.int32))
-  return Ready(config, trained, mesh, method, params, split, features)
+  assert method.scorer is not None  # BLiM's
+  return Ready(config, trained, mesh, method.scorer, params, split, features)
 
 
 def weights_of(ready: Ready) -> scores_lib.Chosen:

@@ -102,14 +102,14 @@ def search_pairs(
       direction, chosen.weights[direction], alpha, query_weight,
       both=bool(ready.trained), alone=direction == 'video_to_text')
   inputs = evaluator.inputs(
-      ready.method.scorer, ready.split, ready.features,
+      ready.scorer, ready.split, ready.features,
       zero_shot=not ready.trained)
   options = likelihood.Options(
       rows, columns,
       nonzero_denominator=ready.config.eval.nonzero_denominator)
   with tempfile.TemporaryDirectory() as passing:
     found = search_lib.best(
-        ready.method.scorer.model, ready.params, ready.mesh, inputs, options,
+        ready.scorer.model, ready.params, ready.mesh, inputs, options,
         workdir or passing, direction, weights, k, budget,
         search_lib.slack_of(ready.config) if slack is None else slack)
   given = alpha is not None or query_weight is not None

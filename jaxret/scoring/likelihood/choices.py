@@ -99,8 +99,8 @@ def yes_no(said: Sequence[bool], truth: Sequence[bool]) -> dict[str, Any]:
     raise ValueError(f'yes/no: got {said.shape} answers for {truth.shape} '
                      'questions; wanted one each, of one at least')
   hits = float(np.sum(said & truth))
-  precision = hits / max(said.sum(), 1)
-  recall = hits / max(truth.sum(), 1)
+  precision = hits / max(int(said.sum()), 1)
+  recall = hits / max(int(truth.sum()), 1)
   both = precision + recall
   return {'questions': len(said),
           'accuracy': 100.0 * float(np.mean(said == truth)),

@@ -19,7 +19,8 @@ def found():
 def test_yes_and_no_as_a_table(found):
   rows = {row[0]: row[1:] for row in results._yes_no_table(
       found[0]['yes_no'])['rows']}
-  assert rows['likelihood'] == ('50.0', '50.0', '100.0', '66.7', '100.0')
+  assert rows['likelihood of the choice'] == (
+      '50.0', '50.0', '100.0', '66.7', '100.0')
   assert rows['answers by'][-1] == 'yes'
 
 

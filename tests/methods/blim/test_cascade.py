@@ -200,3 +200,33 @@ def test_there_is_nothing_to_say_without_a_first_stage(tmp_path):
   assert about is None
   assert found['test']['text_to_video'].first_stage is None
   assert first_stage.CLIP == 'clip'
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('one_device')
+def test_a_run_says_what_its_cascade_loses(tmp_path):
+  """In results.json, on the console and in the report; and again from disk."""
+  fields = {'eval.first_stage': 'clip', 'eval.agreement': 0.5}
+  flags = tiny_runs.shapes_flags(tmp_path / 'shapes', **fields)
+  workdir = tmp_path / 'run'
+  assert tiny_runs.run('', workdir, *flags) == 0
+  found = tiny_runs.results(workdir)
+  about = found['cascade']
+  scores = {name: np.load(workdir / 'scores' / name / 'video_given_text.npy')
+            for name in ('validation', 'test')}
+  assert np.isfinite(scores['validation']).all()
+  assert about['pairs_percent'] == pytest.approx(
+      100 * np.isfinite(scores['test']).mean())
+  for name in DIRECTIONS:
+    assert 1 <= about[name]['k'] <= about[name]['candidates'] == 6
+    assert about[name]['guarantee']['holds']
+    assert {'first_stage', 'ensemble', 'blim'} <= found[name].keys()
+  for path in ('results.txt', 'report.html'):
+    text = (workdir / path).read_text()
+    assert all(table['title'] in text for table in found['tables']), path
+  files = {path: path.stat().st_mtime_ns
+           for path in (workdir / 'scores').rglob('*.npy')}
+  assert tiny_runs.run('', workdir, *flags, '--config.task=evaluate') == 0
+  assert tiny_runs.results(workdir) == found
+  assert files == {path: path.stat().st_mtime_ns
+                   for path in (workdir / 'scores').rglob('*.npy')}

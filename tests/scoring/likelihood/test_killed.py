@@ -9,14 +9,16 @@ import time
 import numpy as np
 import pytest
 
+from tests.scoring.likelihood import killed_run
+
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 KILLS = 10
 
 
-def start(directory):
+def start(directory, topk):
   return subprocess.Popen(
       [sys.executable, '-m', 'tests.scoring.likelihood.killed_run',
-       str(directory)],
+       str(directory), str(topk)],
       cwd=ROOT, stderr=subprocess.DEVNULL)
 
 
@@ -31,20 +33,22 @@ def scored(directory):
 
 
 @pytest.mark.slow
-def test_killed_at_random_points_and_rerun(tmp_path):
-  undisturbed = start(tmp_path / 'whole')
+@pytest.mark.parametrize('topk', [0, 12])
+def test_killed_at_random_points_and_rerun(tmp_path, topk):
+  undisturbed = start(tmp_path / 'whole', topk)
   rng = np.random.default_rng(int(time.time()))
-  killed, cells, kills = tmp_path / 'killed', 2 * 40 * 40, []
+  keep, killed, kills = killed_run.kept(topk), tmp_path / 'killed', []
+  cells = 2 * (40 * 40 if keep is None else int(keep.sum()))
   for kill in range(KILLS):
     # Somewhere in the next share of the work, or between two files of it.
     goal = rng.uniform(kill, kill + 1) / KILLS * cells
-    process = start(killed)
+    process = start(killed, topk)
     while scored(killed) < goal and process.poll() is None:
       time.sleep(0.001)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() in (-signal.SIGKILL, 0)
     kills.append(scored(killed))
-  assert start(killed).wait() == 0
+  assert start(killed, topk).wait() == 0
   assert undisturbed.wait() == 0
   assert sum(0 < done < cells for done in kills) >= KILLS // 2, kills
   names = sorted(path.name for path in (tmp_path / 'whole').iterdir())
