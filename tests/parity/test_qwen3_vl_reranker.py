@@ -62,7 +62,7 @@ def test_qwen3_vl_reranker_scores(qwen3_vl_golden, golden, inputs):
   for shape, group in groups.items():
     batch = embedding.reader_lib.pad(
         [row for *_, row in group], shape, model.special)
-    for (name, i, row), got in zip(group, score(model.params, batch)):
+    for (name, i, _), got in zip(group, score(model.params, batch)):
       arrays = arrays_of(qwen3_vl_golden, golden, name)
       np.testing.assert_allclose(
           got, arrays[f'out/{i}/logit'].item(), atol=LOG_ODDS,
