@@ -10,12 +10,20 @@ question as its candidates, which the paper claims to help beyond retrieval.
 """
 import dataclasses
 import os
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from jaxret import embedder, generator, loading, metrics, sequences
+from jaxret import (
+  checkpoint,
+  embedder,
+  generator,
+  loading,
+  metrics,
+  sequences,
+)
 from jaxret.data import questions as questions_lib
 from jaxret.data import types
 from jaxret.scoring.likelihood import choices as choices_lib
@@ -128,11 +136,14 @@ class Answers:
                        f'{len(self.choices)} questions; wanted one each')
     found = []
     for n, (own, answer) in enumerate(zip(self.choices, right)):
-      if isinstance(answer, str) and answer not in own:
+      if isinstance(answer, str) and answer in own:
+        found.append(own.index(answer))
+      elif isinstance(answer, (int, np.integer)) and not isinstance(
+          answer, bool) and 0 <= answer < len(own):
+        found.append(int(answer))
+      else:
         raise ValueError(f'question {n}: {answer!r:.60} is no choice of '
-                         f'{list(own)}')
-      found.append(own.index(answer) if isinstance(answer, str)
-                   else int(answer))
+                         f'{list(own)}, nor the number of one')
     return found
 
 
@@ -162,7 +173,7 @@ def answer(
       any lengths.
     model: a Generator, or what jaxret.load_generator opens.
     alpha: 0 to 1; 0 reads media once and spares the prior. None = what the
-      evaluation of a work directory chose, else 0.
+      evaluation of a work directory chose, where its path is given, else 0.
     length_normalized: mean over the tokens of a choice, or their sum.
     score_end: the token that ends an answer is scored as part of a choice.
     rows, columns, on_error, show_progress: as for score_sequences; a question
@@ -176,7 +187,7 @@ def answer(
       outside of 0 to 1, and what cannot be read.
   """
   if alpha is None:
-    alpha = chosen_alpha(model)
+    alpha = chosen_alpha(model, length_normalized, score_end)
   choices_lib.check_alpha(alpha)
   prompts = asked(items, questions, alpha)
   own = _choices(prompts, choices)
@@ -213,6 +224,8 @@ def _scorer(model, prompts, own, end, failed, options):
           pairs=None if few else pairs, chat=True, mask_media=mask_media,
           on_error=failed, **options)
       found[tuple(places.T)] = values[tuple(pairs.T)] if few else values
+      # Whose numbers are not all finite has no answer: no choice is passed by.
+      found[places[np.isnan(found[tuple(places.T)]), 0]] = np.nan
     return found
   return score
 
@@ -228,11 +241,24 @@ def _can_score(model, prompt, texts, end, failed):
   return True
 
 
-def chosen_alpha(model: str | os.PathLike | generator.Generator) -> float:
-  """What a work directory's evaluation chose on validation, else 0."""
+def chosen_alpha(model: str | os.PathLike | generator.Generator,
+                 length_normalized: bool, score_end: bool) -> float:
+  """What a work directory's evaluation chose on validation, else 0.
+
+  Raises ValueError where it scored choices otherwise than is asked for.
+  """
   if isinstance(model, generator.Generator):
     return 0.0
-  return loading.chosen_weights(model, 'answers').get('alpha', 0.0)
+  alpha = loading.chosen_weights(model, 'answers').get('alpha', 0.0)
+  if alpha:
+    evaluated = checkpoint.read_config(pathlib.Path(model).expanduser()).eval
+    for name, asked_for in (('length_normalized', length_normalized),
+                            ('score_end', score_end)):
+      if evaluated[name] != asked_for:
+        raise ValueError(
+            f'{model}: its alpha = {alpha:g} was chosen with eval.{name} = '
+            f'{evaluated[name]}, got {name} = {asked_for}: give alpha as well')
+  return alpha
 
 
 def asked(items: Sequence[embedder.Given], questions: str | Sequence[str],
@@ -258,10 +284,11 @@ def _prompt(given, question, n, alpha):
   if alpha and item.image is None and item.video is None:
     raise ValueError(f'{item.id}: it has no image and no video, whose keys '
                      'alpha masks: give it one, or set alpha=0')
+  if item.text is not None and not isinstance(item.text, str):
+    raise ValueError(f'{item.id}: its text is {type(item.text).__name__}; want '
+                     'a string')
   text = question if item.text is None else f'{item.text}\n{question}'
-  # An order that lacks the text would leave it out of what tells items apart.
-  order = item.order if 'text' in item.order else ('text', *item.order)
-  return types.Item(item.id, text, item.image, item.video, order)
+  return types.Item(item.id, text, item.image, item.video)
 
 
 def _choices(prompts, choices):

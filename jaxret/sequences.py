@@ -6,6 +6,7 @@
       [' dog', ' cat'], model)                                # float32 [1, 2]
 """
 import collections
+import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -186,7 +187,8 @@ def _prefixes(given, failed):
   for index, one in enumerate(given):
     try:
       item = embedder.as_item(one, index, 'prefix')
-      key = store.key(item, None)
+      # An order that lacks a modality would leave it out of the key.
+      key = store.key(dataclasses.replace(item, order=types.Item.order), None)
       items.setdefault(key, item)
     except ValueError as error:
       failed(error)

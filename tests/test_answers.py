@@ -1,5 +1,6 @@
 """`jaxret.answer` against full passes, a question and a choice at a time."""
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxret
+from jaxret import answers
 from jaxret.data import types
 from jaxret.models import decoder as decoder_lib
 from tests import tiny_generators
@@ -155,6 +157,7 @@ BAD = [
     ({'questions': ['what']}, 'got 1 questions for 2 items'),
     ({'questions': ' '}, 'its question is'),
     ({'items': []}, 'items: got none'), ({'items': {'image': 'x'}}, 'got one'),
+    ({'items': [{'image': 'x', 'text': ['a', 'b']}] * 2}, 'text is tuple'),
     ({'alpha': 1.5}, 'alpha is 1.5'), ({'alpha': -0.1}, 'alpha is -0.1'),
     ({'items': ['a text', 'b'], 'alpha': 0.5}, 'no image and no video'),
     ({'items': [{'image': 'nowhere.png'}] * 2}, 'nowhere.png')]
@@ -180,3 +183,47 @@ def test_what_cannot_be_used_has_no_answer(model):
   assert found.index.tolist()[1:] == [-1, -1]
   assert any('nowhere.png' in str(one) for one in wrong)
   assert any(str(one).startswith('second: choice 1') for one in wrong)
+
+
+def test_a_question_with_a_number_that_is_none_has_no_answer(
+    model, monkeypatch):
+  """One of its choices: the others are not compared without it."""
+  whole = answers.sequences.score_sequences
+
+  def broken(prompts, *args, mask_media, **kwargs):
+    found = whole(prompts, *args, mask_media=mask_media, **kwargs)
+    found[0, 1] = np.nan if mask_media else found[0, 1]
+    return found
+  monkeypatch.setattr(answers.sequences, 'score_sequences', broken)
+  found = jaxret.answer(ITEMS[:2], QUESTIONS[:2], ('yes', 'no', 'two'), model,
+                        alpha=0.5, show_progress=False)
+  assert found.index[0] == -1 and np.isneginf(found.scores[0]).all()
+  assert found.texts[1] is not None
+  with pytest.raises(ValueError, match='question 0: its answer is choice 0'):
+    found.accuracy([0, 0])
+
+
+@pytest.mark.parametrize('right', ['maybe', 1.0, True, -1, 2, None, ['yes']])
+def test_a_right_answer_is_a_choice_or_its_number(found, right):
+  with pytest.raises(ValueError, match='question 0: .* is no choice of'):
+    found.accuracy([right, 'no', 0])
+  with pytest.raises(ValueError, match='question 0: .* is no choice of'):
+    found.choose_alpha([right, 'no', 0])
+
+
+def test_an_alpha_counts_for_how_it_was_chosen(tmp_path):
+  (tmp_path / 'config.json').write_text(json.dumps({
+      'method': 'answers',
+      'eval': {'length_normalized': False, 'score_end': True}}))
+  def write(alpha):
+    (tmp_path / 'results.json').write_text(json.dumps(
+        {'weights': {'all questions': {'cpn': {'alpha': alpha}}}}))
+  write(0.7)
+  assert answers.chosen_alpha(tmp_path, False, True) == 0.7
+  with pytest.raises(ValueError, match='its alpha = 0.7 was chosen with eval.'
+                     'length_normalized = False, got length_normalized = True'):
+    answers.chosen_alpha(tmp_path, True, True)
+  with pytest.raises(ValueError, match='eval.score_end = True, got'):
+    answers.chosen_alpha(tmp_path, False, False)
+  write(0.0)
+  assert answers.chosen_alpha(tmp_path, True, True) == 0.0

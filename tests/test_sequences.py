@@ -7,6 +7,7 @@ import pytest
 
 import jaxret
 from jaxret import embedder, sharding
+from jaxret.data import types
 from tests import tiny_generators as tiny
 
 
@@ -113,6 +114,16 @@ def test_eight_devices_score_alike(model):
   pairs = [(0, 0), (0, 1), (3, 2), (8, 8)]
   np.testing.assert_allclose(score(many, *given, pairs=pairs),
                              score(model, *given, pairs=pairs), atol=2e-5)
+
+
+def test_what_an_order_leaves_out_still_tells_prefixes_apart(model):
+  """An Item's order says how prompts name what it has, not what it has."""
+  image = tiny.pixels(0, 56, 56)
+  given = [{'text': text, 'image': image} for text in ('a photo', 'two dogs')]
+  items = [types.Item(f'{i}', one['text'], image, order=('image',))
+           for i, one in enumerate(given)]
+  np.testing.assert_array_equal(
+      score(model, items, tiny.SUFFIXES), score(model, given, tiny.SUFFIXES))
 
 
 def test_masked_media_are_not_what_matters(model):

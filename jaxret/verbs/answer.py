@@ -16,10 +16,10 @@ alpha above 0, "prior".
 """
 import argparse
 import json
-import pathlib
 import sys
 from typing import Any, NamedTuple
 
+from jaxret import json_lines
 from jaxret import main as program
 
 KEYS = ('question', 'choices', 'image', 'video', 'text', 'answer', 'id')
@@ -81,32 +81,11 @@ def parse(argv):
 
 def read(file, choices=None):
   """[Line] of a file, or '-'; ValueError that names the bad line."""
-  if file == '-':
-    name, folder, lines = 'standard input', pathlib.Path(), sys.stdin
-  else:
-    path = pathlib.Path(file).expanduser()
-    name, folder = file, path.parent
-    try:
-      lines = path.read_text('utf-8').split('\n')
-    except (OSError, UnicodeDecodeError) as error:
-      raise ValueError(f'{file}: it cannot be read ({error})') from None
-  found = [_line(f'{name}, line {n}', line, folder, choices)
-           for n, line in enumerate(lines, 1) if line.strip()]
-  if not found:
-    raise ValueError(f'{name}: got no lines; want a JSON object on each')
-  return found
+  return [_line(entry, choices) for entry in json_lines.read(file, KEYS)]
 
 
-def _line(place, text, folder, choices):
-  try:
-    whole = json.loads(text)
-  except json.JSONDecodeError as error:
-    raise ValueError(f'{place}: no JSON ({error})') from None
-  if not isinstance(whole, dict) or set(whole) - set(KEYS):
-    got = (f'the key {min(set(whole) - set(KEYS))!r}'
-           if isinstance(whole, dict) else type(whole).__name__)
-    raise ValueError(f'{place}: got {got}, want an object of '
-                     f'{", ".join(KEYS)}')
+def _line(entry, choices):
+  place, _, whole = entry
   own = whole.get('choices', choices.split(',') if choices else None)
   if not isinstance(own, list):
     raise ValueError(f'{place}: its choices are {own!r:.60}; want a list of '
@@ -117,8 +96,7 @@ def _line(place, text, folder, choices):
       if not isinstance(whole[key], str):
         raise ValueError(f'{place}: {key!r} is {whole[key]!r:.60}; want a '
                          'string')
-      item[key] = (whole[key] if key == 'text' else
-                   str(folder / pathlib.Path(whole[key]).expanduser()))
+      item[key] = whole[key] if key == 'text' else entry.located(whole[key])
   return Line(place, whole, item, own)
 
 
@@ -135,7 +113,8 @@ def answers(lines, options):
   if options.choose_alpha:
     alpha = 1.0
   elif alpha is None:
-    alpha = answers_lib.chosen_alpha(options.model)
+    alpha = answers_lib.chosen_alpha(
+        options.model, not options.sum, not options.no_end)
   choices_lib.check_alpha(alpha)  # before gigabytes are read
   found = jaxret.answer(
       [line.item for line in lines],
@@ -150,19 +129,19 @@ def answers(lines, options):
   if None not in right and (found.index >= 0).all():
     print(f'accuracy {found.accuracy(right):.1f} % of {len(right)}',
           file=sys.stderr)
-  for n, line in enumerate(lines):
-    yield _printed(found, n, line)
+  yield from _printed(found, lines)
 
 
-def _printed(found, n, line):
-  named = {'id': line.whole['id']} if 'id' in line.whole else {}
-  if found.index[n] < 0:
-    return {**named, 'answer': None}
-  def listed(matrix):
-    return [round(float(x), 6) for x in matrix[n, :len(line.choices)]]
-  parts = {'scores': listed(found.scores),
-           'likelihood': listed(found.likelihood)}
+def _printed(found, lines):
+  """Yields what is printed of each line."""
+  parts = {'scores': found.scores, 'likelihood': found.likelihood}
   if found.prior is not None:
-    parts['prior'] = listed(found.prior)
-  return {**named, 'answer': found.texts[n], 'index': int(found.index[n]),
-          **parts}
+    parts['prior'] = found.prior
+  for n, (line, index, text) in enumerate(zip(lines, found.index, found.texts)):
+    named = {'id': line.whole['id']} if 'id' in line.whole else {}
+    if index < 0:
+      yield {**named, 'answer': None}
+      continue
+    yield {**named, 'answer': text, 'index': int(index), **{
+        name: [round(float(x), 6) for x in matrix[n, :len(line.choices)]]
+        for name, matrix in parts.items()}}

@@ -16,10 +16,10 @@ of the suffix, and their number, "tokens"; lists where "suffix" is one.
 import argparse
 import json
 import math
-import pathlib
 import sys
 from typing import Any, NamedTuple
 
+from jaxret import json_lines
 from jaxret import main as program
 
 KEYS = ('prefix', 'suffix', 'id')
@@ -86,61 +86,38 @@ def parse(argv):
 
 def read(file):
   """[Line] of a file, or '-'; ValueError that names the bad line."""
-  if file == '-':
-    name, folder, lines = 'standard input', pathlib.Path(), sys.stdin
-    found = [_line(f'{name}, line {n}', line, folder)
-             for n, line in enumerate(lines, 1) if line.strip()]
-  else:
-    path = pathlib.Path(file).expanduser()
-    try:
-      lines = path.read_text('utf-8').split('\n')
-    except (OSError, UnicodeDecodeError) as error:
-      raise ValueError(f'{file}: it cannot be read ({error})') from None
-    found = [_line(f'{file}, line {n}', line, path.parent)
-             for n, line in enumerate(lines, 1) if line.strip()]
-  if not found:
-    raise ValueError(f'{file}: got no lines; want a JSON object on each')
-  return found
+  return [_line(entry) for entry in json_lines.read(file, KEYS)]
 
 
-def _line(place, text, folder):
-  try:
-    whole = json.loads(text)
-  except json.JSONDecodeError as error:
-    raise ValueError(f'{place}: no JSON ({error})') from None
-  if not isinstance(whole, dict):
-    raise ValueError(f'{place}: got {type(whole).__name__}, want an object of '
-                     f'{", ".join(KEYS)}')
-  unknown = sorted(set(whole) - set(KEYS))
+def _line(entry):
+  place, _, whole = entry
   missing = [key for key in KEYS[:2] if key not in whole]
-  if unknown or missing:
-    raise ValueError(f'{place}: ' + (
-        f'unknown key {unknown[0]!r}' if unknown else f'no {missing[0]!r}')
-                     + f'; want {", ".join(KEYS)}')
+  if missing:
+    raise ValueError(f'{place}: no {missing[0]!r}; want {", ".join(KEYS)}')
   suffix = whole['suffix']
   suffixes = suffix if isinstance(suffix, list) else [suffix]
   if not suffixes or not all(isinstance(one, str) for one in suffixes):
     raise ValueError(f"{place}: got 'suffix' {json.dumps(suffix)[:40]}, want a "
                      'text or a list of texts')
-  return Line(place, whole.get('id'), _prefix(place, whole['prefix'], folder),
+  return Line(place, whole.get('id'), _prefix(entry, whole['prefix']),
               suffixes, isinstance(suffix, list))
 
 
-def _prefix(place, given, folder):
-  """The fields of a types.Item; paths as seen from the folder."""
+def _prefix(entry, given):
+  """The fields of a types.Item."""
   if isinstance(given, str):
     return {'text': given}
   if not isinstance(given, dict) or not given or (
       set(given) - {'text', *MEDIA}):
-    raise ValueError(f"{place}: got 'prefix' {json.dumps(given)[:40]}, want a "
-                     'text or an object of text, image, video')
+    raise ValueError(f"{entry.place}: got 'prefix' {json.dumps(given)[:40]}, "
+                     'want a text or an object of text, image, video')
   def located(medium):
     if isinstance(medium, list):
       return tuple(map(located, medium))
     if not isinstance(medium, str):
-      raise ValueError(f'{place}: got {json.dumps(medium)[:40]} for a medium, '
-                       'want a path or a list of paths')
-    return str(folder / medium)
+      raise ValueError(f'{entry.place}: got {json.dumps(medium)[:40]} for a '
+                       'medium, want a path or a list of paths')
+    return entry.located(medium)
   return {key: located(value) if key in MEDIA else value
           for key, value in given.items()}
 

@@ -16,7 +16,6 @@ def model():
   return tiny_generators.qwen2_vl()
 
 
-
 @pytest.fixture
 def opened(model, monkeypatch):
   calls = []
@@ -24,7 +23,7 @@ def opened(model, monkeypatch):
     calls.append((path, options))
     return model
   monkeypatch.setattr('jaxret.loading.load_generator', load)
-  monkeypatch.setattr(answers, 'chosen_alpha', lambda model: 0.0)
+  monkeypatch.setattr(answers, 'chosen_alpha', lambda *given: 0.0)
   return calls
 
 
@@ -83,7 +82,7 @@ def test_the_command_chooses_alpha_and_names_what_it_cannot_use(
     (['--alpha=2', '--choices=a'], '{"question": "a", "image": "x"}',
      'alpha is 2'),
     ([], '', 'got no lines'), ([], '[1]', 'got list, want an object'),
-    ([], '{', 'line 1: no JSON'), ([], '{"imgae": "a"}', "the key 'imgae'"),
+    ([], '{', 'line 1: no JSON'), ([], '{"imgae": "a"}', "unknown key 'imgae'"),
     (['--choices=a'], '{"image": "a"}', 'line 1: its question is None'),
     ([], '{"question": "a", "image": "x"}', 'its choices are None'),
     ([], '{"question": "a", "image": 3, "choices": ["a"]}', "'image' is 3"),

@@ -5,6 +5,7 @@ at one `Shape`. Shapes come in buckets, so that a model compiles for a few of
 them however many sizes there are.
 """
 import math
+import os
 import threading
 from typing import NamedTuple
 
@@ -152,14 +153,15 @@ class Reader:
     self.shape(item)
 
   def _grid(self, name, kind, source):
-    """(grid, Sampled) of a medium; headers of a file are read once."""
+    """(grid, Sampled) of a medium; a file's header is read once for a state."""
     if not isinstance(source, str):
       return seen_lib.grid(name, kind, source, self.resolution,
                            self.layout.patch_px)
-    if (kind, source) not in self._grids:
-      self._grids[kind, source] = seen_lib.grid(
+    key = kind, source, _state(source)
+    if key not in self._grids:
+      self._grids[key] = seen_lib.grid(
           name, kind, source, self.resolution, self.layout.patch_px)
-    return self._grids[kind, source]
+    return self._grids[key]
 
   def _is_kept(self, kind, source):
     return isinstance(source, str) and (kind, source) in self._cache
@@ -230,6 +232,15 @@ class Reader:
     logging.warning('%s: %d tokens, its text is cut after %d characters to '
                     'keep %d', name, n_tokens, best[0], self.max_tokens)
     return best[1]
+
+
+def _state(path):
+  """Size and time of change of a file, None where there is none."""
+  try:
+    state = os.stat(path)
+  except OSError:
+    return None
+  return state.st_size, state.st_mtime_ns
 
 
 def open_reader(config, tokenizer, max_tokens=2048, trim_text=False,

@@ -37,14 +37,16 @@ class Reader:
 
   tokenizer: as data.text.load_tokenizer gives it. frames: {'image', 'video'}
   -> how many, image_px: their side, tokens: {'image', 'video'} -> of each; {}
-  for a model that reads text alone. max_tokens: of a prompt.
+  for a model that reads text alone. max_tokens: of a prompt. limit_s: seconds
+  of a video that are seen, None = all.
   """
 
   def __init__(self, tokenizer, frames, image_px, tokens, max_tokens=4096,
-               alpha='white'):
+               alpha='white', limit_s=None):
     self._encode, self.decode = tokenizer.encode, tokenizer.decode
     self._frames, self._px, self._tokens = frames, image_px, tokens
     self.max_tokens, self.alpha = max_tokens, images.check_alpha(alpha)
+    self._limit_s = limit_s
     self.ends = continuations.ends(tokenizer.encode)
 
   def __call__(self, item, chat=False):
@@ -54,7 +56,7 @@ class Reader:
     frames = np.zeros((0, self._px, self._px, 3), np.uint8)
     if kind:
       frames = media.load_frames(
-          item, self._frames[kind], self._px, alpha=self.alpha)
+          item, self._frames[kind], self._px, self._limit_s, self.alpha)
     return Prompt(item.id, tokens, np.arange(len(tokens), dtype=np.int32),
                   frames)
 
@@ -131,9 +133,11 @@ def _a(kind):
   return 'an image' if kind == 'image' else f'a {kind}'
 
 
-def open_reader(config, tokenizer, max_tokens=4096, alpha='white'):
+def open_reader(config, tokenizer, max_tokens=4096, alpha='white',
+                limit_s=None):
   """The Reader of a models.videochat.generator.GeneratorConfig.
 
+  limit_s: of a video, see Reader; a model's own files have none.
   Raises ValueError if max_tokens are more than the model is right for.
   """
   config.decoder.check_length(max_tokens)
@@ -144,4 +148,4 @@ def open_reader(config, tokenizer, max_tokens=4096, alpha='white'):
       tokenizer, {'image': 1, 'video': config.clips * config.vision.n_frames},
       config.vision.image_px,
       {kind: n * config.tokens_per_clip for kind, n in clips.items()},
-      max_tokens, alpha)
+      max_tokens, alpha, limit_s)

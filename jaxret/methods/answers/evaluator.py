@@ -36,8 +36,11 @@ class Scored(NamedTuple):
 
 
 def alpha_of(config, scored):
-  """(alpha, what it was chosen on): of 'validation' where it was scored."""
-  if 'validation' in scored and len(scored) > 1:
+  """(alpha, what it was chosen on): 'validation', if another is reported.
+
+  scored: {split: Scored}, the reported one last.
+  """
+  if 'validation' in list(scored)[:-1]:
     chosen = scored['validation']
     return choices.choose_alpha(
         chosen.likelihoods, chosen.answers), 'validation'

@@ -35,5 +35,6 @@ def open_generator(config, workdir, mesh):
       vlm.clips)
   used = {'decoder': params['decoder'], 'vision': tower.params,
           'projector': {'vtg': params['projector']['vtg']}}
-  return (sizes, {'params': used},
-          continuations.open_reader(sizes, tokenizer))
+  return sizes, {'params': used}, continuations.open_reader(
+      sizes, tokenizer, alpha=base.alpha(config),
+      limit_s=config.data.limit_s or None)

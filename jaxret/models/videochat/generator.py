@@ -72,6 +72,9 @@ def open_generator(path, mesh, dtype='float32', adapter=None, clips=CLIPS):
   _, whole = model_files.read_json(path)
   numerics = {'dtype': dtype, 'param_dtype': dtype}
   if whole['model_type'] == 'qwen2':
+    if clips != CLIPS:
+      raise ValueError(f'{path}: clips = {clips} has no effect on a model that '
+                       'reads text alone: leave it out')
     config = GeneratorConfig(decoder_lib.DecoderConfig(
         **files.read_decoder(path), **numerics))
   else:

@@ -24,8 +24,9 @@ class Likelihoods(NamedTuple):
 
 
 def scores(parts: Likelihoods, alpha: float) -> np.ndarray:
-  """Likelihood less alpha times the prior, float32 [N, C], -inf for no choice.
+  """Likelihood less alpha times the prior, float32 [N, C].
 
+  -inf where there is no such choice, or no number.
   Raises ValueError for an alpha outside of 0 to 1, or one that has no prior.
   """
   check_alpha(alpha)
@@ -35,7 +36,7 @@ def scores(parts: Likelihoods, alpha: float) -> np.ndarray:
   found = parts.likelihood
   if alpha:
     found = found - np.float32(alpha) * parts.prior
-  return np.where(np.isnan(parts.likelihood), np.float32(-np.inf), found)
+  return np.where(np.isnan(found), np.float32(-np.inf), found)
 
 
 def check_alpha(alpha: float) -> None:
@@ -64,10 +65,12 @@ def choose_alpha(parts: Likelihoods, answers: Sequence[int],
   """The alpha that answers most of these questions, as cpn.choose does.
 
   By the share of right answers, then by MRR; ties go to the smaller alpha.
+  Raises ValueError for an answer that is no choice, or without a question.
   """
   if not len(answers):
     raise ValueError('there is no question to choose alpha on: give one at '
                      'least, with its answer')
+  ranks(scores(parts, float(parts.prior is not None)), answers)  # all are there
   return cpn.choose(cpn.Direction(scores(parts, 0.0), None, _filled(parts)), [
       np.array([answer]) for answer in answers], grid)['cpn'].alpha
 

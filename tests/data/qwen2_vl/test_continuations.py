@@ -65,6 +65,19 @@ def test_a_masked_medium_is_not_read(reader, tmp_path):
     reader(item)
 
 
+def test_a_file_that_has_changed_is_measured_anew(reader, tmp_path):
+  import PIL.Image
+  path, found = tmp_path / 'a.png', []
+  for side in (56, 28):
+    PIL.Image.fromarray(tiny.pixels(0, side, 56)).save(path)
+    item = types.Item('x', 'a', str(path))
+    whole, masked = reader(item), reader.masked(item)
+    kept = whole.tokens != reader.special['image']
+    np.testing.assert_array_equal(masked.positions, whole.positions[:, kept])
+    found.append((~kept).sum())
+  assert found == [4, 2]
+
+
 def test_rows_are_padded_with_their_positions(reader):
   prompts = [reader(types.Item('a', 'a dog runs on the grass and on')),
              reader(types.Item('b', 'x'))]

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from jaxret.data import types
+from jaxret.data.shapes import render
 from jaxret.data.videochat import continuations, prompts
 from tests import tiny_generators as tiny
 
@@ -43,6 +44,14 @@ def test_masked_media_leave_all_else_where_it_is():
   np.testing.assert_array_equal(masked.positions, np.flatnonzero(text))
   assert set(reader.pad([masked], reader.bucket(masked))) == {
       'tokens', 'length', 'positions'}
+
+
+def test_a_limit_is_of_the_seconds_that_are_seen():
+  frames = [np.full((8, 8, 3), 20 * i, np.uint8) for i in range(10)]
+  item = types.Item('x', video=render.encode_video(np.stack(frames)))
+  first, whole = (make_reader(limit_s=limit)(item).frames[-1].mean()
+                  for limit in (0.25, None))
+  assert first < 60 < 120 < whole
 
 
 def test_a_prompt_that_is_too_long_or_holds_the_template_is_refused():

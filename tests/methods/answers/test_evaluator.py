@@ -61,7 +61,9 @@ def test_alpha_is_chosen_on_validation_alone():
       0.0, 'validation')
   alpha, on = evaluator.alpha_of(config, {'validation': SCORED, 'test': easy})
   assert on == 'validation' and 0 < alpha < 1
-  # One split cannot be both.
+  # One split cannot be both, wherever it stands.
+  assert evaluator.alpha_of(config, {'test': easy, 'validation': SCORED}) == (
+      0.3, 'config')
   assert evaluator.alpha_of(config, {'validation': SCORED}) == (0.3, 'config')
   assert evaluator.alpha_of(config, {'test': SCORED}) == (0.3, 'config')
 

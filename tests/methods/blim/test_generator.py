@@ -13,13 +13,15 @@ from tests import tiny_captioner, tiny_runs
 
 @pytest.mark.slow
 def test_sequences_of_a_workdir_score_as_its_run(tmp_path):
-  flags = tiny_runs.shapes_flags(tmp_path / 'corpus')
+  flags = tiny_runs.shapes_flags(
+      tmp_path / 'corpus', **{'data.limit_s': 1.0, 'data.alpha': 'released'})
   workdir = tmp_path / 'run'
   assert tiny_runs.run('', workdir, *flags) == 0
   config = ConfigDict(json.loads((workdir / 'config.json').read_text()))
   split = sets.load(config.data, 'test')
   question = sets.instruction(config.data.name)
   model = jaxret.load_generator(workdir)
+  assert model.reader.alpha == 'released'
   items = [{'video': video.video, 'text': question} for video in split.videos]
   captions = [f'{text.text}<|im_end|>\n' for text in split.texts]
   for name, options in (('text_given_video', {}),

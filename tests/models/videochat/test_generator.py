@@ -42,3 +42,9 @@ def test_what_cannot_see_is_refused(fields, options, said, tmp_path):
       'mm_local_num_frames': 4, 'mm_vision_select_layer': -2, **fields}))
   with pytest.raises(ValueError, match=said):
     generator.open_generator(tmp_path, sharding.local_mesh(), **options)
+
+
+def test_clips_of_a_model_of_texts_are_refused(tmp_path):
+  (tmp_path / 'config.json').write_text(json.dumps({'model_type': 'qwen2'}))
+  with pytest.raises(ValueError, match='clips = 2 has no effect on a model'):
+    generator.open_generator(tmp_path, sharding.local_mesh(), clips=2)

@@ -65,6 +65,24 @@ def test_scores_of_choices_that_are_not_there_are_never_best():
     choices.ranks(found, [counts[0], *answers[1:]])
 
 
+def test_a_choice_without_a_prior_is_never_best():
+  """NaN is what NumPy takes for the largest."""
+  parts = choices.Likelihoods(np.array([[-1.0, -2, -3]], np.float32),
+                              np.array([[-1, NAN, -1]], np.float32))
+  assert np.isneginf(choices.scores(parts, 0.5)).tolist() == [
+      [False, True, False]]
+
+
+@pytest.mark.parametrize('wrong', [-1, 'count', 5])
+def test_alpha_is_not_chosen_by_answers_that_are_no_choice(wrong):
+  """-1 would count as the last column, and what is not there as a miss."""
+  parts, answers, counts = draw(4)
+  n = int(np.argmin(counts))
+  answers[n] = counts[n] if wrong == 'count' else wrong
+  with pytest.raises(ValueError, match=f'question {n}: its answer is choice'):
+    choices.choose_alpha(parts, answers)
+
+
 @pytest.mark.parametrize('alpha', [-0.1, 1.1, NAN, 'a', True])
 def test_alpha_is_a_share(alpha):
   parts = draw(0)[0]
