@@ -199,8 +199,9 @@ def test_a_question_with_a_number_that_is_none_has_no_answer(
                         alpha=0.5, show_progress=False)
   assert found.index[0] == -1 and np.isneginf(found.scores[0]).all()
   assert found.texts[1] is not None
-  with pytest.raises(ValueError, match='question 0: its answer is choice 0'):
-    found.accuracy([0, 0])
+  for count in (found.accuracy, found.choose_alpha):
+    with pytest.raises(ValueError, match='question 0 has no scores'):
+      count([0, 0])
 
 
 @pytest.mark.parametrize('right', ['maybe', 1.0, True, -1, 2, None, ['yes']])

@@ -9,7 +9,7 @@ import numpy as np
 
 import jaxret
 from jaxret import models, sharding
-from jaxret.data import media, text
+from jaxret.data import continuations, media, text
 from jaxret.data.qwen2_vl import reader as reader_lib
 from jaxret.data.videochat import prompts as videochat_prompts
 from jaxret.methods.leccr import captioner
@@ -59,9 +59,10 @@ def qwen2_vl(config, tokenizer, mesh, params=None):
       lambda seen: captioner.shape(config) or reader_lib.shape_of(
           len(seen.tokens), seen.grids),
       reader.pad,
-      lambda params, arrays: arrays, tokenizer.decode, _ends(tokenizer),
-      _settings(config, params, media=str(reader.resolution),
-                questions=str(dict(config.questions))))
+      lambda params, arrays: arrays, tokenizer.decode,
+      continuations.ends(tokenizer.encode), _settings(
+          config, params, media=str(reader.resolution),
+          questions=str(dict(config.questions))))
 
 
 def videochat_flash(config, tokenizer, mesh):
@@ -101,7 +102,7 @@ def videochat_flash(config, tokenizer, mesh):
 
   return Describer(
       module, params, read, lambda seen: seen[0], pad, batch, tokenizer.decode,
-      _ends(tokenizer), _settings(
+      continuations.ends(tokenizer.encode), _settings(
           config, params, media=f'{n_frames} frames of {tower.image_px} px',
           questions=str(dict(config.questions))))
 
@@ -121,12 +122,6 @@ def pretrained(config, mesh):
                      f'one of {", ".join(FAMILIES)}')
   tokenizer = text.load_tokenizer(config.model.pretrained)
   return FAMILIES[family](config, tokenizer, mesh)
-
-
-def _ends(tokenizer):
-  """Ids of the tokens that end an answer; Qwen2's models have two."""
-  ids = [tokenizer.encode(token) for token in (text.END, text.PAD)]
-  return tuple(id_[0] for id_ in ids if len(id_) == 1)
 
 
 def _settings(config, params, **more):

@@ -49,10 +49,14 @@ def check_alpha(alpha: float) -> None:
 def ranks(found: np.ndarray, answers: Sequence[int]) -> np.ndarray:
   """1-based ranks of the right choices, int64 [N]; ties count against us.
 
-  found: scores [N, C]. Raises ValueError for an answer that is no choice.
+  found: scores [N, C]. Raises ValueError for an answer that is no choice, and
+  for a question without scores.
   """
   answers = np.asarray(answers, np.int64)
   for n, (row, answer) in enumerate(zip(found, answers)):
+    if not np.isfinite(row).any():
+      raise ValueError(f'question {n} has no scores, since its item or one of '
+                       'its choices could not be used: leave it out')
     if not 0 <= answer < len(row) or not np.isfinite(row[answer]):
       raise ValueError(
           f'question {n}: its answer is choice {answer}, but it has '

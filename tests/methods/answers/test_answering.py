@@ -116,3 +116,22 @@ def test_an_evaluation_wants_weights(tmp_path):
   with pytest.raises(ValueError, match='holds no checkpoints'):
     answering.evaluate(tiny_config(), tmp_path)
   assert not np.any(list(tmp_path.iterdir()))
+
+
+def test_choices_are_scored_as_the_config_says(monkeypatch):
+  from jaxret import answers
+  from jaxret.data import questions, types
+  asked = []
+  def answer(*given, **options):
+    asked.append(options)
+    return answers.Answers(np.zeros((1, 2)), np.zeros((1, 2)), (), 1.0)
+  monkeypatch.setattr(answers, 'answer', answer)
+  config, split = tiny_config(), questions.Questions(
+      'set', 'test', (types.Item('v', video='v.mp4'),),
+      (questions.Question('q', 0, 'what', ('a', 'b'), 0),))
+  wanted = {'length_normalized': False, 'score_end': False, 'rows': 3,
+            'columns': 5}
+  config.eval.update(wanted)
+  answering._score(config, None, split)
+  assert wanted.items() <= asked[0].items()
+  assert asked[0]['alpha'] == 1.0  # both parts: alpha is chosen behind

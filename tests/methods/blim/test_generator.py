@@ -12,6 +12,7 @@ from tests import tiny_captioner, tiny_runs
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('one_device')
 def test_sequences_of_a_workdir_score_as_its_run(tmp_path):
   flags = tiny_runs.shapes_flags(
       tmp_path / 'corpus', **{'data.limit_s': 1.0, 'data.alpha': 'released'})
