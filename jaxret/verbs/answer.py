@@ -62,8 +62,11 @@ def parse(argv):
                       help='JSON lines; - is standard input (-)')
   parser.add_argument('--model', required=True,
                       help='a directory or hub name, see jaxret.load_generator')
+  parser.add_argument('--adapter', help='of a PEFT adapter to merge into it')
   parser.add_argument('--dtype', choices=('float32', 'bfloat16'),
                       default='float32', help='of the model (float32)')
+  parser.add_argument('--max_tokens', type=int, default=4096,
+                      help='of a question with its media (4096)')
   parser.add_argument('--alpha', type=float, help='share of the prior that is '
                       'subtracted, 0 to 1 (what the evaluation of a work '
                       'directory chose, else 0)')
@@ -86,10 +89,17 @@ def read(file, choices=None):
 
 def _line(entry, choices):
   place, _, whole = entry
-  own = whole.get('choices', choices.split(',') if choices else None)
+  own = whole.get('choices', [
+      one.strip() for one in choices.split(',')] if choices else None)
   if not isinstance(own, list):
     raise ValueError(f'{place}: its choices are {own!r:.60}; want a list of '
                      'texts, here or with --choices')
+  answer = whole.get('answer')  # what is wrong is said before hours of work
+  if answer is not None and not (
+      answer in own if isinstance(answer, str) else
+      type(answer) is int and 0 <= answer < len(own)):
+    raise ValueError(f"{place}: 'answer' is {answer!r:.60}; want one of its "
+                     'choices, or the number of one from 0')
   item = {'id': place}
   for key in ('text', *MEDIA):
     if key in whole:
@@ -120,7 +130,9 @@ def answers(lines, options):
       [line.item for line in lines],
       [line.whole.get('question') for line in lines],
       [line.choices for line in lines],
-      jaxret.load_generator(options.model, dtype=options.dtype), alpha=alpha,
+      jaxret.load_generator(
+          options.model, dtype=options.dtype, adapter=options.adapter,
+          max_tokens=options.max_tokens), alpha=alpha,
       length_normalized=not options.sum, score_end=not options.no_end,
       on_error=options.on_error)
   if options.choose_alpha:

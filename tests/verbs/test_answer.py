@@ -42,7 +42,7 @@ def test_the_command_reads_and_prints_lines(opened, tmp_path, capsys, model):
            'choices': list(CHOICES[1]), 'id': 'second'}]
   file.write_text('\n'.join(map(json.dumps, rows)))
   assert verb.main(['--model=M', str(file), '--alpha=0.6',
-                    '--choices=yes,no']) == 0
+                    '--choices=yes, no', '--adapter=A', '--max_tokens=9']) == 0
   out, err = capsys.readouterr()
   first, second = map(json.loads, out.splitlines())
   wanted = jaxret.answer(
@@ -53,7 +53,8 @@ def test_the_command_reads_and_prints_lines(opened, tmp_path, capsys, model):
   np.testing.assert_allclose(first['scores'], wanted.scores[0, :2], atol=1e-5)
   np.testing.assert_allclose(second['prior'], wanted.prior[1], atol=1e-5)
   assert f'accuracy {wanted.accuracy(["no", 1]):.1f} % of 2' in err
-  assert opened == [('M', {'dtype': 'float32'})]
+  assert opened == [('M', {
+      'dtype': 'float32', 'adapter': 'A', 'max_tokens': 9})]
 
 
 def test_the_command_chooses_alpha_and_names_what_it_cannot_use(
@@ -87,6 +88,12 @@ def test_the_command_chooses_alpha_and_names_what_it_cannot_use(
     ([], '{"question": "a", "image": "x"}', 'its choices are None'),
     ([], '{"question": "a", "image": 3, "choices": ["a"]}', "'image' is 3"),
     ([], '{"question": "a", "choices": [], "image": "x"}', 'has no choices'),
+    (['--choices=a'], '{"question": "a", "image": "x", "answer": "b"}',
+     "line 1: 'answer' is 'b'; want one of its choices"),
+    (['--choices=a'], '{"question": "a", "image": "x", "answer": 1}',
+     "line 1: 'answer' is 1"),
+    (['--choices=a,b'], '{"question": "a", "image": "x", "answer": true}',
+     "line 1: 'answer' is True"),
     (['--choices=a,a'], '{"question": "a", "image": "x"}',
      "'a' is there twice"),
     (['--choices=a', '--choose_alpha'], '{"question": "a"}',

@@ -4,6 +4,7 @@ Candidate prior normalization (BLiM, arXiv 2507.23284, section 3) with the
 choices of a question as the candidates. Questions have different numbers of
 choices: matrices [N, C] hold NaN where a question has no such choice.
 """
+import numbers
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -41,7 +42,8 @@ def scores(parts: Likelihoods, alpha: float) -> np.ndarray:
 
 def check_alpha(alpha: float) -> None:
   """Raises ValueError for what is no share of the prior."""
-  if isinstance(alpha, (str, bool)) or not 0 <= alpha <= 1:
+  if isinstance(alpha, bool) or not isinstance(
+      alpha, numbers.Real) or not 0 <= alpha <= 1:
     raise ValueError(f'alpha is {alpha!r}: give a number from 0 to 1, the '
                      'share of the prior that is subtracted')
 

@@ -83,7 +83,7 @@ def test_alpha_is_not_chosen_by_answers_that_are_no_choice(wrong):
     choices.choose_alpha(parts, answers)
 
 
-@pytest.mark.parametrize('alpha', [-0.1, 1.1, NAN, 'a', True])
+@pytest.mark.parametrize('alpha', [-0.1, 1.1, NAN, 'a', True, None])
 def test_alpha_is_a_share(alpha):
   parts = draw(0)[0]
   with pytest.raises(ValueError, match='alpha is .*from 0 to 1'):
