@@ -105,9 +105,13 @@ def pad(prompts, shape, special, layout=visual_tokens.QWEN2_VL):
   special: {'image': id, 'video': id}, as a Reader has it. layout: the
   visual_tokens.Layout of the model.
   """
-  arrays = reader_lib.pad(
-      prompts, reader_lib.Shape(*shape), special, layout=layout)
-  positions = np.zeros((len(prompts), 3, shape[0]), np.int32)
+  return with_positions(prompts, reader_lib.pad(
+      prompts, reader_lib.Shape(*shape), special, layout=layout))
+
+
+def with_positions(prompts, arrays):
+  """The padded arrays of several Prompts, and their positions."""
+  positions = np.zeros((len(prompts), 3, arrays['tokens'].shape[1]), np.int32)
   for row, one in zip(positions, prompts):
     row[:, :one.positions.shape[1]] = one.positions
   return {**arrays, 'positions': positions}
