@@ -1,7 +1,8 @@
 """Which frames Qwen2.5-VL's own library looks at, and at what size.
 
 qwen-vl-utils 0.0.14, which its authors' examples read media with; the
-processor that comes after it changes nothing.
+processor that comes after it changes nothing. A list of frames is resized once
+here, as those of a file are; the library first makes each an image's size.
 """
 import dataclasses
 
