@@ -193,7 +193,7 @@ class Reader:
     content = unite_prompts.marked(unite_prompts.Content(
         item.text, {kind: kinds.count(kind) for kind in KINDS},
         tuple(m for m in item.order if getattr(item, m) is not None)), item.id,
-        between=self.template.between)
+        between=self.template.between, kinds=self.template.kinds)
     ids = self._expanded(content, kinds, grids, instruction)
     if len(ids) <= self.max_tokens:
       return ids
