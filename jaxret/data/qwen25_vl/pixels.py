@@ -34,9 +34,7 @@ class Resolution(qwen2_vl.Resolution):
 
   def frame_limits(self, n_frames):
     """(least, most) pixels of each of so many frames."""
-    least, most = self.read_video
-    share = self.video_total / n_frames * qwen2_vl.FRAME_FACTOR
-    return least, max(min(most, share), int(least * 1.05))
+    return qwen2_vl.frame_limits(self.read_video, self.video_total, n_frames)
 
   def sizes(self, kind, height, width, n_frames=1, listed=False):
     """The size (height, width) a medium goes to, a list of one."""
