@@ -20,7 +20,8 @@ class Resolution(qwen2_vl.Resolution):
 
   read_image, read_video: of an image, of a frame. video_total: of all frames
   of a video; where they are many, twice their share is the most of each.
-  Others as of qwen2_vl.Resolution, whose `processor` is not used.
+  Others as of qwen2_vl.Resolution, but `released` and `processor`, which are
+  refused.
   """
   released: bool = False
   read_image: tuple[int, int] = (4 * _TOKEN, 16384 * _TOKEN)
@@ -28,6 +29,14 @@ class Resolution(qwen2_vl.Resolution):
   video_total: float = 0.9 * 128000 * _TOKEN
   fps: float = 2.0
   max_frames: int = 768
+
+  def __post_init__(self):
+    for name, only in (('released', False),
+                       ('processor', qwen2_vl.Resolution.processor)):
+      if getattr(self, name) != only:
+        raise ValueError(f'{name} = {getattr(self, name)!r} has no effect on '
+                         'a resolution of Qwen2.5-VL, which resizes once to '
+                         'read_image or read_video: leave it out')
 
   def choose_frames(self, n_frames, fps):
     return qwen2_vl.choose_frames(n_frames, fps, self, LIBRARY)
