@@ -24,7 +24,7 @@ def tiny_config():
 
 
 @pytest.fixture(scope='module')
-def run(tmp_path_factory):
+def run(tmp_path_factory, one_device):
   """(config, workdir, results) of a run, its media in a cache of its own."""
   root = tmp_path_factory.mktemp('run')
   config = tiny_config()
