@@ -98,9 +98,10 @@ def best(job, matrices, direction, weights, k, budget=None, slack=1e-4):
 
   Raises:
     ValueError: for a value above its bound, which names the pair; for k or a
-      budget that is too small, an unknown direction, c outside of 0 to 1.
+      budget that is too small, an unknown direction, c outside of 0 to 1, a
+      slack below 0.
   """
-  check(direction, k, budget)
+  check(direction, k, budget, slack)
   if weights is not None and not 0 <= weights.c <= 1:
     raise ValueError(f'the weight of the query likelihood is {weights.c}: a '
                      'bound needs 0 to 1')
@@ -115,8 +116,8 @@ def scores(job, matrices, direction, weights):
                          for rows in bounds.blocks(known.shape)])
 
 
-def check(direction, k, budget):
-  """Raises ValueError for what no search can do."""
+def check(direction, k, budget, slack=None):
+  """Raises ValueError for what no search can do; None = not chosen yet."""
   if direction not in DIRECTIONS:
     raise ValueError(
         f'direction is {direction!r}: use one of {", ".join(DIRECTIONS)}')
@@ -125,6 +126,9 @@ def check(direction, k, budget):
   if budget is not None and budget < k:
     raise ValueError(f'budget is {budget}, fewer than k = {k}: give at least '
                      'as many pairs per query as are asked for')
+  if slack is not None and not 0 <= slack < np.inf:
+    raise ValueError(f'slack is {slack}: below 0, pairs that may be among the '
+                     'best would be left out; want 0 or more')
 
 
 class _Search:
