@@ -39,11 +39,16 @@ def from_file(config, whole, split):
       for all_items, used in ((whole.texts, split.texts),
                               (whole.videos, split.videos)))
   n_texts, n_videos = len(whole.texts), len(whole.videos)
-  return {
+  found = {
       'text_to_video': _matrix(path, stored, 'text_to_video', whole,
                                (n_texts, n_videos))[np.ix_(texts, videos)],
       'video_to_text': _matrix(path, stored, 'video_to_text', whole,
                                (n_videos, n_texts))[np.ix_(videos, texts)]}
+  for direction, scores in found.items():
+    if np.isnan(scores).any():
+      raise ValueError(f'{path}: {direction} has NaN for items of split '
+                       f'{whole.name}, which cannot be ranked: give numbers')
+  return found
 
 
 def _matrix(path, stored, direction, whole, shape):
