@@ -10,10 +10,10 @@ from jax.experimental import multihost_utils
 from jaxret import sharding
 from jaxret.data import types
 from jaxret.scoring import store as store_lib
-from jaxret.scoring.likelihood import cascades, cpn, reference
+from jaxret.scoring.likelihood import cascades, cpn, reference, search
 from jaxret.scoring.likelihood import score as likelihood
 
-DIRECTIONS = ('text_to_video', 'video_to_text')
+DIRECTIONS = search.DIRECTIONS
 
 
 class LikelihoodInputs(NamedTuple):
@@ -202,7 +202,8 @@ def evaluate(model, params, mesh, inputs, options, directory):
 def _filled(store, name, shape, fill, keep=None):
   """The named matrix, filled: from disk as far as it is there.
 
-  Returns None, and calls fill(None), on all processes but 0.
+  Returns None, and calls fill(None), on all processes but 0. Raises ValueError
+  where a cell is still open then: nobody may take it for one left out.
   """
   matrix = store and store.matrix(name, shape)
   is_open = store is not None and store.is_open(matrix, keep)
@@ -218,6 +219,11 @@ def _filled(store, name, shape, fill, keep=None):
   finally:
     if store is not None:
       matrix.flush()
+  if is_open and store is not None and store.is_open(matrix, keep):
+    raise ValueError(
+        f'{store.directory}: {name} has pairs without a score after all were '
+        'scored: another run writes there, or weights or features are not '
+        'finite')
   return matrix
 
 
