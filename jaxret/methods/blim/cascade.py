@@ -117,7 +117,8 @@ def _learned(config, scored, split, stage_of, last):
   topk = dict(zip(evaluator.DIRECTIONS, map(int, numbers[1:])))
   few = any(k < len(getattr(last, name)().candidates)
             for name, k in topk.items())
-  return Plan(float(numbers[0]),
+  # Rounded: on its way it was float32.
+  return Plan(round(float(numbers[0]), 6),
               topk if config.eval.agreement and few else 0, told)
 
 
