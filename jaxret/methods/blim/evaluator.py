@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
-from jaxret import sharding
+from jaxret import processes, sharding
 from jaxret.data import types
 from jaxret.scoring import store as store_lib
 from jaxret.scoring.likelihood import cascades, cpn, reference, search
@@ -206,9 +205,8 @@ def _filled(store, name, shape, fill, keep=None):
   where a cell is still open then: nobody may take it for one left out.
   """
   matrix = store and store.matrix(name, shape)
-  is_open = store is not None and store.is_open(matrix, keep)
-  if jax.process_count() > 1:
-    is_open = multihost_utils.broadcast_one_to_all(np.array(is_open))
+  is_open = processes.agreed(
+      store is not None and store.is_open(matrix, keep))
   try:
     if is_open:
       fill(matrix)

@@ -6,10 +6,9 @@ import pathlib
 import zipfile
 from typing import NamedTuple
 
-import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
+from jaxret import processes
 from jaxret.methods.blim import evaluator, tower
 
 CLIP = 'clip'  # of eval.first_stage: the first clips
@@ -101,7 +100,4 @@ def _everywhere(matrix, shape):
   """A matrix that process 0 alone holds, float32, on all of them."""
   if matrix is None:
     matrix = np.zeros(shape, np.float32)
-  matrix = np.asarray(matrix)
-  if jax.process_count() > 1:
-    matrix = np.asarray(multihost_utils.broadcast_one_to_all(matrix))
-  return matrix
+  return processes.of_first(matrix)

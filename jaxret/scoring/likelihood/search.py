@@ -15,8 +15,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from absl import logging
-from jax.experimental import multihost_utils
 
+from jaxret import processes
 from jaxret.scoring.likelihood import bounds, cpn, layouts
 from jaxret.scoring.likelihood import score as likelihood
 
@@ -177,9 +177,7 @@ class _Search:
   def _shared(self, shape, make, *args):
     """What process 0 makes of its matrices, bool [shape], on all of them."""
     made = np.zeros(shape, bool) if self.matrices is None else make(*args)
-    if jax.process_count() > 1:
-      made = np.asarray(multihost_utils.broadcast_one_to_all(made))
-    return made
+    return processes.of_first(made)
 
   def _seeds(self):
     """The most promising pairs of each query: k and half as many again."""
@@ -250,8 +248,7 @@ class _Search:
         found[:] = (1, bad.part == self.parts['clips'], rows.start + bad.query,
                     bad.candidate, bad.value, bad.most)
         break
-    if jax.process_count() > 1:
-      found = np.asarray(multihost_utils.broadcast_one_to_all(found))
+    found = processes.of_first(found)
     if not found[0]:
       return
     query, candidate = map(int, found[2:4])
