@@ -113,7 +113,10 @@ def load_generator(
       head: Qwen2-VL, Qwen2.5-VL, Qwen3-VL, LLaVA-NeXT on Mistral,
       VideoChat-Flash, Qwen2 and Qwen2.5 (texts alone); or the workdir of a run
       of BLiM or answers, which keeps its own settings.
-    dtype, adapter, resolution, alpha, mesh: as for `load`.
+    dtype, adapter, alpha, mesh: as for `load`.
+    resolution: of what Qwen2-VL, Qwen2.5-VL or Qwen3-VL sees; default: of the
+      first two data.qwen2_vl.continuations.RESOLUTION, of a video at most
+      twelve small frames; of Qwen3-VL as its files have it.
     max_tokens: of a prompt, visual tokens included; a longer one is refused.
     clips: how many of a video VideoChat-Flash sees, four frames each.
 

@@ -17,6 +17,8 @@ _TOKEN = qwen2_vl.TOKEN_PX ** 2
 _INSTRUCTED = prompts.Template(
     prompts.conversation([('system', '{instruction}'), ('user', '{content}')])
     + prompts.POOLED, instruction=prompts.SYSTEM, between='')
+# A video stands before an image.
+_GVE = _INSTRUCTED._replace(kinds=('video', 'image'))
 
 
 class Recipe(NamedTuple):
@@ -34,7 +36,7 @@ RECIPES = {
                     qwen2_vl.Resolution(), 2048),
     'gme': Recipe(('qwen2_vl',), _INSTRUCTED, 'sequential',
                   qwen2_vl.Resolution(), 1800),
-    'gve': Recipe(('qwen2_5_vl',), _INSTRUCTED, 'mrope', qwen25_vl.Resolution(
+    'gve': Recipe(('qwen2_5_vl',), _GVE, 'mrope', qwen25_vl.Resolution(
         read_video=(4 * _TOKEN, 200 * _TOKEN), video_total=math.inf,
         max_frames=32), 4096),
 }

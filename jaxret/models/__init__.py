@@ -68,14 +68,14 @@ def _wings(attribute):
   return found
 
 
-def files_of(name, wings=QWEN2_VL_WINGS):
+def files_of(name):
   """The module `files` of the wing that reads a directory or hub model.
 
-  Raises ValueError for a `model_type` that is none of those of `wings`.
+  Raises ValueError for a `model_type` that is none of QWEN2_VL_WINGS.
   """
   from jaxret.models import model_files
   known = {model_type: wing for model_type, wing in embedding_wings().items()
-           if wing in wings}
+           if wing in QWEN2_VL_WINGS}
   _, config = model_files.read_json(name, sorted(known))
   return importlib.import_module(
       f'{__name__}.{known[config["model_type"]]}.files')

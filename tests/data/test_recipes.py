@@ -27,7 +27,8 @@ def content(text, image=0, video=0, order=('text',)):
 
 def written(name, given, instruction=None):
   template = recipes.RECIPES[name].prompt
-  marked = prompts.marked(given, 'x', between=template.between)
+  marked = prompts.marked(
+      given, 'x', between=template.between, kinds=template.kinds)
   return prompts.prompt(marked, False, template, instruction)
 
 
@@ -40,6 +41,20 @@ def test_prompts_with_the_instruction_as_the_turn_of_the_system(name):
   assert written(name, content(None, video=1)) == f'{default}{VIDEO}{END}'
   assert written(name, content(' {content} {instruction} '), 'Find it.') == (
       f'{SYSTEM.format("Find it.")} {{content}} {{instruction}} {END}')
+
+
+@pytest.mark.parametrize('name, media', [
+    ('gme', IMAGE + VIDEO), ('gve', VIDEO + IMAGE)])
+def test_media_of_both_kinds_come_in_the_order_of_the_recipe(name, media):
+  assert media + END in written(name, content(None, image=1, video=1))
+  assert f'{media}up{END}' in written(name, content('up', image=1, video=1))
+  read = reader(template=recipes.RECIPES[name].prompt)
+  found = read(embedder.as_item({
+      'image': tiny_unite.pixels(0), 'video': tiny_unite.pixels(1, frames=2),
+      'text': 'up'}, 0)).tokens
+  first = {kind: np.argmax(found == read.special[kind])
+           for kind in ('image', 'video')}
+  assert (first['video'] < first['image']) == media.startswith(VIDEO)
 
 
 def test_the_recipe_of_unite_is_what_is_taken_without_one():

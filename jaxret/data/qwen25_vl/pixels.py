@@ -1,7 +1,8 @@
 """Which frames Qwen2.5-VL's own library looks at, and at what size.
 
 qwen-vl-utils 0.0.14, which its authors' examples read media with; the
-processor that comes after it changes nothing.
+processor that comes after it changes nothing. A list of frames is resized once
+here, as those of a file are; the library first makes each an image's size.
 """
 import dataclasses
 
@@ -19,7 +20,8 @@ class Resolution(qwen2_vl.Resolution):
 
   read_image, read_video: of an image, of a frame. video_total: of all frames
   of a video; where they are many, twice their share is the most of each.
-  Others as of qwen2_vl.Resolution, whose `processor` is not used.
+  Others as of qwen2_vl.Resolution, but `released` and `processor`, which are
+  refused.
   """
   released: bool = False
   read_image: tuple[int, int] = (4 * _TOKEN, 16384 * _TOKEN)
@@ -28,14 +30,20 @@ class Resolution(qwen2_vl.Resolution):
   fps: float = 2.0
   max_frames: int = 768
 
+  def __post_init__(self):
+    for name, only in (('released', False),
+                       ('processor', qwen2_vl.Resolution.processor)):
+      if getattr(self, name) != only:
+        raise ValueError(f'{name} = {getattr(self, name)!r} has no effect on '
+                         'a resolution of Qwen2.5-VL, which resizes once to '
+                         'read_image or read_video: leave it out')
+
   def choose_frames(self, n_frames, fps):
     return qwen2_vl.choose_frames(n_frames, fps, self, LIBRARY)
 
   def frame_limits(self, n_frames):
     """(least, most) pixels of each of so many frames."""
-    least, most = self.read_video
-    share = self.video_total / n_frames * qwen2_vl.FRAME_FACTOR
-    return least, max(min(most, share), int(least * 1.05))
+    return qwen2_vl.frame_limits(self.read_video, self.video_total, n_frames)
 
   def sizes(self, kind, height, width, n_frames=1, listed=False):
     """The size (height, width) a medium goes to, a list of one."""

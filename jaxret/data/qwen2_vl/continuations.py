@@ -90,7 +90,7 @@ class Reader(reader_lib.Reader):
 
   def pad(self, prompts, shape):
     """Arrays of several Prompts at one reader.Shape, for Qwen2Vl.start."""
-    return pad(prompts, shape, self.special)
+    return pad(prompts, shape, self.special, self.layout)
 
   def suffix(self, text, name):
     """The tokens of a suffix that are scored, int32 [L]."""
@@ -99,13 +99,19 @@ class Reader(reader_lib.Reader):
         (*prompts_lib.PADS.values(), *prompts_lib.MARKS.values()))
 
 
-def pad(prompts, shape, special):
+def pad(prompts, shape, special, layout=visual_tokens.QWEN2_VL):
   """Arrays of several Prompts at one reader.Shape, for Qwen2Vl.start.
 
-  special: {'image': id, 'video': id}, as a Reader has it.
+  special: {'image': id, 'video': id}, as a Reader has it. layout: the
+  visual_tokens.Layout of the model.
   """
-  arrays = reader_lib.pad(prompts, reader_lib.Shape(*shape), special)
-  positions = np.zeros((len(prompts), 3, shape[0]), np.int32)
+  return with_positions(prompts, reader_lib.pad(
+      prompts, reader_lib.Shape(*shape), special, layout=layout))
+
+
+def with_positions(prompts, arrays):
+  """The padded arrays of several Prompts, and their positions."""
+  positions = np.zeros((len(prompts), 3, arrays['tokens'].shape[1]), np.int32)
   for row, one in zip(positions, prompts):
     row[:, :one.positions.shape[1]] = one.positions
   return {**arrays, 'positions': positions}

@@ -180,6 +180,17 @@ def choose_frames(n_frames, video_fps, resolution, library=LIBRARIES[0]):
   return frame_indices(n_frames, count)
 
 
+def frame_limits(limits, total, n_frames):
+  """(least, most) pixels of each of so many frames, of newer LIBRARIES.
+
+  limits: of one frame alone. total: of all frames; where they are many, twice
+  their share is the most of each.
+  """
+  least, most = limits
+  share = total / n_frames * FRAME_FACTOR
+  return least, max(min(most, share), int(least * 1.05))
+
+
 def resize(frames, sizes):
   """uint8 [F, H, W, 3] through PIL's bicubic to each of `sizes` in turn."""
   from PIL import Image

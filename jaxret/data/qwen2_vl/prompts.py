@@ -51,12 +51,14 @@ class Template(NamedTuple):
   what it is made of, 'sentence and image' for example; {instruction} is what
   whoever embeds asks for, else `instruction`. Without that field an
   instruction stands in front of the item's text. between: what stands between
-  media and text. strip: whether space around the content is removed.
+  media and text. strip: whether space around the content is removed. kinds:
+  in which order media stand that no text marks.
   """
   text: str
   instruction: str = ''
   between: str = '\n'
   strip: bool = False
+  kinds: tuple[str, ...] = tuple(MARKS)
 
   @property
   def instructed(self):
@@ -103,14 +105,14 @@ def prompt(content, released=True, template=UNITE, instruction=None):
   """The whole prompt of a Content, one placeholder for each mark.
 
   Text alone decides where media stand: it has a mark for each. Without text
-  the marks are written in the order image, video, one per line; `released`
-  writes one per modality as the authors' code does, however many media there
-  are, otherwise each medium gets its own.
+  the marks are written as the template has it, of UNITE in the order image,
+  video, one per line; `released` writes one per modality as the authors' code
+  does, however many media there are, otherwise each medium gets its own.
   """
   body = content.text
   if body is None:
     body = template.between.join(
-        MARKS[kind] for kind in MARKS
+        MARKS[kind] for kind in template.kinds
         for _ in range(min(1, content.counts[kind]) if released
                        else content.counts[kind]))
   for kind, mark in MARKS.items():
@@ -123,21 +125,23 @@ def summary_prompt(body, order):
   return UNITE.fill(body, order)
 
 
-def marked(content, name, refused=CONTROL_TOKENS, between='\n'):
+def marked(content, name, refused=CONTROL_TOKENS, between='\n',
+           kinds=tuple(MARKS)):
   """The Content with a mark for each medium.
 
   Text that marks none of its media gets the marks in front of it, on lines of
-  their own, or with other words `between` them. Raises ValueError where text
-  marks some, or too many, or holds one of the `refused` tokens; `name` is the
-  item's.
+  their own, or with other words `between` them, in the order of `kinds`.
+  Raises ValueError where text marks some, or too many, or holds one of the
+  `refused` tokens; `name` is the item's.
   """
   text = content.text
   if text is None:
     return content
   check_text(text, f'{name}: its text', refused)
   front = []
-  for kind, mark in MARKS.items():
-    found, wanted = text.count(mark), content.counts[kind]
+  for kind in kinds:
+    mark, wanted = MARKS[kind], content.counts[kind]
+    found = text.count(mark)
     if found == 0:
       front += [mark] * wanted
     elif found != wanted:

@@ -79,15 +79,23 @@ class Reader:
   cache_bytes: patches of files that are kept in memory, for training.
   mrope: whether `pad` adds positions.
   layout: the visual_tokens.Layout of the model.
+  policies: of the class, what a resolution may be.
   template: the prompts.Template of what is embedded.
   alpha: of transparent pixels, 'white' or 'released', as images.shown has it.
   Every method names the item in its errors: MediaError for a medium that
   cannot be read, else ValueError.
   """
 
+  policies = (qwen2_vl.Resolution,)
+
   def __init__(self, tokenizer, resolution, max_tokens=2048, trim_text=True,
                cache_bytes=0, mrope=False, alpha='white',
                layout=visual_tokens.QWEN2_VL, template=unite_prompts.UNITE):
+    if not isinstance(resolution, self.policies):
+      got, *wanted = (f'{one.__module__}.{one.__name__}'
+                      for one in (type(resolution), *self.policies))
+      raise ValueError(f'resolution: got a {got}, which is not of this '
+                       f'backbone: want a {" or ".join(wanted)}')
     self.resolution, self.max_tokens = resolution, max_tokens
     self.template = template
     self.layout = layout
@@ -185,7 +193,7 @@ class Reader:
     content = unite_prompts.marked(unite_prompts.Content(
         item.text, {kind: kinds.count(kind) for kind in KINDS},
         tuple(m for m in item.order if getattr(item, m) is not None)), item.id,
-        between=self.template.between)
+        between=self.template.between, kinds=self.template.kinds)
     ids = self._expanded(content, kinds, grids, instruction)
     if len(ids) <= self.max_tokens:
       return ids

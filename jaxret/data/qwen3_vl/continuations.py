@@ -75,12 +75,8 @@ class Reader(reader.Reader):
 
   def pad(self, prompts, shape):
     """Arrays of several Prompts at one reader.Shape, for Qwen3Vl.start."""
-    arrays = reader.pad(
-        prompts, inputs_lib.Shape(*shape), self.special, mrope=False)
-    positions = np.zeros((len(prompts), 3, shape[0]), np.int32)
-    for row, one in zip(positions, prompts):
-      row[:, :one.positions.shape[1]] = one.positions
-    return {**arrays, 'positions': positions}
+    return qwen2_vl.with_positions(prompts, reader.pad(
+        prompts, inputs_lib.Shape(*shape), self.special, mrope=False))
 
   def suffix(self, text, name):
     """The tokens of a suffix that are scored, int32 [L]."""

@@ -50,10 +50,9 @@ class Resolution:
     """
     if n_frames < 2:
       return np.zeros(2, np.int64)
-    wanted = n_frames / (fps or UNKNOWN_FPS) * self.fps
-    wanted = min(max(wanted, math.ceil(self.min_frames / 2) * 2),
-                 self.max_frames // 2 * 2, n_frames)
-    return qwen2_vl.frame_indices(n_frames, int(wanted) // 2 * 2)
+    return qwen2_vl.frame_indices(n_frames, qwen2_vl.frame_count(
+        n_frames, fps or UNKNOWN_FPS, self.fps, self.min_frames,
+        self.max_frames, library=qwen2_vl.LIBRARIES[1]))
 
   def choose_listed(self, n_frames):
     """The same of a list of frames, any number."""
@@ -68,9 +67,8 @@ class Resolution:
 
   def frame_limits(self, n_frames, listed):
     """(least, most) pixels of each of so many frames."""
-    least, most = self.frame
     total = self.listed_total if listed else self.file_total
-    return least, max(min(most, total / n_frames * 2), int(least * 1.05))
+    return qwen2_vl.frame_limits(self.frame, total, n_frames)
 
   def sizes(self, kind, height, width, n_frames=1, listed=False):
     """The sizes (height, width) a medium goes through, one or two of them."""

@@ -16,7 +16,6 @@ from jaxret.data.qwen3_vl import prompts
 
 LAYOUT = visual_tokens.Layout(patch_px=qwen3_vl.PATCH_PX)
 KINDS = ('video', 'image')  # in the order of the prompt
-POLICIES = (qwen3_vl.Resolution, qwen3_vl.Processor)
 
 
 class Reader(inputs_lib.Reader):
@@ -32,12 +31,10 @@ class Reader(inputs_lib.Reader):
   cache_bytes: patches of files that are kept in memory, for training.
   """
 
+  policies = (qwen3_vl.Resolution, qwen3_vl.Processor)
+
   def __init__(self, tokenizer, resolution, max_tokens=8192, trim_text=False,
                cache_bytes=0):
-    if not isinstance(resolution, POLICIES):
-      raise ValueError(
-          f'resolution: got {type(resolution).__name__} of another backbone, '
-          'want a Resolution or Processor of data.qwen3_vl.pixels')
     super().__init__(tokenizer, resolution, max_tokens, trim_text, cache_bytes,
                      mrope=True, layout=LAYOUT)
     if tokenizer.added is None:

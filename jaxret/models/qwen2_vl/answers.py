@@ -1,5 +1,6 @@
 """How Qwen2-VL is trained to answer: the loss of an answer's tokens."""
 import jax.numpy as jnp
+import numpy as np
 
 from jaxret import losses
 from jaxret.models import decoder as decoder_lib
@@ -36,9 +37,10 @@ def answer_loss(module, params, batch, blind=None):
 
 def train_flops(model, batch):
   """Minimal model FLOPs of forward and backward; padding does not count."""
-  patches = sum(
-      float(n) * vision_lib.flops_per_patch(model.vision, n)
-      for n in (batch['segments'] > 0).sum((1, 2)))
+  slices = [int(size) for segments in batch['segments']
+            for size in np.bincount(segments.ravel())[1:]]
+  patches = sum(n * vision_lib.flops_per_patch(model.vision, n)
+                for n in slices)
   answers = float((batch['length'] - batch['prompt_length']).sum())
   read = sum(n * decoder_lib.flops_per_token(model.decoder)
              + decoder_lib.attention_flops(model.decoder, int(n))

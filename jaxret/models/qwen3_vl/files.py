@@ -35,7 +35,7 @@ VISION = config_fields.Fields(
     sizes={'depth': 27, 'hidden_size': 1152, 'intermediate_size': 4304,
            'num_heads': 16, 'patch_size': 16, 'out_hidden_size': 3584,
            'num_position_embeddings': 2304,
-           'deepstack_visual_indexes': (8, 16, 24)},
+           'deepstack_visual_indexes': [8, 16, 24]},
     only={'model_type': ('qwen3_vl_vision', 'qwen3_vl'),
           'hidden_act': ('gelu_pytorch_tanh',), 'in_channels': (3,),
           'spatial_merge_size': (2,), 'temporal_patch_size': (2,),
@@ -123,20 +123,14 @@ def _decoder(path, part, tied, numerics):
 
 def _tower(path, part, numerics):
   vision = config_fields.read(path, part, VISION, 'vision_config')
-  blocks = vision['deepstack_visual_indexes']
-  if not isinstance(blocks, (list, tuple)) or not all(
-      type(block) is int for block in blocks):
-    raise ValueError(
-        f'{path}: vision_config: got deepstack_visual_indexes = {blocks!r}, '
-        'want a list of whole numbers: correct the file')
   return vision_lib.VisionConfig(
       out_width=vision['out_hidden_size'], width=vision['hidden_size'],
       layers=vision['depth'], heads=vision['num_heads'],
       mlp_width=vision['intermediate_size'], patch_px=vision['patch_size'],
       merge=vision['spatial_merge_size'],
       temporal_patch=vision['temporal_patch_size'],
-      positions=vision['num_position_embeddings'], deepstack=tuple(blocks),
-      **numerics)
+      positions=vision['num_position_embeddings'],
+      deepstack=tuple(vision['deepstack_visual_indexes']), **numerics)
 
 
 def read_processor(name):

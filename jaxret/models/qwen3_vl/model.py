@@ -129,16 +129,10 @@ class Qwen3Vl(qwen2_vl.Qwen2Vl):
 
 
 def init_batch(config):
-  """The smallest batch that touches every parameter, zeros; for `init`."""
-  v = config.vision
-  patches = v.merge ** 2
-  return {
-      'tokens': jnp.zeros((1, 2), jnp.int32), 'length': jnp.full(1, 2),
-      'positions': jnp.zeros((1, 3, 2), jnp.int32),
-      'patches': jnp.zeros((1, 1, patches, v.patch_values), jnp.uint8),
-      'segments': jnp.ones((1, 1, patches), jnp.int32),
-      'coordinates': jnp.ones((1, 1, patches, 4), jnp.int32),
-      'visual_index': jnp.array([[0, -1]])}
+  """The smallest batch that touches every parameter; for `init`."""
+  patches = config.vision.merge ** 2
+  return {**qwen2_vl.init_batch(config),
+          'coordinates': jnp.ones((1, 1, patches, 4), jnp.int32)}
 
 
 def init(config, key, head=True):

@@ -11,6 +11,7 @@ from jaxret.data.qwen2_vl import layout as visual_tokens
 from jaxret.data.qwen2_vl import pixels as qwen2_vl
 from jaxret.data.qwen2_vl import prompts as unite_prompts
 from jaxret.data.qwen2_vl import reader as inputs
+from jaxret.data.qwen3_vl import pixels as qwen3_vl
 from tests import tiny_unite
 
 TOKEN = 28 * 28  # pixels of a visual token
@@ -227,6 +228,14 @@ def test_video_header_and_frames_agree(tmp_path):
   assert found.grids[0][0] == 2  # four frames of 4.6 seconds
   with pytest.raises(media.MediaError, match='x: its video cannot be read'):
     read(types.Item('x', video=path.read_bytes()[:900]))
+
+
+def test_a_resolution_of_another_backbone_is_refused():
+  """Its sizes are multiples of other patches."""
+  with pytest.raises(ValueError, match=(
+      r'got a jaxret\.data\.qwen3_vl\.pixels\.Processor, .* want a jaxret\.data'
+      r'\.qwen2_vl\.pixels\.Resolution')):
+    inputs.Reader(tiny_unite.tokenizer(), qwen3_vl.Processor())
 
 
 def test_a_layout_orders_windows_and_counts_time():

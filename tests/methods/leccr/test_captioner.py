@@ -70,3 +70,16 @@ def test_padding_costs_nothing(method_and_batch):
   longer = {**batch, 'tokens': np.pad(batch['tokens'], ((0, 0), (0, 9)))}
   assert method.train_flops(longer) == method.train_flops(batch) > 0
   assert method.tokens(longer) == batch['length'].sum()
+
+
+def test_a_patch_attends_to_its_own_slice(method_and_batch):
+  """The same patches in two slices a row: half of the pairs are gone."""
+  method, model, batch = method_and_batch
+  items, rows, patches = batch['segments'].shape
+  def cost(n):
+    segments = np.repeat(np.arange(1, n * rows + 1), patches // n)
+    return method.train_flops({**batch, 'segments': np.broadcast_to(
+        segments.reshape(rows, patches), batch['segments'].shape)})
+  pairs = items * rows * patches ** 2 / 2
+  assert cost(1) - cost(2) == (
+      3 * 4 * model.vision.layers * model.vision.width * pairs)

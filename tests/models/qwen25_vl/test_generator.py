@@ -9,6 +9,7 @@ import jaxret
 from configs import leccr as leccr_config
 from jaxret import sharding
 from jaxret.data import text, types
+from jaxret.data.qwen2_vl import layout as visual_tokens
 from jaxret.data.qwen2_vl import pixels
 from jaxret.methods.leccr import captioner, describer
 from jaxret.models import generation
@@ -38,6 +39,23 @@ def test_prompts_have_times(model):
   assert sorted(set(prompt.positions[0, video])) == [1, 5, 9]
   masked = model.reader.masked(jaxret.embedder.as_item(ITEMS[0], 0))
   np.testing.assert_array_equal(masked.positions, prompt.positions[:, ~video])
+
+
+def test_patches_lie_in_windows_as_for_an_embedder(model):
+  """The image is wider than a window, whose patches follow each other."""
+  item = jaxret.embedder.as_item(ITEMS[1], 0)
+  reader = model.reader
+  prompt = reader(item)
+  assert prompt.grids[0][2] // 2 > reader.layout.window
+  got = reader.pad([prompt], reader.bucket(prompt))
+  rows = visual_tokens.lay_out(
+      prompt.grids, *got['segments'].shape[1:], window=reader.layout.window)
+  np.testing.assert_array_equal(got['coordinates'][0], rows.coordinates)
+  np.testing.assert_array_equal(
+      got['patches'].reshape(-1, got['patches'].shape[-1])[rows.patch_index],
+      prompt.patches[0])
+  plain = visual_tokens.lay_out(prompt.grids, *got['segments'].shape[1:])
+  assert (rows.coordinates != plain.coordinates).any()
 
 
 @pytest.mark.slow
