@@ -82,11 +82,13 @@ class _Watch:
   def _answer(self):
     count = 0
     while number := self._reader.recv(1):
-      count += number[0] in self._numbers
+      if number[0] not in self._numbers:
+        continue
+      count += 1
       if count == 1:
         print('\nstopping after this step; again to stop now', file=sys.stderr,
               flush=True)
-      elif count > 1 and not self._left.wait(_GRACE_S):
+      elif not self._left.wait(_GRACE_S):
         print('stopped; checkpoints that were finished are whole',
               file=sys.stderr, flush=True)
         os._exit(130)

@@ -38,8 +38,8 @@ def read_object(path: str | os.PathLike, remedy: str = REMOVE
 def read_lines(path: str | os.PathLike) -> list[dict[str, Any]]:
   """The objects in a JSONL file, none where there is no file.
 
-  A last line without its end, or damaged, is dropped with a warning. Raises
-  ValueError naming file and line for another damaged one.
+  A last line that is no whole object is dropped with a warning. Raises
+  ValueError naming file and line for another one.
   """
   path = pathlib.Path(path)
   if not path.exists():

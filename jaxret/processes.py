@@ -33,9 +33,15 @@ def wait_for_all() -> None:
 
 def agreed(decision: bool) -> bool:
   """Process 0's decision, a bool, on every process."""
-  if jax.process_count() == 1:
-    return decision
-  return bool(multihost_utils.broadcast_one_to_all(np.array(decision)))
+  return bool(of_first(np.array(decision)))
+
+
+def of_first(values: ArrayLike) -> np.ndarray:
+  """Process 0's array on every process; the others give any of its shape."""
+  values = np.asarray(values)
+  if jax.process_count() > 1:
+    values = np.asarray(multihost_utils.broadcast_one_to_all(values))
+  return values
 
 
 def gathered(values: ArrayLike) -> np.ndarray:

@@ -70,6 +70,10 @@ def test_signals_of_others_are_no_request(capsys):
       os.kill(os.getpid(), signal.SIGUSR1)
       time.sleep(0.05)
       assert not stopped.requested(1)
+      assert 'stopping' not in capsys.readouterr().err
+      for number in (signal.SIGTERM, signal.SIGUSR1):
+        os.kill(os.getpid(), number)
+        time.sleep(0.05)
   finally:
     signal.signal(signal.SIGUSR1, old)
-  assert 'stopping' not in capsys.readouterr().err
+  assert capsys.readouterr().err.count('stopping') == 1

@@ -92,6 +92,7 @@ def _render(workdir, results, run, rows, sweeps, hubness, gallery, written):
       n_left_out=len({one['id'] for one in skipped}), n_skipped=len(skipped),
       sweeps=sweeps, sweep_plot=plots.sweep_plot(sweeps) if sweeps else None,
       hubness_plot=plots.hubness_plot(hubness, rows.name) if hubness else None,
+      max_dots=plots.MAX_DOTS,
       written=written,
       training_plot=plots.training_plot(training) if training else None,
       config=config.read_text() if config.exists() else None,

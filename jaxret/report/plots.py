@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 BLUE, ORANGE, GREEN, PURPLE = '#2f86c1', '#e07b00', '#009e73', '#b8629a'
-_MAX_DOTS = 300  # of a panel, for the size of the page
+MAX_DOTS = 300  # of a panel, for the size of the page
 _CURVES = (('-', BLUE), ('--', ORANGE), (':', GREEN), ('-.', PURPLE))
 
 # Matplotlib writes literal colours; these two stand for the page's own.
@@ -143,7 +143,7 @@ def _draw_by_prior(axis, hubs, row_words):
   """A dot a candidate, a line for the means of ten groups of equal size."""
   curves = (('--', 's', ORANGE), ('-', 'o', BLUE))
   most = np.argsort(-np.max([*hubs.counts.values()], 0), kind='stable')
-  most = most[:_MAX_DOTS]
+  most = most[:MAX_DOTS]
   for (row, counts), (dashes, marker, color) in zip(
       hubs.counts.items(), curves):
     axis.plot(hubs.prior[most], counts[most], marker, ms=3, color=color,

@@ -8,11 +8,10 @@ import math
 import pathlib
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from absl import logging
-from jax.experimental import multihost_utils
 
+from jaxret import processes
 from jaxret.methods.blim import evaluator, first_stage
 from jaxret.methods.blim import scores as scores_lib
 from jaxret.scoring.likelihood import cascades, cpn
@@ -112,12 +111,12 @@ def _learned(config, scored, split, stage_of, last):
   numbers, told = np.zeros(3), None
   if scored:
     numbers, told = _calibrated(config, scored, split, stage_of, last)
-  if jax.process_count() > 1:
-    numbers = np.asarray(multihost_utils.broadcast_one_to_all(numbers))
+  numbers = processes.of_first(numbers)
   topk = dict(zip(evaluator.DIRECTIONS, map(int, numbers[1:])))
   few = any(k < len(getattr(last, name)().candidates)
             for name, k in topk.items())
-  return Plan(float(numbers[0]),
+  # Rounded: on its way it was float32.
+  return Plan(round(float(numbers[0]), 6),
               topk if config.eval.agreement and few else 0, told)
 
 

@@ -5,15 +5,14 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
-from jaxret import sharding
+from jaxret import processes, sharding
 from jaxret.data import types
 from jaxret.scoring import store as store_lib
-from jaxret.scoring.likelihood import cascades, cpn, reference
+from jaxret.scoring.likelihood import cascades, cpn, reference, search
 from jaxret.scoring.likelihood import score as likelihood
 
-DIRECTIONS = ('text_to_video', 'video_to_text')
+DIRECTIONS = search.DIRECTIONS
 
 
 class LikelihoodInputs(NamedTuple):
@@ -202,12 +201,12 @@ def evaluate(model, params, mesh, inputs, options, directory):
 def _filled(store, name, shape, fill, keep=None):
   """The named matrix, filled: from disk as far as it is there.
 
-  Returns None, and calls fill(None), on all processes but 0.
+  Returns None, and calls fill(None), on all processes but 0. Raises ValueError
+  where a cell is still open then: nobody may take it for one left out.
   """
   matrix = store and store.matrix(name, shape)
-  is_open = store is not None and store.is_open(matrix, keep)
-  if jax.process_count() > 1:
-    is_open = multihost_utils.broadcast_one_to_all(np.array(is_open))
+  is_open = processes.agreed(
+      store is not None and store.is_open(matrix, keep))
   try:
     if is_open:
       fill(matrix)
@@ -218,6 +217,11 @@ def _filled(store, name, shape, fill, keep=None):
   finally:
     if store is not None:
       matrix.flush()
+  if is_open and store is not None and store.is_open(matrix, keep):
+    raise ValueError(
+        f'{store.directory}: {name} has pairs without a score after all were '
+        'scored: another run writes there, or weights or features are not '
+        'finite')
   return matrix
 
 

@@ -6,10 +6,9 @@ import pathlib
 import zipfile
 from typing import NamedTuple
 
-import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
+from jaxret import processes
 from jaxret.methods.blim import evaluator, tower
 
 CLIP = 'clip'  # of eval.first_stage: the first clips
@@ -39,11 +38,16 @@ def from_file(config, whole, split):
       for all_items, used in ((whole.texts, split.texts),
                               (whole.videos, split.videos)))
   n_texts, n_videos = len(whole.texts), len(whole.videos)
-  return {
+  found = {
       'text_to_video': _matrix(path, stored, 'text_to_video', whole,
                                (n_texts, n_videos))[np.ix_(texts, videos)],
       'video_to_text': _matrix(path, stored, 'video_to_text', whole,
                                (n_videos, n_texts))[np.ix_(videos, texts)]}
+  for direction, scores in found.items():
+    if np.isnan(scores).any():
+      raise ValueError(f'{path}: {direction} has NaN for items of split '
+                       f'{whole.name}, which cannot be ranked: give numbers')
+  return found
 
 
 def _matrix(path, stored, direction, whole, shape):
@@ -96,7 +100,4 @@ def _everywhere(matrix, shape):
   """A matrix that process 0 alone holds, float32, on all of them."""
   if matrix is None:
     matrix = np.zeros(shape, np.float32)
-  matrix = np.asarray(matrix)
-  if jax.process_count() > 1:
-    matrix = np.asarray(multihost_utils.broadcast_one_to_all(matrix))
-  return matrix
+  return processes.of_first(matrix)

@@ -56,7 +56,7 @@ def _write(config, workdir, directions, splits, about_cascade):
   if 'validation' in splits and name != 'validation':
     on = directions['validation'], splits['validation'].split
     chosen_on, chosen = 'validation', evaluator.choose_weights(*on)
-    temperatures = tables.choose_temperatures(*on, chosen)
+    temperatures = tables.choose_temperatures(*on, chosen, scores)
   else:
     chosen_on, chosen = 'paper', others.pop('paper')
   table = tables.tabulate(scores, data.split, chosen, temperatures, **others)

@@ -123,10 +123,10 @@ def check_config(config):
     raise ValueError("eval.mode 'reference' scores all pairs in both "
                      'directions: set eval.topk=0, eval.agreement=0 and '
                      'eval.zero_shot=False')
-  cascade.check(config)
   # Configs of old work directories have no such field.
   if config.eval.get('exact_topk', 0):
     _check_search(config.eval)
+  cascade.check(config)
   if config.eval.first_stage == 'tower' and (
       'tower' not in config.before or features_lib.has_stored_features(config)):
     raise ValueError(
@@ -138,6 +138,7 @@ def check_config(config):
 def _check_search(c):
   """The same of a search for the best k; c: config.eval."""
   others = {'eval.topk': c.topk, 'eval.agreement': c.agreement,
+            'eval.first_stage': c.first_stage,
             'eval.trec_depth': c.trec_depth,
             "eval.mode='reference'": c.mode == 'reference'}
   for name, is_set in others.items():

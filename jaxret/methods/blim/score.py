@@ -263,6 +263,9 @@ def _check_first_stage(first_stage, topk, shape, zero_shot):
   if topk and np.shape(first_stage) != shape:
     raise ValueError(f'first_stage has shape {np.shape(first_stage)}, wanted '
                      f'{shape}: texts by videos')
+  if topk and np.isnan(first_stage).any():
+    raise ValueError('first_stage holds NaN, which cannot be ranked: give '
+                     'numbers')
 
 
 def _extract(config, trained, mesh, tokenizer, videos):

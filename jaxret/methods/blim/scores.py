@@ -89,8 +89,7 @@ class Scores:
     the order of the candidates. Raises ValueError for another direction, or k
     below 1.
     """
-    if k < 1:
-      raise ValueError(f'top: got k = {k}, want 1 at least')
+    _check_k('top', k)
     scores = self._ranking(direction)
     queries, candidates = self._ids(direction)
     order = np.argsort(-scores, 1, kind='stable')[:, :k]
@@ -104,8 +103,9 @@ class Scores:
 
     k: of each query, the best k alone. The columns candidate_likelihood,
     query_likelihood and prior are there as far as the model gives them. Raises
-    ImportError where pandas is not installed.
+    ImportError where pandas is not installed, ValueError as `top`.
     """
+    _check_k('to_pandas', 1 if k is None else k)
     import pandas
     queries, candidates = self._ids(direction)
     scores = self._ranking(direction)
@@ -168,6 +168,11 @@ class Scores:
           f'{direction}: no temperature was chosen for {normalize!r}: give '
           'one, or evaluate the workdir with a validation split')
     return chosen[normalize]
+
+
+def _check_k(call, k):
+  if k < 1:
+    raise ValueError(f'{call}: got k = {k}, want 1 at least')
 
 
 def with_given(direction: str, weights: cpn.Weights, alpha: float | None,

@@ -92,10 +92,10 @@ def search_pairs(
     TopK; None on all processes but the first.
 
   Raises:
-    ValueError: as `score_matrix`; for k, budget, direction or a weight that
-      cannot be; for a score above its bound, naming the pair.
+    ValueError: as `score_matrix`; for k, budget, direction, slack or a weight
+      that cannot be; for a score above its bound, naming the pair.
   """
-  search.check(direction, k, budget)
+  search.check(direction, k, budget, slack)
   ready = score.prepare(videos, texts, model, mesh)
   chosen = score.weights_of(ready)
   weights = scores_lib.with_given(

@@ -54,18 +54,22 @@ def tabulate(found, split, chosen, temperatures=None, **others):
   return table
 
 
-def choose_temperatures(found, split, chosen):
+def choose_temperatures(found, split, chosen, reported):
   """{direction: {row: temperature}} of the rows that see all queries at once.
 
-  Chosen on this split. Without any row where a cascade left pairs out, which
-  the sums over queries would lack.
+  Chosen on this split. Without any row where a cascade left pairs out, here or
+  in the split that is reported: the sums over queries would lack them.
+
+  found, reported: {direction: cpn.Direction} of the two splits.
   """
   answers, table = evaluator.relevant(split), {}
   for name in evaluator.DIRECTIONS:
     rows = cpn.rows(found[name], chosen[name])
     table[name] = {}
+    if found[name].keep is not None or reported[name].keep is not None:
+      continue
     for row in NORMALIZED_ROWS:
-      if row in rows and found[name].keep is None:
+      if row in rows:
         scores = rows[row]
         table[name] |= {
             f'{row}_{method}': all_queries.choose(method, scores, answers[name])

@@ -11,11 +11,10 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 from absl import logging
-from jax.experimental import multihost_utils
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from jaxret import files, own_files
+from jaxret import files, own_files, processes
 from jaxret.data import images, sources, types
 
 # (items, prompt) -> float [n, D]
@@ -241,8 +240,8 @@ def _of_first_process(indices):
   """What process 0 says, on all of them."""
   if jax.process_count() == 1:
     return indices
-  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(indices))))
-  return multihost_utils.broadcast_one_to_all(np.resize(indices, size))
+  size = int(processes.of_first(np.int32(len(indices))))
+  return processes.of_first(np.resize(indices, size))
 
 
 def _check(vectors, items):

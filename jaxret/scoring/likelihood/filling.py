@@ -1,10 +1,9 @@
 """One score matrix while it is filled: what is open, what is finished."""
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from tqdm import tqdm
 
-from jaxret import sharding
+from jaxret import processes, sharding
 
 
 class Filling:
@@ -29,9 +28,7 @@ class Filling:
     if matrix is not None:
       counts[:] = [np.isnan(matrix[_place(strip.rows, tile)]).sum()
                    for strip in strips for tile in strip.tiles]
-    if jax.process_count() > 1:
-      # No process but 0 needs to see its disk.
-      counts = np.asarray(multihost_utils.broadcast_one_to_all(counts))
+    counts = processes.of_first(counts)  # the others need not see its disk
     self._open = counts > 0
     self._bar = tqdm(total=int(counts.sum()), desc=name, unit=' pairs',
                      unit_scale=True, disable=jax.process_index() != 0)

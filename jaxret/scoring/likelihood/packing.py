@@ -10,10 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxret.scoring.likelihood import tiles
-
-# Padding of a chain costs attention among its few tokens, see tries.
-CHAIN_PADDING = 0.5
+from jaxret.scoring.likelihood import tiles, tries
 
 
 class Tile(NamedTuple):
@@ -180,7 +177,7 @@ def _evened(laid, sizes, max_padding):
   totals = np.array([step * _rounded(tile.total // step) for tile in every])
   longest = np.array([tile.longest for tile in every])
   total_caps = tiles.buckets(totals, max_padding)
-  longest_caps = tiles.buckets(longest, CHAIN_PADDING)
+  longest_caps = tiles.buckets(longest, tries.CHAIN_PADDING)
   shape_of = list(zip(np.searchsorted(total_caps, totals).tolist(),
                       np.searchsorted(longest_caps, longest).tolist()))
   widths = {}

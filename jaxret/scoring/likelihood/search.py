@@ -15,8 +15,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from absl import logging
-from jax.experimental import multihost_utils
 
+from jaxret import processes
 from jaxret.scoring.likelihood import bounds, cpn, layouts
 from jaxret.scoring.likelihood import score as likelihood
 
@@ -98,9 +98,10 @@ def best(job, matrices, direction, weights, k, budget=None, slack=1e-4):
 
   Raises:
     ValueError: for a value above its bound, which names the pair; for k or a
-      budget that is too small, an unknown direction, c outside of 0 to 1.
+      budget that is too small, an unknown direction, c outside of 0 to 1, a
+      slack below 0.
   """
-  check(direction, k, budget)
+  check(direction, k, budget, slack)
   if weights is not None and not 0 <= weights.c <= 1:
     raise ValueError(f'the weight of the query likelihood is {weights.c}: a '
                      'bound needs 0 to 1')
@@ -115,8 +116,8 @@ def scores(job, matrices, direction, weights):
                          for rows in bounds.blocks(known.shape)])
 
 
-def check(direction, k, budget):
-  """Raises ValueError for what no search can do."""
+def check(direction, k, budget, slack=None):
+  """Raises ValueError for what no search can do; None = not chosen yet."""
   if direction not in DIRECTIONS:
     raise ValueError(
         f'direction is {direction!r}: use one of {", ".join(DIRECTIONS)}')
@@ -125,6 +126,9 @@ def check(direction, k, budget):
   if budget is not None and budget < k:
     raise ValueError(f'budget is {budget}, fewer than k = {k}: give at least '
                      'as many pairs per query as are asked for')
+  if slack is not None and not 0 <= slack < np.inf:
+    raise ValueError(f'slack is {slack}: below 0, pairs that may be among the '
+                     'best would be left out; want 0 or more')
 
 
 class _Search:
@@ -173,9 +177,7 @@ class _Search:
   def _shared(self, shape, make, *args):
     """What process 0 makes of its matrices, bool [shape], on all of them."""
     made = np.zeros(shape, bool) if self.matrices is None else make(*args)
-    if jax.process_count() > 1:
-      made = np.asarray(multihost_utils.broadcast_one_to_all(made))
-    return made
+    return processes.of_first(made)
 
   def _seeds(self):
     """The most promising pairs of each query: k and half as many again."""
@@ -246,8 +248,7 @@ class _Search:
         found[:] = (1, bad.part == self.parts['clips'], rows.start + bad.query,
                     bad.candidate, bad.value, bad.most)
         break
-    if jax.process_count() > 1:
-      found = np.asarray(multihost_utils.broadcast_one_to_all(found))
+    found = processes.of_first(found)
     if not found[0]:
       return
     query, candidate = map(int, found[2:4])

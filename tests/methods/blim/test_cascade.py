@@ -221,6 +221,8 @@ def test_a_run_says_what_its_cascade_loses(tmp_path):
     assert 1 <= about[name]['k'] <= about[name]['candidates'] == 6
     assert about[name]['guarantee']['holds']
     assert {'first_stage', 'ensemble', 'blim'} <= found[name].keys()
+    # Of validation all pairs are known, of this split some: no sums over them.
+    assert not {'blim_dual_softmax', 'blim_qb_norm'} & found[name].keys()
   for path in ('results.txt', 'report.html'):
     text = (workdir / path).read_text()
     assert all(table['title'] in text for table in found['tables']), path

@@ -4,6 +4,7 @@ import pytest
 
 from jaxret.data import types
 from jaxret.methods.blim import evaluator
+from jaxret.scoring import store
 from jaxret.scoring.likelihood import score as likelihood
 from tests import tiny_likelihood as tiny
 
@@ -106,6 +107,17 @@ def test_scores_are_kept_for_the_same_inputs_alone(tmp_path, mode):
     score(other)
   with pytest.raises(ValueError, match='other inputs: nonzero_denominator'):
     score(inputs, options._replace(nonzero_denominator=True))
+
+
+def test_a_matrix_that_is_not_whole_is_not_given_out(tmp_path):
+  """Another run has opened cells meanwhile, or a prior is NaN."""
+  scores, values = store.Store(tmp_path, {}), np.zeros((2, 3), np.float32)
+  values[1, 2] = np.nan
+  with pytest.raises(ValueError, match='x has pairs without a score after'):
+    evaluator._filled(scores, 'x', (2, 3), lambda m: evaluator._copy(m, values))
+  found = evaluator._filled(scores, 'y', (2, 3), lambda m: evaluator._copy(
+      m, values), ~np.isnan(values))
+  np.testing.assert_array_equal(found, values)  # of a cascade it is whole
 
 
 def test_what_cannot_be_scored_is_named():

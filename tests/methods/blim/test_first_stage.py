@@ -64,6 +64,17 @@ def test_matrices_of_other_shapes_are_refused_in_one_line(
   assert '\n' not in str(error.value)
 
 
+def test_nan_is_refused_unless_of_items_that_are_left_out(whole, tmp_path):
+  stored = matrices()
+  stored['video_to_text'][0] = np.nan
+  np.savez(tmp_path / 'x.npz', **stored)
+  with pytest.raises(ValueError, match='video_to_text has NaN for items of'):
+    first_stage.from_file(config(tmp_path / 'x.npz'), whole, whole)
+  found = first_stage.from_file(
+      config(tmp_path / 'x.npz'), whole, whole.without(('v0',)))
+  assert np.isfinite(found['video_to_text']).all()
+
+
 @pytest.mark.parametrize('content', [None, b'no archive'])
 def test_a_file_that_cannot_be_read_is_refused(whole, tmp_path, content):
   if content:

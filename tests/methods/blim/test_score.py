@@ -158,6 +158,8 @@ def untrained(tmp_path_factory):
      "first_stage is 'tower': give 'clip' or scores"),
     (FEATURES, ['a'], {'topk': 1, 'first_stage': np.zeros((2, 1))},
      r'first_stage has shape \(2, 1\), wanted \(1, 2\)'),
+    (FEATURES, ['a'], {'topk': 1, 'first_stage': np.array([[1.0, np.nan]])},
+     'first_stage holds NaN'),
     (FEATURES, ['a'], {'mode': 'fast'}, "mode is 'fast'"),
 ])
 def test_bad_input_is_refused_in_one_line(

@@ -136,6 +136,7 @@ def test_tables_have_a_row_per_pair():
     (lambda s: s.text_to_video(normalize='qb_norm', temperature=0),
      'temperature is 0: want a number above 0'),
     (lambda s: s.top(0), 'k = 0'),
+    (lambda s: s.to_pandas(k=-1), 'k = -1'),
     (lambda s: s.top(1, 'sideways'), "direction 'sideways': want one of"),
     (lambda s: s.to_pandas('sideways'), "direction 'sideways'")])
 def test_what_makes_no_sense_is_refused(call, message):

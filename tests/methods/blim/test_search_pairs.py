@@ -111,6 +111,8 @@ def test_the_bench_compares_with_all_pairs(trained, capsys):
     ({'eval.exact_topk': -1}, 'eval.exact_topk is -1'),
     ({'eval.exact_topk': 1, 'eval.topk': 2}, 'eval.topk does not go with'),
     ({'eval.exact_topk': 1, 'eval.trec_depth': 3}, 'eval.trec_depth does not'),
+    ({'eval.exact_topk': 1, 'eval.first_stage': 'clip'},
+     'eval.first_stage does not go with'),
     ({'eval.exact_topk': 1, 'eval.mode': 'reference'}, 'does not go with'),
     ({'eval.exact_topk': 1, 'eval.exact_directions': ('both',)},
      "eval.exact_directions \\('both',\\)"),
@@ -127,7 +129,8 @@ def test_a_run_refuses_what_no_search_can_do(flag, message):
 
 @pytest.mark.parametrize('kwargs, message', [
     (dict(k=0), 'k is 0'), (dict(direction='both'), "direction is 'both'"),
-    (dict(k=4, budget=3), 'budget is 3, fewer than k = 4')])
+    (dict(k=4, budget=3), 'budget is 3, fewer than k = 4'),
+    (dict(slack=-1e-4), 'slack is -0.0001')])
 def test_bad_input_is_refused_before_anything_is_read(kwargs, message):
   with pytest.raises(ValueError, match=message):
     jaxret.search_pairs(['no.mp4'], ['a text'], 'nowhere', **kwargs)

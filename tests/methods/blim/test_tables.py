@@ -62,7 +62,7 @@ def test_rows_are_ranked_against_the_answers_of_the_split():
 
 def test_pairs_and_names_are_of_rows_that_there_are():
   found = make()
-  temperatures = tables.choose_temperatures(make(1), split(), FIXED)
+  temperatures = tables.choose_temperatures(make(1), split(), FIXED, found)
   table = tables.tabulate(found, split(), FIXED, temperatures)
   for rows in table.summaries.values():
     assert {row for pair in blim.PAIRS for row in pair} <= set(rows)
@@ -72,9 +72,9 @@ def test_pairs_and_names_are_of_rows_that_there_are():
 
 def test_temperatures_are_of_another_split_and_rows_of_this_one():
   validation, test = make(1), make(2)
-  temperatures = tables.choose_temperatures(validation, split(), FIXED)
+  temperatures = tables.choose_temperatures(validation, split(), FIXED, test)
   assert temperatures == tables.choose_temperatures(
-      validation, split(), FIXED)
+      validation, split(), FIXED, validation)
   table = tables.tabulate(test, split(), FIXED, temperatures)
   for name, rows in temperatures.items():
     assert list(table.summaries[name])[5:] == list(rows) == [
@@ -92,11 +92,14 @@ def test_temperatures_are_of_another_split_and_rows_of_this_one():
 
 
 def test_a_cascade_has_no_rows_of_all_queries():
+  """Nor where only the reported split is one, as with eval.agreement."""
   keep = np.random.default_rng(3).random((7, 6)) < 0.5
   keep[np.arange(7), TEXT_VIDEO] = True
-  found = make(keep=keep)
-  assert tables.choose_temperatures(found, split(), FIXED) == {
-      'text_to_video': {}, 'video_to_text': {}}
+  cascade = make(keep=keep)
+  for found, reported in ((cascade, cascade), (make(1), cascade),
+                          (cascade, make(1))):
+    assert tables.choose_temperatures(found, split(), FIXED, reported) == {
+        'text_to_video': {}, 'video_to_text': {}}
 
 
 def test_hubness_counts_what_was_scored():

@@ -200,7 +200,9 @@ def test_a_violated_bound_raises_and_names_the_pair(direction, part, message):
     (dict(direction='both'), "direction is 'both': use one of text_to_video"),
     (dict(k=0), 'k is 0: want 1 at least'),
     (dict(weights=cpn.Weights(0.0, 1.2)), 'query likelihood is 1.2: a bound'),
-    (dict(k=3, budget=2), 'budget is 2, fewer than k = 3')])
+    (dict(k=3, budget=2), 'budget is 2, fewer than k = 3'),
+    (dict(slack=-1.0), 'slack is -1.0: below 0'),
+    (dict(slack=float('nan')), 'slack is nan')])
 def test_bad_input_is_one_line(kwargs, message):
   drawn = tiny_search.draw(0)
   with pytest.raises(ValueError, match=message):
