@@ -78,6 +78,9 @@ class _Source:
   def __len__(self):
     return len(self._records)
 
+  def __iter__(self):
+    return (self[index] for index in range(len(self)))
+
   def __getitem__(self, index):
     with _named(self._folder):
       found = self._records[index]

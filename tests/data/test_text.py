@@ -131,6 +131,7 @@ def test_what_a_tokenizer_adds_by_itself_is_known(tmp_path, before, behind):
       'special_tokens': {token: {'id': token, 'ids': found, 'tokens': [token]}
                          for token, found in ids.items()}}
   file.write_text(json.dumps(whole))
+  (tmp_path / 'trained_on.json').unlink()  # it is not the one that was trained
   found = text.load_tokenizer(tmp_path)
   assert found.added == tuple(
       tuple(ids[token][0] for token in tokens) for tokens in (before, behind))
@@ -163,7 +164,7 @@ def test_a_trained_tokenizer_that_was_changed_is_refused_by_name(
   text.train_tokenizer(['a red dog', 'a blue cat'], 300, tmp_path / 'made')
   path = tmp_path / 'made' / name
   whole = path.read_bytes()
-  path.write_bytes(whole.replace(b'"', b"'", 1))
+  path.write_bytes(whole.replace(b'{', b'{ ', 1))
   for read in (text.load_tokenizer, lambda made: text.train_tokenizer(
       ['a red dog', 'a blue cat'], 300, made)):
     with pytest.raises(ValueError, match='is damaged') as caught:

@@ -129,6 +129,7 @@ def decode(config, params, x, suffix):
   return jnp.where(keys[..., None], hidden, 0), rest, more
 
 
+@pytest.mark.slow
 def test_kernels_decode_as_the_oracle_does(calls):
   """Prefixes of several lengths, and suffixes that share their beginnings.
 

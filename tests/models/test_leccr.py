@@ -47,6 +47,7 @@ def run(module, params, *inputs):
   return module.apply(params, *inputs)
 
 
+@pytest.mark.slow
 def test_padding_of_frames_and_texts_changes_nothing():
   module, params = leccr.Leccr(VIDEO), params_of(VIDEO)
   inputs = video_inputs()
@@ -95,6 +96,7 @@ def test_zero_queries_are_told_apart_by_the_first_of_tied_maxima():
   assert np.abs(queries[0] - queries[1]).max() > 1e-8
 
 
+@pytest.mark.slow
 def test_descriptions_teach_the_text_encoder_nothing():
   module, params = leccr.Leccr(VIDEO), params_of(VIDEO)
   inputs = video_inputs()

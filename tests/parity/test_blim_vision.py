@@ -116,6 +116,7 @@ def test_blim_stored_features(umt, config, params, clips):
   np.testing.assert_allclose(got[0], want, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_blim_token_merging(blim_golden, settings):
   golden = np.load(blim_golden / 'tome.npz')
   merge = jax.jit(tome.merge_tokens, static_argnums=(1, 2))

@@ -223,6 +223,7 @@ def test_leccr_gradients_of_every_parameter(leccr_golden, run):
     check(got[path], gradient, GRADIENT_ATOL, path)
 
 
+@pytest.mark.slow
 def test_leccr_zero_queries_send_the_gradient_to_the_first_slot(
     leccr_golden, arrays):
   """All slots tie: `jnp.max` would split what PyTorch gives to the first."""

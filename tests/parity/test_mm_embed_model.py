@@ -87,6 +87,7 @@ def test_mm_embed_vision_features(model, cases):
   assert checked
 
 
+@pytest.mark.slow
 def test_mm_embed_encoding(model, cases, length):
   """Merged inputs, hidden states, latent outputs and embeddings."""
   for name, arrays in cases.items():
@@ -115,6 +116,7 @@ def pooled_places(batch):
           & (place < batch['length'][:, None]))
 
 
+@pytest.mark.slow
 def test_mm_embed_folded_attention_gives_the_same_embeddings(
     model, cases, length):
   config, params = mm_embed.fold(model.config, model.params)

@@ -170,6 +170,7 @@ def first_blocks(model, count):
       {'params': params}, x, batch['keys'], batch['positions'])
 
 
+@pytest.mark.slow
 def test_qwen25_vl_generation(model, cases):
   checked = 0
   for name, case in cases.items():

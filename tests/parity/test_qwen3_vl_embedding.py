@@ -138,6 +138,7 @@ def compiled(config):
   return jax.jit(functools.partial(config.module().apply, method=both))
 
 
+@pytest.mark.slow
 def test_qwen3_vl_embeddings(qwen3_vl_golden, golden, inputs):
   model = reference.model(qwen3_vl_golden)
   groups = {}

@@ -149,6 +149,7 @@ def test_qwen3_vl_hidden_states_and_logits(model, cases):
         case.arrays['out/logits_last'], atol=LOGITS, err_msg=name)
 
 
+@pytest.mark.slow
 def test_qwen3_vl_hidden_states_of_every_layer_and_all_logits(model, cases):
   """Entry k is what layer k is given, with the features of level k - 1."""
   checked = 0

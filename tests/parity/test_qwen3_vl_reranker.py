@@ -51,6 +51,7 @@ def test_qwen3_vl_reranker_tokens(qwen3_vl_golden, golden, inputs):
         row.tokens, arrays[f'in/{i}/input_ids'][0], err_msg=f'{name} {i}')
 
 
+@pytest.mark.slow
 def test_qwen3_vl_reranker_scores(qwen3_vl_golden, golden, inputs):
   model, (found, words) = reference.model(qwen3_vl_golden), inputs
   score = jax.jit(functools.partial(

@@ -67,6 +67,7 @@ def test_unite_losses_and_gradients_in_float32(tables, arrays):
                                  atol=1e-4, err_msg=f'{name} {key}')
 
 
+@pytest.mark.slow
 def test_unite_losses_and_gradients_in_float64(tables, arrays):
   with jax.enable_x64(True):
     for case in loss_cases(tables):
@@ -112,6 +113,7 @@ def test_unite_normalised_similarity(tables, arrays):
           got, arrays[f'{name}/{key}'], rtol=1e-4, atol=1e-4, err_msg=key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('n_devices', [1, 4, 8])
 def test_unite_ranks_hold_slices_of_the_global_gradient(
     tables, ranks, n_devices):

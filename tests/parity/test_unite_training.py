@@ -113,6 +113,7 @@ def test_unite_full_training(unite_golden, table, golden, plain):
         norm, arrays[f'{name}/grad_global_norm'], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_unite_lora_training(unite_golden, table, golden, adapted):
   """Of the variant whose settings give the golden loss with LoRA."""
   arrays = golden['lora']

@@ -26,7 +26,8 @@ class LlavaNextConfig:
   """
   decoder: decoder_lib.DecoderConfig
   vision: clip.ClipVisionConfig | None
-  pinpoints: tuple[tuple[int, int], ...] = ()
+  pinpoints: tuple[tuple[int, int], ...] = dataclasses.field(
+      default=(), kw_only=True)  # MmEmbedConfig has a third part
 
   name = 'llava_next'
 

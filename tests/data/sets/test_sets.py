@@ -19,6 +19,7 @@ NAMED = {
     'tasks_of_split': 'shapes',
     'training_sets': 'shapes mbeir',
     'benchmark': 'shapes mbeir beir circo',
+    'questions': 'shapes mteb_questions',
     'parallel': 'shapes multi30k mscoco vatex msrvttcn cclm'}
 # A data set that somebody else wrote: clips of noise, each with its number.
 CLIPS = """

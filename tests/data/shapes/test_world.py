@@ -42,6 +42,7 @@ def test_same_seed_same_bytes(corpus, tmp_path):
   assert _read(other, 'captions', 'test') != _read(corpus, 'captions', 'test')
 
 
+@pytest.mark.slow
 def test_splits_share_no_scene_at_any_size_or_seed():
   for seed, other_seed in ((0, 0), (0, 5)):
     found = [{shapes.description(s)

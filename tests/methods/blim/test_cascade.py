@@ -86,6 +86,7 @@ def best(row, k):
   return set(sorted(range(len(row)), key=lambda c: (-row[c], c))[:k])
 
 
+@pytest.mark.slow
 def test_the_first_clips_choose_what_is_scored(tmp_path, wanted):
   """Less the paper's alpha times the prior; by a loop over full passes."""
   first, whole = wanted
@@ -162,6 +163,7 @@ def test_validation_says_how_many_to_keep(tmp_path):
   assert '50 %' in text and 'takes for granted that the queries' in text
 
 
+@pytest.mark.slow
 def test_another_number_of_candidates_voids_the_guarantee(tmp_path):
   """And it is said so; fewer candidates than those of validation."""
   _, about = run(tmp_path, n_videos=4, first_stage='clip', agreement=0.5)

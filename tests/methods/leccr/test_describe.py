@@ -43,6 +43,7 @@ def texts_of(directory, items):
   return descriptions.load(directory, {item.id: item.id for item in items})
 
 
+@pytest.mark.slow
 def test_descriptions_do_not_depend_on_their_batch(describer, mesh, tmp_path):
   items = media()
   for name, order, batch_size in (('a', items, 4), ('b', items[::-1], 2)):

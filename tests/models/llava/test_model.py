@@ -70,6 +70,7 @@ def test_prompts_that_share_a_beginning_give_the_same_probabilities(reranker):
     np.testing.assert_allclose(got[row, :len(group)], want, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_p_true_and_the_log_odds_tell_the_same(reranker):
   """Training and asking see the same; the odds have gradients everywhere."""
   groups = [prompts(count, seed) for seed, count in enumerate((3, 2))]

@@ -205,6 +205,7 @@ def opened(directory, monkeypatch, **options):
       directory, resolution=tiny_qwen3_vl.RESOLUTION, mesh=mesh, **options)
 
 
+@pytest.mark.slow
 def test_a_saved_model_embeds_as_it_did(tmp_path, monkeypatch):
   write(tmp_path, tiny_qwen3_vl.params(), bare=True)
   model = opened(tmp_path, monkeypatch)

@@ -39,6 +39,7 @@ def test_media_are_made_as_the_files_say():
   assert (policy.image, policy.video) == ((4096, 61440), (4096, 245760))
 
 
+@pytest.mark.slow
 def test_a_batch_is_answered_as_each_alone(model):
   prompts = [model.reader(jaxret.embedder.as_item(item, i), chat=True)
              for i, item in enumerate(ITEMS)]

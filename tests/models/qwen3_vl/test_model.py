@@ -120,6 +120,7 @@ def test_visual_features_enter_behind_their_layer_alone():
     np.testing.assert_allclose(got, want, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_lora_at_its_start_changes_nothing():
   params = tiny_qwen3_vl.params()
   factors = lora.init(jax.random.key(0), params['params'], LORA, 2)

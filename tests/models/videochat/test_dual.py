@@ -61,6 +61,7 @@ def test_a_text_is_its_last_token_and_padding_has_no_part(params, tokens):
   assert np.abs(embed(tokens, np.array([5, 4]))[1] - got[1]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_caption_token_is_told_by_the_video_and_those_before(
     params, frames, tokens):
   """The rows of logits from the one that a changed token follows differ."""

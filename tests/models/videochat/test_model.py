@@ -46,6 +46,7 @@ def project(name, x):
   return np.asarray(x @ part['out']['kernel'] + part['out']['bias'])
 
 
+@pytest.mark.slow
 def test_visual_tokens_are_projected_clip_by_clip():
   got = apply('visual_tokens', FEATURES)
   assert got.shape == (2, 6, 16)

@@ -73,6 +73,7 @@ def test_scores_are_those_of_full_passes(
         err_msg=name)
 
 
+@pytest.mark.slow
 def test_nothing_is_compiled_after_the_first_block_of_rows(
     params, features, prompts, caplog):
   common, options = (MODEL, params, one_device(), prompts), FINE
