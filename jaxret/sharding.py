@@ -372,17 +372,21 @@ def checksum(params):
 
   Sums of the bits as integers: exact, and the same for every sharding.
   """
-  flat = flatten(to_host(jax.tree.map(_sum_of_bits, params)))
+  flat = flatten(to_host(_sums_of_bits(params)))
   text = ','.join(f'{path}={int(flat[path])}' for path in sorted(flat))
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @jax.jit
-def _sum_of_bits(leaf):
-  width = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
-  if leaf.dtype == bool:
-    leaf = leaf.astype(width)
-  words = jax.lax.bitcast_convert_type(leaf, width).astype(jnp.uint32)
-  mixed = words ^ (words >> 15)
-  place = jnp.arange(leaf.shape[-1] if leaf.ndim else 1, dtype=jnp.uint32)
-  return jnp.sum(mixed * (2 * place + 1), dtype=jnp.uint32)
+def _sums_of_bits(tree):
+  # One program for all: many at a time, each with a sum over all devices, can
+  # wait for each other for ever on CPU.
+  def bits(leaf):
+    width = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
+    if leaf.dtype == bool:
+      leaf = leaf.astype(width)
+    words = jax.lax.bitcast_convert_type(leaf, width).astype(jnp.uint32)
+    mixed = words ^ (words >> 15)
+    place = jnp.arange(leaf.shape[-1] if leaf.ndim else 1, dtype=jnp.uint32)
+    return jnp.sum(mixed * (2 * place + 1), dtype=jnp.uint32)
+  return jax.tree.map(bits, tree)
