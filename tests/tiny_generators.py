@@ -97,7 +97,7 @@ def llava():
   tower = clip.ClipVisionConfig(
       encoder.EncoderConfig(16, 24, 1, 2, 'quick_gelu'), 8, 4)
   config = llava_model.LlavaNextConfig(
-      sizes_of(words, qkv_bias=False), tower, ((8, 16), (16, 8)))
+      sizes_of(words, qkv_bias=False), tower, pinpoints=((8, 16), (16, 8)))
   return made(config, functools.partial(llava_model.init, config),
               llava_reader.open_reader(config, words))
 
