@@ -21,6 +21,29 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
   os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 
 
+def _memory_maps():
+  """(of this process, what the system allows); none where it does not tell."""
+  try:
+    return (pathlib.Path('/proc/self/maps').read_bytes().count(b'\n'),
+            int(pathlib.Path('/proc/sys/vm/max_map_count').read_text()))
+  except OSError:
+    return 0, 1
+
+
+@pytest.fixture(autouse=True)
+def few_programs():
+  """Drops compiled programs before the process may have no more of them.
+
+  Each keeps a few memory maps; where the system allows no more of these, the
+  compiler dies of a segmentation fault.
+  """
+  yield
+  used, allowed = _memory_maps()
+  if used > allowed / 3:
+    import jax
+    jax.clear_caches()
+
+
 @pytest.fixture(scope='module')
 def one_device():
   """One of the eight virtual devices, which is quicker to compile for."""
