@@ -22,8 +22,8 @@ class Resolution:
 
   def __post_init__(self):
     if type(self.max_frames) is not int or self.max_frames < 1:
-      raise ValueError(f'Resolution: got max_frames = {self.max_frames!r}, want '
-                       'a whole number from 1 on')
+      raise ValueError(f'Resolution: got max_frames = {self.max_frames!r}, '
+                       'want a whole number from 1 on')
 
 
 class Policy:

@@ -7,9 +7,8 @@ numbers of frames; an image is one frame.
 from typing import NamedTuple
 
 import numpy as np
-from absl import logging
 
-from jaxret.data import images
+from jaxret.data import images, whole_texts
 from jaxret.data.dual_encoder import pixels as pixels_lib
 from jaxret.data.qwen2_vl import reader as inputs_lib
 from jaxret.data.qwen2_vl import seen as seen_lib
@@ -42,14 +41,15 @@ class Reader:
     its end put behind it, nothing before (spec §6).
   trim_text: what is done with a text that is too long. True cuts its end and
     says so; False refuses it.
-  resolution: a pixels.Resolution.
+  resolution: a pixels.Resolution; None: its defaults.
   alpha: of transparent pixels, 'white' or 'released', as images.shown has it.
   Every method names the item in its errors: MediaError for a medium that
   cannot be read, else ValueError.
   """
 
   def __init__(self, config, tokenizer, trim_text=False,
-               resolution=pixels_lib.Resolution(), alpha='white'):
+               resolution=None, alpha='white'):
+    resolution = resolution or pixels_lib.Resolution()
     if not isinstance(resolution, pixels_lib.Resolution):
       got, wanted = (f'{one.__module__}.{one.__name__}'
                      for one in (type(resolution), pixels_lib.Resolution))
@@ -58,8 +58,10 @@ class Reader:
     self.config, self.trim_text = config, trim_text
     self.alpha = images.check_alpha(alpha)
     self.policy = pixels_lib.Policy(config.processor, resolution)
-    self._encode, self._pad_id = tokenizer.encode, tokenizer.pad_id
-    self.before, self.behind = _around(config, tokenizer)
+    self._pad_id = tokenizer.pad_id
+    self.texts = whole_texts.WholeTexts(
+        tokenizer, *_around(config, tokenizer), config.text.max_tokens,
+        config.text.vocab_size)
 
   def __call__(self, item, prompt=None):
     """Inputs of an item; the prompt is put in front of its text."""
@@ -83,29 +85,8 @@ class Reader:
 
   def tokens(self, name, text):
     """int32 [T], what is put around the text with it, not padded."""
-    if not self.config.is_clip:
-      text = _lowered(text)
-    ids, most = self._encode(text), self.config.text.max_tokens
-    control = set(ids) & {*self.before, *self.behind}
-    if control:
-      raise ValueError(f'{name}: its text holds a control token of the model '
-                       f'(id {min(control)}); take it out')
-    if max(ids, default=0) >= self.config.text.vocab_size:
-      raise ValueError(
-          f'{name}: token {max(ids)} lies outside the table of '
-          f'{self.config.text.vocab_size} embeddings; use the tokenizer of the '
-          'model')
-    whole = [*self.before, *ids, *self.behind]
-    if len(whole) > most:
-      if not self.trim_text:
-        raise ValueError(
-            f'{name}: {len(whole)} tokens, want at most {most}, which the model '
-            'reads: shorten its text, or let its end be cut (trim_text)')
-      logging.warning('%s: %d tokens, the end of its text is cut to keep %d',
-                      name, len(whole), most)
-      room = most - len(self.before) - len(self.behind)
-      whole = [*self.before, *ids[:room], *self.behind]
-    return np.array(whole, np.int32)
+    return self.texts.tokens(
+        name, text if self.config.is_clip else _lowered(text), self.trim_text)
 
   def bucket(self, inputs):
     """The Shape that holds Inputs, with little room to spare."""
@@ -124,11 +105,8 @@ class Reader:
     for one in inputs:
       _check_fits(one, shape)
     if shape.tokens:
-      tokens = np.full((len(inputs), shape.tokens), self._pad_id, np.int32)
-      for one, row in zip(inputs, tokens):
-        row[:len(one.tokens)] = one.tokens
-      return {'tokens': tokens, 'length': np.array(
-          [len(one.tokens) for one in inputs], np.int32)}
+      return whole_texts.pad(
+          [one.tokens for one in inputs], shape.tokens, self._pad_id)
     seen = list(inputs[0].pixels.shape[1:])
     if self.config.processor.max_patches:
       seen[0] = self.config.processor.max_patches
@@ -144,8 +122,7 @@ class Reader:
 def open_reader(config, tokenizer, trim_text=False, resolution=None,
                 alpha='white'):
   """The Reader of a DualEncoderConfig; see Reader."""
-  return Reader(config, tokenizer, trim_text,
-                resolution or pixels_lib.Resolution(), alpha)
+  return Reader(config, tokenizer, trim_text, resolution, alpha)
 
 
 def _around(config, tokenizer):

@@ -116,8 +116,8 @@ def _check_tokenizer(directory):
     found = foreign_files.read_object(path).get('tokenizer_class')
     if found in ('SiglipTokenizer', 'SiglipTokenizerFast'):
       raise ValueError(
-          f'{path}: got tokenizer_class {found}, which takes punctuation out of '
-          'texts by code that no file says; want that of SigLIP 2: use '
+          f'{path}: got tokenizer_class {found}, which takes punctuation out '
+          'of texts by code that no file says; want that of SigLIP 2: use '
           'google/siglip2-base-patch16-224, say')
 
 
