@@ -88,7 +88,9 @@ class Embedder:
         the keys is that in which the prompt names the modalities.
       prompt: an instruction, which UNITE puts in front of every text. To
         MM-Embed a prompt, '' for none, says that the items are queries. To
-        Qwen3-VL, GME and GVE it is the system's text.
+        Qwen3-VL, GME and GVE it is the system's text. Of CLIP, SigLIP and text
+        encoders it is the beginning of a text; '' is none, where a model's
+        files have one by default.
       batch_size: rows of a batch, over all devices.
       on_error: 'raise', or 'skip': an item that cannot be used is reported,
         and its row is NaN. Or a function that is called with the error then.

@@ -22,12 +22,14 @@ from jaxret import (
   sharding,
 )
 from jaxret.data import recipes, text
+from jaxret.data.dual_encoder import pixels as dual_encoder
 from jaxret.data.qwen2_vl import pixels as qwen2_vl
 from jaxret.data.qwen3_vl import pixels as qwen3_vl
 from jaxret.models import model_files
 
 Resolution: TypeAlias = (
-    qwen2_vl.Resolution | qwen3_vl.Resolution | qwen3_vl.Processor)
+    qwen2_vl.Resolution | qwen3_vl.Resolution | qwen3_vl.Processor
+    | dual_encoder.Resolution)
 
 
 def load(path: str | os.PathLike, position_mode: str | None = None,
@@ -43,17 +45,19 @@ def load(path: str | os.PathLike, position_mode: str | None = None,
     path: a directory or hub model as transformers writes it (Qwen2-VL,
       Qwen2.5-VL and what is trained from them, UNITE among others;
       Qwen3-VL-Embedding and Qwen3-VL; nvidia/MM-Embed and
-      nvidia/NV-Embed-v1), or the workdir of a training run of ours, which keeps
-      its own settings: only trim_text, truncate_dim and mesh count there.
+      nvidia/NV-Embed-v1; CLIP and SigLIP 2; of sentence-transformers what is a
+      BERT or XLM-R), or the workdir of a training run of ours, which keeps its
+      own settings: only trim_text, truncate_dim and mesh count there.
     position_mode: of Qwen2-VL and Qwen2.5-VL; 'sequential', as UNITE is
       trained and by default, or 'mrope', as the model itself is.
     dtype: of weights and computation, 'float32' or 'bfloat16'.
     adapter: a directory or hub name of a PEFT adapter, to be merged into the
       weights.
     resolution: of what Qwen2-VL or Qwen3-VL sees; default: as UNITE is
-      released, or as the script of Qwen3-VL-Embedding has it.
+      released, or as the script of Qwen3-VL-Embedding has it. Of CLIP and
+      SigLIP 2 how many frames of a video are seen; default: 12.
     max_tokens: of an item, visual tokens included; default: 2048, of Qwen3-VL
-      8192.
+      8192, of a text encoder as its files say. CLIP and SigLIP have their own.
     trim_text: True cuts the text of a longer item and says so; False refuses.
     alpha: 'white' lays transparent pixels on white; 'released' shows the
       colours that lie hidden under them, as the authors' code does.

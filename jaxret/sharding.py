@@ -90,11 +90,16 @@ RULES = (
     ('params/(clip_text|text_encoder)/embed/tokens', P('tensor', 'fsdp')),
     ('params/(clip_text|text_encoder)/embed/(positions|types)', P()),
     ('params/vision/(class_embedding|positions)', P()),
-    (r'params/(vision/pre|vision_head/|clip_text/final|text_encoder/embed)'
-     '_?norm/(scale|bias)', P()),
-    ('params/(vision_head/projection|clip_text_head)/kernel',
-     P('fsdp', 'tensor')),
-    ('params/(logit_scale|temperature|queries)', P()),
+    (r'params/(vision/pre|vision_head/|clip_text/final|'
+     'text_encoder/(embed|final))_?norm/(scale|bias)', P()),
+    ('params/(vision_head/projection|clip_text_head|text_head|'
+     'vision_head/(attention/[qkv]|mlp/in))/kernel', P('fsdp', 'tensor')),
+    ('params/(text_head|vision_head/(attention/[qkv]|mlp/in))/bias',
+     P('tensor')),
+    ('params/vision_head/(attention/o|mlp/out)/kernel', P('tensor', 'fsdp')),
+    ('params/vision_head/(attention/o|mlp/out)/bias', P()),
+    ('params/vision_head/probe', P()),
+    ('params/(logit_scale|logit_bias|temperature|queries)', P()),
     (r'params/heads/\w+/kernel', P('fsdp', 'tensor')),
     (r'params/heads/\w+/bias', P('tensor')),
     ('params/image_newline', P()),

@@ -126,13 +126,14 @@ def test_workdir_of_another_method_is_refused(tmp_path):
 
 
 def test_other_model_types_are_answered_by_those_that_are_known(tmp_path):
-  (tmp_path / 'config.json').write_text('{"model_type": "bert"}')
+  (tmp_path / 'config.json').write_text('{"model_type": "gpt2"}')
   with pytest.raises(ValueError) as error:
     jaxret.load(tmp_path)
   known = sorted(models.embedding_wings())
-  assert {'llava_next', 'nvembed', 'qwen2_vl', 'qwen2_5_vl'} < set(known)
+  assert {'bert', 'clip', 'llava_next', 'nvembed', 'qwen2_vl', 'qwen2_5_vl',
+          'siglip', 'siglip2', 'xlm-roberta'} < set(known)
   assert str(error.value) == (
-      f"{tmp_path / 'config.json'}: got model_type 'bert', want "
+      f"{tmp_path / 'config.json'}: got model_type 'gpt2', want "
       f'{" or ".join(known)}: use another model')
   (tmp_path / 'empty').mkdir()
   with pytest.raises(ValueError, match='no such file; want the directory of a'):

@@ -92,18 +92,27 @@ def mm_embed_shapes():
 
 
 def encoder_shapes():
-  """Those of CLIP, BERT and LECCR."""
+  """Those of CLIP, SigLIP, BERT and LECCR."""
   flat = {'params/temperature': (), 'params/logit_scale': (),
           'params/queries': (4, D), 'params/vision/positions': (5, D),
           'params/vision/class_embedding': (D,),
           'params/clip_text_head/kernel': (D, D),
           'params/vision_head/projection/kernel': (D, D),
-          'params/text_encoder/embed/types': (2, D)}
+          'params/text_encoder/embed/types': (2, D),
+          'params/vision_head/probe': (1, 1, D), 'params/logit_bias': (1,),
+          'params/text_head/kernel': (D, D), 'params/text_head/bias': (D,),
+          'params/vision_head/mlp/in/kernel': (D, F),
+          'params/vision_head/mlp/in/bias': (F,),
+          'params/vision_head/mlp/out/kernel': (F, D),
+          'params/vision_head/mlp/out/bias': (D,)}
+  for name in 'qkvo':
+    flat |= {f'params/vision_head/attention/{name}/kernel': (D, D),
+             f'params/vision_head/attention/{name}/bias': (D,)}
   for model in ('clip_text', 'text_encoder'):
     flat[f'params/{model}/embed/tokens'] = (V, D)
     flat[f'params/{model}/embed/positions'] = (9, D)
   for norm in ('vision/pre_norm', 'vision_head/norm', 'clip_text/final_norm',
-               'text_encoder/embed_norm'):
+               'text_encoder/embed_norm', 'text_encoder/final_norm'):
     flat |= {f'params/{norm}/scale': (D,), f'params/{norm}/bias': (D,)}
   for head in ('text', 'vision', 'slot', 'matched_slot'):
     flat |= {f'params/heads/{head}/kernel': (D, F),

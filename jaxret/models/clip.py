@@ -42,9 +42,10 @@ TEXT = config_fields.Fields(
     sizes={'hidden_size': 512, 'intermediate_size': 2048,
            'num_hidden_layers': 12, 'num_attention_heads': 8,
            'layer_norm_eps': 1e-5, 'vocab_size': 49408,
-           'max_position_embeddings': 77},
+           'max_position_embeddings': 77, 'eos_token_id': 49407},
     only={**_TOWER, 'model_type': ('clip_text_model', 'clip')},
     harmless=('projection_dim', 'type_vocab_size', 'tie_word_embeddings'))
+LEGACY_EOS = 2  # of published files, whose tokenizers have another end
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +71,14 @@ class ClipVisionConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ClipTextConfig:
+  """The text side. eos_id: the token whose first place is the text's.
+
+  None: that of the highest id.
+  """
   encoder: encoder.EncoderConfig
   vocab_size: int
   max_tokens: int
+  eos_id: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,14 +175,15 @@ def open_clip(name, image_px=None, **numerics):
   if table is encoder_names.OPENAI_CLIP:
     config = _openai_sizes(checkpoint.tensors, numerics)
   else:
-    config = _sizes(name, numerics)
+    config = read_config(name, numerics)
   if image_px:
     config = dataclasses.replace(
         config, vision=dataclasses.replace(config.vision, image_px=image_px))
   return checkpoint, table, config
 
 
-def _sizes(name, numerics):
+def read_config(name, numerics):
+  """The ClipConfig of a directory or hub model; numerics: of both towers."""
   path, whole = model_files.read_json(name, ('clip',))
   width = config_fields.read(path, whole, TOP)['projection_dim']
   vision = _section(path, whole, 'vision_config', VISION)
@@ -185,7 +192,9 @@ def _sizes(name, numerics):
       ClipVisionConfig(encoder_sizes(vision, numerics), vision['image_size'],
                        vision['patch_size']),
       ClipTextConfig(encoder_sizes(text, numerics), text['vocab_size'],
-                     text['max_position_embeddings']), width)
+                     text['max_position_embeddings'],
+                     None if text['eos_token_id'] == LEGACY_EOS
+                     else text['eos_token_id']), width)
 
 
 def _section(path, whole, name, fields):

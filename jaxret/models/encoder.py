@@ -13,6 +13,7 @@ from jaxret.models import layers
 
 ACTIVATIONS = {
     'gelu': functools.partial(nn.gelu, approximate=False),
+    'gelu_pytorch_tanh': functools.partial(nn.gelu, approximate=True),
     'quick_gelu': lambda x: x * jax.nn.sigmoid(1.702 * x),
 }
 

@@ -1,4 +1,4 @@
-"""Names of CLIP's, BERT's and XLM-R's tensors, as in `names`.
+"""Names of CLIP's, SigLIP's, BERT's and XLM-R's tensors, as in `names`.
 
 What stands under `unread/` is in published checkpoints and belongs to parts
 that are not built here; no model asks for it.
@@ -92,6 +92,36 @@ OPENAI_CLIP = (
     Weight('logit_scale', 'logit_scale'),
     *_unread('input_resolution', 'context_length', 'vocab_size'),
 )
+
+# SigLIP and SigLIP 2: `patch` of a convolution, `transpose` of a linear layer.
+SIGLIP = (
+    Weight('vision/patch/kernel',
+           'vision_model.embeddings.patch_embedding.weight', 'patch'),
+    Weight('vision/patch/bias', 'vision_model.embeddings.patch_embedding.bias'),
+    Weight('vision/positions',
+           'vision_model.embeddings.position_embedding.weight'),
+    *within(_CLIP_LAYER, 'vision/layers/',
+            'vision_model.encoder.layers.{layer}.'),
+    *within(_NORM, 'vision/final_norm/', 'vision_model.post_layernorm.'),
+    Weight('vision_head/probe', 'vision_model.head.probe'),
+    *fused_attention('vision_head/attention/', 'vision_model.head.attention.'),
+    *within(_NORM, 'vision_head/norm/', 'vision_model.head.layernorm.'),
+    *within(_LINEAR, 'vision_head/mlp/in/', 'vision_model.head.mlp.fc1.'),
+    *within(_LINEAR, 'vision_head/mlp/out/', 'vision_model.head.mlp.fc2.'),
+    Weight('text_encoder/embed/tokens',
+           'text_model.embeddings.token_embedding.weight'),
+    Weight('text_encoder/embed/positions',
+           'text_model.embeddings.position_embedding.weight'),
+    *within(_CLIP_LAYER, 'text_encoder/layers/',
+            'text_model.encoder.layers.{layer}.'),
+    *within(_NORM, 'text_encoder/final_norm/', 'text_model.final_layer_norm.'),
+    *within(_LINEAR, 'text_head/', 'text_model.head.'),
+    Weight('logit_scale', 'logit_scale'),
+    Weight('logit_bias', 'logit_bias'),
+    *_unread('vision_model.embeddings.position_ids',
+             'text_model.embeddings.position_ids'),
+)
+SIGLIP_NAFLEX = (SIGLIP[0]._replace(transform='transpose'), *SIGLIP[1:])
 
 _BERT_LAYER = (
     *_attention('attention/', 'attention.', 'self.query', 'self.key',

@@ -58,3 +58,15 @@ def mm_embed_golden(pytestconfig):
 def qwen3_vl_golden(pytestconfig):
   """Path of the golden data of Qwen3-VL, its embedder and reranker."""
   return folder(pytestconfig, 'qwen3_vl')
+
+
+@pytest.fixture(scope='session')
+def clip_golden(pytestconfig):
+  """Path of the golden data of CLIP."""
+  return folder(pytestconfig, 'clip')
+
+
+@pytest.fixture(scope='session')
+def siglip2_golden(pytestconfig):
+  """Path of the golden data of SigLIP 2."""
+  return folder(pytestconfig, 'siglip2')

@@ -1,0 +1,1 @@
+"""Texts as sentence-transformers' BERT models are given them."""
