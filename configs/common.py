@@ -1,8 +1,7 @@
 """Sections that several methods' configs have, with their defaults.
 
-Each field has a comment beside it or above it, which `--config=FILE --help`
-shows. A function has the name of the section that it gives; `base*`, and what
-takes a `config`, is about a whole config.
+`--config=FILE --help` shows the comment beside or above a field. A function has
+the name of its section; `base*`, and what takes a `config`, is of a whole one.
 """
 from ml_collections import ConfigDict
 
@@ -72,6 +71,7 @@ def data():
           'test': 200},  # clips to report
       'seed': 0,  # of what shapes world shows and says
       'cache_gb': 2.0,  # GiB of decoded media that are kept in memory
+      'max_pixels': 89478485,  # of an image or frame; larger ones are left out
       'alpha': 'white',  # behind images; 'released' = hidden colours show
   })
 

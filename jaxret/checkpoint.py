@@ -37,7 +37,7 @@ REMOVED_FIELDS = {
 # Fields that older workdirs do not name -> the value that is theirs: with it
 # the two are alike.
 ADDED_FIELDS = {'data.alpha': 'white', 'data.allow_outside': False,
-                'train.text_prior_share': 0.0}
+                'data.max_pixels': 89478485, 'train.text_prior_share': 0.0}
 # What a start leaves in a workdir before anything is trained, extracted or
 # scored, and what task=plan writes: where there is nothing else another config
 # may begin. Hidden files are parts of what was being written. All else is a

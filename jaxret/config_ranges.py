@@ -33,7 +33,7 @@ RANGES = (
      r'zero_shot_(alpha|c)|visual_weight|softened_alpha', SHARE),
     (r'batch_size|accumulation_steps|\w*_every_steps|keep_checkpoints|'
      r'\w*image_px|patch_px|extract_batch_size|part_queries|rows|columns|'
-     r'mine\.k|clips|tokens_per_clip', AT_LEAST_ONE),
+     r'mine\.k|clips|tokens_per_clip|max_pixels', AT_LEAST_ONE),
     (r'[\w.]+', NOT_NEGATIVE),
 )
 

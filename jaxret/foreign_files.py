@@ -32,6 +32,8 @@ def read_object(path: str | os.PathLike) -> dict[str, Any]:
   Raises ValueError naming the file for what is no JSON object.
   """
   path = pathlib.Path(path)
+  if path.exists() and not path.is_file():  # a pipe would be waited for
+    raise refusal(path, 'not a file')
   content = path.read_bytes()
   try:
     found = json.loads(content)

@@ -30,7 +30,7 @@ from jaxret import (
   sharding,
 )
 from jaxret import train as train_lib
-from jaxret.data import text, types
+from jaxret.data import sources, text, types
 from jaxret.methods import base
 from jaxret.models import adapter_export, adapters, names
 
@@ -45,6 +45,7 @@ class Stage(NamedTuple):
 def open_workdir(config: ConfigDict, workdir: str | os.PathLike) -> Mesh:
   """Makes the workdir this config's own and gives the mesh of the run."""
   config_ranges.check(config)
+  sources.limit_pixels(config.data.get('max_pixels', sources.MOST_PIXELS))
   checkpoint.claim_workdir(workdir, config)
   mesh = sharding.make_mesh(config.mesh)
   logging.info('%d %s, mesh %s, workdir %s', jax.device_count(),

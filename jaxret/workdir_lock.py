@@ -1,4 +1,4 @@
-"""One run at a time writes a workdir."""
+"""One run, or one call of the library, at a time writes a workdir."""
 import contextlib
 import errno
 import fcntl
@@ -7,6 +7,7 @@ import os
 import pathlib
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 
@@ -34,8 +35,23 @@ def held(workdir: str | os.PathLike) -> Iterator[None]:
     if not processes.agreed(not holder):
       raise ValueError(
           f'{workdir} is in use by {holder or "another run"}: wait for it, '
-          'stop it, or use another --workdir')
+          'stop it, or use another workdir')
     yield
+
+
+@contextlib.contextmanager
+def held_or_passing(workdir: str | os.PathLike | None
+                    ) -> Iterator[pathlib.Path]:
+  """A directory that a call of the library writes, held as a run's is.
+
+  workdir: None gives one that is gone when the context ends.
+  """
+  if workdir is None:
+    with tempfile.TemporaryDirectory() as passing:
+      yield pathlib.Path(passing)
+    return
+  with held(workdir):
+    yield pathlib.Path(workdir)
 
 
 def _taken(path, stack):

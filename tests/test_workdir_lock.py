@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+import jaxret
 from jaxret import workdir_lock
 
 HOLD = """
@@ -74,6 +75,31 @@ def test_a_file_system_without_locks_is_warned_of(
   with workdir_lock.held(tmp_path):
     pass
   assert f'{tmp_path}: this file system has no locks' in caplog.text
+
+
+def test_calls_of_the_library_hold_the_directory_that_they_write(
+    tmp_path, holder):
+  """Refused before a model is read; free when the holder is killed."""
+  calls = jaxret.score_matrix, jaxret.search_pairs
+  def refused(call):
+    with pytest.raises(ValueError) as caught:
+      call(['a.mp4'], ['one'], tmp_path / 'no model', workdir=tmp_path / 'run')
+    return str(caught.value)
+  for call in calls:
+    assert refused(call).startswith(
+        f'{tmp_path / "run"} is in use by process {holder.pid} on ')
+  holder.kill()
+  holder.wait()
+  for call in calls * 2:  # and what fails keeps no lock
+    assert 'no model holds no config.json' in refused(call)
+  record = json.loads((tmp_path / 'run' / '.lock').read_text())
+  assert record['process'] == os.getpid()
+
+
+def test_a_call_without_a_workdir_leaves_nothing():
+  with workdir_lock.held_or_passing(None) as directory:
+    assert directory.is_dir()
+  assert not directory.exists()
 
 
 def test_the_lock_alone_is_no_result(tmp_path):

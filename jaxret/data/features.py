@@ -13,7 +13,7 @@ import shutil
 
 import numpy as np
 
-from jaxret import files
+from jaxret import files, own_files
 from jaxret.data import records, sources, types
 
 
@@ -67,7 +67,9 @@ class FeatureWriter:
       raise ValueError(
           f'features of video {ids[int(np.argmin(finite))]!r} are not finite '
           'in float16; check its frames and the weights')
-    files.write_atomically(self._path(part), _npy(features))
+    # With zip's checksum; what is built of the parts has its own.
+    files.save_atomically(
+        self._path(part), lambda file: np.savez(file, features=features))
 
   def run(self, extract, batch_size, process_index=0, process_count=1,
           progress=True):
@@ -107,7 +109,7 @@ class FeatureWriter:
   def _examples(self):
     shape = None
     for part in range(self.n_parts):
-      features = np.load(self._path(part), mmap_mode='r')
+      features = self._read(part)
       shape = shape or features.shape[1:]
       if features.shape[1:] != shape:
         raise ValueError(
@@ -116,8 +118,20 @@ class FeatureWriter:
       for i, feature in zip(self.indices(part), features):
         yield {'id': self.ids[i].encode(), 'features': _npy(feature)}
 
+  def _read(self, part):
+    path, size = self._path(part), len(self.indices(part))
+    try:
+      with np.load(path) as stored:
+        features = stored['features']
+      if features.ndim != 4 or len(features) != size:
+        raise ValueError(f'shape {features.shape} for {size} videos')
+    except Exception as error:  # a damaged zip raises almost any
+      raise ValueError(f'{path} is damaged ({error}); {own_files.REMOVE}'
+                       ) from error
+    return features
+
   def _path(self, part):
-    return self.out_dir / 'parts' / f'{part:05d}.npy'
+    return self.out_dir / 'parts' / f'{part:05d}.npz'
 
 
 def write_features(out_dir, ids, extract, fingerprint, batch_size=8,
@@ -133,7 +147,7 @@ def missing_ids(out_dir, videos):
 
   The authors leave such videos out of training: `split.without(missing)`.
   """
-  stored = set(records.read_manifest(out_dir)['ids'])
+  stored = set(_manifest(out_dir, 'features')['ids'])
   return [video.id for video in videos if video.id not in stored]
 
 
@@ -152,7 +166,7 @@ class FeatureStore:
   def __init__(self, out_dir, videos, missing='error'):
     if missing not in ('error', 'zeros'):
       raise ValueError(f"missing {missing!r}: wanted 'error' or 'zeros'")
-    self._ids = [video.id for video in videos]
+    self._out_dir, self._ids = out_dir, [video.id for video in videos]
     self._rows, self._source = _open(
         out_dir, 'features', self._ids, allow_missing=missing == 'zeros')
     self.shape = stored_shape(out_dir)
@@ -164,7 +178,8 @@ class FeatureStore:
     row = self._rows[index]
     if row is None:
       return np.zeros(self.shape, np.float16)
-    return _feature(_checked(self._source[row], self._ids[index]))
+    return _feature(_checked(
+        self._source[row], self._ids[index], self._out_dir))
 
 
 def write_videos(out_dir, split, progress=True):
@@ -215,24 +230,22 @@ class VideoStore:
   """The stored media of `videos`, [i] -> Item with the encoded bytes."""
 
   def __init__(self, out_dir, videos):
-    self._ids = [video.id for video in videos]
+    self._out_dir, self._ids = out_dir, [video.id for video in videos]
     self._rows, self._source = _open(out_dir, 'videos', self._ids)
 
   def __len__(self):
     return len(self._ids)
 
   def __getitem__(self, index):
-    example = _checked(self._source[self._rows[index]], self._ids[index])
+    example = _checked(
+        self._source[self._rows[index]], self._ids[index], self._out_dir)
     modality = example['modality'].decode()
     return types.Item(self._ids[index], **{modality: example['media']})
 
 
 def _open(out_dir, content, ids, allow_missing=False):
   """(row of each id in the data source, or None; the data source)."""
-  manifest = records.read_manifest(out_dir)
-  if manifest['content'] != content:
-    raise ValueError(
-        f'{out_dir} holds {manifest["content"]}, wanted {content}')
+  manifest = _manifest(out_dir, content)
   if not records.exists(out_dir):
     raise ValueError(
         f'{out_dir}: writing the {content} was not finished; run it again')
@@ -245,12 +258,24 @@ def _open(out_dir, content, ids, allow_missing=False):
   return [row_of.get(video_id) for video_id in ids], records.read(out_dir)
 
 
-def _checked(example, video_id):
+def _manifest(out_dir, content):
+  manifest = records.read_manifest(out_dir)
+  if manifest.get('content') != content:
+    raise ValueError(
+        f'{out_dir} holds {manifest.get("content")}, wanted {content}')
+  ids = manifest.get('ids')
+  if not isinstance(ids, list) or not all(isinstance(i, str) for i in ids):
+    raise ValueError(f'{out_dir}: its manifest.json has no list of ids; write '
+                     'the data set again')
+  return manifest
+
+
+def _checked(example, video_id, out_dir):
   found = example['id'].decode()
   if found != video_id:
     raise ValueError(
-        f'stored record of {video_id!r} belongs to {found!r}: manifest.json '
-        'and records/ do not match; write the data set again')
+        f'{out_dir}: the record of {video_id!r} belongs to {found!r}: '
+        'manifest.json and records/ do not match; write the data set again')
   return example
 
 

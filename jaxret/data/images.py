@@ -4,9 +4,11 @@ Orientation, transparency and 16 bits are resolved here alike for files, bytes
 and PIL images. What has no range that could be scaled is refused by name.
 """
 import contextlib
+import functools
 import io
 import os
 import threading
+import warnings
 
 import numpy as np
 
@@ -75,6 +77,7 @@ def of_pil(image, name, alpha='white'):
   with sources.blamed(name, 'not a readable image'):
     # Pillow decodes at first use, and not for two threads at a time.
     with _LOADING[id(image) // 64 % len(_LOADING)]:
+      sources.check_pixels(*image.size)
       image.load()
     return shown(image, alpha)
 
@@ -142,7 +145,7 @@ def shown(image, alpha='white'):
   not known.
   """
   from PIL import Image, ImageOps
-  _check_pixels(image)
+  sources.check_pixels(*image.size)
   given, image = image, ImageOps.exif_transpose(image)
   if image.mode.startswith('I;16') or image.mode in ('I', 'F'):
     image = _in_8_bits(image, given.format, getattr(given, 'tag_v2', {}))
@@ -170,8 +173,31 @@ def _opened(source):
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     Image.init()
     formats = [form for form in formats if form in Image.OPEN]
-    with Image.open(file, formats=formats) as image:
+    with _of_allowed_size(file, formats) as image:
       yield image
+
+
+def _of_allowed_size(file, formats):
+  """Image.open, with our limit of pixels in place of Pillow's."""
+  from PIL import Image
+  _without_warning()
+  pillows = Image.MAX_IMAGE_PIXELS
+  if pillows is not None and sources.most_pixels() > pillows:
+    Image.MAX_IMAGE_PIXELS = sources.most_pixels()
+  image = Image.open(file, formats=formats)
+  try:
+    sources.check_pixels(*image.size)
+  except ValueError:
+    image.close()
+    raise
+  return image
+
+
+@functools.cache
+def _without_warning():
+  """What Pillow warns of is refused here."""
+  from PIL import Image
+  warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
 
 def _register_heif(name):
@@ -184,15 +210,10 @@ def _register_heif(name):
   pillow_heif.register_heif_opener()
 
 
-def _check_pixels(image):
-  if not image.width or not image.height:
-    raise ValueError(f'{image.width}x{image.height} pixels: it is empty')
-
-
 def _size(image):
   """(height, width) as shown, from the header."""
   from PIL import Image
-  _check_pixels(image)
+  sources.check_pixels(*image.size)
   if image.format == 'TIFF':  # which Pillow turns itself
     return image.size[::-1]
   # A PNG's own getexif decodes the pixels, to look for more behind them.

@@ -35,6 +35,8 @@ def write(out_dir, keys, examples):
   out_dir = pathlib.Path(out_dir)
   for unfinished in out_dir.glob('records/incomplete.*'):
     shutil.rmtree(unfinished)
+  # What is left of a data set whose index was lost; TFDS would keep it.
+  shutil.rmtree(out_dir / 'records' / _VERSION, ignore_errors=True)
   tfds.disable_progress_bar()
 
   class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):

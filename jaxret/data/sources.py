@@ -8,6 +8,9 @@ import contextlib
 import os
 import unicodedata
 
+MOST_PIXELS = 89_478_485  # above it Pillow warns of what is small in a file
+_most_pixels = MOST_PIXELS
+
 
 class MediaError(ValueError):
   """A medium that cannot be read: which one, and why, in one line."""
@@ -16,6 +19,29 @@ class MediaError(ValueError):
     self.name = name
     self.reason = printable(' '.join(str(reason).split()))
     super().__init__(f'{printable(name)}: {self.reason}')
+
+
+def limit_pixels(count):
+  """Sets how many pixels an image, or a frame of a video, may have.
+
+  Of this process, and of what is read from then on; MOST_PIXELS before.
+  """
+  global _most_pixels
+  _most_pixels = int(count)
+
+
+def most_pixels():
+  """How many pixels an image, or a frame of a video, may have."""
+  return _most_pixels
+
+
+def check_pixels(width, height):
+  """Raises ValueError for a picture that is empty, or beyond the limit."""
+  if not width or not height:
+    raise ValueError(f'{width}x{height} pixels: it is empty')
+  if width * height > _most_pixels:
+    raise ValueError(f'{width}x{height} pixels, want at most {_most_pixels}: '
+                     'make it smaller, or raise data.max_pixels')
 
 
 def printable(text):

@@ -1,4 +1,5 @@
 """Tokenizers: those of checkpoints, and small ones trained on captions."""
+import functools
 import hashlib
 import json
 import os
@@ -126,13 +127,19 @@ def _from_directory(path):
     reason = str(error).strip().split('\n')[0]
     raise foreign_files.refusal(file, f'no tokenizer ({reason})') from None
   _check_sums(path)
-  pad, end = (_content(config.get(k)) for k in ('pad_token', 'eos_token'))
+  pad, end = (_content(config_file, config, k)
+              for k in ('pad_token', 'eos_token'))
   return _tokenizer(fast, path, pad, end), fast
 
 
-def _content(token):
+def _content(path, config, field):
   """A token is written as its text or, by older versions, as a dict."""
-  return token['content'] if isinstance(token, dict) else token
+  token = config.get(field)
+  found = token.get('content') if isinstance(token, dict) else token
+  if not isinstance(found, str) and token is not None:
+    raise ValueError(f'{path}: got {field} = {str(token)[:60]}, want a text; '
+                     'download it again')
+  return found
 
 
 def _tokenizer(fast, name, pad, end):
@@ -145,13 +152,25 @@ def _tokenizer(fast, name, pad, end):
   pad_id = fast.token_to_id(pad)
   end_id = fast.token_to_id(end) if end else None
   return Tokenizer(
-      encode=lambda text: fast.encode(text, add_special_tokens=False).ids,
+      encode=functools.partial(_encoded, fast, name),
       decode=lambda ids: fast.decode([int(i) for i in ids],
                                      skip_special_tokens=False),
       pad_id=pad_id,
       end_id=pad_id if end_id is None else end_id,
       vocab_size=fast.get_vocab_size(with_added_tokens=True),
       added=_added(fast))
+
+
+def _encoded(fast, name, text):
+  try:
+    return fast.encode(text, add_special_tokens=False).ids
+  except BaseException as error:
+    # Of Rust, and no Exception: a pattern that a text takes too long for.
+    if type(error).__name__ != 'PanicException':
+      raise
+    raise ValueError(f'tokenizer {str(name)!r} fails on {text[:40]!r} ({error})'
+                     ': leave the text out, or use another tokenizer'
+                     ) from None
 
 
 def _added(fast):

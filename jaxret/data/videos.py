@@ -72,10 +72,13 @@ def _opened(source):
   av.logging.set_level(av.logging.PANIC)
   source, name = sources.checked(source, 'video'), _name(source)
   file = io.BytesIO(source) if isinstance(source, bytes) else f'file:{source}'
+  # FFmpeg itself decodes some frames to see what a stream is.
+  limit = {'max_pixels': str(min(sources.most_pixels(), 2 ** 31 - 1))}
   with sources.blamed(name, 'not a readable video'):
     try:
       container = av.open(file, options={
-          'format_whitelist': CONTAINERS, 'protocol_whitelist': 'file'})
+          'format_whitelist': CONTAINERS, 'protocol_whitelist': 'file',
+          **limit})
     except av.ArgumentError:
       raise MediaError(name, 'not a readable video (of no kind of file that '
                        'is opened: playlists and such are not)') from None
@@ -86,7 +89,12 @@ def _opened(source):
     if not streams or streams[0].codec_context is None:
       raise MediaError(name, 'its codec is unknown' if streams
                        else 'no video stream')
-    streams[0].codec_context.thread_count = 1  # threads work on whole files
+    context = streams[0].codec_context
+    if context.width * context.height:  # some say it with the first frame
+      with sources.blamed(name, 'not a readable video'):
+        sources.check_pixels(context.width, context.height)
+    context.thread_count = 1  # threads work on whole files
+    context.options = limit
     yield container, streams[0]
 
 

@@ -36,6 +36,7 @@ SHARED = {'pruned_heads': ({}, None), 'is_encoder_decoder': (False,),
 FULL = 'full_attention'  # the only one of `layer_types` that is implemented
 QUANTIZED = ('quantization_config', 'compression_config')
 SHOWN = 60  # characters of a value in a message
+LARGEST = 2 ** 31 - 1  # of a size
 
 
 class Fields(NamedTuple):
@@ -101,6 +102,8 @@ def _same(value, other):
 
 def _check_type(where, field, value, fields):
   """As its default: a finite number, a truth, a text, or a list of numbers.
+
+  Where the default is above 0 the number must be, too.
   """
   default = fields.sizes[field]
   if value is None and (default is None or field in fields.optional):
@@ -112,6 +115,8 @@ def _check_type(where, field, value, fields):
     fits = (isinstance(value, int if whole else (int, float))
             and not isinstance(value, bool) and math.isfinite(value))
     want = 'a whole number' if whole else 'a number'
+    if default > 0:
+      fits, want = fits and 0 < value <= LARGEST, f'{want} above 0'
   elif isinstance(default, list):
     fits = isinstance(value, list) and all(type(one) is int for one in value)
     want = 'a list of whole numbers'

@@ -369,6 +369,8 @@ def _equal(one, other):
 
 
 def _headers(path):
+  if not path.is_file():  # a pipe would be waited for
+    raise foreign_files.refusal(path, 'not a file')
   try:
     file = safetensors.safe_open(path, 'np')
   except (OSError, safetensors.SafetensorError) as error:

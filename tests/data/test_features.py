@@ -156,7 +156,41 @@ def test_records_that_do_not_match_the_manifest_are_found(tmp_path):
   manifest['ids'][:2] = manifest['ids'][1::-1]
   path.write_text(json.dumps(manifest))
   store = features.FeatureStore(tmp_path, _videos())
-  _fails(lambda: store[0], "'video0' belongs to 'video1'")
+  _fails(lambda: store[0], "'video0' belongs to 'video1'", str(tmp_path))
+
+
+@pytest.mark.parametrize('manifest', [
+    {}, {'content': 'features'}, {'content': 'features', 'ids': 'video0'},
+    {'content': 'features', 'ids': [1, None]}])
+def test_a_manifest_without_ids_is_refused_by_directory(tmp_path, manifest):
+  _write(tmp_path)
+  (tmp_path / 'manifest.json').write_text(json.dumps(manifest))
+  for call in (features.missing_ids, features.FeatureStore):
+    _fails(lambda call=call: call(tmp_path, _videos()), str(tmp_path))
+
+
+@pytest.mark.parametrize('spoil', [
+    lambda data: data[:len(data) // 2], lambda data: b'',
+    lambda data: data[:-400] + bytes([data[-400] ^ 1]) + data[-399:]])
+def test_a_damaged_part_is_refused_by_name_and_made_again(tmp_path, spoil):
+  writer = features.FeatureWriter(tmp_path, IDS, {}, part_size=4)
+  writer.run(Tower(), 4, progress=False)
+  part = tmp_path / 'parts' / '00001.npz'
+  part.write_bytes(spoil(part.read_bytes()))
+  _fails(writer.finish, f'{part} is damaged')
+  part.unlink()
+  writer.run(Tower(), 4, progress=False)
+  writer.finish()
+  _assert_stored(tmp_path)
+
+
+def test_a_data_set_that_lost_its_index_is_made_again(tmp_path):
+  for _ in range(2):
+    writer = features.FeatureWriter(tmp_path, IDS, {}, part_size=4)
+    writer.run(Tower(), 4, progress=False)
+    writer.finish()
+    _assert_stored(tmp_path)
+    (tmp_path / 'records' / '1.0.0' / 'dataset_info.json').unlink()
 
 
 @pytest.mark.parametrize('bad, part', [

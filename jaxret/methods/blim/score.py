@@ -1,6 +1,5 @@
 """`jaxret.score_matrix`: videos and texts in, both likelihood matrices out."""
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -8,7 +7,13 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxret import checkpoint, methods, process_settings, sharding
+from jaxret import (
+  checkpoint,
+  methods,
+  process_settings,
+  sharding,
+  workdir_lock,
+)
 from jaxret import run as run_lib
 from jaxret.data import images, types
 from jaxret.methods import base
@@ -47,7 +52,7 @@ def score_matrix(
       each text's and each video's best are scored, the others are NaN.
     mode: 'shared', 'canonical' or 'reference', see likelihood.Options.
     workdir: where finished tiles are kept, so that a killed call goes on; by
-      default nothing is kept.
+      default nothing is kept. One call, or one run, at a time.
     rows, columns: of a tile. mesh: default all devices in one row.
 
   Returns:
@@ -58,20 +63,23 @@ def score_matrix(
   Raises:
     ValueError, before anything is computed, for an empty or too long text, a
     video that cannot be read, features that are not finite or of another shape,
-    ids that are not unique, or a first stage of another shape.
+    ids that are not unique, a first stage of another shape, or a workdir that
+    another process writes, naming it.
   """
   _check_mode(mode, topk)
-  ready = prepare(videos, texts, model, mesh, lambda shape: _check_first_stage(
-      first_stage, topk, shape, zero_shot=isinstance(model, ConfigDict)))
-  inputs = evaluator.inputs(ready.scorer, ready.split, ready.features,
-                            topk=topk, zero_shot=not ready.trained)
-  options = likelihood.Options(
-      rows, columns, mode=mode,
-      nonzero_denominator=ready.config.eval.nonzero_denominator)
-  chosen = weights_of(ready)
-  found = _in_memory(ready.scorer.model, ready.params, ready.mesh,
-                     inputs, options, workdir, first_stage,
-                     chosen.weights['text_to_video'].alpha)
+  with workdir_lock.held_or_passing(workdir) as directory:
+    ready = prepare(videos, texts, model, mesh, lambda shape: (
+        _check_first_stage(first_stage, topk, shape,
+                           zero_shot=isinstance(model, ConfigDict))))
+    inputs = evaluator.inputs(ready.scorer, ready.split, ready.features,
+                              topk=topk, zero_shot=not ready.trained)
+    options = likelihood.Options(
+        rows, columns, mode=mode,
+        nonzero_denominator=ready.config.eval.nonzero_denominator)
+    chosen = weights_of(ready)
+    found = _in_memory(ready.scorer.model, ready.params, ready.mesh,
+                       inputs, options, directory, first_stage,
+                       chosen.weights['text_to_video'].alpha)
   return _scores(found, ready.split, chosen)
 
 
@@ -136,24 +144,22 @@ def _scores(likelihoods, split, chosen):
       text_ids=tuple(item.id for item in split.texts), chosen=chosen)
 
 
-def _in_memory(model, params, mesh, inputs, options, workdir, stage, alpha):
-  """Likelihoods that outlive their directory; workdir: None = a passing one.
+def _in_memory(model, params, mesh, inputs, options, directory, stage, alpha):
+  """Likelihoods that outlive their directory.
 
   stage: the first one, as score_matrix takes it; alpha: of the first clips.
   """
-  with tempfile.TemporaryDirectory() as temporary:
-    common = model, params, mesh
-    place = options, workdir or temporary
-    if isinstance(stage, str):
-      clips = first_stage_lib.from_clips(*common, inputs, *place)
-      inputs = inputs._replace(first_stage=clips.scores(alpha))
-    elif stage is not None:
-      inputs = inputs._replace(first_stage={
-          'text_to_video': stage, 'video_to_text': stage.T})
-    scores = evaluator.score(
-        *common, inputs, *place, evaluator.either_kept(inputs))
-    return scores and evaluator.Likelihoods(
-        *(None if matrix is None else np.array(matrix) for matrix in scores))
+  common = model, params, mesh
+  if isinstance(stage, str):
+    clips = first_stage_lib.from_clips(*common, inputs, options, directory)
+    inputs = inputs._replace(first_stage=clips.scores(alpha))
+  elif stage is not None:
+    inputs = inputs._replace(first_stage={
+        'text_to_video': stage, 'video_to_text': stage.T})
+  scores = evaluator.score(
+      *common, inputs, options, directory, evaluator.either_kept(inputs))
+  return scores and evaluator.Likelihoods(
+      *(None if matrix is None else np.array(matrix) for matrix in scores))
 
 
 def _check_mode(mode, topk):

@@ -1,12 +1,12 @@
 """`jaxret.search_pairs`: the best candidates of each query, without all pairs.
 """
 import dataclasses
-import tempfile
 
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from jaxret import workdir_lock
 from jaxret.methods.blim import evaluator, score
 from jaxret.methods.blim import scores as scores_lib
 from jaxret.methods.blim import search as search_lib
@@ -86,6 +86,7 @@ def search_pairs(
       1e-4, and 0.03 in bfloat16, where tiles differ by as much.
     workdir: where scores are kept, so that a killed call goes on, and those of
       `score_matrix`, which are the same, are used; by default nothing is kept.
+      One call, or one run, at a time.
     rows, columns: of a tile. mesh: default all devices in one row.
 
   Returns:
@@ -96,21 +97,21 @@ def search_pairs(
       that cannot be; for a score above its bound, naming the pair.
   """
   search.check(direction, k, budget, slack)
-  ready = score.prepare(videos, texts, model, mesh)
-  chosen = score.weights_of(ready)
-  weights = scores_lib.with_given(
-      direction, chosen.weights[direction], alpha, query_weight,
-      both=bool(ready.trained), alone=direction == 'video_to_text')
-  inputs = evaluator.inputs(
-      ready.scorer, ready.split, ready.features,
-      zero_shot=not ready.trained)
-  options = likelihood.Options(
-      rows, columns,
-      nonzero_denominator=ready.config.eval.nonzero_denominator)
-  with tempfile.TemporaryDirectory() as passing:
+  with workdir_lock.held_or_passing(workdir) as directory:
+    ready = score.prepare(videos, texts, model, mesh)
+    chosen = score.weights_of(ready)
+    weights = scores_lib.with_given(
+        direction, chosen.weights[direction], alpha, query_weight,
+        both=bool(ready.trained), alone=direction == 'video_to_text')
+    inputs = evaluator.inputs(
+        ready.scorer, ready.split, ready.features,
+        zero_shot=not ready.trained)
+    options = likelihood.Options(
+        rows, columns,
+        nonzero_denominator=ready.config.eval.nonzero_denominator)
     found = search_lib.best(
         ready.scorer.model, ready.params, ready.mesh, inputs, options,
-        workdir or passing, direction, weights, k, budget,
+        directory, direction, weights, k, budget,
         search_lib.slack_of(ready.config) if slack is None else slack)
   given = alpha is not None or query_weight is not None
   return found and _top(found, ready.split, direction, weights,
