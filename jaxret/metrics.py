@@ -4,8 +4,9 @@ scores: [Q, C], any float type, higher is better, Q queries, C candidates.
 relevant: Q arrays of candidate indices, each at least one long.
 
 Rows are handled in blocks, so that memory beyond the matrix itself stays
-small. Where a relevant and another candidate have the same score, the other
-one is ranked before it, so that a constant score is no success.
+small; a by_rows.Matrix is made block by block. Where a relevant and another
+candidate have the same score, the other one is ranked before it, so that a
+constant score is no success.
 """
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxret import by_rows
+
 RECALL_AT = (1, 5, 10)
-_BLOCK_CELLS = 1 << 21
+_BLOCK_CELLS = 1 << 19
 
 
 def ranks(scores: ArrayLike, relevant: Sequence[ArrayLike],
@@ -32,9 +35,17 @@ def ranks(scores: ArrayLike, relevant: Sequence[ArrayLike],
   if ties not in ('pessimistic', 'released'):
     raise ValueError(f"ties={ties!r}; wanted 'pessimistic' or 'released'")
   rank_rows = _pessimistic_ranks if ties == 'pessimistic' else _released_ranks
-  return np.concatenate([
-      rank_rows(block, columns, starts)
-      for block, columns, starts in _blocks(scores, relevant)])
+  scores = by_rows.matrix(scores)
+  rows, columns = _pairs(scores, relevant)
+  def of_block(own, block):
+    nan_rows = np.flatnonzero(np.isnan(block).any(axis=1))
+    if nan_rows.size:
+      raise ValueError(f'scores of query {own.start + nan_rows[0]} contain '
+                       'NaN; a score must be a number')
+    first, last = np.searchsorted(rows, [own.start, own.stop])
+    starts = np.searchsorted(rows[first:last], np.arange(own.start, own.stop))
+    return rank_rows(block, columns[first:last], starts)
+  return np.concatenate(list(by_rows.mapped(of_block, scores, _BLOCK_CELLS)))
 
 
 def ranks_in_lists(scores: Sequence[ArrayLike], lists: Sequence[ArrayLike],
@@ -182,7 +193,9 @@ def released_recall(scores: ArrayLike, relevant: Sequence[ArrayLike]
   Ties are in the order of a reversed argsort, and a matrix with any exact 0
   has recall 0. Returns {'recall_at_1': percent, ...}.
   """
-  if np.any(np.asarray(scores) == 0):
+  scores = by_rows.matrix(scores)
+  if any((block == 0).any()
+         for _, block in by_rows.blocks(scores, _BLOCK_CELLS)):
     return {f'recall_at_{k}': 0.0 for k in RECALL_AT}
   released = ranks(scores, relevant, ties='released')
   return {f'recall_at_{k}': recall_at_k(released, k) for k in RECALL_AT}
@@ -201,8 +214,10 @@ def top(scores: ArrayLike, relevant: ArrayLike, k: int) -> np.ndarray:
 
 def first_counts(scores: ArrayLike) -> np.ndarray:
   """How often each candidate is ranked first over the queries, int64 [C]."""
-  scores = np.asarray(scores)
-  return np.bincount(np.argmax(scores, axis=1), minlength=scores.shape[1])
+  scores = by_rows.matrix(scores)
+  return np.bincount(np.concatenate(list(by_rows.mapped(
+      lambda _, block: np.argmax(block, axis=1), scores, _BLOCK_CELLS))),
+                     minlength=scores.shape[1])
 
 
 def occurrences(scores: ArrayLike, k: int) -> np.ndarray:
@@ -211,19 +226,33 @@ def occurrences(scores: ArrayLike, k: int) -> np.ndarray:
   Of equal scores the earlier candidates count; one of -inf, which is that of a
   pair that was left out, never does. k may exceed C.
   """
-  scores = np.asarray(scores)
-  n_candidates = scores.shape[1]
-  counts, size = np.zeros(n_candidates, np.int64), max(
-      1, _BLOCK_CELLS // n_candidates)
+  return _occurrences(scores, (k,))[0]
+
+
+def _occurrences(scores, depths):
+  """[int64 [C]] for each depth, in one pass; see `occurrences`."""
+  scores = by_rows.matrix(scores)
+  total = np.zeros((len(depths), scores.shape[1]), np.int64)
+  for counts in by_rows.mapped(
+      lambda _, block: [_first(block, k) for k in depths], scores,
+      _BLOCK_CELLS):
+    total += counts
+  return total
+
+
+def _first(block, k):
+  """How often each candidate is among the first k, int64 [C]."""
+  n_candidates = block.shape[1]
+  if k == 1:
+    best = np.argmax(block, 1)
+    there = ~np.isneginf(np.take_along_axis(block, best[:, None], 1)[:, 0])
+    return np.bincount(best[there], minlength=n_candidates)
   place = n_candidates - min(k, n_candidates)
-  for start in range(0, len(scores), size):
-    block = scores[start:start + size]
-    last = np.partition(block, place, 1)[:, place, None]  # the k-th best
-    above, level = block > last, block == last
-    room = k - above.sum(1, keepdims=True)
-    level &= np.cumsum(level, 1) <= room
-    counts += ((above | level) & ~np.isneginf(block)).sum(0)
-  return counts
+  last = np.partition(block, place, 1)[:, place, None]  # the k-th best
+  above, level = block > last, block == last
+  room = k - above.sum(1, keepdims=True)
+  level &= np.cumsum(level, 1) <= room
+  return ((above | level) & ~np.isneginf(block)).sum(0)
 
 
 def hubness(scores: ArrayLike, k: int = 10) -> dict[str, float | int]:
@@ -233,9 +262,9 @@ def hubness(scores: ArrayLike, k: int = 10) -> dict[str, float | int]:
   is among the first 1 and k; 'never_first': percent of the candidates;
   'most_often_first': the queries that the most frequent candidate answers}.
   """
-  first = occurrences(scores, 1)
+  first, among = _occurrences(scores, (1, k))
   return {'skewness_at_1': skewness(first),
-          f'skewness_at_{k}': skewness(occurrences(scores, k)),
+          f'skewness_at_{k}': skewness(among),
           'never_first': 100.0 * float(np.mean(first == 0)),
           'most_often_first': int(first.max())}
 
@@ -253,13 +282,8 @@ def skewness(counts: ArrayLike) -> float:
   return float(np.mean(deviations ** 3) / spread ** 3) if spread else 0.0
 
 
-def _blocks(scores, relevant):
-  """Yields (scores [b, C], columns [n], starts [b]) for blocks of rows.
-
-  columns[starts[i]:starts[i + 1]] are the relevant candidates of row i of the
-  block, without repeats, in ascending order.
-  """
-  scores = np.asarray(scores)
+def _pairs(scores, relevant):
+  """(rows [n], columns [n]) of the relevant pairs, ascending, each once."""
   n_queries, n_candidates = _check(scores, relevant)
   rows = np.repeat(np.arange(n_queries), [len(r) for r in relevant])
   columns = np.concatenate([np.asarray(r, np.int64) for r in relevant])
@@ -268,19 +292,7 @@ def _blocks(scores, relevant):
     raise ValueError(
         f'query {rows[wrong[0]]} has the relevant candidate '
         f'{columns[wrong[0]]}; there are {n_candidates} candidates')
-  rows, columns = np.divmod(np.unique(rows * n_candidates + columns),
-                            n_candidates)
-  n_rows = max(1, _BLOCK_CELLS // n_candidates)
-  for start in range(0, n_queries, n_rows):
-    block = scores[start:start + n_rows]
-    nan_rows = np.flatnonzero(np.isnan(block).any(axis=1))
-    if nan_rows.size:
-      raise ValueError(f'scores of query {start + nan_rows[0]} contain NaN; '
-                       'a score must be a number')
-    first, last = np.searchsorted(rows, [start, start + len(block)])
-    starts = np.searchsorted(rows[first:last],
-                             np.arange(start, start + len(block)))
-    yield block, columns[first:last], starts
+  return np.divmod(np.unique(rows * n_candidates + columns), n_candidates)
 
 
 def _check(scores, relevant):

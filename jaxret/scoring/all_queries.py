@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxret import metrics
+from jaxret import by_rows, metrics
+
+Scores = np.ndarray | by_rows.Matrix  # [Q, C]
 
 METHODS = ('dual_softmax', 'qb_norm')
 # In the unit of the scores, as a likelihood's nats per token.
@@ -17,9 +19,11 @@ TEMPERATURES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _BLOCK_CELLS = 1 << 20
 
 
-def normalized(method: str, scores: np.ndarray, temperature: float
-               ) -> np.ndarray:
+def normalized(method: str, scores: Scores, temperature: float
+               ) -> by_rows.Matrix:
   """Scores by one of METHODS, float32 [Q, C], higher is better.
+
+  The sums over queries are made at once, each row when it is read.
 
   Args:
     method: 'dual_softmax' or 'qb_norm', see there.
@@ -34,11 +38,13 @@ def normalized(method: str, scores: np.ndarray, temperature: float
   check(method)
   if not 0 < temperature < np.inf:
     raise ValueError(f'temperature is {temperature!r}: want a number above 0')
-  for rows, block in _blocks(scores, temperature):
+  def check_rows(rows, block):
     if not np.isfinite(block).all():
       query = rows.start + int(np.argmin(np.isfinite(block).all(1)))
       raise ValueError(f'{method}: query {query} has a pair without a score; '
                        'want all of them, so score without topk')
+  for _ in by_rows.mapped(check_rows, scores, _BLOCK_CELLS):
+    pass
   return (dual_softmax if method == 'dual_softmax' else qb_norm)(
       scores, temperature)
 
@@ -50,7 +56,7 @@ def check(method: str) -> None:
                      f'{", ".join(METHODS)}')
 
 
-def dual_softmax(scores: np.ndarray, temperature: float) -> np.ndarray:
+def dual_softmax(scores: Scores, temperature: float) -> by_rows.Matrix:
   """Log of the softmax over candidates times the softmax over queries.
 
   Source: Cheng et al. 2021 (CAMoE, arXiv 2109.04290). They multiply a
@@ -59,16 +65,16 @@ def dual_softmax(scores: np.ndarray, temperature: float) -> np.ndarray:
   replaced by its softmax over the candidates. float32 [Q, C].
   """
   over_queries = _Columns.of(scores, temperature).log_sums()
-  result = np.empty(scores.shape, np.float32)
-  for rows, block in _blocks(scores, temperature):
+  def read(rows):
+    block = _over(scores[rows], temperature)
     highest = block.max(1, keepdims=True)
     over_candidates = highest + np.log(
         np.exp(block - highest).sum(1, keepdims=True))
-    result[rows] = 2 * block - over_candidates - over_queries
-  return result
+    return (2 * block - over_candidates - over_queries).astype(np.float32)
+  return by_rows.Matrix(read, scores.shape)
 
 
-def qb_norm(scores: np.ndarray, temperature: float) -> np.ndarray:
+def qb_norm(scores: Scores, temperature: float) -> by_rows.Matrix:
   """Scores less what a bank of queries gives a candidate, where that is a hub.
 
   Source: Bogolin et al. 2022 (QB-Norm, arXiv 2112.12777), the dynamic inverted
@@ -80,17 +86,18 @@ def qb_norm(scores: np.ndarray, temperature: float) -> np.ndarray:
   but shares near 1 would be ties. float32 [Q, C], scores over the temperature.
   """
   columns = _Columns.of(scores, temperature)
-  best = np.argmax(scores, 1)
+  best = np.concatenate(list(by_rows.mapped(
+      lambda _, block: block.argmax(1), scores, _BLOCK_CELLS)))
   is_hub = np.bincount(best, minlength=scores.shape[1])[best] > 1
-  result = np.empty(scores.shape, np.float32)
-  for rows, block in _blocks(scores, temperature):
-    result[rows] = np.where(is_hub[rows, None],
-                            block - columns.log_sums_of_others(rows, block),
-                            block)
-  return result
+  def read(rows):
+    block = _over(scores[rows], temperature)
+    others = columns.log_sums_of_others(np.arange(len(best))[rows], block)
+    return np.where(is_hub[rows, None], block - others, block).astype(
+        np.float32)
+  return by_rows.Matrix(read, scores.shape)
 
 
-def choose(method: str, scores: np.ndarray, relevant: Sequence[np.ndarray]
+def choose(method: str, scores: Scores, relevant: Sequence[np.ndarray]
            ) -> float:
   """The best of TEMPERATURES on this split, by R@1, then by MRR.
 
@@ -103,12 +110,14 @@ def choose(method: str, scores: np.ndarray, relevant: Sequence[np.ndarray]
   return max(TEMPERATURES, key=quality)
 
 
-def _blocks(scores, temperature):
-  """Yields (slice of rows, their scores over the temperature, float64)."""
-  size = max(1, _BLOCK_CELLS // scores.shape[1])
-  for start in range(0, len(scores), size):
-    rows = slice(start, min(start + size, len(scores)))
-    yield rows, np.asarray(scores[rows], np.float64) / temperature
+def _over(block, temperature):
+  return np.asarray(block, np.float64) / temperature
+
+
+def _in_blocks(function, scores):
+  """Yields (slice of rows, function(rows, block)) in order; see mapped."""
+  return by_rows.mapped(
+      lambda rows, block: (rows, function(rows, block)), scores, _BLOCK_CELLS)
 
 
 class _Columns:
@@ -125,21 +134,29 @@ class _Columns:
   @classmethod
   def of(cls, scores, temperature):
     n_candidates = scores.shape[1]
-    highest, second = np.full((2, n_candidates), -np.inf)
-    winner = np.zeros(n_candidates, np.int64)
-    for rows, block in _blocks(scores, temperature):
+    def best_two(_, block):
+      block = _over(block, temperature)
       place = block.argmax(0)
       top = np.take_along_axis(block, place[None], 0)[0]
       np.put_along_axis(block, place[None], -np.inf, 0)
+      return place, top, block.max(0)
+    highest, second = np.full((2, n_candidates), -np.inf)
+    winner = np.zeros(n_candidates, np.int64)
+    for rows, (place, top, next_best) in _in_blocks(best_two, scores):
       second = np.maximum(np.minimum(highest, top),
-                          np.maximum(second, block.max(0)))
+                          np.maximum(second, next_best))
       winner = np.where(top > highest, rows.start + place, winner)
       highest = np.maximum(highest, top)
-    others, column = np.zeros(n_candidates), np.arange(n_candidates)
-    for rows, block in _blocks(scores, temperature):
+    least, column = np.where(len(scores) > 1, second, 0), np.arange(
+        n_candidates)
+    def sums(rows, block):
+      block = _over(block, temperature)
       mine = (rows.start <= winner) & (winner < rows.stop)
       block[winner[mine] - rows.start, column[mine]] = -np.inf
-      others += np.exp(block - np.where(len(scores) > 1, second, 0)).sum(0)
+      return np.exp(block - least).sum(0)
+    others = np.zeros(n_candidates)
+    for _, total in _in_blocks(sums, scores):
+      others += total
     return cls(highest, winner, second,
                1 + others * np.exp(second - highest), others)
 
@@ -148,8 +165,11 @@ class _Columns:
     return self._highest + np.log(self._total)
 
   def log_sums_of_others(self, rows, block):
-    """[q, C], over all queries but the row's own; -inf where there is none."""
-    is_winner = np.arange(rows.start, rows.stop)[:, None] == self._winner
+    """[q, C], over all queries but the row's own; -inf where there is none.
+
+    rows: int [q].
+    """
+    is_winner = rows[:, None] == self._winner
     with np.errstate(divide='ignore'):
       of_winner = self._second + np.log(self._total_of_others)
       rest = self._highest + np.log(

@@ -13,18 +13,26 @@ def write_run(path, scores, query_ids, candidate_ids, depth, tag):
   would be no field, is written as %.
 
   Args:
-    scores: [Q, C]; a candidate whose score is not finite is left out.
+    scores: [Q, C], an array or a by_rows.Matrix; a candidate whose score is
+      not finite is left out.
   """
   queries, candidates = _encoded(query_ids), _encoded(candidate_ids)
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   with path.open('w') as file:
     for query, row in zip(queries, scores):
-      order = np.argsort(-row, kind='stable')
-      order = order[np.isfinite(row[order])][:depth]
       file.writelines(
           f'{query} Q0 {candidates[c]} {rank} {float(row[c])!r} {tag}\n'
-          for rank, c in enumerate(order, 1))
+          for rank, c in enumerate(_best(row, depth), 1))
+
+
+def _best(row, depth):
+  """The first `depth` of a stable sort, best first; what is sorted is few."""
+  found = np.flatnonzero(np.isfinite(row))
+  if 0 < depth < len(found):
+    last = np.partition(row[found], -depth)[-depth]
+    found = found[row[found] >= last]
+  return found[np.argsort(-row[found], kind='stable')][:depth]
 
 
 def write_relevance(path, relevant, query_ids, candidate_ids):

@@ -42,3 +42,20 @@ def test_a_run_holds_the_best_in_order_and_leaves_out_what_is_not_scored(
   trec.write_run(tmp_path / 'run', scores, ['q'], list('abcd'), 2, 'tag')
   assert (tmp_path / 'run').read_text().splitlines() == [
       'q Q0 c 1 2.0 tag', 'q Q0 a 2 0.5 tag']
+
+
+@pytest.mark.parametrize('depth', [1, 3, 7, 40])
+def test_the_best_are_the_first_of_a_whole_sort(depth, tmp_path):
+  """Of scores full of ties, some of which are no numbers."""
+  rng = np.random.default_rng(0)
+  scores = np.round(rng.normal(size=(20, 9))).astype(np.float32)
+  scores[rng.random(scores.shape) < 0.2] = -np.inf
+  scores[3] = -np.inf
+  ids = [str(q) for q in range(20)], [str(c) for c in range(9)]
+  trec.write_run(tmp_path / 'run', scores, *ids, depth, 'tag')
+  lines = [line.split() for line in (
+      tmp_path / 'run').read_text().splitlines()]
+  want = [[str(q), str(c)] for q, row in enumerate(scores)
+          for c in [c for c in np.argsort(-row, kind='stable')
+                    if np.isfinite(row[c])][:depth]]
+  assert [[line[0], line[2]] for line in lines] == want

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxret import processes, sharding
+from jaxret import by_rows, processes, sharding
 from jaxret.data import types
 from jaxret.scoring import store as store_lib
 from jaxret.scoring.likelihood import cascades, cpn, reference, search
@@ -36,12 +36,13 @@ class Likelihoods(NamedTuple):
   """What a likelihood model says of V videos and T texts, float32.
 
   text_given_video [V, T]; text_prior [T], or [V, T] in reference mode;
-  video_given_text [T, V] and video_prior [T, V], None in zero-shot mode.
+  video_given_text [T, V] and video_prior [T, V], None in zero-shot mode; the
+  prior is that of a text's length, and made by rows.
   """
   text_given_video: np.ndarray
   text_prior: np.ndarray
   video_given_text: np.ndarray | None
-  video_prior: np.ndarray | None
+  video_prior: np.ndarray | by_rows.Matrix | None
 
 
 def options_of(config):
@@ -103,7 +104,14 @@ def _video_prior(fill, common, videos):
   by_length = fill(
       'video_prior', (length_index.max() + 1, len(videos[0])), lambda m: _copy(
           m, likelihood.video_priors(*common, *videos)[0]))
-  return None if by_length is None else by_length[length_index]
+  return None if by_length is None else prior_of_length(
+      by_length, length_index)
+
+
+def prior_of_length(by_length, length_index):
+  """by_rows.Matrix [T, V] of [L, V], as which of L lengths each text has."""
+  return by_rows.Matrix(lambda texts: by_length[length_index[texts]],
+                        (len(length_index), by_length.shape[1]))
 
 
 def first_clips(model, params, mesh, inputs, options, directory):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxret import comparisons, metrics, report, run
+from jaxret import by_rows, comparisons, metrics, report, run
 from jaxret.data import types
 from jaxret.data.sets import splits as data_splits
 from jaxret.methods import blim
@@ -14,6 +14,8 @@ from jaxret.methods.blim import cascade, evaluator, tables
 from jaxret.methods.blim import scores as scores_lib
 from jaxret.scoring import trec
 from jaxret.scoring.likelihood import cpn
+
+_BLOCK_CELLS = 1 << 19
 
 # In the gallery.
 SHOWN_ROWS = ('candidate_likelihood', 'cpn', 'query_likelihood', 'blim')
@@ -160,9 +162,16 @@ def _hubs(found, matrices):
           direction, {row: metrics.first_counts(rows[row])
                       for row in ('candidate_likelihood', 'cpn')
                       if row in rows},
-          np.mean(found[direction].prior, 0) if 'cpn' in rows else None)
+          _mean_row(found[direction].prior) if 'cpn' in rows else None)
       for direction, rows in matrices.items()
       if 'candidate_likelihood' in rows]
+
+
+def _mean_row(matrix):
+  """[C], the mean over the rows of a matrix that need not fit into memory."""
+  total = sum(block.sum(0, np.float64)
+              for _, block in by_rows.blocks(matrix, _BLOCK_CELLS))
+  return (total / len(matrix)).astype(np.float32)
 
 
 def _queries(found, chosen):

@@ -155,7 +155,8 @@ class Scores:
       all_queries.check(normalize)
       if temperature is None:
         temperature = self._temperature(direction, normalize)
-      return all_queries.normalized(normalize, scores, temperature)
+      return np.asarray(
+          all_queries.normalized(normalize, scores, temperature))
     if temperature is not None:
       raise ValueError(f'{direction}: temperature has no effect without '
                        'normalize: set it, or leave temperature out')

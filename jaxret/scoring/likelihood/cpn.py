@@ -5,16 +5,16 @@ length-normalised means and convex weights. Weights are chosen from stored
 matrices, see `weighted_ranks`.
 """
 import functools
+import operator
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxret import metrics
+from jaxret import by_rows, metrics
 from jaxret.scoring.likelihood import weighted_ranks
 
 GRID = tuple(round(0.1 * i, 1) for i in range(11))
-_BLOCK_CELLS = 1 << 20
 
 
 class Direction(NamedTuple):
@@ -68,11 +68,11 @@ def ensemble(direction, weights):
 class Rows(Mapping):
   """{row: its score matrix [Q, C]}, made anew each time that it is asked for.
 
-  Of thousands of queries and candidates all of them would not fit into memory
-  at once: take one after the other.
+  A matrix is one of its parts, or a by_rows.Matrix of them: of thousands of
+  queries and candidates none would fit into memory.
   """
 
-  def __init__(self, makers: Mapping[str, Callable[[], np.ndarray]]):
+  def __init__(self, makers: Mapping[str, Callable[[], Any]]):
     self._makers = dict(makers)
 
   def __getitem__(self, row):
@@ -102,12 +102,10 @@ def rows(direction, chosen, **others):
     **others: further sets of weights by the suffix of their rows, such as
       paper=..., oracle=....
   """
-  plain = {'first_stage': direction.first_stage,
-           'candidate_likelihood': direction.candidate,
-           'query_likelihood': direction.query}
-  makers = {row: functools.partial(masked, matrix, direction.keep)
-            for row, matrix in plain.items() if matrix is not None}
-  formulas = {}
+  plain = {'first_stage': 'first_stage', 'candidate_likelihood': 'candidate',
+           'query_likelihood': 'query'}
+  formulas = {row: operator.attrgetter(part) for row, part in plain.items()
+              if getattr(direction, part) is not None}
   for suffix, weights in {'': chosen, **others}.items():
     suffix = f'_{suffix}' if suffix else ''
     if direction.candidate is not None and direction.prior is not None:
@@ -121,8 +119,12 @@ def rows(direction, chosen, **others):
     if direction.first_stage is not None:
       formulas[f'ensemble{suffix}'] = functools.partial(
           ensemble, weights=weights['ensemble'])
-  return Rows(makers | {row: functools.partial(_matrix, direction, formula)
-                        for row, formula in formulas.items()})
+  makers = {row: functools.partial(_matrix, direction, formula)
+            for row, formula in formulas.items()}
+  if direction.keep is None:  # as they are mapped
+    makers |= {row: functools.partial(getattr, direction, part)
+               for row, part in plain.items() if row in makers}
+  return Rows(makers)
 
 
 def of_queries(direction, queries):
@@ -133,20 +135,27 @@ def of_queries(direction, queries):
 
 
 def _matrix(direction, formula):
-  """Scores [Q, C] by a formula of a Direction, summed in blocks of rows."""
+  """by_rows.Matrix of the scores [Q, C] by a formula of a Direction."""
+  def read(queries):
+    part = of_queries(direction, queries)
+    n_queries = max(len(m) for m in part if m is not None)
+    scores = masked(formula(part), part.keep)
+    # Where all rows agree, one stands for them.
+    return np.broadcast_to(scores, (n_queries, scores.shape[1]))
   n_queries = max(len(m) for m in direction if m is not None)
-  first = formula(of_queries(direction, slice(0, 1)))
-  result = np.empty((n_queries, first.shape[1]), first.dtype)
-  size = max(1, _BLOCK_CELLS // first.shape[1])
-  for start in range(0, n_queries, size):
-    part = of_queries(direction, slice(start, start + size))
-    result[start:start + size] = masked(formula(part), part.keep)
-  return result
+  first = read(slice(0, 1))
+  return by_rows.Matrix(read, (n_queries, first.shape[1]), first.dtype)
 
 
 def masked(score, keep, fill=weighted_ranks.LEFT_OUT):
   """Pairs that a cascade left out rank last, all tied."""
-  return score if keep is None else np.where(keep, score, np.float32(fill))
+  if keep is None:
+    return score
+  if isinstance(score, by_rows.Matrix):
+    return by_rows.Matrix(
+        lambda rows: np.where(keep[rows], score[rows], np.float32(fill)),
+        score.shape, score.dtype)
+  return np.where(keep, score, np.float32(fill))
 
 
 def fixed(alpha, c, d):
@@ -162,26 +171,32 @@ def choose(direction, relevant, grid=GRID):
   Ties go to the smaller weight: to less correction. `blim` searches alpha and
   c together, `ensemble` adds d to what `blim` found.
   """
-  likelihoods = direction._replace(first_stage=None)
-  def best(options, parts=likelihoods):
-    table = weighted_ranks.ranks(parts, options, relevant)
-    quality = [(round(metrics.recall_at_k(ranks, 1), 6), metrics.mrr(ranks))
-               for ranks in table]
-    return options[max(range(len(options)), key=quality.__getitem__)]
   alphas = [Weights(alpha) for alpha in grid]
   if direction.candidate is None or direction.prior is None:
     alphas = [Weights()]
   mixed = grid
   if direction.candidate is None or direction.query is None:
     mixed = (0.0,)
-  blim = best([Weights(w.alpha, c) for w in alphas for c in mixed])
-  result = {'blim': blim, 'cpn': Weights(),
-            'bidirectional': best([Weights(0.0, c) for c in mixed])}
-  if direction.candidate is not None:
-    result['cpn'] = best(alphas, _without_query(direction))
+  # One at c = 0 is the candidate's alone: 0 * query adds nothing.
+  options = {'blim': [Weights(w.alpha, c) for w in alphas for c in mixed],
+             'bidirectional': [Weights(0.0, c) for c in mixed], 'cpn': alphas}
+  quality = _qualities(direction._replace(first_stage=None), relevant,
+                       dict.fromkeys(sum(options.values(), [])))
+  result = {row: max(own, key=quality.__getitem__)
+            for row, own in options.items()}
   if direction.first_stage is not None:
-    result['ensemble'] = best([blim._replace(d=d) for d in grid], direction)
+    own = [result['blim']._replace(d=d) for d in grid]
+    result['ensemble'] = max(
+        own, key=_qualities(direction, relevant, own).__getitem__)
   return result
+
+
+def _qualities(direction, relevant, options):
+  """{Weights: (R@1, MRR)}, in one pass over the matrices."""
+  table = weighted_ranks.ranks(direction, list(options), relevant)
+  return {weights: (round(metrics.recall_at_k(ranks, 1), 6),
+                    metrics.mrr(ranks))
+          for weights, ranks in zip(options, table)}
 
 
 def sweep(direction, relevant, grid=GRID):

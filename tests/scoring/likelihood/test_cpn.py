@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from jaxret import metrics
+from jaxret import by_rows, metrics
 from jaxret.scoring.likelihood import cpn
 
 QUERIES, CANDIDATES = 7, 5
@@ -76,6 +76,7 @@ def test_pairs_that_were_not_scored_rank_last():
   rows = cpn.rows(direction._replace(candidate=unscored),
                   cpn.fixed(0.3, 0.4, 0.8))
   for row, score in rows.items():
+    score = np.asarray(score)
     np.testing.assert_array_equal(score[~keep], -100)
     assert (score[keep] > -100).all(), row
   assert cpn.masked(unscored, None) is unscored
@@ -95,7 +96,7 @@ def test_blocks_of_rows_are_the_whole_to_the_bit(keep, monkeypatch):
           ('blim', lambda d, w: cpn.bidirectional(d, w['blim'])),
           ('ensemble', lambda d, w: cpn.ensemble(d, w['ensemble'])))}
   for block_cells in (1, 2 * CANDIDATES, 1 << 20):
-    monkeypatch.setattr(cpn, '_BLOCK_CELLS', block_cells)
+    monkeypatch.setattr(by_rows, '_BLOCK_CELLS', block_cells)
     for row, scores in whole.items():
       np.testing.assert_array_equal(
           rows[row], cpn.masked(scores, keep), strict=True)
@@ -146,6 +147,36 @@ def test_chosen_weights_are_the_best_of_the_grid(seed):
     best = max(quality(by_hand(direction, *w), RELEVANT) for w in weights)
     got = quality(by_hand(direction, *chosen[row]), RELEVANT)
     np.testing.assert_allclose(got, best, err_msg=row)
+
+
+@pytest.mark.parametrize('absent', [
+    (), ('first_stage',), ('prior',), ('query',), ('candidate', 'prior')])
+@pytest.mark.parametrize('seed', range(4))
+def test_choices_are_those_of_one_matrix_after_the_other(seed, absent):
+  """Plain NumPy, one weight at a time; scores are full of ties."""
+  direction = make_direction(seed)
+  direction = cpn.Direction(*(
+      None if part is None else np.round(part * 2) / 4 for part in direction
+  ))._replace(**dict.fromkeys(absent))
+  alphas = cpn.GRID if {'candidate', 'prior'}.isdisjoint(absent) else (0.0,)
+  mixed = cpn.GRID if {'candidate', 'query'}.isdisjoint(absent) else (0.0,)
+  def best(options, score):
+    def quality_of(weights):
+      ranks = metrics.ranks(score(weights), RELEVANT)
+      return round(metrics.recall_at_k(ranks, 1), 6), metrics.mrr(ranks)
+    return max(options, key=quality_of)  # the first of equals
+  def both(weights):
+    return cpn.bidirectional(direction, weights)
+  blim = best([cpn.Weights(a, c) for a in alphas for c in mixed], both)
+  wanted = {'blim': blim, 'cpn': cpn.Weights(), 'bidirectional': best(
+      [cpn.Weights(0.0, c) for c in mixed], both)}
+  if direction.candidate is not None:
+    wanted['cpn'] = best([cpn.Weights(a) for a in alphas],
+                         lambda w: cpn.normalized(direction, w.alpha))
+  if direction.first_stage is not None:
+    wanted['ensemble'] = best([blim._replace(d=d) for d in cpn.GRID],
+                              lambda w: cpn.ensemble(direction, w))
+  assert cpn.choose(direction, RELEVANT) == wanted
 
 
 def test_ties_go_to_less_correction():
