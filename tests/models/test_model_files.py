@@ -38,7 +38,7 @@ def bert_sizes(directory):
 
 
 def clip_sizes(directory):
-  return clip._sizes(directory, {})
+  return clip.read_config(directory, {})
 
 
 READ = {'qwen2_vl': qwen2_vl.read_config, 'llava_next': llava.read_config,
