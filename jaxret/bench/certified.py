@@ -104,9 +104,16 @@ class Job:
           slack=search_lib.slack_of(self.config))
 
   def weights(self, name, direction):
-    """cpn.Weights that a word of --weights means."""
+    """cpn.Weights that a word of --weights means.
+
+    Raises ValueError where none were chosen.
+    """
     if name == 'chosen':
-      return scores_lib.chosen(self.config, self.workdir).weights[direction]
+      found = scores_lib.chosen(self.config, self.workdir)
+      if found.on == 'paper':
+        raise ValueError(f'{self.workdir} has not been evaluated, so no weights '
+                         'were chosen: evaluate it, or give --weights=paper')
+      return found.weights[direction]
     if name == 'paper':
       return scores_lib.paper_weights(self.config)[direction]['blim']
     return cpn.Weights(*map(float, name.split(':')))
@@ -125,6 +132,8 @@ class Job:
 def measure(options):
   """The numbers that are printed, as a dict."""
   job = Job(options)
+  named = {name: job.weights(name, options.direction)
+           for name in options.weights.split(',')}
   machine.log('compiling')
   job.exhaustive(warm_up=True)
   taken = []
@@ -135,8 +144,7 @@ def measure(options):
            'baseline_tokens': tokens}
   machine.log(f'all pairs: {whole}')
   searches = []
-  for name in options.weights.split(','):
-    weights = job.weights(name, options.direction)
+  for name, weights in named.items():
     scores = job.all_scores(by_video, by_text, options.direction, weights)
     for k in options.k:
       found = _one(job, options.direction, weights, k, scores, whole)

@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 
+from jaxret import config_files
 from jaxret.bench import certified
 from jaxret.scoring.likelihood import bounds, cpn, search
 
@@ -32,6 +33,16 @@ def test_lists_that_differ_in_order_are_not_counted_as_the_same():
   assert one['token_share'] == 0.125
   np.testing.assert_allclose(one['cpu_speedup'] * one['cpu_seconds'], 20)
   np.testing.assert_allclose(one['speedup'] * one['seconds'], 10)
+
+
+@pytest.mark.parametrize('name,want', [
+    ('paper', cpn.Weights(0.9, 0.6)), ('0.1:0.5', cpn.Weights(0.1, 0.5))])
+def test_weights_that_nobody_chose_are_not_called_chosen(tmp_path, name, want):
+  job = certified.Job.__new__(certified.Job)
+  job.config, job.workdir = config_files.load('configs/blim.py'), tmp_path
+  assert job.weights(name, 'video_to_text')[:2] == want[:2]
+  with pytest.raises(ValueError, match='has not been evaluated'):
+    job.weights('chosen', 'video_to_text')
 
 
 def test_flags():
