@@ -276,9 +276,9 @@ def test_bad_input_is_named(change, message):
 def test_large_matrices_are_quick():
   n = 5000
   scores = np.random.default_rng(0).random((n, n), np.float32)
-  start = time.perf_counter()
+  start = time.process_time()
   row = metrics.summary(metrics.ranks(scores, np.arange(n)[:, None]))
-  assert time.perf_counter() - start < 3
+  assert time.process_time() - start < 3
   assert row['recall_at_10'] == pytest.approx(0.2, abs=0.2)
 
 

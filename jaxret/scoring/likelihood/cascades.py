@@ -11,6 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxret import by_rows
+
+_BLOCK_CELLS = 1 << 19
+
 
 class Agreement(NamedTuple):
   """Of n queries, those whose answer was kept; interval: 95 % of their share.
@@ -50,7 +54,14 @@ def places(first_stage):
 
   Equal values are in the order of candidates.
   """
-  order = np.argsort(-first_stage, 1, kind='stable')
+  found = np.empty(first_stage.shape, np.int32)
+  for rows, block in by_rows.blocks(first_stage, _BLOCK_CELLS):
+    found[rows] = _places(block)
+  return found
+
+
+def _places(block):
+  order = np.argsort(-block, 1, kind='stable')
   found = np.empty(order.shape, np.int32)
   np.put_along_axis(
       found, order, np.arange(1, order.shape[1] + 1, dtype=np.int32)[None], 1)
@@ -59,7 +70,10 @@ def places(first_stage):
 
 def kept(first_stage, k):
   """bool [Q, C], the k best candidates of each query."""
-  return places(first_stage) <= k
+  found = np.empty(first_stage.shape, bool)
+  for rows, block in by_rows.blocks(first_stage, _BLOCK_CELLS):
+    found[rows] = _places(block) <= k
+  return found
 
 
 def depths(placed, scores, k=1):
@@ -67,8 +81,10 @@ def depths(placed, scores, k=1):
 
   placed: see `places`. scores: [Q, C]; k: all candidates if there are fewer.
   """
-  best = np.argsort(-scores, 1, kind='stable')[:, :k]
-  return np.take_along_axis(placed, best, 1).max(1)
+  return np.concatenate([
+      np.take_along_axis(placed[rows], np.argsort(
+          -block, 1, kind='stable')[:, :k], 1).max(1)
+      for rows, block in by_rows.blocks(scores, _BLOCK_CELLS)])
 
 
 def conformal_k(calibration, agreement, n_candidates):
