@@ -10,7 +10,6 @@ line that names the file', or what must not be. PARTS > 1: every so manyth.
 import contextlib
 import io
 import json
-import os
 import pathlib
 import re
 import shutil

@@ -13,7 +13,8 @@ pytestmark = pytest.mark.slow
 
 def test_a_handful_of_kills_changes_nothing(tmp_path):
   """The campaign over all systems: python -m tests.killed_runs 40 DIRECTORY."""
-  environment = {**os.environ, 'XLA_FLAGS': '--xla_backend_optimization_level=0'}
+  environment = {**os.environ,
+                 'XLA_FLAGS': '--xla_backend_optimization_level=0'}
   done = subprocess.run(
       [sys.executable, '-m', 'tests.killed_runs', '3', tmp_path, '--systems',
        'blim', '--kills_a_run', '3'],

@@ -15,7 +15,8 @@ MANY = 40  # every so manyth case; all: python -m tests.spoilt_workdirs
 
 
 def test_no_damage_of_a_workdir_gives_other_results_or_a_traceback(tmp_path):
-  environment = {**os.environ, 'XLA_FLAGS': '--xla_backend_optimization_level=0'}
+  environment = {**os.environ,
+                 'XLA_FLAGS': '--xla_backend_optimization_level=0'}
   done = subprocess.run(
       [sys.executable, '-m', 'tests.spoilt_workdirs', 'blim', tmp_path,
        '7', str(MANY)], cwd=tiny_runs.ROOT,

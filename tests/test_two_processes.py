@@ -37,11 +37,12 @@ def test_a_cache_that_two_processes_filled_is_left_alone(tmp_path):
   """
   (tmp_path / 'with_cache.py').write_text(WITH_CACHE)
   cache = tmp_path / 'cache'
-  flags = tiny_runs.shapes_flags(tmp_path / 'shapes', task='extract')
+  flags = [f'--config={tiny_runs.CONFIG}', *tiny_runs.shapes_flags(
+      tmp_path / 'shapes', task='extract')]
   def launch(name, **more):
     return subprocess.run(
-        [tiny_runs.ROOT / 'launch' / 'local.sh', '2',
-         f'--config={tiny_runs.CONFIG}', f'--workdir={tmp_path / name}', *flags],
+        [tiny_runs.ROOT / 'launch' / 'local.sh', '2', *flags,
+         f'--workdir={tmp_path / name}'],
         cwd=tiny_runs.ROOT, capture_output=True, text=True, timeout=600,
         env=environment(JAX_COMPILATION_CACHE_DIR=str(cache),
                         JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0', **more))
