@@ -8,10 +8,8 @@ parts of it to do again, and prints a line of JSON for each: 'same results', 'a
 line that names the file', or what must not be. PARTS > 1: every so manyth.
 """
 import contextlib
-import functools
 import io
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -19,19 +17,13 @@ import sys
 
 import numpy as np
 
-from jaxret.scoring.embeddings import store as embeddings
-from tests import (
-  tiny_cross_lingual,
-  tiny_embedding,
-  tiny_mm_embed,
-  tiny_runs,
-)
+from jaxret import main as jaxret_main
+from tests import finished_runs
 
 GOOD = 'same results', 'a line that names the file'
 # What is taken away before a run goes on, so that it reads what made it.
 DONE = ('results.json',)
 SCORED = ('results.json', '*scores', '*embeddings', '*searches')
-LAST_STEP = {'blim': '2', 'unite': '2', 'mm_embed': '2', 'leccr': '2'}
 # {system: ((regex of files, what is taken away), ...)}.
 CASES = {
     'blim': (
@@ -56,41 +48,6 @@ CASES = {
          DONE),
         (r'captioner/.*', (*SCORED, 'descriptions')),
         (r'\w\w/\w+/(config.json|checkpoints/2/.*)', SCORED))}
-
-
-def tiny(system, root):
-  """(function that runs, flags) of a system's default config at tiny size."""
-  often = {'train.checkpoint_every_steps': 1, 'train.keep_checkpoints': 2}
-  if system == 'blim':
-    return tiny_runs.run, tiny_runs.shapes_flags(root, **often)
-  if system == 'unite':
-    return tiny_embedding.run, tiny_embedding.shapes_flags(
-        root, **{**often, 'compare': ()})
-  if system == 'mm_embed':
-    return tiny_mm_embed.run, tiny_mm_embed.flags({
-        'data.root': root, **tiny_mm_embed.FIELDS, **often})
-  return tiny_cross_lingual.run, tiny_cross_lingual.shapes_flags(
-      root, **{'data.languages': ('de',), 'compare': (),
-               'train.keep_checkpoints': 2})
-
-
-def numbers(workdir):
-  """What a run is about: its results, scores, embeddings and parameters."""
-  found = {'results.json': (workdir / 'results.json').read_bytes()}
-  for path in workdir.rglob('*.npy'):
-    name = str(path.relative_to(workdir))
-    if 'scores/' in name and '.crc32.' not in name:
-      found[name] = np.load(path).tobytes()
-    elif 'embeddings/' in name:
-      block = np.load(path)
-      whole = block['crc32'] == embeddings._sums(block)
-      found |= {row['key'].tobytes(): row['vector'].tobytes()
-                for row in block[whole]}
-  for path in workdir.rglob('checkpoints/2/run/metadata'):
-    sums = json.loads(path.read_bytes())['checksums']
-    found[str(path.relative_to(workdir))] = (
-        sums['trainable'] if isinstance(sums, dict) else sums)
-  return found
 
 
 def _bit(data, share):
@@ -181,8 +138,7 @@ def answered(run, workdir, file, whole):
     return 'TRACEBACK', f'{type(error).__name__}: {error}'
   lines = [line for line in shown.getvalue().splitlines() if line.strip()]
   if not code:
-    other = sorted(str(name) for name, value in numbers(workdir).items()
-                   if whole.get(name) != value)
+    other = finished_runs.differences(finished_runs.numbers(workdir), whole)
     return ('OTHER RESULTS', other[:3]) if other else (GOOD[0], '')
   line = lines[-1] if lines else ''
   places = [file, *(folder for folder in file.parents
@@ -196,14 +152,15 @@ def answered(run, workdir, file, whole):
 
 def spoil(system, directory, part=0, parts=1):
   """Yields {'file', 'way', 'gone', 'verdict', 'line'} of each case."""
-  run, flags = tiny(system, directory / 'shapes')
+  config, flags = finished_runs.command(system, directory / 'shapes')
   def go(workdir):
-    return run('', workdir, *flags)
+    return jaxret_main.main(
+        ['jaxret', f'--config={config}', f'--workdir={workdir}', *flags])
   whole = directory / 'whole'
   if not (whole / 'results.json').exists():
     assert go(whole) == 0
   print(f'{system}: undisturbed', file=sys.stderr, flush=True)
-  wanted = numbers(whole)
+  wanted = finished_runs.numbers(whole)
   for file, way, gone in cases(system, whole)[part::parts]:
     # Where it was made, since features and others name their places.
     workdir = directory / 'spoilt'

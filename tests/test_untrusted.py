@@ -70,7 +70,8 @@ def test_weights_that_are_no_file(tmp_path, kind):
 
 
 @pytest.mark.parametrize('whole', [
-    {'weight_map': {'a': '{secret}'}}, {'weight_map': {'a': '../secret/{name}'}},
+    {'weight_map': {'a': '{secret}'}},
+    {'weight_map': {'a': '../secret/{name}'}},
     {'weight_map': {'a': 'x/../../secret/{name}'}},
     {'weight_map': {'a': '/etc/passwd'}}, {'weight_map': {'a': 'x\0y'}},
     {'weight_map': {'a': 5}}, {'weight_map': ['a']}, {}, [], '{"weight_map": ',
@@ -197,10 +198,11 @@ def test_a_pattern_that_never_ends_is_said_of_the_text(tokenizer, pattern):
 @pytest.mark.slow  # transformers takes most of it to import
 def test_code_of_a_tokenizer_does_not_run_and_is_not_asked_for(tmp_path):
   """In a process of its own, whose standard input would answer yes."""
+  config = {'tokenizer_class': 'Evil', 'pad_token': '<|endoftext|>',
+            'auto_map': {'AutoTokenizer': ['evil.Evil', None]}}
   files = {'vocab.json': '{"a": 0, "<|endoftext|>": 1}',
-           'merges.txt': '#version: 0.2\n', 'tokenizer_config.json': json.dumps({
-               'tokenizer_class': 'Evil', 'pad_token': '<|endoftext|>',
-               'auto_map': {'AutoTokenizer': ['evil.Evil', None]}}),
+           'merges.txt': '#version: 0.2\n',
+           'tokenizer_config.json': json.dumps(config),
            'evil.py': f'open({str(tmp_path / "ran")!r}, "w")\n'
            'class Evil: pass\n'}
   for name, content in files.items():

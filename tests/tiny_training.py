@@ -2,7 +2,7 @@
 
 Run as a program it trains and writes the parameters it ends with:
   python -m tests.tiny_training WORKDIR RESULT.npz [--kill_during_save=STEP]
-      [--kill_at_example=N]
+      [--kill_at_example=N] [--epochs=E]
 """
 import argparse
 import itertools
@@ -109,6 +109,7 @@ def main():
   parser.add_argument('result')
   parser.add_argument('--kill_during_save', type=int)
   parser.add_argument('--kill_at_example', type=int)
+  parser.add_argument('--epochs', type=float, default=3.0)
   args = parser.parse_args()
   sharding.start()
   if args.kill_during_save:
@@ -117,7 +118,7 @@ def main():
   if args.kill_at_example is not None:
     examples.on_read = lambda n_reads: n_reads == args.kill_at_example and (
         os.kill(os.getpid(), signal.SIGKILL))
-  config = make_config()
+  config = make_config(epochs=args.epochs)
   devices = jax.devices()[:1] if jax.process_count() == 1 else None
   mesh = sharding.make_mesh(config.mesh, devices)
   params = train.fit(make_method(), examples, config, args.workdir, mesh)
