@@ -111,8 +111,9 @@ class Job:
     if name == 'chosen':
       found = scores_lib.chosen(self.config, self.workdir)
       if found.on == 'paper':
-        raise ValueError(f'{self.workdir} has not been evaluated, so no weights '
-                         'were chosen: evaluate it, or give --weights=paper')
+        raise ValueError(f'{self.workdir} has not been evaluated, so no '
+                         'weights were chosen: evaluate it, or give '
+                         '--weights=paper')
       return found.weights[direction]
     if name == 'paper':
       return scores_lib.paper_weights(self.config)[direction]['blim']
