@@ -126,8 +126,9 @@ def base():
       'clips': 4,  # clips of a video
       'tokens_per_clip': 6})  # features of a clip
   common.add_folder(config)
-  # Enough to choose weights on, and to tell rows of the table apart.
-  config.data.sizes.update(train=2000, validation=400, test=600)
+  # Enough to choose weights on and to tell rows apart; as many candidates in
+  # both, which what is guaranteed for new queries supposes.
+  config.data.sizes.update(train=3000, validation=400, test=400)
   config.data.update({
       'max_caption_tokens': 512,  # tokens of a caption; longer is refused
       'limit_s': 0.0,  # seconds of a video that are sampled from, 0 = all
@@ -139,7 +140,7 @@ def base():
       'missing_features': 'error'})
   config.optim.update(weight_decay=0.05, warmup_epochs=0.2,
                       gradient_clip_norm=1.0)
-  config.train.update(batch_size=32, epochs=6.0)
+  config.train.update(batch_size=32, epochs=5.0)
   # Share of the captions that are read without their video, as P(text) is
   # scored. It stands in for the pre-training on texts that a real model brings
   # along: this one would meet the mask of CPN without ever having seen it.
@@ -209,5 +210,5 @@ def tower():
       'optim': common.optim(2e-3), 'train': common.train()})
   config.optim.update(weight_decay=0.05, warmup_epochs=0.2,
                       gradient_clip_norm=1.0)
-  config.train.update(batch_size=32, epochs=5.0)
+  config.train.update(batch_size=32, epochs=3.5)
   return config
