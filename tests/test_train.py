@@ -173,6 +173,18 @@ def test_told_to_stop_it_saves_and_goes_on_bit_for_bit(undisturbed, tmp_path):
   assert [line['step'] for line in metrics(tmp_path)] == [4, 8, 12]
 
 
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_in_the_last_step_it_stops_as_well(tmp_path, number):
+  """What comes after this stage would go on for hours."""
+  config, examples = make_config(epochs=0.25), Examples()
+  examples.on_read = lambda n_reads: n_reads == 0 and (
+      os.kill(os.getpid(), number))
+  with pytest.raises(KeyboardInterrupt, match='stopped at step 1 of 1, which'):
+    fit(tmp_path, examples=examples, config=config)
+  found = fit(tmp_path, config=config)  # which was saved
+  assert_same_bits(fit(tmp_path / 'whole', config=config), found)
+
+
 def test_finished_run_returns_its_parameters(undisturbed):
   workdir, params = undisturbed
   assert_same_bits(fit(workdir), params)

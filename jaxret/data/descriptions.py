@@ -8,22 +8,27 @@ reads such files into a cache.
 
 A cache is a directory of *.jsonl files, one for each process that described.
 A line holds one description, {"key", "id", "text", "tokens", "finish",
-"settings"}, or what all of some were made with, {"fingerprint", "settings"}.
+"settings", "crc32"}, or what all of some were made with, {"fingerprint",
+"settings"}. One that does not have its checksum is made again; older lines have
+none.
 The key is a hash of the settings, of the medium's id and of its bytes.
 """
 import argparse
 import hashlib
 import json
+import os
 import pathlib
 import sys
 
 import numpy as np
+from absl import logging
 
-from jaxret import files
+from jaxret import files, own_files
 from jaxret.data.sets import nrccr
 
 IMPORTED = 'imported'
 _FIELDS = ('key', 'id', 'text', 'tokens', 'finish', 'settings')
+_SUM = 'crc32'
 
 
 def fingerprint(settings):
@@ -90,13 +95,17 @@ class Cache:
     if self._fingerprint not in _read_file(self._path)[0]:
       lines.append({'fingerprint': self._fingerprint,
                     'settings': self.settings})
-    lines += [{**record, 'settings': self._fingerprint} for record in records]
+    for record in records:
+      record = {**record, 'settings': self._fingerprint}
+      lines.append({**record, _SUM: _sum(record)})
     self.directory.mkdir(parents=True, exist_ok=True)
     broken = self._path.is_file() and not self._path.read_bytes().endswith(
         b'\n')
     with self._path.open('a', encoding='utf-8') as file:
       file.write('\n' * broken + ''.join(
           json.dumps(line, ensure_ascii=False) + '\n' for line in lines))
+      file.flush()
+      os.fsync(file.fileno())
     self._known.update(record['key'] for record in records)
 
 
@@ -188,16 +197,25 @@ def _read_file(path):
     except ValueError:
       continue  # empty, or what a killed process was writing
     where = f'{path}, line {number}'
-    names = set(record) if isinstance(record, dict) else ()
+    names = set(record if isinstance(record, dict) else ())
     if names == {'fingerprint', 'settings'} and _texts(
         record, 'fingerprint') and isinstance(record['settings'], dict):
       made_with[record['fingerprint']] = record['settings']
-    elif names == set(_FIELDS) and _texts(record, 'key', 'id', 'text',
-                                          'settings'):
-      lines.append((where, record))
+    elif names - {_SUM} == set(_FIELDS) and _texts(record, 'key', 'id', 'text',
+                                                   'settings'):
+      if record.pop(_SUM, None) in (None, _sum(record)):
+        lines.append((where, record))
+      else:
+        logging.warning('%s is damaged: it does not have its checksum, and '
+                        'the description is made again', where)
     else:
       raise ValueError(f'{where}: wanted an object of {", ".join(_FIELDS)}')
   return made_with, lines
+
+
+def _sum(record):
+  return own_files.checksum(json.dumps(
+      record, sort_keys=True).encode('utf-8', 'surrogatepass'))
 
 
 def _texts(record, *names):

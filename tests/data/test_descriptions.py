@@ -44,6 +44,33 @@ def test_a_line_cut_off_by_a_kill_is_written_again(tmp_path):
       'one': 'a dog', 'two': 'a cat'}
 
 
+@pytest.mark.parametrize('old, new', [
+    ('a dog', 'a dig'), ('"one"', '"two"'), ('stop', 'stoq')])
+def test_a_line_that_was_changed_is_made_again(tmp_path, caplog, old, new):
+  cache = descriptions.Cache(tmp_path, SETTINGS)
+  cache.add([record(ONE, 'a dog')])
+  path = tmp_path / 'part-0.jsonl'
+  path.write_text(path.read_text().replace(old, new))
+  cache = descriptions.Cache(tmp_path, SETTINGS)
+  assert f'{path}, line 2 is damaged' in caplog.text
+  assert cache.missing([descriptions.key(SETTINGS, ONE)]) == [0]
+  cache.add([record(ONE, 'a dog'), record(TWO, 'a cat')])
+  assert descriptions.load(tmp_path, WHERE) == {
+      'one': 'a dog', 'two': 'a cat'}
+
+
+def test_a_line_of_before_has_no_checksum(tmp_path):
+  descriptions.Cache(tmp_path, SETTINGS).add(
+      [record(ONE, 'a dog'), record(TWO, 'a cat')])
+  path = tmp_path / 'part-0.jsonl'
+  lines = [json.loads(line) for line in path.read_text().splitlines()]
+  assert [line.pop('crc32', None) is None for line in lines] == [
+      True, False, False]
+  path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+  assert descriptions.load(tmp_path, WHERE) == {
+      'one': 'a dog', 'two': 'a cat'}
+
+
 def test_keys_change_with_all_that_counts(tmp_path):
   file = tmp_path / 'x.png'
   file.write_bytes(b'1')
