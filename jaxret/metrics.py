@@ -214,10 +214,10 @@ def top(scores: ArrayLike, relevant: ArrayLike, k: int) -> np.ndarray:
 
 def first_counts(scores: ArrayLike) -> np.ndarray:
   """How often each candidate is ranked first over the queries, int64 [C]."""
-  scores = by_rows.matrix(scores)
+  rows = by_rows.matrix(scores)
   return np.bincount(np.concatenate(list(by_rows.mapped(
-      lambda _, block: np.argmax(block, axis=1), scores, _BLOCK_CELLS))),
-                     minlength=scores.shape[1])
+      lambda _, block: np.argmax(block, axis=1), rows, _BLOCK_CELLS))),
+                     minlength=rows.shape[1])
 
 
 def occurrences(scores: ArrayLike, k: int) -> np.ndarray:

@@ -123,6 +123,7 @@ def test_the_prior_does_not_see_the_item(found, model):
   assert np.nanmax(np.abs(other.likelihood - found.likelihood)) > 1e-3
 
 
+@pytest.mark.slow
 def test_yes_no_and_one_question_for_all(model):
   found = jaxret.answer(ITEMS, 'a dog runs', ('yes', 'no'), model,
                         alpha=1.0, show_progress=False)

@@ -41,6 +41,7 @@ def test_one_signal_asks_and_the_next_one_kills(capsys):
   assert signal.set_wakeup_fd(-1) == -1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_the_first_is_answered_while_nothing_of_python_runs(number):
   process = stuck(10_000_000)

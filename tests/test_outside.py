@@ -26,6 +26,7 @@ def run(outside, workdir, *flags):
                     f'--workdir={workdir}', *flags])
 
 
+@pytest.mark.slow
 def test_trains_evaluates_and_evaluates_again(outside, tmp_path, capsys):
   workdir = tmp_path / 'run'
   assert run(outside, workdir) == 0

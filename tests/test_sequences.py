@@ -81,6 +81,7 @@ def test_every_token_equals_that_of_a_whole_pass(model, masked, chosen):
   assert [''.join(pieces) for pieces in found.tokens] == list(tiny.SUFFIXES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('chosen', [
     FEW, pytest.param(ALL, marks=pytest.mark.slow)])
 def test_twenty_orders_give_the_same_bits(model, chosen):

@@ -244,6 +244,7 @@ def test_videochat_flash_continues_its_prompt():
     lengths = lengths + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('tied', [True, False])
 def test_both_layouts_write_the_same(tied):
   """That of CPU and that of accelerators, with LoRA and both output heads."""

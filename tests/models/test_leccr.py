@@ -67,6 +67,7 @@ def loss_of(released, found, mask):
   return parts['description']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('released', [True, False])
 def test_description_loss_does_not_depend_on_static_padding(released):
   """As the authors it counts padding up to the longest video, no further."""

@@ -161,6 +161,7 @@ def test_qwen3_vl_embeddings(qwen3_vl_golden, golden, inputs):
           pooled[i], raw[i], atol=RAW, err_msg=row.id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('ending', ['plain', 'eot'])
 def test_qwen3_vl_embeddings_by_the_front_door(
     qwen3_vl_golden, golden, inputs, tmp_path, ending):

@@ -85,6 +85,7 @@ def test_examples_end_with_the_answer_and_its_end(made, batch):
     assert (np.diff(places, axis=1) == 1).all()
 
 
+@pytest.mark.slow
 def test_loss_is_that_of_the_answers_tokens(made, batch, params):
   loss = method_lib.method(*made[:2]).loss(params, {}, batch, None)[0]
   values = full_pass(made, params, batch, masked=False)

@@ -132,6 +132,7 @@ def check_table(told, name, stage, scores):
   assert told['table'][-1]['best']['percent'] == 100
 
 
+@pytest.mark.slow
 def test_validation_says_how_many_to_keep(tmp_path):
   """It is scored as a whole, test in part; half of the queries suffice."""
   random = np.random.default_rng(0)

@@ -14,6 +14,7 @@ from tests import tiny_unite
 NAMES = 'clip', 'siglip', 'siglip2'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_one_and_eight_devices_give_the_same(name):
   items = tiny.items()

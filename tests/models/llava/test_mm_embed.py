@@ -84,6 +84,7 @@ def test_instruction_tokens_are_seen_but_not_pooled(params):
         vector, mean / np.linalg.norm(mean), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('latent', [LATENT, None])
 def test_meshes_give_the_same_embeddings(params, latent):
   config = dataclasses.replace(CONFIG, latent=latent)

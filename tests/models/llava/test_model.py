@@ -49,6 +49,7 @@ def prompts(count, seed):
   return made
 
 
+@pytest.mark.slow
 def test_prompts_that_share_a_beginning_give_the_same_probabilities(reranker):
   """Q queries with prefixes and suffixes of several lengths, in one batch."""
   groups = [prompts(count, seed) for seed, count in enumerate((3, 1, 2))]

@@ -46,6 +46,7 @@ def alone():
   return on_mesh({'data': 1}, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shape', [
     {'data': 2, 'fsdp': 2, 'tensor': 2},
     pytest.param({'data': 8}, marks=pytest.mark.slow)])

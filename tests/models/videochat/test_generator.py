@@ -12,6 +12,7 @@ from jaxret.models.videochat import model as vlm
 from tests import tiny_generators as tiny
 
 
+@pytest.mark.slow
 def test_a_prompt_is_read_as_of_the_features_of_its_tower():
   model = tiny.videochat()
   items = [types.Item('a', 'They run', video=tiny.pixels(0, 4, 8, 8)),

@@ -174,6 +174,7 @@ def score_kept(params, prompts, features, options, mesh, keep, filled=None):
   return by_video, by_text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('seed, mesh_shape', [
     (0, {'data': 1}),
     *(pytest.param(seed, {'data': 1}, marks=pytest.mark.slow)

@@ -269,6 +269,7 @@ def same_best(real, matrices, direction, weights, k):
   return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('direction', DIRECTIONS)
 def test_a_model_gives_the_exhaustive_best(direction, real):
   for alpha, c, k in ((0.0, 0.5, 1), (0.9, 0.6, 3)):
