@@ -130,10 +130,6 @@ def _processor(directory, vision):
       raise ValueError(
           f'{path}: got patch_size = {sizes["patch_size"]}, want that of the '
           f'model, {vision.patch_px}: correct the file')
-    if sizes['max_num_patches'] < 1:
-      raise ValueError(f'{path}: got max_num_patches = '
-                       f'{sizes["max_num_patches"]}, want 1 at least: correct '
-                       'the file')
     size, crop = None, None
     more = sizes['patch_size'], sizes['max_num_patches']
   else:
