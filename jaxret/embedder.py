@@ -206,16 +206,23 @@ def read_ahead(
 
   Threads read; at most about `ahead` results wait.
   """
-  with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-    waiting: collections.deque = collections.deque()
-    try:
-      for index in indices:
-        waiting.append((index, pool.submit(read, index).result))
-        if len(waiting) > ahead:
-          yield waiting.popleft()
-      yield from waiting
-    finally:
-      pool.shutdown(wait=False, cancel_futures=True)
+  # Never shut down, which takes locks: what a caller left unfinished may be
+  # collected in a thread that is starting and holds them. Idle threads end
+  # with the pool.
+  pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+  waiting: collections.deque = collections.deque()
+  try:
+    for index in indices:
+      waiting.append((index, pool.submit(read, index)))
+      if len(waiting) > ahead:
+        index, future = waiting.popleft()
+        yield index, future.result
+    while waiting:
+      index, future = waiting.popleft()
+      yield index, future.result
+  finally:
+    for _, future in waiting:
+      future.cancel()
 
 
 def usable(results: Iterable[tuple[int, Callable[[], Any]]],
