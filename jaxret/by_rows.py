@@ -89,8 +89,9 @@ def mapped(function: Callable[[slice, np.ndarray], Any], scores: Any,
   if len(slices) == 1:
     yield function(slices[0], scores[slices[0]])
     return
-  with futures.ThreadPoolExecutor(N_THREADS) as pool:
-    yield from pool.map(lambda rows: function(rows, scores[rows]), slices)
+  # Not shut down, for the reason that embedder.read_ahead gives.
+  pool = futures.ThreadPoolExecutor(N_THREADS)
+  yield from pool.map(lambda rows: function(rows, scores[rows]), slices)
 
 
 def _slices(scores, n_cells):

@@ -36,7 +36,7 @@ PAPER = {
     '': 2, 'caption_examples': 3, 'captioner': 3, 'convert': 3,
     'describer': 3, 'examples': 3, 'likelihood': 3, 'method': 3, 'prompts': 3,
     'rerank_examples': 3, 'reranker': 3, 'sets': 3, 'text_prior': 2, 'tower': 3,
-    'ask': 6, 'cascade': 6, 'describe': 6, 'evaluator': 6, 'features': 6,
+    'ask': 6, 'cascade': 6, 'describe': 7, 'evaluator': 6, 'features': 6,
     'first_stage': 6, 'mine': 6, 'rerank': 6, 'results': 6, 'scores': 6,
     'search': 6, 'search_results': 6, 'tables': 6, 'tokenizers': 6,
     'visuals': 6,

@@ -16,7 +16,7 @@ import tqdm
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxret import processes, sharding
+from jaxret import embedder, processes, sharding
 from jaxret import train as train_lib
 from jaxret.data import descriptions as descriptions_lib
 from jaxret.methods.leccr import captioner, tokenizers, visuals
@@ -121,18 +121,11 @@ def _groups(describer, items, indices, batch_size):
 
 def _read(describer, items, indices, batch_size):
   """Yields (index, what was read) in their order, read ahead by threads."""
-  with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-    ahead = collections.deque()
-    try:
-      for index in indices:
-        ahead.append((index, pool.submit(describer.read, items[index])))
-        if len(ahead) > READ_AHEAD * batch_size:
-          index, reading = ahead.popleft()
-          yield index, reading.result()
-      for index, reading in ahead:
-        yield index, reading.result()
-    finally:
-      pool.shutdown(wait=False, cancel_futures=True)
+  def read(index):
+    return describer.read(items[index])
+  for index, result in embedder.read_ahead(
+      read, indices, READ_AHEAD * batch_size):
+    yield index, result()
 
 
 def _write(describer, shape, seen, batch_size, max_new_tokens, mesh):
