@@ -40,6 +40,7 @@ def outputs(params, lora=None):
   return sum(left @ right for left, right in terms), queries
 
 
+@pytest.mark.slow
 def test_init_is_that_of_peft(params):
   lora = lora_lib.init(jax.random.key(1), params, TARGETS, rank=4)
   flat = traverse.flatten_dict(lora, sep='/')

@@ -203,6 +203,7 @@ def test_blim_topk_scores_only_what_internvideo2_keeps(blim_golden, tmp_path):
   np.testing.assert_array_equal(np.isnan(found['t2v'].candidate), ~either)
 
 
+@pytest.mark.slow
 def test_blim_zeroshot_scores_and_recall(blim_golden, tmp_path):
   """Text given video only; the rows are those that the authors compute."""
   golden = reference.read(blim_golden, 'eval_zeroshot.npz')

@@ -93,7 +93,8 @@ def test_loss_is_that_of_the_answers_tokens(made, batch, params):
       loss.mean(), -np.concatenate(values).mean(), rtol=1e-5)
 
 
-@pytest.mark.parametrize('share', [0.0, 0.5])
+@pytest.mark.parametrize('share', [
+    pytest.param(0.0, marks=pytest.mark.slow), 0.5])
 def test_a_share_of_the_rows_is_read_without_media(made, batch, params, share):
   config, tokenizer, _ = made
   config = config.copy_and_resolve_references()

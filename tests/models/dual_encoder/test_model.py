@@ -27,7 +27,9 @@ def test_one_and_eight_devices_give_the_same(name):
   assert np.linalg.matrix_rank(one[[0, 1, 4, 5]]) == 4  # none is alike
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', [
+    'clip', *(pytest.param(name, marks=pytest.mark.slow)
+              for name in NAMES[1:])])
 def test_a_video_is_the_mean_of_its_frames_unit_vectors(name):
   model = tiny.model(name, resolution=tiny.RESOLUTION)
   frames = tiny_unite.pixels(1, 20, 13, 3)

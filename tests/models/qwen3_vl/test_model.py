@@ -60,6 +60,7 @@ def test_eight_devices_give_what_one_gives(alone, shape):
         atol=2e-5 * max(1, np.abs(leaf).max()))
 
 
+@pytest.mark.slow
 def test_every_parameter_gets_a_gradient(alone):
   for path, leaf in sharding.flatten(alone[2]).items():
     assert np.abs(leaf).max() > 0, path

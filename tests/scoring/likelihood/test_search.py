@@ -296,6 +296,7 @@ def test_eight_devices_find_the_same(direction, real):
   assert many.whole == one.whole and one.whole < 1
 
 
+@pytest.mark.slow
 def test_a_search_killed_after_any_tile_ends_with_the_same_bits(
     real, monkeypatch):
   """And exhaustive scoring, or another search, goes on from it."""
