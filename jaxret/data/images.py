@@ -7,6 +7,7 @@ import contextlib
 import functools
 import io
 import os
+import re
 import threading
 import warnings
 
@@ -184,7 +185,12 @@ def _of_allowed_size(file, formats):
   pillows = Image.MAX_IMAGE_PIXELS
   if pillows is not None and sources.most_pixels() > pillows:
     Image.MAX_IMAGE_PIXELS = sources.most_pixels()
-  image = Image.open(file, formats=formats)
+  try:
+    image = Image.open(file, formats=formats)
+  except Image.DecompressionBombError as error:  # beyond twice its own limit
+    raise ValueError(
+        f'{next(iter(re.findall("[0-9]+", str(error))), "too many")} pixels, '
+        f'want at most {sources.most_pixels()}: make it smaller') from None
   try:
     sources.check_pixels(*image.size)
   except ValueError:

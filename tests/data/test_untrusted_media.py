@@ -180,8 +180,10 @@ def test_more_pixels_than_the_limit_are_refused_from_the_header(
                lambda source: media.load_frames(Item('x', image=source), 1, 8)):
     with pytest.raises(media.MediaError) as caught:
       read(str(path))
-    assert (f'{width}x{height} pixels, want at most 89478485' in str(
-        caught.value)) or 'decompression bomb' in str(caught.value)
+    # Pillow stops beyond twice its own limit, and tells no sides.
+    size = (f'{width}x{height}' if width * height < 2 * 89478485
+            else f'({width * height}')
+    assert f'{size} pixels, want at most 89478485' in str(caught.value)
   with pytest.raises(media.MediaError, match='89478485'):
     with Image.open(io.BytesIO(png_header(13300, 13300))) as image:
       media.read_still(image, 'a PIL image')
