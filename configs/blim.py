@@ -113,18 +113,25 @@ def base():
   """A model and its video tower that are trained on CPU in minutes."""
   config = common.base('blim')
   config.update({
-      'before': ('tower',),  # sections that are trained first, in this order
+      'before': ('tower',),  # sections that are trained first, in order
       # Workdir of a run whose parameters, tokenizer and tower are taken.
       'init_from': '',
       'data': common.data(), 'model': common.model(), 'vision': vision(),
       'tower': tower(),  # the dual encoder whose video tower gives features
       'optim': common.optim(2e-3), 'plan': common.plan()})
+  config.plan.update({
+      'train_videos': 1000,  # videos to train on; of shapes, data.sizes is
+      'train_texts': 1000,  # captions to train on; of shapes, data.sizes is
+      'videos': 1000,  # videos to test on; of shapes, data.sizes is
+      'texts': 1000,  # captions to test on; of shapes, data.sizes is
+      'caption_tokens': 12,  # tokens of a caption, the mean
+      'longest_caption_tokens': 64})  # of captions, that few or none exceed
   common.add_weights(config, lora_alpha=32)
-  config.model.update(layers=3, tie_embeddings=False)
   config.model.update({
       'visual_width': 96,  # numbers of a feature that it sees
       'clips': 4,  # clips of a video
-      'tokens_per_clip': 6})  # features of a clip
+      'tokens_per_clip': 6,  # features of a clip
+  }, layers=3, tie_embeddings=False)
   common.add_folder(config)
   # Enough to choose weights on and to tell rows apart; as many candidates in
   # both, which what is guaranteed for new queries supposes.
@@ -140,11 +147,10 @@ def base():
       'missing_features': 'error'})
   config.optim.update(weight_decay=0.05, warmup_epochs=0.2,
                       gradient_clip_norm=1.0)
-  config.train.update(batch_size=32, epochs=5.0)
   # Share of the captions that are read without their video, as P(text) is
   # scored. It stands in for the pre-training on texts that a real model brings
   # along: this one would meet the mask of CPN without ever having seen it.
-  config.train.text_prior_share = 0.25
+  config.train.update(batch_size=32, epochs=5.0, text_prior_share=0.25)
   config.eval = ConfigDict({
       # The last one is reported; weights are chosen on 'validation'.
       'splits': ('validation', 'test'),

@@ -155,7 +155,7 @@ def media():
 
 
 def plan():
-  """What task=plan takes a run to be: TPU slices, prices, amounts of data."""
+  """What task=plan compiles for, beside the amounts of data."""
   return ConfigDict({
       'topology': 'v5e:2x2',  # slices to compile for, commas between
       # Dollars for a chip for an hour, one price or one each, '' = no costs.
@@ -168,12 +168,6 @@ def plan():
       'largest': False,
       # Share of a chip's peak that is reached, in minimal model FLOPs.
       'utilization': 0.4,
-      'train_videos': 1000,  # videos to train on; of shapes, data.sizes is
-      'train_texts': 1000,  # captions to train on; of shapes, data.sizes is
-      'videos': 1000,  # videos to test on; of shapes, data.sizes is
-      'texts': 1000,  # captions to test on; of shapes, data.sizes is
-      'caption_tokens': 12,  # tokens of a caption, the mean
-      'longest_caption_tokens': 64,  # of captions, that few or none exceed
   })
 
 

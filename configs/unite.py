@@ -114,6 +114,7 @@ def full_qwen2_vl(config, name):
       processor=(256 * TOKEN, 1280 * TOKEN), min_frames=4, max_frames=12,
       n_frames=0)
   config.mesh.update(data=1, fsdp=-1)
+  config.plan.update(topology='v5e:4x4', candidate_px=(480, 640))
 
 
 def base():
@@ -123,7 +124,13 @@ def base():
   # Training files in data.root, where data.name is 'pairs'.
   config.data.pairs = ()
   config.update({'model': common.model(), 'vision': common.encoder(),
-                 'media': common.media()})
+                 'media': common.media(), 'plan': common.plan()})
+  config.plan.update({
+      'train_pairs': 1_000_000,  # pairs of an epoch, where train.steps is 0
+      'candidates': 1_000_000,  # to embed
+      'query_words': 12,  # of the text of a pair
+      'candidate_frames': 1,  # of a candidate: an image, a video; 0 = a text
+      'candidate_px': (56, 56)})  # height and width of its frames
   common.add_weights(config, lora_alpha=16)
   config.model.update({
       'rope_sections': (4, 6, 6),  # pairs that turn by time, row, column

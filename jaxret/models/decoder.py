@@ -364,15 +364,18 @@ def length_mask(lengths, length):
 
 
 def flops_per_token(config):
-  """Forward FLOPs of one token through the layers, attention scores aside."""
+  """Forward FLOPs of one token through the layers, attention scores aside.
+
+  A float: times an int32 of a batch a whole number of 7B would be too large.
+  """
   c = config
   attention = c.width * c.head_width * (2 * c.heads + 2 * c.kv_heads)
-  return 2 * c.layers * (attention + 3 * c.width * c.mlp_width)
+  return 2.0 * c.layers * (attention + 3 * c.width * c.mlp_width)
 
 
 def head_flops(config):
   """Forward FLOPs of the logits of one row."""
-  return 2 * config.width * config.vocab_size
+  return 2.0 * config.width * config.vocab_size
 
 
 def attention_flops(config, tokens):

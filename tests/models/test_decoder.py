@@ -210,6 +210,9 @@ def test_flops_count_the_matrix_products():
   kernels = sum(leaf.size for path, leaf in flat.items()
                 if path[0] == 'layers' and path[-1] == 'kernel')
   assert decoder_lib.flops_per_token(CONFIG) == 2 * kernels
+  large = dataclasses.replace(CONFIG, width=4096, mlp_width=11008, layers=32)
+  # Lengths of a batch are int32.
+  assert np.int32(2048) * decoder_lib.flops_per_token(large) > 2 ** 40
   head = flat['lm_head', 'kernel']
   assert decoder_lib.head_flops(CONFIG) == 2 * head.size
   pairs = sum(1 for t in range(7) for s in range(t + 1))

@@ -14,12 +14,13 @@ MODALITIES = ('text', 'image', 'video')
 class Pair(NamedTuple):
   """A query and its answer.
 
-  target_modality: 'text', 'image', 'image,text', ..., of the candidate.
+  target_modality: 'text', 'image', 'image,text', ..., of the candidate; None =
+    what it has.
   negative: an item that is no answer, or None.
   """
   query: types.Item
   candidate: types.Item
-  target_modality: str
+  target_modality: str | None
   negative: types.Item | None = None
 
 

@@ -2,7 +2,7 @@
 
 Source: arXiv 2505.19650 and the authors' code.
 """
-TASKS = {'train_and_evaluate': 'run', 'evaluate': 'run'}
+TASKS = {'train_and_evaluate': 'run', 'evaluate': 'run', 'plan': 'plan'}
 
 ROWS = {'stage1': 'after stage 1', 'plain': 'plain loss',
         'unite': 'UNITE: MAMCL'}

@@ -146,7 +146,7 @@ def fold(params, config):
 def flops_per_token(config):
   """Forward FLOPs of one token, keys and values of the latents aside."""
   c = config
-  mlp = 6 * c.expansion * c.width ** 2
+  mlp = 6.0 * c.expansion * c.width ** 2
   if c.folded:
     return mlp + 4 * c.heads * c.latents * c.width
   return mlp + 4 * c.heads * c.head_width * (c.width + c.latents)

@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from configs import blim as blim_config
-from jaxret import main, tpu_slices
+from jaxret import main, rehearsal, tpu_slices
 from jaxret.data import sets
 from jaxret.methods.blim import plan
 from jaxret.methods.blim import prompts as prompts_lib
@@ -23,7 +23,7 @@ needs_libtpu = pytest.mark.skipif(
 def test_words_are_as_many_as_tokens_of_qwen2(name, question):
   """The lengths of the authors' sequences (spec §2), without a tokenizer."""
   prompts = prompts_lib.BlimPrompts(
-      plan.word_tokenizer(7), sets.instruction(name), 256)
+      rehearsal.word_tokenizer(7), sets.instruction(name), 256)
   for length in (1, 30):
     words = plan.caption(length).text
     assert len(prompts.vtg_prefix) == 14 + 256 + question
@@ -53,18 +53,6 @@ def test_training_flops_are_of_all_captions_and_epochs():
   config.plan.train_texts *= 3
   assert plan.count_job(plan.build(config))['training'] == pytest.approx(
       6 * flops)
-
-
-def test_small_batch_leaves_chips_to_tensor():
-  config = blim_config.get_config('msrvtt')
-  part = tpu_slices.Slice('', tpu_slices.CHIPS['v5e'], tuple(jax.devices()))
-  for size, steps, shape, fewer in (
-      (64, 4, {'data': 1, 'fsdp': 8, 'tensor': 1}, 4),
-      (16, 4, {'data': 1, 'fsdp': 8, 'tensor': 1}, 2),
-      (4, 1, {'data': 1, 'fsdp': 4, 'tensor': 2}, 1)):
-    config.train.update(batch_size=size, accumulation_steps=steps)
-    mesh, accumulation = plan.layout(config, part)
-    assert (dict(mesh.shape), accumulation) == (shape, fewer)
 
 
 @pytest.mark.parametrize('fields, message', [
