@@ -248,11 +248,18 @@ def _first(block, k):
     there = ~np.isneginf(np.take_along_axis(block, best[:, None], 1)[:, 0])
     return np.bincount(best[there], minlength=n_candidates)
   place = n_candidates - min(k, n_candidates)
-  last = np.partition(block, place, 1)[:, place, None]  # the k-th best
-  above, level = block > last, block == last
-  room = k - above.sum(1, keepdims=True)
-  level &= np.cumsum(level, 1) <= room
-  return ((above | level) & ~np.isneginf(block)).sum(0)
+  last = np.partition(block, place, 1)[:, place]  # the k-th best
+  # What reaches it is little, unless there are many ties.
+  row, column = np.divmod(
+      np.flatnonzero(block >= last[:, None]), n_candidates)
+  values = block[row, column]
+  level = values == last[row]
+  n_level, n_above = (
+      np.bincount(row[part], minlength=len(block)) for part in (level, ~level))
+  before = np.cumsum(n_level) - n_level  # in the rows above
+  first = ~level | (np.cumsum(level) - before[row] <= k - n_above[row])
+  return np.bincount(column[first & ~np.isneginf(values)],
+                     minlength=n_candidates)
 
 
 def hubness(scores: ArrayLike, k: int = 10) -> dict[str, float | int]:
@@ -314,7 +321,9 @@ def _row_of_each(columns, starts):
 def _pessimistic_ranks(block, columns, starts):
   values = block[_row_of_each(columns, starts), columns]
   best = np.maximum.reduceat(values, starts)
-  n_at_least = np.count_nonzero(block >= best[:, None], axis=1)
+  # One row after the other: NumPy counts along an axis by adding numbers.
+  n_at_least = np.array([np.count_nonzero(row) for row in block >= best[
+      :, None]])
   is_best = values == best[_row_of_each(columns, starts)]
   return 1 + n_at_least - np.add.reduceat(is_best.astype(np.int64), starts)
 

@@ -30,7 +30,7 @@ import time
 
 import numpy as np
 
-from jaxret import comparisons, metrics
+from jaxret import comparisons, metrics, process_settings
 from jaxret.bench import machine
 from jaxret.data import types
 from jaxret.methods import blim
@@ -207,6 +207,7 @@ def main(argv=None):
   parser.add_argument('--directory', help='for the matrices, a new one inside '
                       '(where temporary files go)')
   o = parser.parse_args(argv)
+  process_settings.keep_freed_memory()  # as a run does
   with tempfile.TemporaryDirectory(dir=o.directory) as directory:
     print(json.dumps(measure(
         directory, o.items, o.texts or o.items, o.strength / 100, o.depth,

@@ -2,10 +2,10 @@
 
 A sweep needs no score matrix of its own for each of its weights, only how many
 candidates reach the best relevant one. Rows are read once for all weights, and
-each of them is combined in NumPy as cpn does it, to the last bit: compiled, a
-product and a sum may be rounded once, and an answer's score, combined apart,
-might not reach itself. Blocks are small enough for the caches of a core, and
-are spread over the threads of this process.
+each of them is combined as cpn does it, to the last bit: where there are many
+by `compiled_ranks`, else, or where scores are no plain numbers, in NumPy.
+Blocks are small enough for the caches of a core, and are spread over the
+threads of this process.
 """
 from concurrent import futures
 from typing import NamedTuple
@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxret import by_rows
+from jaxret.scoring.likelihood import compiled_ranks
+from jaxret.scoring.likelihood.compiled_ranks import LEFT_OUT, PARTS
 
-LEFT_OUT = -100.0  # the score of a pair that a cascade left out
 _READ_CELLS = 1 << 22  # whole lines of a transposed memory map
 _BLOCK_CELLS = 1 << 16
 _LARGE = 1e18  # below it no product or sum overflows, so that none is NaN
-_PARTS = 'candidate', 'query', 'prior', 'first_stage'
 
 
 def ranks(direction, weights, relevant):
@@ -43,7 +43,9 @@ def ranks(direction, weights, relevant):
   """
   n_candidates = max(m.shape[1] for m in direction if m is not None)
   answers = _padded(relevant, n_candidates)
-  size = max(1, _BLOCK_CELLS // n_candidates)
+  size = min(len(relevant), max(1, _BLOCK_CELLS // n_candidates))
+  compiled = compiled_ranks.pays(
+      len(weights) * len(relevant) * n_candidates) and size
   n_read = size * max(1, _READ_CELLS // (size * n_candidates))
   found = []
   with futures.ThreadPoolExecutor(by_rows.N_THREADS) as pool:
@@ -51,7 +53,8 @@ def ranks(direction, weights, relevant):
       rows = slice(first, min(first + n_read, len(relevant)))
       parts = _read(direction, rows)
       found += pool.map(
-          lambda block, parts=parts: _block_ranks(parts, weights, *block),
+          lambda block, parts=parts: _block_ranks(
+              parts, weights, *block, compiled),
           _blocks(answers, rows, size))
   return np.concatenate(found, 1)
 
@@ -83,7 +86,7 @@ def _read(direction, rows):
   """
   keep = direction.keep
   parts = {'keep': None if keep is None else np.ascontiguousarray(keep[rows])}
-  for name in _PARTS:
+  for name in PARTS:
     part = getattr(direction, name)
     if part is not None:
       part = np.ascontiguousarray(
@@ -102,10 +105,15 @@ def _blocks(answers, rows, size):
            _Answers(*(part[block] for part in answers)))
 
 
-def _block_ranks(parts, weights, rows, read_rows, answers):
-  """int64 [W, b] of a block, see _blocks; parts: as _read returns them."""
+def _block_ranks(parts, weights, rows, read_rows, answers, compiled):
+  """int64 [W, b] of a block, see _blocks; parts: as _read returns them.
+
+  compiled: for how many rows the program is, 0 = there is none.
+  """
   parts = {name: part if part is None or len(part) == 1 else part[read_rows]
            for name, part in parts.items()}
+  if compiled and compiled_ranks.fits(parts, weights):
+    return compiled_ranks.block_ranks(parts, weights, *answers, compiled)
   shape = len(answers.index), max(
       part.shape[1] for part in parts.values() if part is not None)
   combine, of_answers = _Combination(parts, shape), _Combination(
@@ -134,7 +142,7 @@ def _block_ranks(parts, weights, rows, read_rows, answers):
 
 def _is_small(parts, weights):
   """Whether no score of these parts can be NaN."""
-  numbers = [parts[name] for name in _PARTS if parts[name] is not None]
+  numbers = [parts[name] for name in PARTS if parts[name] is not None]
   return np.abs(weights).max() < 1e3 and all(
       part.min() > -_LARGE and part.max() < _LARGE for part in numbers)
 
