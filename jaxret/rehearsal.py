@@ -124,9 +124,17 @@ def training_step(model: Model, part: tpu_slices.Slice, mesh: Mesh,
         f'training step, {rows} rows per chip', held)[1]
   rows = size // accumulation // shards
   use = use_of(rows)
+  most = largest(model, part, use_of, rows, use, size // shards)
+  more = {} if use.fits else {
+      'accumulation_steps_that_fit': accumulation_for(size // shards, most)}
   return describe(use, frozen, state, (), size=rows * shards,
-                  largest=shards * largest(
-                      model, part, use_of, rows, use, size // shards))
+                  largest=shards * most, **more)
+
+
+def accumulation_for(rows: int, most: int) -> int | None:
+  """Into how many equal parts of at most `most` so many rows are cut."""
+  return next((steps for steps in range(1, rows + 1)
+               if rows % steps == 0 and rows // steps <= most), None)
 
 
 def training_state(model: Model, mesh: Mesh) -> tuple:
@@ -200,7 +208,7 @@ def format_memory(slices: list, largest: str) -> str:
       rows.append([
           part['slice'], name, _size(program['size']),
           *(f'{program["gib"][column]:.2f}' for column in columns),
-          f'{part["hbm_gib"]:g}', 'yes' if program['fits'] else 'NO',
+          f'{part["hbm_gib"]:g}', _fits(program),
           _size(program.get('largest', ''))])
   return 'HBM per chip in GiB\n' + _table(rows)
 
@@ -218,6 +226,13 @@ def format_job(slices: list, utilization: float) -> str:
           f'{job["hours"]:.3g}',
           f'{job["dollars"]:.0f}' if job['dollars'] else '-'])
   return f'At {utilization:.0%} of peak\n' + _table(rows)
+
+
+def _fits(program):
+  """Whether it does, or how often to accumulate so that it does."""
+  steps = program.get('accumulation_steps_that_fit')
+  return 'yes' if program['fits'] else (
+      f'NO: accumulate {steps} steps' if steps else 'NO')
 
 
 def _size(size):

@@ -36,3 +36,24 @@ def test_hours_and_dollars_of_a_job():
 def test_control_tokens_have_ids_of_their_own():
   encode = rehearsal.word_tokenizer(9).encode
   assert encode('<|a|> b <|c|>, d\n<|a|>') == [1, 0, 2, 0, 0, 0, 1]
+
+
+def test_a_batch_that_is_too_large_is_cut_into_equal_parts():
+  for rows, most, want in ((64, 64, 1), (64, 63, 2), (64, 10, 8), (6, 2, 3),
+                           (7, 3, 7), (8, 0, None)):
+    assert rehearsal.accumulation_for(rows, most) == want
+
+
+def test_a_table_says_what_does_not_fit_and_what_would():
+  def program(fits, **more):
+    return {'gib': dict.fromkeys(('weights', 'state', 'caches', 'inputs',
+                                  'temporaries', 'total'), 1.0),
+            'fits': fits, 'size': 64, **more}
+  table = rehearsal.format_memory([{
+      'slice': 'v5e:2x2', 'hbm_gib': 16, 'programs': {
+          'embedding': program(True, largest=99),
+          'training': program(False, accumulation_steps_that_fit=4),
+          'tile': program(False)}}], 'largest')
+  lines = table.splitlines()[3:]
+  assert [line.split('|')[-3].strip() for line in lines] == [
+      'yes', 'NO: accumulate 4 steps', 'NO']
