@@ -29,7 +29,7 @@ LEVELS = {
     'progress': 1, 'report': 1, 'scoring': 1, 'tpu_slices': 1,
     'methods.base': 2, 'methods.embedding_run': 7,
     'retrieval': 4, 'train': 4, 'run': 5, 'embedder': 6, 'generator': 6,
-    'loading': 7, 'sequences': 8, 'answers': 9, 'writing': 10,
+    'loading': 7, 'reranking': 8, 'sequences': 8, 'answers': 9, 'writing': 10,
     'bench': 9, 'main': 10, 'verbs': 11, 'cli': 12, '__main__': 13,
 }
 PAPER = {
