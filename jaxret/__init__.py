@@ -10,6 +10,8 @@
                                               behind each prefix
   jaxret.answer(items, questions, choices, model)
                                               multiple choice, with CPN
+  jaxret.rerank(query, candidates, model)     how well candidates answer it
+  jaxret.load_reranker(path)                  a model for that, a Reranker
   jaxret.generate(items, prompts, model)      what it writes, with CPN
   jaxret.load_generator(path)                 a model for these, a Generator
 
@@ -19,12 +21,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 __version__ = '0.1.0'
-__all__ = ('Embedder', 'Generator', 'answer', 'generate', 'load',
-           'load_generator', 'score_matrix', 'score_sequences', 'search_pairs')
+__all__ = ('Embedder', 'Generator', 'Reranker', 'answer', 'generate', 'load',
+           'load_generator', 'load_reranker', 'rerank', 'score_matrix',
+           'score_sequences', 'search_pairs')
 
 _EXPORTS = {'Embedder': 'jaxret.embedder', 'Generator': 'jaxret.generator',
+            'Reranker': 'jaxret.reranking.reranker',
             'answer': 'jaxret.answers', 'generate': 'jaxret.writing',
             'load': 'jaxret.loading', 'load_generator': 'jaxret.loading',
+            'load_reranker': 'jaxret.reranking.rerank',
+            'rerank': 'jaxret.reranking.rerank',
             'score_matrix': 'jaxret.methods.blim.score',
             'score_sequences': 'jaxret.sequences',
             'search_pairs': 'jaxret.methods.blim.search_pairs'}
@@ -36,6 +42,8 @@ if TYPE_CHECKING:  # type checkers and editors see them; nothing is imported
   from jaxret.loading import load, load_generator
   from jaxret.methods.blim.score import score_matrix
   from jaxret.methods.blim.search_pairs import search_pairs
+  from jaxret.reranking.rerank import load_reranker, rerank
+  from jaxret.reranking.reranker import Reranker
   from jaxret.sequences import score_sequences
   from jaxret.writing import generate
 else:  # theirs would know of no wrong name if they saw this

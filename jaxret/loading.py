@@ -6,7 +6,8 @@ import importlib
 import inspect
 import os
 import pathlib
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from jax.sharding import Mesh
 
@@ -79,7 +80,7 @@ def load(path: str | os.PathLike, position_mode: str | None = None,
              'resolution': resolution, 'max_tokens': max_tokens,
              'trim_text': trim_text, 'alpha': alpha, 'prompt': prompt,
              'pooling': pooling}
-  if _is_workdir(path):
+  if is_workdir(path):
     _refuse_without_effect(path, options | {'recipe': recipe}, {'trim_text'},
                            'a workdir, which keeps its own settings', load)
     return _open_workdir(
@@ -98,9 +99,9 @@ def _open_embedder(path, options, recipe, mesh):
     chosen = recipes.options(recipe, config['model_type'])
     options = options | {name: value for name, value in chosen.items()
                          if options[name] is None}
-  parts = (_named(f'models.{wing}.embedder', 'open_embedder'),
-           _named(f'data.{wing}.reader', 'open_reader'))
-  return _open_checkpoint(
+  parts = (named(f'models.{wing}.embedder', 'open_embedder'),
+           named(f'data.{wing}.reader', 'open_reader'))
+  return open_checkpoint(
       path, config['model_type'], parts, options, mesh, load)
 
 
@@ -130,16 +131,16 @@ def load_generator(
   mesh = mesh or sharding.make_mesh()
   options = {'dtype': dtype, 'adapter': adapter, 'resolution': resolution,
              'max_tokens': max_tokens, 'clips': clips, 'alpha': alpha}
-  if _is_workdir(path):
+  if is_workdir(path):
     _refuse_without_effect(path, options, set(), 'a workdir, which keeps its '
                            'own settings', load_generator)
     return _open_generating_workdir(pathlib.Path(path).expanduser(), mesh)
   wings = models.generative_wings()
   _, config = model_files.read_json(path, sorted(wings))
   wing = wings[config['model_type']]
-  parts = (_named(f'models.{wing}.generator', 'open_generator'),
-           _named(f'data.{wing}.continuations', 'open_reader'))
-  sizes, params, reader = _open_checkpoint(
+  parts = (named(f'models.{wing}.generator', 'open_generator'),
+           named(f'data.{wing}.continuations', 'open_reader'))
+  sizes, params, reader = open_checkpoint(
       path, config['model_type'], parts, options, mesh, load_generator)
   return generator.Generator(sizes, params, reader, mesh)
 
@@ -153,11 +154,15 @@ def _open_generating_workdir(workdir, mesh):
   return generator.Generator(*opened(config, workdir, mesh), mesh)
 
 
-def _named(module, name):
+def named(module: str, name: str) -> Any:
+  """What a module of jaxret has under a name."""
   return getattr(importlib.import_module(f'jaxret.{module}'), name)
 
 
-def _open_checkpoint(path, model_type, parts, options, mesh, function):
+def open_checkpoint(
+    path: str | os.PathLike, model_type: str, parts: tuple[Callable, Callable],
+    options: dict[str, Any], mesh: Mesh, function: Callable
+    ) -> tuple[Any, dict[str, Any], Any]:
   """(config, parameters, reader), as the two wings of a backbone open them.
 
   parts: what opens the model and its reader; function: whose options they are.
@@ -183,7 +188,8 @@ def _refuse_without_effect(path, options, known, kind, function):
                        'leave it out')
 
 
-def _is_workdir(path):
+def is_workdir(path: str | os.PathLike) -> bool:
+  """Whether a path is the workdir of a run of ours."""
   file = pathlib.Path(path).expanduser() / 'config.json'
   return file.is_file() and 'method' in foreign_files.read_object(file)
 
@@ -196,7 +202,7 @@ def chosen_weights(path: str | os.PathLike, method: str) -> dict[str, float]:
   Raises ValueError for results that cannot be read.
   """
   file = pathlib.Path(path).expanduser() / 'results.json'
-  if not _is_workdir(path) or not file.is_file():
+  if not is_workdir(path) or not file.is_file():
     return {}
   if checkpoint.read_config(path).method != method:
     return {}

@@ -30,7 +30,7 @@ LEVELS = {
     'methods.base': 2, 'methods.embedding_run': 7,
     'rehearsal': 5, 'retrieval': 4, 'train': 4, 'run': 5, 'embedder': 6,
     'generator': 6,
-    'loading': 7, 'sequences': 8, 'answers': 9, 'writing': 10,
+    'loading': 7, 'reranking': 8, 'sequences': 8, 'answers': 9, 'writing': 10,
     'bench': 9, 'main': 10, 'verbs': 11, 'cli': 12, '__main__': 13,
 }
 PAPER = {

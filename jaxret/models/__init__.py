@@ -40,6 +40,14 @@ and a part `decoder`, a decoder.Decoder. A batch is what the reader of
   reader.bucket(prompt), reader.pad(prompts, bucket)   see methods.base.Reader
   reader.suffix(text, name)        the tokens that are scored, int32 [L]
   reader.decode(ids), reader.ends  ids to text; the ids that end an answer
+
+The wing of a backbone whose answers rerank says
+
+  RERANKING_TYPES  the `model_type` of what jaxret.load_reranker opens by it
+
+is opened by its module `generator`, and its module has what `reranking` calls:
+`visual_tokens`, `placed`, `start`. The reader is that of `open_reader` in
+jaxret.data's wing, module `pairs`: a data.qwen2_vl.pairs.Pairs.
 """
 import importlib
 import pkgutil
@@ -57,6 +65,11 @@ def embedding_wings():
 def generative_wings():
   """The same of all that continue prompts."""
   return _wings('GENERATIVE_TYPES')
+
+
+def reranking_wings():
+  """The same of all whose answers rerank."""
+  return _wings('RERANKING_TYPES')
 
 
 def _wings(attribute):

@@ -101,7 +101,7 @@ class Chains(NamedTuple):
   index int [C, L]: the tokens of each chain in order, any where it has ended;
   chains may share their beginnings. place int [M]: one position of every
   token in the flattened [C * L]. mask bool [L, L]: which tokens of a chain see
-  each other.
+  each other. index [P, C, L] and place [P, M] where each prefix has its own.
   """
   index: jax.Array
   place: jax.Array
@@ -150,11 +150,16 @@ class Attention(nn.Module):
 
 def chain_attention(query, key, value, chains):
   """Attention of packed tokens [P, M, N or K, H] along their chains."""
+  own = chains.place.ndim == 2
+  def take(x, index):
+    if own:
+      return jax.vmap(lambda row, its: jnp.take(row, its, 0))(x, index)
+    return jnp.take(x, index, 1)
   def unpack(x):
-    picked = jnp.take(x, chains.index, 1)
-    return picked.reshape(-1, *chains.index.shape[1:], *x.shape[2:])
+    picked = take(x, chains.index)
+    return picked.reshape(-1, chains.index.shape[-1], *x.shape[2:])
   def pack(x):
-    return jnp.take(x.reshape(len(query), -1, *x.shape[2:]), chains.place, 1)
+    return take(x.reshape(len(query), -1, *x.shape[2:]), chains.place)
   out, lse = layers.attention(
       unpack(query), unpack(key), unpack(value), chains.mask[None])
   return pack(out), pack(lse)
@@ -165,11 +170,14 @@ def suffix_mask(keys, chains):
 
   keys: bool [P, S], which of a prefix' keys may be seen.
   """
-  count = len(chains.place)
-  chain, step = jnp.divmod(chains.place, chains.index.shape[1])
-  own = jnp.zeros((count, count), bool).at[
-      jnp.arange(count)[:, None], jnp.take(chains.index, chain, 0)].max(
-          jnp.take(chains.mask, step, 0))
+  count = chains.place.shape[-1]
+  def seen(index, place):
+    chain, step = jnp.divmod(place, index.shape[1])
+    return jnp.zeros((count, count), bool).at[
+        jnp.arange(count)[:, None], jnp.take(index, chain, 0)].max(
+            jnp.take(chains.mask, step, 0))
+  own = (jax.vmap(seen) if chains.place.ndim == 2 else seen)(
+      chains.index, chains.place)
   def everywhere(mask):
     return jnp.broadcast_to(mask, (len(keys), count, mask.shape[-1]))
   return jnp.concatenate([everywhere(keys[:, None]), everywhere(own)], -1)
@@ -273,20 +281,21 @@ class Decoder(nn.Module):
         *self._deep(visual))
     return self.final_norm(x), Cache(key, value, keys)
 
-  def suffix(self, cache, x, positions, chains):
+  def suffix(self, cache, x, positions, chains, visual=None):
     """Continues each of P prefixes with M tokens, packed as `chains` says.
 
-    cache: of P prefixes. x: [P, M, D]. positions: int [P, M].
+    cache: of P prefixes. x: [P, M, D]. positions: int [P, M]. visual: a
+    deepstack.Visual, what is added after the first layers.
 
     Returns: [P, M, D].
     """
-    self.config.check_length(cache.mask.shape[1] + chains.index.shape[1])
+    self.config.check_length(cache.mask.shape[1] + chains.index.shape[-1])
     mask = None
     if self.config.attention != 'xla':  # it gives no log-sum-exp to merge by
       mask = suffix_mask(cache.mask, chains)
     x, _ = self.layers(
         x.astype(self.config.dtype), positions, mask,
-        (cache.key, cache.value), cache.mask, chains, None, None)
+        (cache.key, cache.value), cache.mask, chains, *self._deep(visual))
     return self.final_norm(x)
 
   def step(self, cache, x, positions, column):

@@ -156,6 +156,9 @@ def test_a_suffix_sees_its_prefix_and_what_precedes_it_in_its_chain():
       want = [s < LENGTHS[p] for s in range(5)]
       want += [name in names for name in 'abcdef']
       assert mask[p, token].tolist() == want
+  own = CHAINS._replace(index=np.stack([CHAINS.index] * 3),
+                        place=np.stack([CHAINS.place] * 3))
+  np.testing.assert_array_equal(decoder_lib.suffix_mask(keys, own), mask)
 
 
 def run_tower(config, pixels):

@@ -106,6 +106,28 @@ def test_suffixes_that_share_a_beginning_are_packed():
     np.testing.assert_allclose(got[p, list(places)], want, atol=1e-5)
 
 
+def test_prefixes_may_have_chains_of_their_own():
+  """Of one prefix b a | c, of the other a | c b: as each packed alone."""
+  module, params = random_decoder(CONFIG)
+  lengths = np.array([3, 2])
+  _, cache = prefix_pass(module, params, normal(2, 3, CONFIG.width), lengths)
+  x = normal(2, 3, CONFIG.width, seed=1)
+  index = np.array([[[1, 0], [2, 2]], [[0, 0], [2, 1]]])
+  place = np.array([[1, 0, 2], [0, 3, 2]])
+  depth = np.array([[1, 0, 0], [0, 1, 0]])
+  run = jax.jit(functools.partial(module.apply, method='suffix'))
+  def suffix(rows, index, place):
+    return run(params, jax.tree.map(lambda leaf: (
+        leaf[rows] if leaf.ndim == 2 else leaf[:, rows]), cache), x[rows],
+               (lengths[:, None] + depth)[rows], decoder_lib.Chains(
+                   index, place, decoder_lib.causal(2)[0]))
+  got = suffix(slice(2), index, place)
+  for p in range(2):
+    want = suffix(slice(p, p + 1), index[p], place[p])
+    np.testing.assert_allclose(got[p], want[0], atol=1e-5)
+  assert np.abs(got[1] - suffix(slice(2), index[0], place[0])[1]).max() > 1e-2
+
+
 @pytest.mark.parametrize('tied', [False, True])
 def test_logits_are_those_of_the_transformers_library(tied):
   """Its weights through our names table; full pass, and prefix and suffix."""

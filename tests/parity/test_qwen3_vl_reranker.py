@@ -5,9 +5,10 @@ import jax
 import numpy as np
 import pytest
 
+from jaxret.data.qwen2_vl import pairs as pairs_lib
 from jaxret.data.qwen2_vl import reader as inputs_lib
 from jaxret.data.qwen3_vl import pairs
-from jaxret.models.qwen3_vl import reranker
+from jaxret.models import reranking
 from tests.parity import qwen3_vl_reference as reference
 from tests.parity import test_qwen3_vl_embedding as embedding
 
@@ -34,7 +35,7 @@ def inputs(qwen3_vl_golden, golden):
     for i, document in enumerate(given['documents']):
       candidate = embedding.item_of(qwen3_vl_golden, document, f'document {i}')
       found.append((name, i, read(query, candidate, given.get('instruction'))))
-  return found, read.words
+  return found, read.words(pairs_lib.DEFAULT_FRAME)
 
 
 def arrays_of(folder, golden, name):
@@ -55,7 +56,7 @@ def test_qwen3_vl_reranker_tokens(qwen3_vl_golden, golden, inputs):
 def test_qwen3_vl_reranker_scores(qwen3_vl_golden, golden, inputs):
   model, (found, words) = reference.model(qwen3_vl_golden), inputs
   score = jax.jit(functools.partial(
-      reranker.log_odds, model.config, words=words))
+      reranking.log_odds_of_pairs, model.config, words=np.array(words)))
   groups = {}
   for name, i, row in found:
     shape = inputs_lib.shape_of(len(row.tokens), row.grids)

@@ -1,22 +1,17 @@
-"""Qwen3-VL's prompts: turns, media, what its embedder and reranker are told.
+"""Qwen3-VL's prompts: turns, media, and what its embedder is told.
 
-Source: spec §2 to §4, the authors' scripts and the chat template. An
+Source: spec §2 and §3, the authors' scripts and the chat template. An
 embedding is read at the last token of a prompt, which the tokenizer's own file
 may end by another one.
 """
 import unicodedata
 
+from jaxret.data import question_frames
 from jaxret.data.qwen2_vl import prompts as qwen2_vl
 
 PADS = qwen2_vl.PADS
 CONTROL_TOKENS = qwen2_vl.CONTROL_TOKENS
 INSTRUCTION = "Represent the user's input."
-NOTHING = 'NULL'  # what is said of an item that has nothing
-RERANK_SYSTEM = (
-    'Judge whether the Document meets the requirements based on the Query and '
-    'the Instruct provided. Note that the answer can only be "yes" or "no".')
-RERANK_INSTRUCTION = ('Given a search query, retrieve relevant candidates that '
-                      'answer the query.')
 START, END = '<|im_start|>', '<|im_end|>'
 
 
@@ -36,7 +31,7 @@ def content(media, text):
   media: see `video` and `image`.
   """
   if not media and text is None:
-    return NOTHING
+    return question_frames.NOTHING
   return ''.join([*media, text or ''])
 
 
@@ -50,12 +45,6 @@ def embedding_prompt(shown, instruction=None):
   if instruction and not unicodedata.category(instruction[-1]).startswith('P'):
     instruction += '.'
   return prompt(shown, instruction or INSTRUCTION)
-
-
-def question(query, candidate, instruction=None):
-  """Asks whether a candidate answers a query, both a `content`; yes or no."""
-  return prompt(f'<Instruct>: {instruction or RERANK_INSTRUCTION}<Query>:'
-                f'{query}\n<Document>:{candidate}', RERANK_SYSTEM)
 
 
 def image():

@@ -115,6 +115,13 @@ class Qwen2Vl(nn.Module):
         sharding.split_rows(visual), jnp.maximum(visual_index, 0)[..., None], 1)
     return jnp.where(visual_index[..., None] < 0, x, placed.astype(x.dtype))
 
+  def placed(self, tokens, visual, visual_index):
+    """(input embeddings [B, T, D], deepstack.Visual or None).
+
+    visual: as `visual_tokens` gives them, in any order; or None.
+    """
+    return self.embed(tokens, visual, visual_index), None
+
   def hidden(self, x, keys, positions=None):
     """Causal hidden states [B, T, D].
 

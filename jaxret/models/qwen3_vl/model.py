@@ -80,13 +80,20 @@ class Qwen3Vl(qwen2_vl.Qwen2Vl):
   def read(self, batch):
     """(input embeddings [B, T, D], deepstack.Visual or None) of a batch."""
     if 'patches' not in batch:
-      return self.decoder.embed_tokens(batch['tokens']), None
-    first, *others = self.levels(self.visual_tokens(
-        batch['patches'], batch['segments'], batch['coordinates']))
-    x = self.embed(batch['tokens'], first, batch['visual_index'])
+      return self.placed(batch['tokens'], None, None)
+    return self.placed(batch['tokens'], self.visual_tokens(
+        batch['patches'], batch['segments'], batch['coordinates']),
+                       batch['visual_index'])
+
+  def placed(self, tokens, visual, visual_index):
+    """As of Qwen2Vl, and what enters behind the first layers."""
+    if visual is None:
+      return self.decoder.embed_tokens(tokens), None
+    first, *others = self.levels(visual)
+    x = self.embed(tokens, first, visual_index)
     if not others:
       return x, None
-    return x, deepstack.Visual(jnp.stack(others), batch['visual_index'])
+    return x, deepstack.Visual(jnp.stack(others), visual_index)
 
   def hidden(self, x, keys, positions, visual=None):
     """Causal hidden states [B, T, D].

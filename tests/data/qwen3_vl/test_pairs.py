@@ -2,7 +2,8 @@
 import numpy as np
 import pytest
 
-from jaxret.data import types
+from jaxret.data import question_frames, types
+from jaxret.data.qwen2_vl import pairs as qwen2_vl
 from jaxret.data.qwen3_vl import pairs, prompts
 from tests import tiny_qwen3_vl, tiny_unite
 
@@ -11,7 +12,10 @@ CANDIDATE = types.Item('c', text='blue square', video=tiny_unite.pixels(1, 64,
                                                                        64, 3))
 
 
-def tokenizer(words=pairs.ANSWERS):
+FRAME = question_frames.FRAMES['yes_no']
+
+
+def tokenizer(words=FRAME.answers):
   """The tiny one, where each of the words is a token."""
   tiny = tiny_unite.tokenizer()
   ids = {word: [390 + i] for i, word in enumerate(words)}
@@ -26,7 +30,7 @@ def make(**options):
 def test_the_query_s_media_come_first():
   read = make()
   found = read(QUERY, CANDIDATE)
-  assert read.words == (390, 391) and found.id == 'q with c'
+  assert read.words(FRAME) == (390, 391) and found.id == 'q with c'
   assert found.kinds == ('image', 'video', 'video')
   decoded = tiny_unite.tokenizer().decode(found.tokens)
   assert decoded.endswith('blue square<|im_end|>\n<|im_start|>assistant\n')
@@ -48,8 +52,8 @@ def test_the_end_of_the_text_is_cut_and_no_control_token(caplog):
   whole = make()(QUERY, long).tokens
   read = make(max_tokens=len(whole) - 60)
   got = read(QUERY, long).tokens
-  assert len(got) == len(whole) - 60 + pairs.KEPT
-  np.testing.assert_array_equal(got[-pairs.KEPT:], whole[-pairs.KEPT:])
+  assert len(got) == len(whole) - 60 + qwen2_vl.KEPT
+  np.testing.assert_array_equal(got[-qwen2_vl.KEPT:], whole[-qwen2_vl.KEPT:])
   control = [tokenizer().encode(token)[0] for token in prompts.CONTROL_TOKENS]
   np.testing.assert_array_equal(got[np.isin(got, control)],
                                 whole[np.isin(whole, control)])
@@ -64,7 +68,10 @@ def test_errors_name_the_item():
       (types.Item('q', text='<|im_end|>'), CANDIDATE, '^q: its text holds')):
     with pytest.raises(ValueError, match=message):
       make()(query, candidate)
-  with pytest.raises(ValueError, match='^q: its instruction holds'):
-    make()(QUERY, CANDIDATE, 'find <|im_end|>')
+  for instruction, message in (
+      ('find <|im_end|>', '^the instruction holds the control token'),
+      ('<|IMAGE|>', 'holds the mark'), (3, '^instruction: got int, want a')):
+    with pytest.raises(ValueError, match=message):
+      make()(QUERY, CANDIDATE, instruction)
   with pytest.raises(ValueError, match='no token "yes" or "no"'):
-    pairs.PairReader(tokenizer(()))
+    pairs.PairReader(tokenizer(())).words(FRAME)

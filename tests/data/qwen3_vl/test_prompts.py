@@ -30,14 +30,6 @@ def test_nothing_is_said_as_null(media, text, said):
   assert prompts.content(media, text) == said
 
 
-def test_a_question_shows_the_query_before_the_candidate():
-  asked = prompts.question('a', f'{IMAGE}b')
-  assert asked.endswith(
-      'answer the query.<Query>:a\n<Document>:'
-      f'{IMAGE}b<|im_end|>\n<|im_start|>assistant\n')
-  assert '<Instruct>: Find it<Query>:' in prompts.question('a', 'b', 'Find it')
-
-
 @pytest.mark.parametrize('text', [
     'a <|im_end|> b', '<|video_pad|>', 'see <|IMAGE|>'])
 def test_texts_that_would_be_read_as_something_else_are_refused(text):

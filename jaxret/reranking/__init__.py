@@ -1,0 +1,1 @@
+"""Reranking: how well candidates answer queries, by a generative model."""
