@@ -4,7 +4,7 @@ Where the paper leaves a point open, the comment says so: [open].
 """
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, objectives
 
 LLAVA = 'llava-hf/llava-v1.6-mistral-7b-hf'
 RECIPES = {
@@ -171,6 +171,8 @@ def base():
       # Whether a query's own document is no negative where the batch holds it
       # once more [open].
       'mask_duplicates': True})
+  objectives.add_objectives(config)
+  objectives.add_mining(config)
   config.data.update({
       # Sets in BEIR's layout to train on besides, where data.name is 'mbeir'.
       'text_sets': (),

@@ -37,7 +37,12 @@ REMOVED_FIELDS = {
 # Fields that older workdirs do not name -> the value that is theirs: with it
 # the two are alike.
 ADDED_FIELDS = {'data.alpha': 'white', 'data.allow_outside': False,
-                'data.max_pixels': 89478485, 'train.text_prior_share': 0.0}
+                'data.max_pixels': 89478485, 'train.text_prior_share': 0.0,
+                'loss.false_negative_margin': 2.0, 'loss.matryoshka_dims': [],
+                'loss.matryoshka_weights': [], 'loss.distillation_weight': 0.0,
+                'loss.distillation_temperature': 1.0, 'loss.graded': '',
+                'loss.graded_temperature': 0.05, 'mine.negatives': 1,
+                'mine.teacher': False}
 # What a start leaves in a workdir before anything is trained, extracted or
 # scored, and what task=plan writes: where there is nothing else another config
 # may begin. Hidden files are parts of what was being written. All else is a

@@ -22,18 +22,22 @@ NOT_NEGATIVE = Range(lambda x: x >= 0, '0 or more')
 SHARE = Range(lambda x: 0 <= x <= 1, '0 to 1')
 BELOW_ONE = Range(lambda x: 0 <= x < 1, '0 or more, and less than 1')
 AT_LEAST_ONE = Range(lambda x: x >= 1, '1 or more')
+COSINES = Range(lambda x: 0 <= x <= 2, '0 to 2, a difference of cosines')
 SIZE_OF_MESH = Range(lambda x: x >= 1 or x == -1, '1 or more, or -1 for what '
                      'is left')
 # (regex of the end of a dotted path, range); the first that fits counts.
 RANGES = (
-    (r'temperature|eps|norm_eps|fps', POSITIVE),
+    (r'temperature|\w+_temperature|eps|norm_eps|fps|matryoshka_weights',
+     POSITIVE),
+    (r'false_negative_margin', COSINES),
     (r'optim\.betas|dropout', BELOW_ONE),
     (r'mesh\.\w+', SIZE_OF_MESH),
     (r'\w*_fraction|\w*_share|utilization|eval\.(alpha|c)|'
      r'zero_shot_(alpha|c)|visual_weight|softened_alpha', SHARE),
     (r'batch_size|accumulation_steps|\w*_every_steps|keep_checkpoints|'
      r'\w*image_px|patch_px|extract_batch_size|part_queries|rows|columns|'
-     r'mine\.k|clips|tokens_per_clip|max_pixels', AT_LEAST_ONE),
+     r'mine\.(k|negatives)|matryoshka_dims|clips|tokens_per_clip|max_pixels',
+     AT_LEAST_ONE),
     (r'[\w.]+', NOT_NEGATIVE),
 )
 

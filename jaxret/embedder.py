@@ -21,7 +21,7 @@ import tqdm
 from absl import logging
 from jax.sharding import Mesh
 
-from jaxret import process_settings, sharding
+from jaxret import process_settings, quantization, sharding
 from jaxret.data import images, types
 from jaxret.methods import base
 
@@ -71,7 +71,8 @@ class Embedder:
              batch_size: int = 32,
              on_error: str | Callable[[ValueError], None] = 'raise',
              show_progress: bool = True,
-             truncate_dim: int | None = None) -> np.ndarray:
+             truncate_dim: int | None = None, precision: str = 'float32',
+             calibration: np.ndarray | None = None) -> np.ndarray:
     """Embeds items, float32 [N, D], in their order; one item alone as [D].
 
     Items are grouped by size into buckets; the model is compiled once for
@@ -97,11 +98,19 @@ class Embedder:
       show_progress: a bar on standard error.
       truncate_dim: keeps so many numbers of each embedding, made unit vectors
         again; default: as many as the Embedder does.
+      precision: 'float32'; 'int8' or 'uint8', [N, D]; 'binary' (int8) or
+        'ubinary', [N, D / 8]: codes as sentence-transformers has them.
+      calibration: floats [M, D], whose ranges 'int8' and 'uint8' divide; None
+        = of these items; see quantization.quantize.
 
     Raises:
       ValueError: one line that names the first item that cannot be used.
     """
     failed = reaction(on_error)
+    quantization.check(precision, calibration)
+    if precision != 'float32' and on_error != 'raise':
+      raise ValueError(f"on_error is {on_error!r}, want 'raise': codes of "
+                       f'{precision} have no NaN for the rows of bad items')
     alone = is_one(items)
     items = [cast(Given, items)] if alone else list(cast(Sequence, items))
     dim = _checked_dim(truncate_dim, self.config.width) or self.width
@@ -115,11 +124,13 @@ class Embedder:
         previous, running = running, self._start(shape, group, batch_size)
         self._finish(previous, out, failed, progress)
       self._finish(running, out, failed, progress)
+    if precision != 'float32':
+      out = quantization.quantize(out, precision, calibration)
     return out[0] if alone else out
 
   def similarity(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Cosine similarity of all pairs, [N, D] and [M, D] -> float32 [N, M]."""
-    left, right = (np.atleast_2d(np.asarray(x, np.float32))
+    left, right = (np.atleast_2d(np.asarray(_not_codes(x), np.float32))
                    for x in (left, right))
     norms = [np.linalg.norm(x, axis=1, keepdims=True) for x in (left, right)]
     return (left / norms[0]) @ (right / norms[1]).T
@@ -134,8 +145,10 @@ class Embedder:
     than fit in memory; see scoring.embeddings.similarity.search.
     """
     from jaxret.scoring.embeddings import similarity
-    return similarity.search(
-        np.atleast_2d(queries), candidates, k, mesh=self.mesh, exclude=exclude)
+    blocks = (_not_codes(candidates) if hasattr(candidates, 'shape')
+              else map(_not_codes, candidates))
+    return similarity.search(np.atleast_2d(_not_codes(queries)), blocks, k,
+                             mesh=self.mesh, exclude=exclude)
 
   def _groups(self, items, prompt, batch_size, waiting, failed):
     """Yields (shape, [(index, Inputs)]), at most batch_size of one bucket."""
@@ -189,6 +202,16 @@ def _checked_dim(truncate_dim, width):
     raise ValueError(f'truncate_dim: got {truncate_dim!r}, want a whole number '
                      f'from 1 to {width}, how many an embedding has')
   return truncate_dim
+
+
+def _not_codes(vectors):
+  """What is given; ValueError for codes, whose cosines mean something else."""
+  if getattr(vectors, 'dtype', None) in (np.int8, np.uint8):
+    raise ValueError(
+        f'got {vectors.dtype} vectors, want floats: what is quantized is '
+        "compared by the tool that it is made for; encode with "
+        "precision='float32' to compare here")
+  return vectors
 
 
 def _cut(vector, dim):

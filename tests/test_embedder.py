@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from jaxret import embedder as embedding
-from jaxret import sharding, train
+from jaxret import quantization, sharding, train
 from jaxret.data import types
 from jaxret.methods.unite import method as unite
 from tests import tiny_unite
@@ -86,6 +86,41 @@ def test_embeddings_are_cut_and_unit_again(model):
   for wrong in (0, 17, 2.0, True):
     with pytest.raises(ValueError, match='want a whole number from 1 to 16'):
       model.encode(items, truncate_dim=wrong)
+
+
+def test_embeddings_are_quantized_after_they_are_cut(model):
+  items = mixture()[:3]
+  def encode(items=items, **options):
+    return model.encode(items, show_progress=False, truncate_dim=10, **options)
+  whole = encode()
+  bits = encode(precision='ubinary')
+  assert bits.shape == (3, 2) and bits.dtype == np.uint8
+  np.testing.assert_array_equal(bits, np.packbits(whole > 0, axis=1))
+  codes = encode(precision='int8', calibration=whole)
+  np.testing.assert_array_equal(
+      codes, quantization.quantize(whole, 'int8', whole))
+  np.testing.assert_array_equal(
+      encode(items[1], precision='int8', calibration=whole), codes[1])
+  assert encode([], precision='int8').shape == (0, 10)
+
+
+def test_what_cannot_be_quantized_or_compared_is_refused(model):
+  items = mixture()[:3]
+  def encode(items=items, **options):
+    return model.encode(items, show_progress=False, **options)
+  for wrong, said in (({'precision': 'int4'}, "got 'int4'"),
+                      ({'precision': 'int8', 'on_error': 'skip'}, 'no NaN')):
+    with pytest.raises(ValueError, match=said):
+      encode(**wrong)
+  with pytest.raises(ValueError, match='range of each dimension'):
+    encode(items[1], precision='int8')
+  codes, whole = encode(precision='binary'), encode()
+  for compare in (lambda: model.similarity(codes, codes),
+                  lambda: model.search(codes, whole, k=1),
+                  lambda: model.search(whole, codes, k=1),
+                  lambda: model.search(whole, iter([codes]), k=1)):
+    with pytest.raises(ValueError, match='got int8 vectors, want floats'):
+      compare()
 
 
 def test_nothing_is_compiled_after_warm_up(model):

@@ -1,6 +1,7 @@
 """Training pairs as examples of one shape: query, candidate, hard negative."""
 import concurrent.futures
 import os
+import re
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from jaxret.data.qwen2_vl import prompts as unite_prompts
 from jaxret.data.qwen2_vl import reader as inputs_lib
 
 SIDES = ('query', 'candidate', 'negative')
+# What pairs of one batch have or have not alike.
+_ALIKE = {'scores': 'scores of a teacher', 'grade': 'grade'}
 
 
 class PairExamples:
@@ -16,11 +19,16 @@ class PairExamples:
 
   pairs: sequence with `query` and `candidate` Items, `target_modality` such
     as 'image' or 'text,image' (None: what the candidate has) and `negative`,
-    an Item or None, alike in all pairs.
+    an Item, a tuple of several, or None. Perhaps `scores`, a teacher's of the
+    candidate and the negatives, or `grade`, how well the candidate answers.
+    All that alike in all pairs.
   shapes: {side: inputs.Shape} to pad to; default: measured, from the headers
     of all media.
-  [i] -> `query_tokens`, ... (see inputs.pad); modality int32, the bit code of
-  the target; positive int32, equal for pairs with the same candidate.
+  [i] -> `query_tokens`, ... (see inputs.pad), of several negatives
+  `negative_...`, `negative1_...`, and so on; modality int32, the bit code of
+  the target; positive int32, equal for pairs with the same candidate; document
+  int32, equal where a candidate has the same content, and negative_id int32,
+  [N] of several, those of negatives; teacher float32 [1 + N]; grade float32.
   Errors: ValueError naming the pair's query for what cannot be used.
   """
 
@@ -28,14 +36,18 @@ class PairExamples:
     self.pairs, self.constants = pairs, {}
     self.ids = [pair.query.id for pair in pairs]
     self._reader = reader
-    self.sides = tuple(side for side in SIDES
-                       if getattr(pairs[0], side) is not None)
+    self.sides = tuple(items_of(pairs[0]))
     self._modality = [_modality(pair) for pair in pairs]
     for pair in pairs:
       self._check(pair)
     first = {}
     self._positive = [first.setdefault(pair.candidate.id, len(first))
                       for pair in pairs]
+    known = {}
+    def number(item):
+      return known.setdefault(self._identity(item), len(known))
+    self._document = [number(pair.candidate) for pair in pairs]
+    self._negative_ids = [[*map(number, negatives_of(pair))] for pair in pairs]
     self.shapes = shapes or self._measure(progress)
 
   def __len__(self):
@@ -44,30 +56,53 @@ class PairExamples:
   def __getitem__(self, index):
     pair = self.pairs[index]
     example = {'modality': np.int32(self._modality[index]),
-               'positive': np.int32(self._positive[index])}
+               'positive': np.int32(self._positive[index]),
+               'document': np.int32(self._document[index])}
     for side in self.sides:
-      arrays = self._reader.pad([self._read(pair, side)], self.shapes[side])
+      arrays = self._reader.pad(
+          [self._read(pair, side)], self.shapes[kind(side)])
       example |= {f'{side}_{name}': array[0] for name, array in arrays.items()}
+    negative_ids = np.array(self._negative_ids[index], np.int32)
+    if len(negative_ids):
+      example['negative_id'] = (
+          negative_ids if len(negative_ids) > 1 else negative_ids[0])
+    if getattr(pair, 'scores', None) is not None:
+      example['teacher'] = np.array(pair.scores, np.float32)
+    if getattr(pair, 'grade', None) is not None:
+      example['grade'] = np.float32(pair.grade)
     return example
 
   def _read(self, pair, side):
-    return self._reader(getattr(pair, side))
+    return self._reader(items_of(pair)[side])
+
+  def _identity(self, item):
+    """What is equal for items of the same content."""
+    return _content(item)
 
   def _check(self, pair):
-    has = pair.negative is not None
-    if has != ('negative' in self.sides):
+    has, wanted = (len(sides) - 2 for sides in (items_of(pair), self.sides))
+    if has != wanted:
       raise ValueError(
-          f'{pair.query.id}: its pair has {"a" if has else "no"} negative, '
-          'others are unlike it; give all pairs one, or none')
+          f'{pair.query.id}: its pair has {has or "no"} negative'
+          f'{"s" * (has > 1)}, others are unlike it, {wanted or "none"}; give '
+          'all pairs as many, or none')
+    for name, what in _ALIKE.items():
+      has, wanted = (getattr(one, name, None) is not None
+                     for one in (pair, self.pairs[0]))
+      if has != wanted:
+        raise ValueError(
+            f'{pair.query.id}: its pair has {"a" if has else "no"} {what}, '
+            'others are unlike it; give all pairs of a source one, or none, '
+            'and set pairs.per_source=True where sources differ')
 
   def _measure(self, progress):
     """The smallest shape of each side that holds all of its items."""
     from tqdm import tqdm
     shapes = {}
     with concurrent.futures.ThreadPoolExecutor() as pool:
-      for side in self.sides:
-        items = {getattr(pair, side).id: getattr(pair, side)
-                 for pair in self.pairs}
+      for side in dict.fromkeys(map(kind, self.sides)):
+        items = {item.id: item for pair in self.pairs
+                 for own, item in items_of(pair).items() if kind(own) == side}
         found = tqdm(pool.map(self._reader.shape, items.values()),
                      f'sizes of {side} items', len(items), unit='item',
                      disable=not progress)
@@ -99,7 +134,7 @@ class Headers:
     self._reader, found = reader, {}
     for pairs in sources.values():
       for pair in (pairs[i] for i in range(len(pairs))):
-        for item in _items(pair):
+        for item in items_of(pair).values():
           if _has_media(item):
             found.setdefault(_media_id(item), item)
     self.ids, self.items = list(found), list(found.values())
@@ -132,15 +167,42 @@ def without(sources, bad):
   kept = {}
   for name, pairs in sources.items():
     good = [pair for pair in (pairs[i] for i in range(len(pairs)))
-            if not any(_media_id(item) in bad for item in _items(pair))]
+            if not any(_media_id(item) in bad
+                       for item in items_of(pair).values())]
     if good:
       kept[name] = pairs if len(good) == len(pairs) else good
   return kept
 
 
-def _items(pair):
-  return [item for item in (pair.query, pair.candidate, pair.negative)
-          if item is not None]
+def negatives_of(pair):
+  """The negatives of a pair: a tuple of none, one or several Items."""
+  if pair.negative is None:
+    return ()
+  return pair.negative if type(pair.negative) is tuple else (pair.negative,)
+
+
+def items_of(pair):
+  """{side: Item} of a pair; sides are query, candidate, negative, negative1.
+
+  And so on.
+  """
+  return {'query': pair.query, 'candidate': pair.candidate, **{
+      f'negative{number or ""}': item
+      for number, item in enumerate(negatives_of(pair))}}
+
+
+def kind(side):
+  """'negative' of 'negative', 'negative1' and so on."""
+  return side.rstrip('0123456789')
+
+
+def _content(item):
+  """What an item shows and says; its id where that is no name of it."""
+  parts = item.text, item.image, item.video
+  named = all(part is None or isinstance(part, str) or (
+      isinstance(part, tuple) and all(isinstance(one, str) for one in part))
+              for part in parts)
+  return parts if named else item.id
 
 
 def _has_media(item):
@@ -156,7 +218,7 @@ def sides(batch):
   found = {}
   for name, array in batch.items():
     side, _, rest = name.partition('_')
-    if side in SIDES and rest != 'id':
+    if re.fullmatch(r'query|candidate|negative\d*', side) and rest != 'id':
       found.setdefault(side, {})[rest] = array
   return found
 

@@ -6,6 +6,7 @@ devices are in and the gradients are the true global ones. What LECCR alone
 needs is in losses.leccr.
 """
 from jaxret.losses.contrastive import (
+  false_negatives,
   info_nce,
   modal_contrastive,
   one_way_info_nce,
@@ -15,6 +16,9 @@ from jaxret.losses.likelihood import (
   token_log_likelihood,
   token_mean,
 )
+from jaxret.losses.matryoshka import matryoshka, prefix
+from jaxret.losses.ranking import cosent, distillation
 
-__all__ = ['clip_log_likelihood', 'info_nce', 'modal_contrastive',
-           'one_way_info_nce', 'token_log_likelihood', 'token_mean']
+__all__ = ['clip_log_likelihood', 'cosent', 'distillation', 'false_negatives',
+           'info_nce', 'matryoshka', 'modal_contrastive', 'one_way_info_nce',
+           'prefix', 'token_log_likelihood', 'token_mean']

@@ -20,7 +20,7 @@ from jaxret import run as run_lib
 from jaxret import train as train_lib
 from jaxret.data import media, pair_examples, redraws
 from jaxret.data import mixture as mixture_lib
-from jaxret.methods import base
+from jaxret.methods import base, embedding_losses
 
 
 class Run(NamedTuple):
@@ -163,6 +163,7 @@ def make_examples(config, method, reader, sources):
   names = _source_names(config, sources)
   chosen = {name: sources[name] for name in names}
   mixture = mixture_lib.Mixture(chosen)
+  embedding_losses.check_pairs(config.loss, chosen)
   weights = dict(zip(names, config.pairs.weights)) or None
   order = mixture_lib.MixedOrder(
       mixture, config.train.batch_size, config.seed, weights,
@@ -256,9 +257,14 @@ class Damaged:
           self(error)
 
 
-def encoder(run, row, n_frames=0):
-  """A retrieval.Encoder of a row; what it leaves out goes to skipped.jsonl."""
+def encoder(run, row, n_frames=0, whole=False):
+  """A retrieval.Encoder of a row; what it leaves out goes to skipped.jsonl.
+
+  whole: whether eval.truncate_dim does not count.
+  """
   config, params = run.trained[row]
+  # Configs of old work directories have no such field.
+  truncate_dim = 0 if whole else config.eval.get('truncate_dim', 0)
   seen = ConfigDict(config.to_dict())
   if n_frames:
     seen.media.n_frames = n_frames
@@ -267,7 +273,7 @@ def encoder(run, row, n_frames=0):
   model = embedder.Embedder(
       *run.embeds.served(run.embeds.model(config, run.tokenizer), params),
       run.embeds.reader(seen, run.tokenizer), run.mesh,
-      tuple(config.eval.shape) or None)
+      tuple(config.eval.shape) or None, truncate_dim or None)
 
   def encode(items, prompt):
     skipped = []
@@ -281,4 +287,5 @@ def encoder(run, row, n_frames=0):
     return vectors
 
   return retrieval.Encoder(encode, {
-      'weights': sharding.checksum(params), **run.embeds.fingerprint(seen)})
+      'weights': sharding.checksum(params), **run.embeds.fingerprint(seen),
+      **({'truncate_dim': truncate_dim} if truncate_dim else {})})

@@ -1,4 +1,5 @@
 """Training pairs: which media they name, what headers show, what is left."""
+import numpy as np
 import pytest
 
 from jaxret.data import media, pair_examples, types
@@ -67,3 +68,63 @@ def test_sides_of_a_batch_are_told_apart():
            'negative_id': 4, 'modality': 5, 'positive': 6}
   assert pair_examples.sides(batch) == {
       'query': {'tokens': 1, 'length': 2}, 'candidate': {'tokens': 3}}
+
+
+class TextReader:
+  """An item's words as numbers, padded to a length."""
+
+  def __call__(self, item):
+    return item
+
+  def shape(self, item):
+    return len(item.text), 0, 0
+
+  def pad(self, inputs, shape):
+    return {'tokens': np.array([
+        [*map(ord, item.text.ljust(shape[0]))] for item in inputs])}
+
+
+def test_several_negatives_scores_and_documents():
+  def of(name, text):
+    return item(name, text=text)
+  same = of('c0', 'one')
+  pairs = [
+      pair_files.Pair(of('q0', 'a'), same, 'text',
+                      (of('n0', 'far'), of('n1', 'two')), (1.0, 0.5, 0.0)),
+      pair_files.Pair(of('q1', 'b'), of('c1', 'two'), 'text',
+                      (of('n2', 'other'), of('n3', 'one')), (0.9, 0.1, 0.2))]
+  examples = pair_examples.PairExamples(
+      TextReader(), pairs, dict.fromkeys(pair_examples.SIDES, (5, 0, 0)))
+  assert examples.sides == ('query', 'candidate', 'negative', 'negative1')
+  first, second = examples[0], examples[1]
+  assert bytes(first['negative1_tokens'].tolist()) == b'two  '
+  assert bytes(second['negative_tokens'].tolist()) == b'other'
+  # Numbered by what they say, not by their names.
+  assert first['document'] == second['negative_id'][1]
+  assert first['negative_id'][1] == second['document']
+  assert len({*first['negative_id'], *second['negative_id']}) == 4
+  assert second['teacher'].tolist() == np.float32([0.9, 0.1, 0.2]).tolist()
+  assert set(pair_examples.sides(first)) == {
+      'query', 'candidate', 'negative', 'negative1'}
+
+
+def test_media_of_all_negatives_are_looked_at():
+  pairs = [pair_files.Pair(
+      item('q', text='a'), item('c', image='0.png'), 'image',
+      (item('n', image='1.png'), item('m', image='2.png')))]
+  headers = pair_examples.Headers(HeaderReader(), {'one': pairs})
+  assert [one.id for one in headers.items] == ['c', 'n', 'm']
+  assert pair_examples.without({'one': pairs}, {headers.ids[2]: 'bad'}) == {}
+
+
+@pytest.mark.parametrize('other, said', [
+    ({'negative': (item('n', text='n'),) * 2},
+     'q1: its pair has 2 negatives, others are unlike it, 1; give all'),
+    ({'scores': None}, 'q1: its pair has no scores of a teacher, others'),
+    ({'grade': 2.0}, 'q1: its pair has a grade, others')])
+def test_pairs_are_alike_in_all_that_they_have(other, said):
+  pair = pair_files.Pair(item('q0', text='a'), item('c', text='b'), 'text',
+                         item('n', text='n'), (1.0, 0.0))
+  with pytest.raises(ValueError, match=said):
+    pair_examples.PairExamples(None, [pair, pair._replace(
+        query=item('q1', text='a'), **other)], shapes={})

@@ -117,3 +117,77 @@ def test_one_way_info_nce_by_loops(dedup):
         if not dedup or document != documents[i]]
     want = np.log(np.exp(kept).sum()) - q[i] @ c[i] / 0.5
     np.testing.assert_allclose(got[i], want, rtol=1e-4)
+
+
+def false_by_loops(score, margin, ids, others):
+  """{(row, column)} of what is left out."""
+  return {(i, j) for i in range(len(score)) for j in range(score.shape[1])
+          if i != j and (score[i, j] > score[i, i] + margin
+                         or ids[i] == [*ids, *others.ravel()][j])}
+
+
+def masked_problem():
+  q, c, n, codes, documents = modal_problem()
+  q, c, n = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (q, c, n))
+  c = q + 0.8 * c  # most answers are the best, some are not
+  c /= np.linalg.norm(c, axis=1, keepdims=True)
+  return q, c, n.reshape(6, 1, 4), codes, documents, np.array(
+      [7, 0, 8, 2, 9, 1])
+
+
+@pytest.mark.parametrize('margin', [0.0, 0.1, 0.5])
+def test_false_negatives_are_left_out_one_by_one(margin):
+  q, c, n, codes, ids, others = masked_problem()
+  score = q @ np.concatenate([c, n[:, 0]]).T
+  out = false_by_loops(score, margin, ids, others)
+  assert any(j < 6 for _, j in out) and any(j >= 6 for _, j in out)
+  given = [jnp.asarray(x, jnp.float32) for x in (q, c)]
+  numbers = jnp.asarray(ids), jnp.asarray(others)
+  hard = jnp.asarray(n, jnp.float32)
+  one_way = losses.one_way_info_nce(*given, 0.3, hard, *numbers, margin)
+  modal = losses.modal_contrastive(
+      *given, 0.3, jnp.asarray(codes), hard, margin=margin, ids=numbers[0],
+      negative_ids=numbers[1])
+  for i in range(6):
+    kept = [j for j in range(12) if (i, j) not in out]
+    for got, columns in (
+        (one_way, kept),
+        (modal, [j for j in kept if j >= 6 or codes[i] == codes[j]])):
+      want = np.log(np.exp(score[i, columns] / 0.3).sum()) - score[i, i] / 0.3
+      np.testing.assert_allclose(got[i], want, rtol=1e-4)
+  gradient = jax.grad(lambda q: losses.modal_contrastive(
+      q, given[1], 0.3, None, hard, margin=margin, ids=numbers[0],
+      negative_ids=numbers[1]).sum())(given[0])
+  assert np.isfinite(gradient).all()
+
+
+def test_positives_are_never_false_negatives():
+  """Another answer may be as similar as it likes; the way back is masked."""
+  q, c, _, codes, ids, _ = masked_problem()
+  score = q @ c.T
+  got = losses.modal_contrastive(
+      *(jnp.asarray(x, jnp.float32) for x in (q, c)), 0.3, jnp.asarray(codes),
+      positives=jnp.asarray(ids), dual=True, released=False, margin=0.0,
+      ids=jnp.asarray(ids))
+  none = np.zeros(0, int)
+  for i in range(6):
+    want = []
+    for s in (score, score.T):
+      own = [j for j in range(6) if ids[i] == ids[j] and codes[i] == codes[j]]
+      out = false_by_loops(s, 0.0, ids, none)
+      kept = [j for j in range(6) if codes[i] == codes[j]
+              and ((i, j) not in out or j in own)]
+      total = np.log(np.exp(s[i, kept] / 0.3).sum())
+      want.append(np.mean([total - s[i, j] / 0.3 for j in own]))
+    np.testing.assert_allclose(got[i], np.mean(want), rtol=1e-4)
+
+
+def test_a_margin_that_nothing_is_above_changes_nothing():
+  q, c, n, codes, _, _ = masked_problem()
+  q, c, n = (jnp.asarray(x, jnp.float32) for x in (q, c, n))
+  np.testing.assert_array_equal(
+      losses.one_way_info_nce(q, c, 0.3, n, margin=2.5),
+      losses.one_way_info_nce(q, c, 0.3, n))
+  np.testing.assert_array_equal(
+      losses.modal_contrastive(q, c, 0.3, codes, n, margin=2.5),
+      losses.modal_contrastive(q, c, 0.3, codes, n))

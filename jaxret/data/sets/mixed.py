@@ -80,20 +80,27 @@ class TrainingSet(NamedTuple):
 class Pair(NamedTuple):
   """A training query, told `instruction`, and its answer; as pairs.Pair.
 
-  row: of its query in the training set. negative: no answer to it, or None.
+  row: of its query in the training set. negative: no answer to it, a tuple of
+  several, or None. scores: a teacher's, of the answer and each negative.
   """
   query: types.Item
   candidate: types.Item
   target_modality: str
-  negative: types.Item | None = None
+  negative: types.Item | tuple[types.Item, ...] | None = None
   instruction: str = ''
   row: int = 0
+  scores: tuple[float, ...] | None = None
 
 
 class Negatives(NamedTuple):
-  """What mining chose for each query: places in the pool, int64 [Q]."""
+  """What mining chose for each query: places in the pool.
+
+  positive: int64 [Q]. negative: int64 [Q], or [Q, N] of several. scores: float
+  [Q, 1 + N], a teacher's of the positive and the negatives, or None.
+  """
   positive: np.ndarray
   negative: np.ndarray
+  scores: np.ndarray | None = None
 
 
 class Pairs:
@@ -122,11 +129,15 @@ class Pairs:
     candidate = pool[self._positive[i]]
     kind = modality(candidate)
     said = query.instructions[kind]
-    negative = None
+    negative = scores = None
     if self._negatives is not None:
-      negative = pool[self._negatives.negative[i]]
+      found = np.atleast_1d(self._negatives.negative[i])
+      negative = tuple(pool[place] for place in found)
+      negative = negative if len(negative) > 1 else negative[0]
+      if self._negatives.scores is not None:
+        scores = tuple(self._negatives.scores[i].tolist())
     return Pair(query.item, candidate, kind, negative,
-                said[int(self._wording[i] * len(said))], i)
+                said[int(self._wording[i] * len(said))], i, scores)
 
 
 def chosen_positives(training_set, seed):
@@ -144,24 +155,56 @@ def places(pool):
 
 
 def read_negatives(path, training_set):
-  """The Negatives that `mine` wrote; ValueError where they do not fit."""
-  place, found = places(training_set.pool), []
+  """The Negatives that `mine` wrote; ValueError where they do not fit.
+
+  A line has "query", "positive" and "negative", an id or a list of ids, and
+  perhaps "scores", a teacher's of the positive and of each negative; all lines
+  alike.
+  """
+  place, found, scores = places(training_set.pool), [], []
   for row, (line, entry) in enumerate(entries.json_lines(path)):
-    query, positive, negative = (
-        entries.field(path, row, entry, key)
-        for key in ('query', 'positive', 'negative'))
+    query, positive = (entries.field(path, row, entry, key)
+                       for key in ('query', 'positive'))
+    several = isinstance(entry.get('negative'), list)
+    negatives = entries.field(
+        path, row, entry, 'negative', list if several else str)
+    negatives = negatives if several else [negatives]
     wanted = (training_set.queries[row].item.id
               if row < len(training_set.queries) else None)
-    if query != wanted or not {positive, negative} <= place.keys():
+    if query != wanted or not all(isinstance(one, str) and one in place
+                                  for one in (positive, *negatives)):
       raise ValueError(
           f'{path}, line {line}: got the query {query}, wanted '
           f'{wanted or "no more"}, with ids of its pool: mine again for '
           'these data')
-    found.append((place[positive], place[negative]))
+    found.append([place[one] for one in (positive, *negatives)])
+    scores.append(entry.get('scores'))
+    _check_scores(path, line, found, scores)
   if len(found) != len(training_set.queries):
     raise ValueError(f'{path}: got {len(found)} queries, wanted '
                      f'{len(training_set.queries)}: mine again for these data')
-  return Negatives(*np.array(found, np.int64).T)
+  found = np.array(found, np.int64)
+  negative = found[:, 1:]
+  return Negatives(found[:, 0],
+                   negative if negative.shape[1] > 1 else negative[:, 0],
+                   None if scores[0] is None else np.array(scores, np.float32))
+
+
+def _check_scores(path, line, found, scores):
+  """Raises ValueError for a last line that is unlike the first one."""
+  if not len(found[0]) == len(found[-1]) > 1:
+    raise ValueError(
+        f'{path}, line {line}: got {len(found[-1]) - 1} negatives, wanted '
+        f'{len(found[0]) - 1 or "one at least"} as in the first line')
+  one = scores[-1]
+  fine = isinstance(one, list) and len(one) == len(found[0]) and all(
+      type(score) in (int, float) and np.isfinite(score) for score in one)
+  if scores[0] is None and one is None or scores[0] is not None and fine:
+    return
+  raise ValueError(
+      f'{path}, line {line}: got the scores {one!r:.60}, wanted '
+      + ('none, as in the first line' if scores[0] is None else
+         f'{len(found[0])} numbers, of the positive and each negative'))
 
 
 def modality(item):

@@ -14,7 +14,7 @@ from jaxret.data.llava import prompts as mm_embed_prompts
 from jaxret.data.llava import question_prompts as rerank_prompts
 from jaxret.data.llava import reader as mm_embed_inputs
 from jaxret.data.shapes import mixed as shapes_mixed
-from jaxret.methods import base
+from jaxret.methods import base, embedding_losses
 from jaxret.methods.mm_embed import examples as mixed_examples
 from jaxret.methods.mm_embed import sets as mixed_sets
 from jaxret.models import clip, encoder
@@ -61,6 +61,7 @@ def reader(config, tokenizer, cache_bytes=0):
 def method(config, tokenizer):
   """The Method of `config`; `tokenizer` as data.text.load_tokenizer returns."""
   model, lora = model_config(config, tokenizer), config.model.lora
+  embedding_losses.check(config, model.width)
   init_all = functools.partial(
       base.init, functools.partial(model_lib.init, model), lora.targets,
       lora.rank)
@@ -91,7 +92,8 @@ def examples(config, pairs, reader, shapes=None):
 def embed_pairs(model, params, constants, batch, key):
   """{'query', 'candidate'[, 'negative']: float32 [B, D]}; see base.Method.
 
-  Sides of one shape pass through the model together, which compiles once.
+  Of several negatives [B, N, D]. Sides of one shape pass through the model
+  together, which compiles once.
   """
   del constants
   groups = {}
@@ -106,16 +108,20 @@ def embed_pairs(model, params, constants, batch, key):
     vectors = model_lib.embed(model, params, rows, side_key)
     vectors = vectors.reshape(-1, len(group), vectors.shape[-1])
     embeddings |= {side: vectors[:, i] for i, side in enumerate(group)}
-  return embeddings
+  return embedding_losses.stacked_negatives(embeddings)
 
 
 def embedding_loss(settings, embeddings, batch):
   """InfoNCE of embeddings of the whole batch (spec §2); see base.Method."""
-  query, candidate = embeddings['query'], embeddings['candidate']
   ids, negative_ids = batch['positive'], batch.get('negative_id')
-  value = losses.one_way_info_nce(
-      query, candidate, settings.temperature, embeddings.get('negative'),
-      *((ids, negative_ids) if settings.mask_duplicates else ()))
+  def contrast(embeddings, margin):
+    return losses.one_way_info_nce(
+        embeddings['query'], embeddings['candidate'], settings.temperature,
+        embeddings.get('negative'),
+        *((ids, negative_ids) if settings.mask_duplicates else (None, None)),
+        margin)
+  query, candidate = embeddings['query'], embeddings['candidate']
+  value = embedding_losses.total(settings, contrast, embeddings, batch)
   best = jnp.argmax(query @ candidate.T, 1)
   return value, {'accuracy': jnp.mean((ids[best] == ids).astype(jnp.float32))}
 
@@ -146,8 +152,14 @@ def tokenizer_options():
 
 
 def check(config):
-  """Raises ValueError where the reranker to be trained has no head."""
+  """Raises ValueError for a loss that is none, or a reranker without head."""
+  embedding_losses.check(
+      config, None if config.model.pretrained else config.model.width)
   m, settings = config.model, config.rerank
+  if config.mine.get('teacher', False) and not (
+      settings.pretrained or config.init_from):
+    raise ValueError('mine.teacher wants a reranker that is trained: set '
+                     'rerank.pretrained, or init_from, a run that has one')
   if settings.tasks and not settings.pretrained and (
       m.pretrained or not m.tie_embeddings):
     raise ValueError(

@@ -3,6 +3,8 @@
 For every source <directory>/<source>.jsonl with a line per training query:
   {"query": "9:3", "positive": "9:17", "negative": "2:5", "rank": 4, "kind":
    "wrong_modality"}
+of several negatives lists of them and of kinds, and "scores" of a teacher, of
+the positive and of each negative, if one was asked;
 <source>.ranked.npy, the indices in the pool of the first k candidates of each,
 and <source>.statistics.json, how many queries have which kind; a kind is one
 of embeddings.mining.KINDS, the rank is the positive's (k + 1 = beyond the
@@ -12,31 +14,37 @@ import json
 import pathlib
 
 import numpy as np
+import tqdm
 from absl import logging
 
 from jaxret import files, own_files
 from jaxret.data.sets import mixed
+from jaxret.scoring import store as scores_lib
 from jaxret.scoring.embeddings import mining, searches
 from jaxret.scoring.embeddings import store as embeddings
 
 _REMEDY = 'remove its directory, and mine again'
+ASKED = 64  # queries whose scores of a teacher are kept at a time
 
 
 def mine(name, training_set, seed, encoder, directory, options, mesh=None,
-         block_items=1024):
+         teacher=None, block_items=1024):
   """Mines one source; what is finished is not done again.
 
   training_set: a mixed.TrainingSet. seed: of what is drawn. encoder: a
   retrieval.Encoder; None as a prompt means a candidate. options: k, offset
-  (k'), and part_queries, that are searched for and stored at a time. mesh: of
-  this process's devices.
+  (k'), negatives of a query, and part_queries, that are searched for and
+  stored at a time. mesh: of this process's devices. teacher: a
+  methods.mm_embed.teacher.Teacher whose scores are written, or None.
   Returns the statistics, or None on other processes than the first.
   Errors: ValueError where the directory holds what was mined otherwise.
   """
   directory = pathlib.Path(directory)
   mined_with = {**encoder.fingerprint, 'k': options.k, 'offset': options.offset,
             'seed': seed, 'queries': len(training_set.queries),
-            'candidates': len(training_set.pool)}
+            'candidates': len(training_set.pool),
+            'negatives': options.get('negatives', 1),
+            'teacher': teacher and teacher.fingerprint}
   done = directory / f'{name}.statistics.json'
   if done.is_file():
     _check_parts(directory, name)
@@ -52,8 +60,11 @@ def mine(name, training_set, seed, encoder, directory, options, mesh=None,
       mesh)
   files.save_atomically(directory / f'{name}.ranked.npy',
                         lambda file: np.save(file, top))
-  _write(directory / f'{name}.jsonl', training_set, positive, negative, kind,
-         rank)
+  chosen = np.concatenate([positive[:, None], negative], 1)
+  usable = (pool.index[chosen] >= 0).all(1) & (queries.index >= 0)
+  scores = teacher and _taught(
+      training_set, chosen, usable, teacher, directory / f'{name}.teacher')
+  _write(directory / f'{name}.jsonl', training_set, chosen, kind, rank, scores)
   found = {**mining.statistics(kind, rank, options.k), 'mined_with': mined_with,
            'crc32': {path.name: own_files.checksum(path.read_bytes())
                      for path in _parts(directory, name)}}
@@ -133,7 +144,10 @@ def _queries(store, training_set, encode, block_items):
 
 def _negatives(training_set, pool, queries, positive, directory, options, seed,
                mesh):
-  """(negative, kind, rank of the positive, top k), of all queries."""
+  """(negative, kind, rank of the positive, top k), of all queries.
+
+  Negatives and kinds are [Q, N].
+  """
   index = mixed.places(training_set.pool)
   modality = mixed.codes(training_set.pool)
   labels = np.unique(training_set.labels, return_inverse=True)[1]
@@ -147,9 +161,9 @@ def _negatives(training_set, pool, queries, positive, directory, options, seed,
     top = _top(pool, queries[part], directory, options.k, mesh)
     sets = mining.split(
         top, modality, positive[part], positives, options.offset)
-    found.append((*mining.draw(
-        top, sets, positive[part], positives, labels, seed, first),
-                  sets.positive_rank, top))
+    found.append((*mining.draw_several(
+        top, sets, positive[part], positives, labels, seed, first,
+        options.get('negatives', 1)), sets.positive_rank, top))
   return [np.concatenate(parts) for parts in zip(*found)]
 
 
@@ -162,22 +176,53 @@ def _top(pool, queries, directory, k, mesh):
   return top
 
 
-def _write(path, training_set, positive, negative, kind, rank):
+def _taught(training_set, chosen, usable, teacher, directory):
+  """The teacher's scores of the places `chosen` [Q, 1 + N] of the pool.
+
+  0 of queries that are not usable, some item of which cannot be read: no pair
+  of theirs is trained on. What is finished is not asked again.
+  """
+  scores = scores_lib.Store(directory, {
+      **teacher.fingerprint, 'candidates': searches.digest(chosen)}
+                            ).matrix('scores', chosen.shape)
+  for first in tqdm.trange(0, len(chosen), ASKED, desc='asking the teacher',
+                           unit='block'):
+    rows = np.arange(first, min(first + ASKED, len(chosen)))
+    if not np.isnan(scores[rows]).any():
+      continue
+    found, asked = np.zeros((len(rows), chosen.shape[1])), usable[rows]
+    if asked.any():
+      found[asked] = teacher.ask(
+          [training_set.queries[q].item for q in rows[asked]],
+          [[training_set.pool[place] for place in chosen[q]]
+           for q in rows[asked]])
+    scores[first:first + ASKED] = found
+    scores.flush()
+  return np.array(scores)
+
+
+def _write(path, training_set, chosen, kind, rank, scores):
+  """chosen: places of the positive and the negatives; scores: or None."""
+  def alone(values):
+    return values if len(values) > 1 else values[0]
   def save(file):
     for q, query in enumerate(training_set.queries):
+      positive, *negatives = (training_set.pool[place].id
+                              for place in chosen[q])
       file.write(json.dumps({
-          'query': query.item.id,
-          'positive': training_set.pool[positive[q]].id,
-          'negative': training_set.pool[negative[q]].id,
-          'rank': int(rank[q]), 'kind': mining.KINDS[kind[q]]}).encode()
-                 + b'\n')
+          'query': query.item.id, 'positive': positive,
+          'negative': alone(negatives), 'rank': int(rank[q]),
+          'kind': alone([mining.KINDS[one] for one in kind[q]]),
+          **({} if scores is None else {'scores': scores[q].tolist()})
+          }).encode() + b'\n')
   files.save_atomically(path, save)
 
 
 def _checked(path, mined_with):
   """The statistics of an earlier run; ValueError where it was another."""
   found = own_files.read_object(path, _REMEDY)
-  old = found['mined_with']
+  # Statistics of older runs have no such fields.
+  old = {'negatives': 1, 'teacher': None, **found['mined_with']}
   for name in mined_with:
     if old.get(name) != mined_with[name]:
       raise ValueError(

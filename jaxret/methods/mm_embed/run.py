@@ -11,6 +11,7 @@ from jaxret.methods.mm_embed import evaluator, rerank_run
 from jaxret.methods.mm_embed import mine as mine_lib
 from jaxret.methods.mm_embed import sets as mixed_sets
 from jaxret.methods.mm_embed import tables as mixed_tables
+from jaxret.methods.mm_embed import teacher as teacher_lib
 
 
 def train_and_evaluate(config, workdir):
@@ -38,8 +39,8 @@ def mine(config, workdir):
 
 def miner(run, row):
   """What mine.mine needs besides the training set: who mines, and where."""
-  return (embedding_run.encoder(run, row), run.workdir / 'mined',
-          run.config.mine, sharding.local_mesh())
+  return (embedding_run.encoder(run, row, whole=True), run.workdir / 'mined',
+          run.config.mine, sharding.local_mesh(), teacher_lib.of_run(run))
 
 
 def prepare(run, stage, sources):

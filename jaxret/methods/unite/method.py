@@ -13,7 +13,7 @@ from jaxret.data import pair_examples
 from jaxret.data.qwen2_vl import pixels as qwen2_vl
 from jaxret.data.qwen2_vl import prompts as unite_prompts
 from jaxret.data.qwen2_vl import reader as inputs_lib
-from jaxret.methods import base
+from jaxret.methods import base, embedding_losses
 from jaxret.methods.unite import sets as embedding_sets
 from jaxret.models import decoder as decoder_lib
 from jaxret.models.qwen2_vl import model as model_lib
@@ -61,6 +61,7 @@ def reader(config, tokenizer, cache_bytes=0):
 def method(config, tokenizer):
   """The Method of `config`; `tokenizer` as data.text.load_tokenizer returns."""
   model, lora = model_config(config, tokenizer), config.model.lora
+  embedding_losses.check(config, model.width)
   init_all = functools.partial(
       base.init, functools.partial(model_lib.init, model), lora.targets,
       lora.rank)
@@ -97,29 +98,42 @@ def embed(model, params, batch, key=None):
 
 
 def embed_pairs(model, params, constants, batch, key):
-  """{'query', 'candidate'[, 'negative']: [B, D]}; see base.Method."""
+  """{'query', 'candidate'[, 'negative']: [B, D]}; see base.Method.
+
+  Of several negatives [B, N, D]; they pass through the model together.
+  """
   del constants
-  embeddings, sides = {}, pair_examples.sides(batch)
+  embeddings, groups = {}, {}
+  for side, rows in pair_examples.sides(batch).items():
+    groups.setdefault(pair_examples.kind(side), []).append(rows)
   for number, side in enumerate(pair_examples.SIDES):
-    if side in sides:
+    if side in groups:
+      count = len(groups[side])
+      rows = jax.tree.map(lambda *arrays: jnp.stack(arrays, 1).reshape(
+          -1, *arrays[0].shape[1:]), *groups[side])
       side_key = None if key is None else jax.random.fold_in(key, number)
-      embeddings[side] = embed(model, params, sides[side], side_key)
+      vectors = embed(model, params, rows, side_key)
+      embeddings[side] = vectors if count == 1 else vectors.reshape(
+          -1, count, vectors.shape[-1])
   return embeddings
 
 
 def embedding_loss(settings, embeddings, batch):
   """MAMCL of embeddings [B, D] of the whole batch; see base.Method.
 
-  settings: temperature, dual, modality_mask, multi_positive, released; see
-  losses.modal_contrastive.
+  settings: temperature, dual, modality_mask, multi_positive, released, see
+  losses.modal_contrastive; and those of methods.embedding_losses.
   """
+  def contrast(embeddings, margin):
+    return losses.modal_contrastive(
+        embeddings['query'], embeddings['candidate'], settings.temperature,
+        batch['modality'] if settings.modality_mask else None,
+        embeddings.get('negative'),
+        batch['positive'] if settings.multi_positive else None,
+        settings.dual, settings.released, margin, batch.get('document'),
+        batch.get('negative_id'))
   query, candidate = embeddings['query'], embeddings['candidate']
-  value = losses.modal_contrastive(
-      query, candidate, settings.temperature,
-      batch['modality'] if settings.modality_mask else None,
-      embeddings.get('negative'),
-      batch['positive'] if settings.multi_positive else None,
-      settings.dual, settings.released)
+  value = embedding_losses.total(settings, contrast, embeddings, batch)
   best = jnp.argmax(query @ candidate.T, 1)
   right = batch['positive'][best] == batch['positive']
   return value, {'accuracy': jnp.mean(right.astype(jnp.float32))}
@@ -155,6 +169,8 @@ def tokenizer_options():
 
 def check(config):
   """Raises ValueError for fields of the loss that have no effect."""
+  embedding_losses.check(
+      config, None if config.model.pretrained else config.model.width)
   if config.loss.modality_mask and config.pairs.per_source:
     raise ValueError(
         'loss.modality_mask has nothing to mask in batches of one source '

@@ -97,6 +97,34 @@ def draw(ranked, sets, positive, positives, pool, seed, first=0):
   return negative, kind
 
 
+def draw_several(ranked, sets, positive, positives, pool, seed, first=0,
+                 count=1):
+  """`count` different negatives per query -> int64 and int8 [Q, count].
+
+  The first is what `draw` gives; each further one is drawn likewise from what
+  is left, by chances of its own.
+
+  Errors: ValueError naming the query whose pool holds too few.
+  """
+  found = []
+  for number in range(count):
+    if number:
+      taken = found[-1][0]
+      left = np.asarray(ranked) != taken[:, None]
+      sets = sets._replace(wrong_modality=sets.wrong_modality & left,
+                           insufficient=sets.insufficient & left)
+      positives = [np.append(own, one) for own, one in zip(positives, taken)]
+      for q, own in enumerate(positives):
+        if len(np.unique(own)) >= len(pool):
+          raise ValueError(
+              f'query {first + q}: its pool of {len(pool)} has but {number} '
+              f'candidates that are no positives, {count} are wanted; draw '
+              'fewer')
+    found.append(draw(ranked, sets, positive, positives, pool,
+                      seed + (number << 64), first))
+  return tuple(np.stack(parts, 1) for parts in zip(*found))
+
+
 def _chances(count, seed, first):
   """Three uniform numbers for each query from `first` on, [count, 3]."""
   bits = np.random.Philox(key=seed)
@@ -138,10 +166,11 @@ def _nth_other(taken, size, chance):
 def statistics(kind, positive_rank, n_ranks):
   """How many queries have which kind of negative, and where positives are.
 
-  kind: int [Q]; positive_rank: int [Q] of `split`, with K = n_ranks.
+  kind: int [Q], or [Q, N] of several each, all of which are counted;
+  positive_rank: int [Q] of `split`, with K = n_ranks.
   Returns a flat dict of counts.
   """
-  counts = np.bincount(kind, minlength=len(KINDS))
+  counts = np.bincount(np.ravel(kind), minlength=len(KINDS))
   return {'queries': len(kind), **{
       name: int(n) for name, n in zip(KINDS, counts)},
           'positive_first': int((positive_rank == 1).sum()),

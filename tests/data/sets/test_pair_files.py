@@ -105,3 +105,44 @@ def test_pairs_of_a_split_say_what_its_files_lack():
                       left_out=(bad,))
   found = pairs.of_split(split).values()
   assert [one for own in found for one in own.left_out] == [bad]
+
+
+def test_several_negatives_scores_and_grades(tmp_path):
+  path = stored(tmp_path, [
+      {'query': {'text': 'a'}, 'candidate': {'text': 'b'}, 'scores': [3, -1.5],
+       'negative': [{'text': 'c'}]},
+      {'query': {'text': 'a'}, 'candidate': {'text': 'b'},
+       'negative': [{'text': 'c'}, {'image': 'x.png'}],
+       'scores': [0.9, 0.1, 0.2]},
+      {'query': {'text': 'a'}, 'candidate': {'text': 'b'}, 'grade': 4}])
+  read = pairs.PairFile(path)
+  one, two, graded = (read[i] for i in range(3))
+  assert one.negative.text == 'c' and one.scores == (3.0, -1.5)
+  assert [n.text for n in two.negative] == ['c', None]
+  assert two.negative[1].image == str(tmp_path / 'x.png')
+  assert two.scores == (0.9, 0.1, 0.2) and two.grade is None
+  assert graded.grade == 4.0 and graded.negative is graded.scores is None
+  pairs.save(tmp_path / 'again.json', [one, two, graded])
+  again = pairs.PairFile(tmp_path / 'again.json', allow_outside=True)
+  assert [(p.scores, p.grade) for p in again] == [
+      (p.scores, p.grade) for p in read]
+  assert [n.text for n in again[1].negative] == ['c', None]
+
+
+@pytest.mark.parametrize('fields, said', [
+    ({'negative': []}, 'an empty list as negative'),
+    ({'negative': [{'text': 'c'}, 'd']}, "'negative' a string"),
+    ({'negative': [{'text': 'c'}, {}]}, "'negative' with nothing"),
+    ({'negative': [{'image': '/x.png'}]}, "'/x.png', which is not in"),
+    ({'negative': {'text': 'c'}, 'scores': [1.0]}, 'with 1 negatives'),
+    ({'negative': {'text': 'c'}, 'scores': [1.0, float('nan')]}, 'the scores'),
+    ({'negative': {'text': 'c'}, 'scores': [1.0, True]}, 'the scores'),
+    ({'scores': [1.0]}, 'with 0 negatives'),
+    ({'grade': 'high'}, "the grade 'high'"),
+    ({'grade': 1.0, 'negative': {'text': 'c'}}, 'no negative beside it')])
+def test_negatives_scores_and_grades_that_are_none(tmp_path, fields, said):
+  path = stored(tmp_path, [
+      {'query': {'text': 'a'}, 'candidate': {'text': 'b'}, **fields}])
+  with pytest.raises(ValueError, match=said) as caught:
+    pairs.PairFile(path)
+  assert 'train.json, entry 1' in str(caught.value)

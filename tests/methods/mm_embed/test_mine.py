@@ -34,9 +34,24 @@ class Encoder:
                      .standard_normal(WIDTH) for i in items])
 
 
-def run(directory, encoder, seed=0, options=OPTIONS, data=None):
+def run(directory, encoder, seed=0, options=OPTIONS, data=None, teacher=None):
   return mine.mine('toy', data or training_set(), seed, retrieval.Encoder(
-      encoder, {'weights': 'w'}), directory, options)
+      encoder, {'weights': 'w'}), directory, options, teacher=teacher)
+
+
+class Asked:
+  """A teacher that likes long names; fails when it is asked too often."""
+
+  def __init__(self, calls=100):
+    self.calls = calls
+    self.fingerprint = {'weights': 't'}
+
+  def ask(self, queries, candidates):
+    self.calls -= 1
+    if self.calls < 0:
+      raise KeyboardInterrupt
+    return np.array([[len(query.id) + len(one.id) / 8 for one in own]
+                     for query, own in zip(queries, candidates)])
 
 
 def test_what_is_written_is_what_training_reads(tmp_path):
@@ -131,3 +146,57 @@ def test_mined_files_that_were_changed_are_refused_by_name(tmp_path, name):
   (tmp_path / 'toy.statistics.json').write_text('{"queries": 1')
   with pytest.raises(ValueError, match='toy.statistics.json is damaged'):
     mine.tables(tmp_path)
+
+
+SEVERAL = ml_collections.ConfigDict({**OPTIONS, 'negatives': 3})
+
+
+def test_several_negatives_and_what_a_teacher_says_of_them(tmp_path):
+  found = run(tmp_path, Encoder(), options=SEVERAL, teacher=Asked())
+  assert found['queries'] == 13 and sum(
+      found[kind] for kind in ('wrong_modality', 'insufficient', 'random')
+      ) == 39
+  data = training_set()
+  pairs = mixed.Pairs(data, 0, mine.read([tmp_path], 'toy', data))
+  rows = [json.loads(row) for row in
+          (tmp_path / 'toy.jsonl').read_text().splitlines()]
+  for pair, row in zip((pairs[i] for i in range(13)), rows):
+    assert [one.id for one in pair.negative] == row['negative']
+    assert len(set(row['negative'])) == 3 == len(row['kind'])
+    assert list(pair.scores) == row['scores'] == [
+        len(pair.query.id) + len(one.id) / 8
+        for one in (pair.candidate, *pair.negative)]
+  # The first is the one that is drawn where there is but one.
+  run(tmp_path / 'one', Encoder())
+  alone = [json.loads(row) for row in
+           (tmp_path / 'one/toy.jsonl').read_text().splitlines()]
+  assert [row['negative'][0] for row in rows] == [
+      row['negative'] for row in alone]
+  assert all('scores' not in row for row in alone)
+
+
+def test_a_teacher_is_asked_nothing_twice(tmp_path, monkeypatch):
+  monkeypatch.setattr(mine, 'ASKED', 5)
+  with pytest.raises(KeyboardInterrupt):
+    run(tmp_path, Encoder(), options=SEVERAL, teacher=Asked(2))
+  run(tmp_path, Encoder(), options=SEVERAL, teacher=Asked(1))
+  run(tmp_path / 'whole', Encoder(), options=SEVERAL, teacher=Asked())
+  assert (tmp_path / 'toy.jsonl').read_bytes() == (
+      tmp_path / 'whole/toy.jsonl').read_bytes()
+
+
+def test_other_numbers_of_negatives_and_teachers_are_refused(tmp_path):
+  run(tmp_path, Encoder(), options=SEVERAL, teacher=Asked())
+  with pytest.raises(ValueError, match='negatives was 3, is 1'):
+    run(tmp_path, Encoder(), teacher=Asked())
+  with pytest.raises(ValueError, match="teacher was .'weights': 't'., is None"):
+    run(tmp_path, Encoder(), options=SEVERAL)
+
+
+def test_statistics_of_before_there_were_several_are_good(tmp_path):
+  run(tmp_path, Encoder())
+  path = tmp_path / 'toy.statistics.json'
+  old = json.loads(path.read_text())
+  del old['mined_with']['negatives'], old['mined_with']['teacher']
+  path.write_text(json.dumps(old))
+  run(tmp_path, None)

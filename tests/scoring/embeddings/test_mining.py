@@ -100,3 +100,31 @@ def test_statistics_count_every_query_once():
   found = mining.statistics(kind, np.array([1, 51, 3, 51, 51, 1]), 50)
   assert found == {'queries': 6, 'wrong_modality': 3, 'insufficient': 2,
                    'random': 1, 'positive_first': 2, 'positive_beyond_top': 3}
+
+
+def test_several_negatives_are_different_and_the_first_is_the_one():
+  ranked, modality, positive, positives = case(n_queries=200)
+  sets = mining.split(ranked, modality, positive, positives, offset=12)
+  pool = np.arange(60) // 20
+  one = mining.draw(ranked, sets, positive, positives, pool, seed=3, first=5)
+  negative, kind = mining.draw_several(
+      ranked, sets, positive, positives, pool, 3, 5, count=4)
+  np.testing.assert_array_equal(negative[:, 0], one[0])
+  np.testing.assert_array_equal(kind[:, 0], one[1])
+  for q, own in enumerate(negative):
+    assert len(set(own)) == 4 and not set(own) & set(positives[q])
+    for one, what in zip(own, kind[q]):
+      if what != mining.RANDOM:
+        assert one in ranked[q][(sets.wrong_modality,
+                                 sets.insufficient)[what][q]]
+  # Chance gave the second no favour of the first one's.
+  assert 0.2 < np.mean(kind[:, 1] == kind[:, 0]) < 0.95
+  assert mining.statistics(kind, sets.positive_rank, 20)['queries'] == 200
+
+
+def test_a_pool_that_is_too_small_is_said():
+  ranked = np.array([[0, 1, 2]])
+  sets = mining.split(ranked, np.zeros(3, int), np.array([0]), [[0]], 0)
+  with pytest.raises(ValueError, match='query 7: its pool of 3 has but 2'):
+    mining.draw_several(ranked, sets, np.array([0]), [np.array([0])],
+                        np.zeros(3, int), 0, 7, count=3)
