@@ -79,7 +79,7 @@ def load(path: str | os.PathLike, position_mode: str | None = None,
              'resolution': resolution, 'max_tokens': max_tokens,
              'trim_text': trim_text, 'alpha': alpha, 'prompt': prompt,
              'pooling': pooling}
-  if _is_workdir(path):
+  if is_workdir(path):
     _refuse_without_effect(path, options | {'recipe': recipe}, {'trim_text'},
                            'a workdir, which keeps its own settings', load)
     return _open_workdir(
@@ -130,7 +130,7 @@ def load_generator(
   mesh = mesh or sharding.make_mesh()
   options = {'dtype': dtype, 'adapter': adapter, 'resolution': resolution,
              'max_tokens': max_tokens, 'clips': clips, 'alpha': alpha}
-  if _is_workdir(path):
+  if is_workdir(path):
     _refuse_without_effect(path, options, set(), 'a workdir, which keeps its '
                            'own settings', load_generator)
     return _open_generating_workdir(pathlib.Path(path).expanduser(), mesh)
@@ -183,7 +183,8 @@ def _refuse_without_effect(path, options, known, kind, function):
                        'leave it out')
 
 
-def _is_workdir(path):
+def is_workdir(path: str | os.PathLike) -> bool:
+  """Whether a directory is that of a run of ours, not a model's."""
   file = pathlib.Path(path).expanduser() / 'config.json'
   return file.is_file() and 'method' in foreign_files.read_object(file)
 
@@ -196,7 +197,7 @@ def chosen_weights(path: str | os.PathLike, method: str) -> dict[str, float]:
   Raises ValueError for results that cannot be read.
   """
   file = pathlib.Path(path).expanduser() / 'results.json'
-  if not _is_workdir(path) or not file.is_file():
+  if not is_workdir(path) or not file.is_file():
     return {}
   if checkpoint.read_config(path).method != method:
     return {}

@@ -71,7 +71,7 @@ def score(model, params, mesh, inputs, options, directory, keep=None):
   """
   check(inputs)
   store = _store(params, inputs, options, directory)
-  fill = functools.partial(_filled, store)
+  fill = functools.partial(filled, store)
   common = model, params, mesh, inputs.prompts
   videos = inputs.features, inputs.vocabulary, options
   if options.mode == 'reference':
@@ -94,7 +94,7 @@ def score(model, params, mesh, inputs, options, directory, keep=None):
 def video_prior(model, params, mesh, inputs, options, directory):
   """log P(video) [T, V], kept beside the scores; None but on process 0."""
   return _video_prior(
-      functools.partial(_filled, _store(params, inputs, options, directory)),
+      functools.partial(filled, _store(params, inputs, options, directory)),
       (model, params, mesh, inputs.prompts),
       (inputs.features, inputs.vocabulary, options))
 
@@ -120,7 +120,7 @@ def first_clips(model, params, mesh, inputs, options, directory):
   None on all processes but 0.
   """
   shape = len(inputs.prompts.labels), len(inputs.vocabulary)
-  return _filled(
+  return filled(
       _store(params, inputs, options, directory), 'first_clip', shape,
       lambda m: likelihood.first_clips(
           model, params, mesh, inputs.prompts, inputs.vocabulary, options, m))
@@ -129,7 +129,7 @@ def first_clips(model, params, mesh, inputs, options, directory):
 def first_labels(model, params, mesh, inputs, options, directory):
   """The same of log P(first label of each text | video), [V, T]."""
   shape = len(inputs.vocabulary), len(inputs.prompts.labels)
-  return _filled(
+  return filled(
       _store(params, inputs, options, directory), 'first_label', shape,
       lambda m: likelihood.first_labels(
           model, params, mesh, inputs.prompts, inputs.features, options, m))
@@ -206,7 +206,7 @@ def evaluate(model, params, mesh, inputs, options, directory):
       scored, inputs.first_stage, kept_pairs(inputs))
 
 
-def _filled(store, name, shape, fill, keep=None):
+def filled(store, name, shape, fill, keep=None):
   """The named matrix, filled: from disk as far as it is there.
 
   Returns None, and calls fill(None), on all processes but 0. Raises ValueError

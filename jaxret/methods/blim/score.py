@@ -1,4 +1,7 @@
-"""`jaxret.score_matrix`: videos and texts in, both likelihood matrices out."""
+"""`jaxret.score_matrix`: items and texts in, likelihood matrices out.
+
+Of BLiM both directions; of any model that continues prompts P(text | item).
+"""
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
@@ -9,19 +12,23 @@ from ml_collections import ConfigDict
 
 from jaxret import (
   checkpoint,
+  generator,
+  loading,
   methods,
   process_settings,
   sharding,
   workdir_lock,
 )
+from jaxret import models as models_lib
 from jaxret import run as run_lib
 from jaxret.data import images, types
 from jaxret.methods import base
-from jaxret.methods.blim import evaluator
+from jaxret.methods.blim import evaluator, prompted
 from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import first_stage as first_stage_lib
 from jaxret.methods.blim import run as blim_run
 from jaxret.methods.blim import scores as scores_lib
+from jaxret.models import model_files
 from jaxret.scoring.likelihood import score as likelihood
 
 Path: TypeAlias = str | os.PathLike
@@ -31,43 +38,73 @@ Texts: TypeAlias = Sequence[str] | Mapping[str, str]
 
 
 def score_matrix(
-    videos: Videos, texts: Texts, model: Path | ConfigDict, *,
+    videos: Videos, texts: Texts,
+    model: Path | ConfigDict | generator.Generator, *,
     first_stage: np.ndarray | str | None = None, topk: int = 0,
     mode: str = 'shared', workdir: Path | None = None, rows: int = 32,
-    columns: int = 64, mesh: Mesh | None = None) -> scores_lib.Scores | None:
-  """Scores every video against every text with BLiM, in both directions.
+    columns: int = 64, mesh: Mesh | None = None,
+    instruction: str | None = None, prior: str | None = None
+    ) -> scores_lib.Scores | None:
+  """Scores every image or video against every text, exhaustively.
 
     scores = jaxret.score_matrix(
         ['a.mp4', 'b.mp4'], ['a dog runs', 'a man cooks'], 'workdirs/blim')
     best_video_of_text = scores.text_to_video().argmax(1)
+    scores = jaxret.score_matrix(
+        ['a.jpg', 'b.mp4'], texts, 'Qwen/Qwen3-VL-2B-Instruct')
+
+  BLiM scores both directions. A model that continues prompts scores P(text |
+  item): the item and an instruction are a user's turn in the model's own
+  template, the tokens of the text and the one that ends an answer are scored,
+  and their mean is the score, in nats.
 
   Args:
-    videos: V paths, bytes or lists of frames, or features [V, clips, tokens,
-      width] of the model's own tower; a dict gives them ids, for messages.
+    videos: V paths, bytes or lists of frames; or of BLiM features [V, clips,
+      tokens, width] of the model's own tower; or of other models images and
+      videos mixed, PIL images, pixels, dicts with `image` or `video` or
+      data.types.Items too. A dict gives them ids, for messages.
     texts: T strings, or a dict of them.
-    model: a work directory that `python -m jaxret.main` has trained, or a
-      config, whose `model.pretrained` is then scored as it is, zero-shot.
+    model: a work directory that `python -m jaxret.main` has trained with BLiM;
+      or a config, whose `model.pretrained` is then scored as it is, zero-shot;
+      or a Generator, or the directory or hub name of one, a Qwen2-VL,
+      Qwen2.5-VL or Qwen3-VL, see jaxret.load_generator for its options.
     first_stage: float [T, V], scores of another model, or 'clip', the free
-      ones of the first clip (no zero-shot model has them); with `topk`, only
-      each text's and each video's best are scored, the others are NaN.
-    mode: 'shared', 'canonical' or 'reference', see likelihood.Options.
+      ones of the first clip (BLiM's alone, no zero-shot model has them); with
+      `topk`, only each text's and each video's best are scored, the others are
+      NaN.
+    mode: 'shared', or of BLiM 'canonical' or 'reference', see
+      likelihood.Options.
     workdir: where finished tiles are kept, so that a killed call goes on; by
       default nothing is kept. One call, or one run, at a time.
-    rows, columns: of a tile. mesh: default all devices in one row.
+    rows, columns: of a tile; fewer rows where prompts are long. mesh: default
+      all devices in one row; a Generator has its own.
+    instruction: not of BLiM; what is said below each medium; default
+      'Describe this image.' or 'Describe this video.'
+    prior: not of BLiM; how P(text) is had: 'mask' (default), the keys of what
+      is seen masked, all positions as they are; 'grey', 'black' or 'noise', an
+      image or video of that in the item's place (VisualGPTScore, arXiv
+      2306.01879).
 
   Returns:
-    Scores: both matrices and priors, and rankings by them with the weights
-    that the workdir's evaluation chose, else the config's. None on all
-    processes but the first.
+    Scores: the matrices and priors there are, and rankings by them with the
+    weights that the workdir's evaluation chose, else the config's, else the
+    paper's zero-shot ones. None on all processes but the first.
 
   Raises:
-    ValueError, before anything is computed, for an empty or too long text, a
-    video that cannot be read, features that are not finite or of another shape,
-    ids that are not unique, a first stage of another shape, or a workdir that
-    another process writes, naming it.
+    ValueError, before anything is computed, for an empty or too long text, an
+    item whose header cannot be read (BLiM: that cannot be decoded), features
+    that are not finite or of another shape, ids that are not unique, a first
+    stage of another shape, a workdir that another process writes, or a model
+    that scores nothing, naming it.
   """
   _check_mode(mode, topk)
   with workdir_lock.held_or_passing(workdir) as directory:
+    if _continues_prompts(model):
+      return _score_prompted(
+          videos, texts, model, mesh, instruction, prior or 'mask',
+          (first_stage, topk), likelihood.Options(
+              rows, columns, mode=mode, nonzero_denominator=False), directory)
+    _refuse_of_blim(instruction=instruction, prior=prior)
     ready = prepare(videos, texts, model, mesh, lambda shape: (
         _check_first_stage(first_stage, topk, shape,
                            zero_shot=isinstance(model, ConfigDict))))
@@ -81,6 +118,62 @@ def score_matrix(
                        inputs, options, directory, first_stage,
                        chosen.weights['text_to_video'].alpha)
   return _scores(found, ready.split, chosen)
+
+
+def _continues_prompts(model):
+  """Whether it is a model that continues prompts, and not a run of BLiM."""
+  if isinstance(model, ConfigDict):
+    return False
+  if isinstance(model, generator.Generator):
+    return True
+  if loading.is_workdir(model):
+    method = checkpoint.read_config(model).method
+    return method != 'blim' and methods.open_generator(method) is not None
+  return True
+
+
+def _refuse_of_blim(**options):
+  for name, value in options.items():
+    if value is not None:
+      raise ValueError(f'{name} = {value!r:.60} has no effect on BLiM, whose '
+                       'prompts and prior are its own: leave it out')
+
+
+def _score_prompted(items, texts, model, mesh, instruction, prior, stage,
+                    options, directory):
+  """As score_matrix, of a model that continues prompts."""
+  first_stage, topk = stage
+  named = _named(items, 'item')
+  if not named:
+    raise ValueError('got no items: give one at least')
+  shown = tuple(prompted.item_of(given, name) for name, given in named)
+  _check_unique('items', shown)
+  captions = _texts(texts)
+  _check_first_stage(first_stage, topk, (len(captions), len(shown)), True)
+  if options.mode != 'shared':
+    raise ValueError(f'mode {options.mode!r} is of BLiM alone: leave it out')
+  split = types.Split(
+      'own', 'own', shown, captions, np.zeros(len(captions), np.int32))
+  inputs = prompted.inputs(
+      _opened(model, mesh), split, instruction, prior, topk=topk,
+      first_stage=first_stage if first_stage is None else {
+          'text_to_video': first_stage, 'video_to_text': first_stage.T})
+  return _scores(
+      _copied(prompted.score(inputs, options, directory,
+                             evaluator.either_kept(inputs))),
+      split, scores_lib.Chosen(prompted.WEIGHTS, 'paper'))
+
+
+def _opened(model, mesh):
+  """The Generator of a path, or the one given."""
+  if isinstance(model, generator.Generator):
+    if mesh is not None and mesh != model.mesh:
+      raise ValueError('mesh: the Generator lives on another one; give it to '
+                       'jaxret.load_generator')
+    return model
+  if not loading.is_workdir(model):  # before gigabytes are read
+    model_files.read_json(model, models_lib.scoring_types())
+  return loading.load_generator(model, mesh=mesh)
 
 
 class Ready(NamedTuple):
@@ -156,8 +249,12 @@ def _in_memory(model, params, mesh, inputs, options, directory, stage, alpha):
   elif stage is not None:
     inputs = inputs._replace(first_stage={
         'text_to_video': stage, 'video_to_text': stage.T})
-  scores = evaluator.score(
-      *common, inputs, options, directory, evaluator.either_kept(inputs))
+  return _copied(evaluator.score(
+      *common, inputs, options, directory, evaluator.either_kept(inputs)))
+
+
+def _copied(scores):
+  """Likelihoods that outlive the directory that they are read from."""
   return scores and evaluator.Likelihoods(
       *(None if matrix is None else np.array(matrix) for matrix in scores))
 
