@@ -13,11 +13,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxret import by_rows, embedder, generator, models, sharding
+from jaxret import by_rows, embedder, generator, loading, models, sharding
 from jaxret.data import images, media, types
+from jaxret.data.qwen3_vl import pixels as qwen3_vl
 from jaxret.methods.blim import evaluator
 from jaxret.methods.blim import prompts as prompts_lib
 from jaxret.models import decoder as decoder_lib
+from jaxret.models import model_files
 from jaxret.scoring import store as store_lib
 from jaxret.scoring.embeddings import store as contents
 from jaxret.scoring.likelihood import cpn, kernels, prefixes, tiles
@@ -34,6 +36,10 @@ PRIORS = 'mask', 'grey', 'black', 'noise'
 # paper has three images of noise as well; their mean and spread are ours.
 NULL_PX, NULL_FRAMES, N_NOISE = 448, 4, 3
 NOISE = 127.5, 64.0
+# Of models whose own files have no bound that a prompt of 4,096 tokens keeps:
+# an image of 1,280 tokens at most, a video of 64 frames and 2,048 tokens.
+RESOLUTIONS = {'qwen3_vl': qwen3_vl.Processor(
+    image=(65536, 1280 * 1024), video=(4096, 2 * 2048 * 1024), max_frames=64)}
 # Fixed in advance: those of the paper's zero-shot scoring on MSR-VTT.
 WEIGHTS = {'text_to_video': cpn.Weights(alpha=0.0, c=1.0),
            'video_to_text': cpn.Weights(alpha=0.8, c=0.0)}
@@ -56,12 +62,17 @@ class Inputs(NamedTuple):
   first_stage: dict | None = None
   topk: int | dict[str, int] = 0
 
+  def score(self, options, directory, keep=None):
+    """See the function `score`."""
+    return score(self, options, directory, keep)
+
 
 def inputs(model, split, instruction=None, prior='mask', first_stage=None,
-           topk=0):
+           topk=0, max_tokens=0):
   """Inputs of a Split whose videos are media; reads their headers alone.
 
   instruction: what is said below each medium; None = INSTRUCTIONS.
+  max_tokens: of a text, without the one that ends it; 0 = no limit.
   Raises ValueError that names the first item or text that cannot be used.
   """
   check_model(model)
@@ -69,10 +80,22 @@ def inputs(model, split, instruction=None, prior='mask', first_stage=None,
     raise ValueError(f'prior is {prior!r}: use one of {", ".join(PRIORS)}')
   if instruction is not None and not instruction.strip():
     raise ValueError('instruction is empty: give it a word, or leave it out')
-  labels = tuple(_labels(model, item) for item in split.texts)
+  labels = tuple(_labels(model, item, max_tokens) for item in split.texts)
   shown = tuple(_shown(item, instruction) for item in split.videos)
   outlines = _measured(model, shown)
   return Inputs(model, split, shown, outlines, labels, prior, first_stage, topk)
+
+
+def opened(path, mesh=None, **options):
+  """The Generator of a directory or hub model, which reads as RESOLUTIONS say.
+
+  options: of loading.load_generator. Raises ValueError for a model of another
+  kind, before its weights are read.
+  """
+  types_ = models.scoring_types()
+  model_type = model_files.read_json(path, types_)[1]['model_type']
+  return loading.load_generator(
+      path, mesh=mesh, resolution=RESOLUTIONS.get(model_type), **options)
 
 
 def check_model(model):
@@ -115,14 +138,17 @@ def _shown(item, instruction):
   return types.Item(item.id, text, item.image, item.video)
 
 
-def _labels(model, item):
+def _labels(model, item, max_tokens):
   """The scored tokens of a text: int32 [L + 1], the last one ends it."""
   if not model.reader.ends:
     raise ValueError('the tokenizer has no token that ends an answer: use that '
                      'of the model')
   text = prompts_lib.checked(item.text, item.id)
-  return np.append(model.reader.suffix(text, item.id),
-                   np.int32(model.reader.ends[0]))
+  ids = model.reader.suffix(text, item.id)
+  if max_tokens and len(ids) > max_tokens:
+    raise ValueError(f'{item.id}: {len(ids)} tokens, want at most '
+                     f'{max_tokens}: shorten it or raise the limit')
+  return np.append(ids, np.int32(model.reader.ends[0]))
 
 
 def _measured(model, shown):
@@ -207,6 +233,7 @@ def _prompts(model, shown, outlines):
 def _measure(model, outlines, kinds, batches):
   sizes = np.array([model.reader.bucket(one)[1:] for one in outlines])
   return prefixes.Prompts(
+      tuple(one.id for one in outlines),
       np.array([len(one.tokens) for one in outlines]),
       sizes.reshape(len(outlines), -1),
       np.unique(kinds, return_inverse=True)[1], batches)
@@ -294,7 +321,8 @@ def _fingerprint(inputs, options):
       'weights': sharding.checksum(model.params),
       'model': digest([repr(model.config).encode()]),
       'items': digest([str(name).encode() for name in ids]),
-      'media': digest([contents.key(item, None) for item in inputs.shown]),
+      'media': digest([
+          contents.key(item, None) for item in inputs.split.videos]),
       'reading': digest([repr((
           media.READING, model.reader.resolution, model.reader.alpha)
           ).encode()]),

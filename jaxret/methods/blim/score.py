@@ -1,6 +1,9 @@
 """`jaxret.score_matrix`: items and texts in, likelihood matrices out.
 
-Of BLiM both directions; of any model that continues prompts P(text | item).
+BLiM scores both directions. A model that continues prompts scores P(text |
+item): the item and an instruction are a user's turn in the model's own
+template, the tokens of the text and the one that ends an answer are scored, and
+their mean is the score, in nats.
 """
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -19,16 +22,14 @@ from jaxret import (
   sharding,
   workdir_lock,
 )
-from jaxret import models as models_lib
 from jaxret import run as run_lib
 from jaxret.data import images, types
 from jaxret.methods import base
-from jaxret.methods.blim import evaluator, prompted
+from jaxret.methods.blim import evaluator, prompted, prompted_run
 from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import first_stage as first_stage_lib
 from jaxret.methods.blim import run as blim_run
 from jaxret.methods.blim import scores as scores_lib
-from jaxret.models import model_files
 from jaxret.scoring.likelihood import score as likelihood
 
 Path: TypeAlias = str | os.PathLike
@@ -48,105 +49,100 @@ def score_matrix(
   """Scores every image or video against every text, exhaustively.
 
     scores = jaxret.score_matrix(
-        ['a.mp4', 'b.mp4'], ['a dog runs', 'a man cooks'], 'workdirs/blim')
-    best_video_of_text = scores.text_to_video().argmax(1)
-    scores = jaxret.score_matrix(
-        ['a.jpg', 'b.mp4'], texts, 'Qwen/Qwen3-VL-2B-Instruct')
-
-  BLiM scores both directions. A model that continues prompts scores P(text |
-  item): the item and an instruction are a user's turn in the model's own
-  template, the tokens of the text and the one that ends an answer are scored,
-  and their mean is the score, in nats.
+        ['a.mp4', 'b.jpg'], ['a dog runs', 'a man cooks'],
+        'Qwen/Qwen3-VL-2B-Instruct')
+    best_item_of_text = scores.text_to_video().argmax(1)
 
   Args:
-    videos: V paths, bytes or lists of frames; or of BLiM features [V, clips,
-      tokens, width] of the model's own tower; or of other models images and
-      videos mixed, PIL images, pixels, dicts with `image` or `video` or
-      data.types.Items too. A dict gives them ids, for messages.
+    videos: V paths, bytes, lists of frames; of BLiM also features [V, clips,
+      tokens, width] of its own tower; of other models images as well, and PIL
+      images, pixels, dicts of `image` or `video`, Items. A dict gives ids.
     texts: T strings, or a dict of them.
-    model: a work directory that `python -m jaxret.main` has trained with BLiM;
-      or a config, whose `model.pretrained` is then scored as it is, zero-shot;
-      or a Generator, or the directory or hub name of one, a Qwen2-VL,
-      Qwen2.5-VL or Qwen3-VL, see jaxret.load_generator for its options.
+    model: a work directory that `python -m jaxret.main` has trained; a config,
+      whose `model.pretrained` is scored zero-shot; a Generator; or what
+      jaxret.load_generator opens as one, of Qwen2-VL, Qwen2.5-VL or Qwen3-VL.
     first_stage: float [T, V], scores of another model, or 'clip', the free
-      ones of the first clip (BLiM's alone, no zero-shot model has them); with
-      `topk`, only each text's and each video's best are scored, the others are
-      NaN.
-    mode: 'shared', or of BLiM 'canonical' or 'reference', see
-      likelihood.Options.
+      ones of the first clip (no zero-shot model has them); with `topk`, only
+      each text's and each video's best are scored, the others are NaN.
+    mode: 'shared', of BLiM also 'canonical', 'reference': likelihood.Options.
     workdir: where finished tiles are kept, so that a killed call goes on; by
       default nothing is kept. One call, or one run, at a time.
-    rows, columns: of a tile; fewer rows where prompts are long. mesh: default
-      all devices in one row; a Generator has its own.
-    instruction: not of BLiM; what is said below each medium; default
-      'Describe this image.' or 'Describe this video.'
-    prior: not of BLiM; how P(text) is had: 'mask' (default), the keys of what
-      is seen masked, all positions as they are; 'grey', 'black' or 'noise', an
-      image or video of that in the item's place (VisualGPTScore, arXiv
-      2306.01879).
+    rows, columns: of a tile; fewer rows of long prompts. mesh: default all
+      devices in one row, of a Generator its own.
+    instruction: what is said below each medium, not of BLiM; default 'Describe
+      this image.' or 'Describe this video.'
+    prior: how P(text) is had, not of BLiM: 'mask' (default), or by a null image
+      or video, 'grey', 'black' or 'noise'; see prompted.PRIORS.
 
   Returns:
-    Scores: the matrices and priors there are, and rankings by them with the
-    weights that the workdir's evaluation chose, else the config's, else the
-    paper's zero-shot ones. None on all processes but the first.
+    Scores: matrices, priors, and rankings by them with the weights that the
+    workdir's evaluation chose, else the config's, else the paper's zero-shot
+    ones. None on all processes but the first.
 
   Raises:
-    ValueError, before anything is computed, for an empty or too long text, an
-    item whose header cannot be read (BLiM: that cannot be decoded), features
-    that are not finite or of another shape, ids that are not unique, a first
-    stage of another shape, a workdir that another process writes, or a model
-    that scores nothing, naming it.
+    ValueError that names it, before anything is computed, for an empty or too
+    long text, an item that cannot be decoded (where a prompt is built: whose
+    header cannot be read), features that are not finite or of another shape,
+    ids that are not unique, a first stage of another shape, a workdir that
+    another process writes, or a model that scores nothing.
   """
   _check_mode(mode, topk)
+  score = _score_prompted if _continues_prompts(model) else _score_blim
   with workdir_lock.held_or_passing(workdir) as directory:
-    if _continues_prompts(model):
-      return _score_prompted(
-          videos, texts, model, mesh, instruction, prior or 'mask',
-          (first_stage, topk), likelihood.Options(
-              rows, columns, mode=mode, nonzero_denominator=False), directory)
-    _refuse_of_blim(instruction=instruction, prior=prior)
-    ready = prepare(videos, texts, model, mesh, lambda shape: (
-        _check_first_stage(first_stage, topk, shape,
-                           zero_shot=isinstance(model, ConfigDict))))
-    inputs = evaluator.inputs(ready.scorer, ready.split, ready.features,
-                              topk=topk, zero_shot=not ready.trained)
-    options = likelihood.Options(
-        rows, columns, mode=mode,
-        nonzero_denominator=ready.config.eval.nonzero_denominator)
-    chosen = weights_of(ready)
-    found = _in_memory(ready.scorer.model, ready.params, ready.mesh,
-                       inputs, options, directory, first_stage,
-                       chosen.weights['text_to_video'].alpha)
+    return score(
+        videos, texts, model, mesh, first_stage, topk,
+        likelihood.Options(rows, columns, mode=mode), directory,
+        instruction=instruction, prior=prior)
+
+
+def _score_blim(videos, texts, model, mesh, first_stage, topk, options,
+                directory, **of_prompts):
+  """As score_matrix, of BLiM; of_prompts: what does nothing here."""
+  for name, value in of_prompts.items():
+    if value is not None:
+      raise ValueError(f'{name} = {value!r:.60} has no effect on BLiM, whose '
+                       'prompts and prior are its own: leave it out')
+  ready = prepare(videos, texts, model, mesh, lambda shape: (
+      _check_first_stage(first_stage, topk, shape,
+                         zero_shot=isinstance(model, ConfigDict))))
+  inputs = evaluator.inputs(ready.scorer, ready.split, ready.features,
+                            topk=topk, zero_shot=not ready.trained)
+  options = options._replace(
+      nonzero_denominator=ready.config.eval.nonzero_denominator)
+  chosen = weights_of(ready)
+  found = _in_memory(ready.scorer.model, ready.params, ready.mesh,
+                     inputs, options, directory, first_stage,
+                     chosen.weights['text_to_video'].alpha)
   return _scores(found, ready.split, chosen)
 
 
 def _continues_prompts(model):
   """Whether it is a model that continues prompts, and not a run of BLiM."""
   if isinstance(model, ConfigDict):
-    return False
+    return prompted_run.is_chosen(model)
   if isinstance(model, generator.Generator):
     return True
   if loading.is_workdir(model):
     method = checkpoint.read_config(model).method
     return method != 'blim' and methods.open_generator(method) is not None
+  if os.path.isdir(model) and not os.path.isfile(f'{model}/config.json'):
+    raise ValueError(
+        f'{model} holds no config.json: give the work directory of a run of '
+        'python -m jaxret.main, the directory or hub name of a model, or a '
+        'config with model.pretrained')
   return True
 
 
-def _refuse_of_blim(**options):
-  for name, value in options.items():
-    if value is not None:
-      raise ValueError(f'{name} = {value!r:.60} has no effect on BLiM, whose '
-                       'prompts and prior are its own: leave it out')
-
-
-def _score_prompted(items, texts, model, mesh, instruction, prior, stage,
-                    options, directory):
+def _score_prompted(items, texts, model, mesh, first_stage, topk, options,
+                    directory, instruction, prior):
   """As score_matrix, of a model that continues prompts."""
-  first_stage, topk = stage
   named = _named(items, 'item')
   if not named:
     raise ValueError('got no items: give one at least')
-  shown = tuple(prompted.item_of(given, name) for name, given in named)
+  shown = tuple(
+      prompted.item_of(given, str(given) if name.startswith('item ') and
+                       isinstance(given, (str, os.PathLike)) else name)
+      for name, given in named)
   _check_unique('items', shown)
   captions = _texts(texts)
   _check_first_stage(first_stage, topk, (len(captions), len(shown)), True)
@@ -154,26 +150,18 @@ def _score_prompted(items, texts, model, mesh, instruction, prior, stage,
     raise ValueError(f'mode {options.mode!r} is of BLiM alone: leave it out')
   split = types.Split(
       'own', 'own', shown, captions, np.zeros(len(captions), np.int32))
+  chosen = scores_lib.Chosen(prompted.WEIGHTS, 'paper')
+  if isinstance(model, ConfigDict):
+    instruction = instruction or model.eval.instruction or None
+    prior, chosen = prior or model.eval.prior, scores_lib.chosen(model, None)
   inputs = prompted.inputs(
-      _opened(model, mesh), split, instruction, prior, topk=topk,
+      prompted_run.open_model(model, mesh), split, instruction,
+      prior or 'mask', topk=topk,
       first_stage=first_stage if first_stage is None else {
           'text_to_video': first_stage, 'video_to_text': first_stage.T})
-  return _scores(
-      _copied(prompted.score(inputs, options, directory,
-                             evaluator.either_kept(inputs))),
-      split, scores_lib.Chosen(prompted.WEIGHTS, 'paper'))
-
-
-def _opened(model, mesh):
-  """The Generator of a path, or the one given."""
-  if isinstance(model, generator.Generator):
-    if mesh is not None and mesh != model.mesh:
-      raise ValueError('mesh: the Generator lives on another one; give it to '
-                       'jaxret.load_generator')
-    return model
-  if not loading.is_workdir(model):  # before gigabytes are read
-    model_files.read_json(model, models_lib.scoring_types())
-  return loading.load_generator(model, mesh=mesh)
+  found = inputs.score(options._replace(nonzero_denominator=False), directory,
+                       evaluator.either_kept(inputs))
+  return _scores(_copied(found), split, chosen)
 
 
 class Ready(NamedTuple):
@@ -274,11 +262,10 @@ def _config(model):
       raise ValueError('the config names no weights: set model.pretrained, or '
                        'give the work directory of a trained model')
     return model, None
+  if _continues_prompts(model):
+    raise ValueError(f'{model} continues prompts, it is no model of BLiM: '
+                     'jaxret.score_matrix scores all pairs with it')
   config = checkpoint.read_config(model)
-  if config is None:
-    raise ValueError(
-        f'{model} holds no config.json: give the work directory of a run of '
-        'python -m jaxret.main, or a config with model.pretrained')
   if config.method != 'blim':
     raise ValueError(f'{model} was made by the method {config.method!r}: only '
                      "'blim' gives likelihoods")

@@ -26,12 +26,13 @@ TOKENS_AT_ONCE = 32768
 class Prompts(NamedTuple):
   """P prompts, which are read when their tiles are scored.
 
-  lengths: int [P], tokens of each. sizes: int [P, n], what its arrays are
-  padded to besides, see data.qwen2_vl.reader.Shape. kinds: int [P], only
-  prompts of one kind are read together.
+  ids: of each, for messages. lengths: int [P], tokens of each. sizes: int
+  [P, n], what its arrays are padded to besides, see data.qwen2_vl.reader.Shape.
+  kinds: int [P], only prompts of one kind are read together.
   read: ([strip], [shape]) -> yields the arrays of each packing.Strip, its
     prompts padded to (tokens, *sizes).
   """
+  ids: tuple[str, ...]
   lengths: np.ndarray
   sizes: np.ndarray
   kinds: np.ndarray
@@ -51,7 +52,8 @@ def score(model, params, mesh, prompts, labels, cost, options, matrix,
     options, matrix, keep: as for score.score_texts.
   """
   strips = _strips(prompts, labels, options, mesh, keep)
-  sheet = filling.Filling(name, matrix, [one.strip for one in strips])
+  sheet = filling.Filling(
+      name, matrix, [one.strip for one in strips], prompts.ids)
   is_open = [[sheet.is_open(s, t) for t in range(len(one.strip.tiles))]
              for s, one in enumerate(strips)]
   needed = [s for s, tiles in enumerate(is_open) if any(tiles)]
