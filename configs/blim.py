@@ -11,6 +11,7 @@ VARIANTS = {
     '': 'a tiny model and its video tower, trained on shapes world',
     'folder': 'the tiny model, trained on the clips and captions in data.root',
     'folder_7b': 'the published 7B as it is, on the clips in data.root',
+    'folder_qwen3vl': 'Qwen3-VL as it is, on the images or clips there',
     'didemo': 'the 7B with LoRA on DiDeMo, by the published recipe',
     'activitynet': 'the same on ActivityNet Captions',
     'lsmdc': 'the same on LSMDC',
@@ -50,6 +51,10 @@ def get_config(variant=''):
       benchmark(config, variant)
     else:
       own_clips_7b(config)
+    if variant == 'folder_qwen3vl':
+      config.model.update(backbone='qwen3_vl',
+                          pretrained='Qwen/Qwen3-VL-2B-Instruct')
+      config.eval.nonzero_denominator = False
   return config
 
 
@@ -128,6 +133,7 @@ def base():
       'longest_caption_tokens': 64})  # of captions, that few or none exceed
   common.add_weights(config, lora_alpha=32)
   config.model.update({
+      'backbone': 'blim',  # or one scored as it is: 'qwen3_vl', 'qwen2_vl', ...
       'visual_width': 96,  # numbers of a feature that it sees
       'clips': 4,  # clips of a video
       'tokens_per_clip': 6,  # features of a clip
@@ -143,8 +149,7 @@ def base():
       'store_videos': True,
       'extract_batch_size': 32,  # videos per step of the vision tower
       'features': '',  # directory of stored features; '' = in the workdir
-      # Where a test video has none: 'error', or 'zeros' as the authors.
-      'missing_features': 'error'})
+      'missing_features': 'error'})  # of test videos, or 'zeros' as the authors
   config.optim.update(weight_decay=0.05, warmup_epochs=0.2,
                       gradient_clip_norm=1.0)
   # Share of the captions that are read without their video, as P(text) is
@@ -171,8 +176,9 @@ def base():
       'bound_slack': 0.0,
       # Text given video only, for a model whose visual head is untrained.
       'zero_shot': False,
-      # The paper's fixed weights (MSR-VTT's): alpha of text to video and of
-      # video to text.
+      'instruction': '',  # below a medium, of another backbone; '' = Describe
+      'prior': 'mask',  # P(text) of another backbone, see jaxret.score_matrix
+      # The paper's fixed weights (MSR-VTT's): alpha, text to video, then back.
       'alpha': (0.0, 0.9),
       # c0, c1 of the query's likelihood, c2, c3 against the first stage.
       'c': (1.0, 0.6, 0.8, 0.4),

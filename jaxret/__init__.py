@@ -2,7 +2,8 @@
 
   jaxret.load(path)                           a model that embeds items, an
                                               Embedder
-  jaxret.score_matrix(videos, texts, model)   both likelihoods of all pairs
+  jaxret.score_matrix(items, texts, model)    the likelihoods of all pairs of
+                                              images, videos and texts
   jaxret.search_pairs(videos, texts, model)   the best of them, proved, from
                                               a few of the pairs
   jaxret.score_sequences(prefixes, suffixes, model)

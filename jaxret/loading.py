@@ -189,7 +189,7 @@ def _refuse_without_effect(path, options, known, kind, function):
 
 
 def is_workdir(path: str | os.PathLike) -> bool:
-  """Whether a path is the workdir of a run of ours."""
+  """Whether a directory is that of a run of ours, not a model's."""
   file = pathlib.Path(path).expanduser() / 'config.json'
   return file.is_file() and 'method' in foreign_files.read_object(file)
 

@@ -41,6 +41,11 @@ and a part `decoder`, a decoder.Decoder. A batch is what the reader of
   reader.suffix(text, name)        the tokens that are scored, int32 [L]
   reader.decode(ids), reader.ends  ids to text; the ids that end an answer
 
+That of SCORING_WINGS, whose items jaxret.score_matrix scores, has as well
+
+  reader.outline(item, chat=False) a prompt from headers alone, all but pixels
+  reader.unseen(prompt)            a prompt or outline as `masked` has it
+
 The wing of a backbone whose answers rerank says
 
   RERANKING_TYPES  the `model_type` of what jaxret.load_reranker opens by it
@@ -55,6 +60,7 @@ import pkgutil
 # Backbones that are Qwen2-VL's decoder behind a tower: they share what trains
 # one to embed or to describe. Each has a module `files` as qwen2_vl.files.
 QWEN2_VL_WINGS = ('qwen2_vl', 'qwen25_vl')
+SCORING_WINGS = (*QWEN2_VL_WINGS, 'qwen3_vl')
 
 
 def embedding_wings():
@@ -65,6 +71,12 @@ def embedding_wings():
 def generative_wings():
   """The same of all that continue prompts."""
   return _wings('GENERATIVE_TYPES')
+
+
+def scoring_types():
+  """The `model_type` of all whose items jaxret.score_matrix scores, sorted."""
+  return sorted(model_type for model_type, wing in generative_wings().items()
+                if wing in SCORING_WINGS)
 
 
 def reranking_wings():

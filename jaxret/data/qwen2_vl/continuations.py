@@ -50,17 +50,24 @@ class Reader(reader_lib.Reader):
     return Prompt(item.id, tokens, kinds, grids, patches,
                   self._positions(tokens, kinds, grids, sampled))
 
+  def outline(self, item, chat=False):
+    """The same from headers alone: its patches are not read."""
+    kinds, grids, sampled = self.grids(item)
+    tokens = self.tokens(item, kinds, grids, chat)
+    return Prompt(item.id, tokens, kinds, grids, (),
+                  self._positions(tokens, kinds, grids, sampled))
+
   def masked(self, item, chat=False):
     """The same without the placeholders of its media, which are not read.
 
     No token attends to them and the others stay where they stand: as if the
     keys of all that is seen were masked.
     """
-    kinds, grids, sampled = self.grids(item)
-    tokens = self.tokens(item, kinds, grids, chat)
-    text = ~np.isin(tokens, list(self.special.values()))
-    return Prompt(item.id, tokens[text], (), (), (),
-                  self._positions(tokens, kinds, grids, sampled)[:, text])
+    return self.unseen(self.outline(item, chat))
+
+  def unseen(self, prompt):
+    """A Prompt, read or not, as `masked` has it."""
+    return unseen(prompt, self.special)
 
   def _positions(self, tokens, kinds, grids, sampled):
     return visual_tokens.mrope_positions(
@@ -97,6 +104,13 @@ class Reader(reader_lib.Reader):
     return continuations.suffix_tokens(
         self._encode, text, name,
         (*prompts_lib.PADS.values(), *prompts_lib.MARKS.values()))
+
+
+def unseen(prompt, special):
+  """A Prompt without its placeholders; special: as for `pad`."""
+  text = ~np.isin(prompt.tokens, list(special.values()))
+  return Prompt(prompt.id, prompt.tokens[text], (), (), (),
+                prompt.positions[:, text])
 
 
 def pad(prompts, shape, special, layout=visual_tokens.QWEN2_VL):

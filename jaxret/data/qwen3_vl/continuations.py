@@ -1,5 +1,4 @@
 """Prompts that Qwen3-VL continues: items as they are, or as a user's turn."""
-import numpy as np
 
 from jaxret.data import continuations
 from jaxret.data.qwen2_vl import continuations as qwen2_vl
@@ -31,18 +30,25 @@ class Reader(reader.Reader):
     return qwen2_vl.Prompt(item.id, tokens, kinds, grids, patches,
                            self._positions(tokens, kinds, grids))
 
+  def outline(self, item, chat=False):
+    """The same from headers alone: its patches are not read."""
+    kinds, grids, sampled = self.grids(item)
+    tokens = self.tokens(item, kinds, grids, sampled, chat)
+    kinds, grids = reader.sliced(kinds, grids)
+    return qwen2_vl.Prompt(item.id, tokens, kinds, grids, (),
+                           self._positions(tokens, kinds, grids))
+
   def masked(self, item, chat=False):
     """The same without the placeholders of its media, which are not read.
 
     No token attends to them and the others stay where they stand: as if the
     keys of all that is seen were masked. The times of frames are text.
     """
-    kinds, grids, sampled = self.grids(item)
-    tokens = self.tokens(item, kinds, grids, sampled, chat)
-    text = ~np.isin(tokens, list(self.special.values()))
-    positions = self._positions(tokens, *reader.sliced(kinds, grids))
-    return qwen2_vl.Prompt(
-        item.id, tokens[text], (), (), (), positions[:, text])
+    return self.unseen(self.outline(item, chat))
+
+  def unseen(self, prompt):
+    """A Prompt, read or not, as `masked` has it."""
+    return qwen2_vl.unseen(prompt, self.special)
 
   def _positions(self, tokens, kinds, grids):
     return visual_tokens.mrope_positions(tokens, kinds, grids, self.special)

@@ -35,12 +35,13 @@ class LikelihoodInputs(NamedTuple):
 class Likelihoods(NamedTuple):
   """What a likelihood model says of V videos and T texts, float32.
 
-  text_given_video [V, T]; text_prior [T], or [V, T] in reference mode;
-  video_given_text [T, V] and video_prior [T, V], None in zero-shot mode; the
-  prior is that of a text's length, and made by rows.
+  text_given_video [V, T]; text_prior [T], or [V, T] in reference mode and, made
+  by rows, of prompts of their own; video_given_text [T, V] and video_prior
+  [T, V], None in zero-shot mode; the prior is that of a text's length, and made
+  by rows.
   """
   text_given_video: np.ndarray
-  text_prior: np.ndarray
+  text_prior: np.ndarray | by_rows.Matrix
   video_given_text: np.ndarray | None
   video_prior: np.ndarray | by_rows.Matrix | None
 
@@ -54,7 +55,12 @@ def options_of(config):
 
 
 def inputs(scorer, split, features, first_stage=None, topk=0, zero_shot=False):
-  """LikelihoodInputs of a Split and its features; scorer: a base.Scorer."""
+  """LikelihoodInputs of a Split and its features; scorer: a base.Scorer.
+
+  Or what one that has its own `inputs` makes of the Split, with a `score`.
+  """
+  if hasattr(scorer, 'inputs'):  # prompted_run.Scorer
+    return scorer.inputs(split, first_stage=first_stage, topk=topk)
   return LikelihoodInputs(
       split, features, scorer.prompts(split.texts),
       scorer.video_vocabulary(features), first_stage, topk, zero_shot)
@@ -69,9 +75,11 @@ def score(model, params, mesh, inputs, options, directory, keep=None):
   Args:
     keep: bool [V, T], the pairs to score; None = all.
   """
+  if hasattr(inputs, 'score'):  # prompted.Inputs
+    return inputs.score(options, directory, keep)
   check(inputs)
   store = _store(params, inputs, options, directory)
-  fill = functools.partial(_filled, store)
+  fill = functools.partial(filled, store)
   common = model, params, mesh, inputs.prompts
   videos = inputs.features, inputs.vocabulary, options
   if options.mode == 'reference':
@@ -94,7 +102,7 @@ def score(model, params, mesh, inputs, options, directory, keep=None):
 def video_prior(model, params, mesh, inputs, options, directory):
   """log P(video) [T, V], kept beside the scores; None but on process 0."""
   return _video_prior(
-      functools.partial(_filled, _store(params, inputs, options, directory)),
+      functools.partial(filled, _store(params, inputs, options, directory)),
       (model, params, mesh, inputs.prompts),
       (inputs.features, inputs.vocabulary, options))
 
@@ -120,7 +128,7 @@ def first_clips(model, params, mesh, inputs, options, directory):
   None on all processes but 0.
   """
   shape = len(inputs.prompts.labels), len(inputs.vocabulary)
-  return _filled(
+  return filled(
       _store(params, inputs, options, directory), 'first_clip', shape,
       lambda m: likelihood.first_clips(
           model, params, mesh, inputs.prompts, inputs.vocabulary, options, m))
@@ -129,7 +137,7 @@ def first_clips(model, params, mesh, inputs, options, directory):
 def first_labels(model, params, mesh, inputs, options, directory):
   """The same of log P(first label of each text | video), [V, T]."""
   shape = len(inputs.vocabulary), len(inputs.prompts.labels)
-  return _filled(
+  return filled(
       _store(params, inputs, options, directory), 'first_label', shape,
       lambda m: likelihood.first_labels(
           model, params, mesh, inputs.prompts, inputs.features, options, m))
@@ -194,8 +202,13 @@ def directions(scored, first_stage=None, keep=None):
           keep.get('text_to_video')),
       'video_to_text': cpn.Direction(
           scored.text_given_video, query_of_video,
-          np.atleast_2d(scored.text_prior), first.get('video_to_text'),
+          _of_queries(scored.text_prior), first.get('video_to_text'),
           keep.get('video_to_text'))}
+
+
+def _of_queries(prior):
+  """[1 or Q, C] of a prior [C] or [Q, C], which need not fit into memory."""
+  return prior if isinstance(prior, by_rows.Matrix) else np.atleast_2d(prior)
 
 
 def evaluate(model, params, mesh, inputs, options, directory):
@@ -206,7 +219,7 @@ def evaluate(model, params, mesh, inputs, options, directory):
       scored, inputs.first_stage, kept_pairs(inputs))
 
 
-def _filled(store, name, shape, fill, keep=None):
+def filled(store, name, shape, fill, keep=None):
   """The named matrix, filled: from disk as far as it is there.
 
   Returns None, and calls fill(None), on all processes but 0. Raises ValueError

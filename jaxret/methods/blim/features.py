@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from jaxret import processes, run, sharding
 from jaxret.data import features as features_lib
-from jaxret.data import media, records
+from jaxret.data import media, records, sets
 from jaxret.methods import base
 from jaxret.models import names, pretrained
 from jaxret.models.videochat import files as videochat
@@ -49,6 +49,23 @@ def feature_shape(config):
     return vision.clips, vision.tokens_per_clip, vision.width
   sizes = _tower_sizes(config)
   return vision.clips, sizes['tokens_per_clip'], sizes['vision']['width']
+
+
+def open_splits(config, workdir, names):
+  """The named splits: as their files have them, what can be used, Visuals.
+
+  Three dicts {name: ...}; of stored features the Visuals are these, else the
+  frames. What is left out is listed in the workdir.
+  """
+  whole = {name: sets.load(config.data, name)
+           for name in dict.fromkeys(names)}
+  for name, split in whole.items():
+    run.leave_out_entries(config, workdir, name, split.left_out)
+  open_split = open_features if has_stored_features(config) else open_frames
+  opened = {name: open_split(config, split, workdir)
+            for name, split in whole.items()}
+  return (whole, *({name: pair[side] for name, pair in opened.items()}
+                   for side in (0, 1)))
 
 
 def open_features(config, split, workdir):

@@ -23,6 +23,11 @@ from jaxret.models.videochat import model as vlm_lib
 def model_config(config, tokenizer):
   """The VlmConfig of `config.model`; a checkpoint's own sizes come first."""
   m = config.model
+  if m.get('backbone', 'blim') != 'blim':
+    raise ValueError(
+        f'model.backbone is {m.backbone!r}, which BLiM neither trains nor '
+        "plans: set task='evaluate' and eval.zero_shot=True to score it as it "
+        "is, or model.backbone='blim'")
   sizes = {name: m[name] for name in (
       'width', 'mlp_width', 'layers', 'heads', 'kv_heads', 'head_width',
       'rope_theta', 'norm_eps', 'tie_embeddings')}

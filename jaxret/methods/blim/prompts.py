@@ -53,7 +53,7 @@ class BlimPrompts:
 
   def vtg_suffix(self, caption, caption_id=None):
     """The scored tokens of the caption: int32 [L + 2]."""
-    caption = _checked(caption, caption_id)
+    caption = checked(caption, caption_id)
     ids = self._encode(f'{self._question}{caption}{text.END}\n')
     n_question = len(self._question_ids)
     # The authors assert the same: the prompt keeps its own tokens.
@@ -67,7 +67,7 @@ class BlimPrompts:
 
   def tvg_prefix(self, caption, caption_id=None):
     """Tokens before the first clip: int32 [S]."""
-    caption = _checked(caption, caption_id)
+    caption = checked(caption, caption_id)
     ids = self._encode(_request(f' {caption}'))
     self._limit(len(ids) - self._tvg_frame, caption, caption_id)
     return np.asarray(ids, np.int32)
@@ -84,7 +84,7 @@ def _request(caption):
           f'Caption:{caption}{videochat.ANSWER}')
 
 
-def _checked(caption, caption_id):
+def checked(caption, caption_id):
   if not caption.strip():
     raise ValueError(
         f'{_named(caption, caption_id)} is empty; give it a text '

@@ -8,9 +8,14 @@ from ml_collections import ConfigDict
 from jaxret import methods, optim
 from jaxret import run as run_lib
 from jaxret import train as train_lib
-from jaxret.data import sets, text, types
+from jaxret.data import text, types
 from jaxret.data.videochat import prompts
-from jaxret.methods.blim import cascade, evaluator, search_results
+from jaxret.methods.blim import (
+  cascade,
+  evaluator,
+  prompted_run,
+  search_results,
+)
 from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import first_stage as first_stage_lib
 from jaxret.methods.blim import results as results_lib
@@ -56,6 +61,8 @@ def train_and_evaluate(config, workdir):
 
 def evaluate(config, workdir):
   """Evaluates what was trained in this workdir, or zero-shot weights."""
+  if prompted_run.is_chosen(config):
+    return prompted_run.evaluate(config, workdir)
   mesh, data, method = start(config, workdir, config.eval.splits)
   trained = run_lib.has_checkpoints(workdir)
   run_lib.check_weights(config, workdir, trained)
@@ -82,17 +89,8 @@ def start(config, workdir, names):
   """
   check_config(config)
   mesh = run_lib.open_workdir(config, workdir)
-  whole = {name: sets.load(config.data, name)
-           for name in dict.fromkeys(names)}
-  for name, split in whole.items():
-    run_lib.leave_out_entries(config, workdir, name, split.left_out)
   stored = features_lib.has_stored_features(config)
-  open_split = features_lib.open_features if stored else (
-      features_lib.open_frames)
-  opened = {name: open_split(config, split, workdir)
-            for name, split in whole.items()}
-  splits, visuals = (
-      {name: pair[side] for name, pair in opened.items()} for side in (0, 1))
+  whole, splits, visuals = features_lib.open_splits(config, workdir, names)
   tokenizer = run_lib.open_tokenizer(
       config, workdir, [item.text for item in splits['train'].texts]
       if 'train' in splits else None, template=prompts.TEMPLATE)

@@ -1,4 +1,10 @@
-"""`jaxret.score_matrix`: videos and texts in, both likelihood matrices out."""
+"""`jaxret.score_matrix`: items and texts in, likelihood matrices out.
+
+BLiM scores both directions. A model that continues prompts scores P(text |
+item): the item and an instruction are a user's turn in the model's own
+template, the tokens of the text and the one that ends an answer are scored, and
+their mean is the score, in nats.
+"""
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
@@ -9,6 +15,8 @@ from ml_collections import ConfigDict
 
 from jaxret import (
   checkpoint,
+  generator,
+  loading,
   methods,
   process_settings,
   sharding,
@@ -17,7 +25,7 @@ from jaxret import (
 from jaxret import run as run_lib
 from jaxret.data import images, types
 from jaxret.methods import base
-from jaxret.methods.blim import evaluator
+from jaxret.methods.blim import evaluator, prompted, prompted_run
 from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import first_stage as first_stage_lib
 from jaxret.methods.blim import run as blim_run
@@ -31,56 +39,129 @@ Texts: TypeAlias = Sequence[str] | Mapping[str, str]
 
 
 def score_matrix(
-    videos: Videos, texts: Texts, model: Path | ConfigDict, *,
+    videos: Videos, texts: Texts,
+    model: Path | ConfigDict | generator.Generator, *,
     first_stage: np.ndarray | str | None = None, topk: int = 0,
     mode: str = 'shared', workdir: Path | None = None, rows: int = 32,
-    columns: int = 64, mesh: Mesh | None = None) -> scores_lib.Scores | None:
-  """Scores every video against every text with BLiM, in both directions.
+    columns: int = 64, mesh: Mesh | None = None,
+    instruction: str | None = None, prior: str | None = None
+    ) -> scores_lib.Scores | None:
+  """Scores every image or video against every text, exhaustively.
 
     scores = jaxret.score_matrix(
-        ['a.mp4', 'b.mp4'], ['a dog runs', 'a man cooks'], 'workdirs/blim')
-    best_video_of_text = scores.text_to_video().argmax(1)
+        ['a.mp4', 'b.jpg'], ['a dog runs', 'a man cooks'],
+        'Qwen/Qwen3-VL-2B-Instruct')
+    best_item_of_text = scores.text_to_video().argmax(1)
 
   Args:
-    videos: V paths, bytes or lists of frames, or features [V, clips, tokens,
-      width] of the model's own tower; a dict gives them ids, for messages.
+    videos: V paths, bytes, lists of frames; of BLiM also features [V, clips,
+      tokens, width] of its own tower; of other models images as well, and PIL
+      images, pixels, dicts of `image` or `video`, Items. A dict gives ids.
     texts: T strings, or a dict of them.
-    model: a work directory that `python -m jaxret.main` has trained, or a
-      config, whose `model.pretrained` is then scored as it is, zero-shot.
+    model: a work directory that `python -m jaxret.main` has trained; a config,
+      whose `model.pretrained` is scored zero-shot; a Generator; or what
+      jaxret.load_generator opens as one, of Qwen2-VL, Qwen2.5-VL or Qwen3-VL.
     first_stage: float [T, V], scores of another model, or 'clip', the free
       ones of the first clip (no zero-shot model has them); with `topk`, only
       each text's and each video's best are scored, the others are NaN.
-    mode: 'shared', 'canonical' or 'reference', see likelihood.Options.
+    mode: 'shared', of BLiM also 'canonical', 'reference': likelihood.Options.
     workdir: where finished tiles are kept, so that a killed call goes on; by
       default nothing is kept. One call, or one run, at a time.
-    rows, columns: of a tile. mesh: default all devices in one row.
+    rows, columns: of a tile; fewer rows of long prompts. mesh: default all
+      devices in one row, of a Generator its own.
+    instruction: what is said below each medium, not of BLiM; default 'Describe
+      this image.' or 'Describe this video.'
+    prior: how P(text) is had, not of BLiM: 'mask' (default), or by a null image
+      or video, 'grey', 'black' or 'noise'; see prompted.PRIORS.
 
   Returns:
-    Scores: both matrices and priors, and rankings by them with the weights
-    that the workdir's evaluation chose, else the config's. None on all
-    processes but the first.
+    Scores: matrices, priors, and rankings by them with the weights that the
+    workdir's evaluation chose, else the config's, else the paper's zero-shot
+    ones. None on all processes but the first.
 
   Raises:
-    ValueError, before anything is computed, for an empty or too long text, a
-    video that cannot be read, features that are not finite or of another shape,
-    ids that are not unique, a first stage of another shape, or a workdir that
-    another process writes, naming it.
+    ValueError that names it, before anything is computed, for an empty or too
+    long text, an item that cannot be decoded (where a prompt is built: whose
+    header cannot be read), features that are not finite or of another shape,
+    ids that are not unique, a first stage of another shape, a workdir that
+    another process writes, or a model that scores nothing.
   """
   _check_mode(mode, topk)
+  score = _score_prompted if _continues_prompts(model) else _score_blim
   with workdir_lock.held_or_passing(workdir) as directory:
-    ready = prepare(videos, texts, model, mesh, lambda shape: (
-        _check_first_stage(first_stage, topk, shape,
-                           zero_shot=isinstance(model, ConfigDict))))
-    inputs = evaluator.inputs(ready.scorer, ready.split, ready.features,
-                              topk=topk, zero_shot=not ready.trained)
-    options = likelihood.Options(
-        rows, columns, mode=mode,
-        nonzero_denominator=ready.config.eval.nonzero_denominator)
-    chosen = weights_of(ready)
-    found = _in_memory(ready.scorer.model, ready.params, ready.mesh,
-                       inputs, options, directory, first_stage,
-                       chosen.weights['text_to_video'].alpha)
+    return score(
+        videos, texts, model, mesh, first_stage, topk,
+        likelihood.Options(rows, columns, mode=mode), directory,
+        instruction=instruction, prior=prior)
+
+
+def _score_blim(videos, texts, model, mesh, first_stage, topk, options,
+                directory, **of_prompts):
+  """As score_matrix, of BLiM; of_prompts: what does nothing here."""
+  for name, value in of_prompts.items():
+    if value is not None:
+      raise ValueError(f'{name} = {value!r:.60} has no effect on BLiM, whose '
+                       'prompts and prior are its own: leave it out')
+  ready = prepare(videos, texts, model, mesh, lambda shape: (
+      _check_first_stage(first_stage, topk, shape,
+                         zero_shot=isinstance(model, ConfigDict))))
+  inputs = evaluator.inputs(ready.scorer, ready.split, ready.features,
+                            topk=topk, zero_shot=not ready.trained)
+  options = options._replace(
+      nonzero_denominator=ready.config.eval.nonzero_denominator)
+  chosen = weights_of(ready)
+  found = _in_memory(ready.scorer.model, ready.params, ready.mesh,
+                     inputs, options, directory, first_stage,
+                     chosen.weights['text_to_video'].alpha)
   return _scores(found, ready.split, chosen)
+
+
+def _continues_prompts(model):
+  """Whether it is a model that continues prompts, and not a run of BLiM."""
+  if isinstance(model, ConfigDict):
+    return prompted_run.is_chosen(model)
+  if isinstance(model, generator.Generator):
+    return True
+  if loading.is_workdir(model):
+    method = checkpoint.read_config(model).method
+    return method != 'blim' and methods.open_generator(method) is not None
+  if os.path.isdir(model) and not os.path.isfile(f'{model}/config.json'):
+    raise ValueError(
+        f'{model} holds no config.json: give the work directory of a run of '
+        'python -m jaxret.main, the directory or hub name of a model, or a '
+        'config with model.pretrained')
+  return True
+
+
+def _score_prompted(items, texts, model, mesh, first_stage, topk, options,
+                    directory, instruction, prior):
+  """As score_matrix, of a model that continues prompts."""
+  named = _named(items, 'item')
+  if not named:
+    raise ValueError('got no items: give one at least')
+  shown = tuple(
+      prompted.item_of(given, str(given) if name.startswith('item ') and
+                       isinstance(given, (str, os.PathLike)) else name)
+      for name, given in named)
+  _check_unique('items', shown)
+  captions = _texts(texts)
+  _check_first_stage(first_stage, topk, (len(captions), len(shown)), True)
+  if options.mode != 'shared':
+    raise ValueError(f'mode {options.mode!r} is of BLiM alone: leave it out')
+  split = types.Split(
+      'own', 'own', shown, captions, np.zeros(len(captions), np.int32))
+  chosen = scores_lib.Chosen(prompted.WEIGHTS, 'paper')
+  if isinstance(model, ConfigDict):
+    instruction = instruction or model.eval.instruction or None
+    prior, chosen = prior or model.eval.prior, scores_lib.chosen(model, None)
+  inputs = prompted.inputs(
+      prompted_run.open_model(model, mesh), split, instruction,
+      prior or 'mask', topk=topk,
+      first_stage=first_stage if first_stage is None else {
+          'text_to_video': first_stage, 'video_to_text': first_stage.T})
+  found = inputs.score(options._replace(nonzero_denominator=False), directory,
+                       evaluator.either_kept(inputs))
+  return _scores(_copied(found), split, chosen)
 
 
 class Ready(NamedTuple):
@@ -156,8 +237,12 @@ def _in_memory(model, params, mesh, inputs, options, directory, stage, alpha):
   elif stage is not None:
     inputs = inputs._replace(first_stage={
         'text_to_video': stage, 'video_to_text': stage.T})
-  scores = evaluator.score(
-      *common, inputs, options, directory, evaluator.either_kept(inputs))
+  return _copied(evaluator.score(
+      *common, inputs, options, directory, evaluator.either_kept(inputs)))
+
+
+def _copied(scores):
+  """Likelihoods that outlive the directory that they are read from."""
   return scores and evaluator.Likelihoods(
       *(None if matrix is None else np.array(matrix) for matrix in scores))
 
@@ -177,11 +262,10 @@ def _config(model):
       raise ValueError('the config names no weights: set model.pretrained, or '
                        'give the work directory of a trained model')
     return model, None
+  if _continues_prompts(model):
+    raise ValueError(f'{model} continues prompts, it is no model of BLiM: '
+                     'jaxret.score_matrix scores all pairs with it')
   config = checkpoint.read_config(model)
-  if config is None:
-    raise ValueError(
-        f'{model} holds no config.json: give the work directory of a run of '
-        'python -m jaxret.main, or a config with model.pretrained')
   if config.method != 'blim':
     raise ValueError(f'{model} was made by the method {config.method!r}: only '
                      "'blim' gives likelihoods")

@@ -32,10 +32,11 @@ class Chosen(NamedTuple):
 class Scores:
   """Likelihoods of V videos and T texts, and BLiM's ranking by them.
 
-  text_given_video float32 [V, T], text_prior [T] ([V, T] in reference mode),
-  video_given_text [T, V] and video_prior [T, V]: mean log-likelihoods per
-  token and per clip (nats), and those of the candidate without its query; NaN
-  where a cascade left a pair out. The last two are None zero-shot.
+  text_given_video float32 [V, T], text_prior [T] ([V, T] in reference mode, and
+  of a model that continues prompts, whose texts stand behind items of any
+  size), video_given_text [T, V] and video_prior [T, V]: mean log-likelihoods
+  per token and per clip (nats), and those of the candidate without its query;
+  NaN where a cascade left a pair out. The last two are None zero-shot.
   video_ids, text_ids: in order. chosen: the weights of the ranking.
   """
   text_given_video: np.ndarray

@@ -18,9 +18,11 @@ class Filling:
     matrix: float32 [R, C], often a memory map; None on all processes but 0,
       which alone reads and writes it.
     strips: packing.Strips.
+    rows: names of the rows, for messages; None = they have none.
   """
 
-  def __init__(self, name, matrix, strips):
+  def __init__(self, name, matrix, strips, rows=None):
+    self._rows = rows
     self.matrix, self.strips, self.tokens = matrix, strips, 0
     self._flops, self._pending = 0.0, None
     self._first = np.cumsum([0] + [len(strip.tiles) for strip in strips])
@@ -57,8 +59,10 @@ class Filling:
     values = values.reshape(-1) if tile.real is None else values[tile.real]
     if not np.isfinite(values).all():
       bad = int(np.argmin(np.isfinite(values)))
+      row = place[0][bad]
+      named = '' if self._rows is None else f'{self._rows[row]}: '
       raise ValueError(
-          f'the score of row {place[0][bad]}, column {place[1][bad]} is '
+          f'{named}the score of row {row}, column {place[1][bad]} is '
           f'{values[bad]}: check the weights and the features')
     if self.matrix is None:
       return

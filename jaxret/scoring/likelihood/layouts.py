@@ -7,31 +7,31 @@ from jaxret import sharding
 from jaxret.scoring.likelihood import packing, tiles, tries
 
 
-def captions(prompts, options, mesh, n_videos, keep):
+def captions(labels, options, mesh, prefixes, keep):
   """(Strips of videos, (strip, t) -> what kernels.text_tile takes of tile t).
 
-  That is (tokens, depth, chains, place), labels and lengths.
+  That is (tokens, depth, chains, place), labels and lengths. labels: scored
+  tokens of the T captions; prefixes: int [V], tokens before them.
   """
   if keep is not None:
     def packed(strip, t):
       tile = strip.tiles[t]
       return _inputs(tries.stairs(
-          prompts.labels, strip.columns(tile), tile.sizes,
-          tile.longest + 1, tile.total))
-    return packed_captions(prompts, options, mesh, keep), packed
+          labels, strip.columns(tile), tile.sizes, tile.longest + 1,
+          tile.total))
+    return _packed(labels, options, mesh, prefixes, keep), packed
   if options.share:
     found = [(trie.index, (
         (trie.tokens[None], trie.depth, trie.chains, trie.place),
         trie.labels[None], trie.lengths[None]))
-             for trie in tries.tries(prompts.labels, options.columns)]
+             for trie in tries.tries(labels, options.columns)]
   else:
-    lengths = [len(label) for label in prompts.labels]
+    lengths = [len(label) for label in labels]
     found = [(block.index, rectangle(
-        prompts, block.index[None], block.length)) for block in tiles.blocks(
+        labels, block.index[None], block.length)) for block in tiles.blocks(
             lengths, options.columns, options.max_padding)]
   strips = packing.grid(
-      np.full(n_videos, len(prompts.visual_prefix)),
-      [index for index, _ in found], limits(options, mesh))
+      prefixes, [index for index, _ in found], limits(options, mesh))
   return strips, lambda strip, t: found[t][1]
 
 
@@ -48,9 +48,18 @@ def clips(prompts, options, mesh, shape, keep):
 
 def packed_captions(prompts, options, mesh, keep):
   """The Strips that `score_texts` scores with keep [V, T]."""
-  sizes = np.array([len(label) for label in prompts.labels]) - 1
-  return packing.pack(keep, sizes, np.full(len(keep), len(
-      prompts.visual_prefix)), limits(options, mesh))
+  return _packed(prompts.labels, options, mesh,
+                 visual_prefixes(prompts, len(keep)), keep)
+
+
+def visual_prefixes(prompts, n_videos):
+  """int [V], tokens before the captions of each video: always as many."""
+  return np.full(n_videos, len(prompts.visual_prefix))
+
+
+def _packed(labels, options, mesh, prefixes, keep):
+  sizes = np.array([len(label) for label in labels]) - 1
+  return packing.pack(keep, sizes, prefixes, limits(options, mesh))
 
 
 def packed_clips(prompts, options, mesh, keep, n_clips):
@@ -73,7 +82,8 @@ class Tokens(NamedTuple):
 
 def tokens_of_all(prompts, options, mesh, shape):
   """Tokens of scoring all pairs; shape: (videos, clips of each)."""
-  videos, inputs_of = captions(prompts, options, mesh, shape[0], None)
+  videos, inputs_of = captions(
+      prompts.labels, options, mesh, visual_prefixes(prompts, shape[0]), None)
   texts = clips(prompts, options, mesh, shape, None)
   prefixes = [sum(strip.size * strip.length for strip in strips)
               for strips in (videos, texts)]
@@ -90,9 +100,9 @@ def limits(options, mesh):
                         sharding.batch_shards(mesh))
 
 
-def rectangle(prompts, index, length):
+def rectangle(labels, index, length):
   """What kernels.text_tile takes of captions, int [P or 1, C]."""
-  return _inputs(tries.rectangle(prompts.labels, index, length))
+  return _inputs(tries.rectangle(labels, index, length))
 
 
 def _inputs(layout):

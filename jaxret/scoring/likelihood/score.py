@@ -86,7 +86,8 @@ def score_texts(model, params, mesh, prompts, features, options, matrix,
     keep: bool [V, T], the pairs to score, see packing.pack; None = all.
   """
   strips, inputs_of = layouts.captions(
-      prompts, options, mesh, len(features), keep)
+      prompts.labels, options, mesh,
+      layouts.visual_prefixes(prompts, len(features)), keep)
   sheet = filling.Filling('text given video', matrix, strips)
   size = len(prompts.visual_prefix)
   for s, strip in enumerate(strips):
@@ -250,7 +251,8 @@ def text_priors(model, params, mesh, prompts, options):
     columns = -(-len(block.index) // multiple)
     index = tiles.fill(block.index, columns * multiple)
     index = index.reshape(multiple, columns)
-    (words, *layout), *scored = layouts.rectangle(prompts, index, block.length)
+    (words, *layout), *scored = layouts.rectangle(
+        prompts.labels, index, block.length)
     words, labels, length = _put(mesh, words, *scored)
     values = kernels.text_tile(
         model, options.nonzero_denominator, params, first, cache, start,

@@ -124,11 +124,15 @@ def read(model, params, mesh, batch):
 
 def score(model, params, mesh, prefix, tile):
   """log P of the tokens of a Tile behind prompts, float32 [P, C, L]."""
-  def put(array):
-    return (sharding.replicate if len(array) == 1 else sharding.constant)(
-        mesh, array)
   tokens, *layout = tile.inputs
+  tokens, labels, lengths = (
+      put(mesh, x) for x in (tokens, tile.labels, tile.lengths))
   with jax.set_mesh(mesh):
     return kernels.token_tile(
-        model, params, *prefix, (put(tokens), *layout), put(tile.labels),
-        put(tile.lengths))
+        model, params, *prefix, (tokens, *layout), labels, lengths)
+
+
+def put(mesh, array):
+  """On the mesh: rows of its own for each prompt, or [1, ...] for all."""
+  return (sharding.replicate if len(array) == 1 else sharding.constant)(
+      mesh, array)

@@ -114,8 +114,8 @@ def test_a_matrix_that_is_not_whole_is_not_given_out(tmp_path):
   scores, values = store.Store(tmp_path, {}), np.zeros((2, 3), np.float32)
   values[1, 2] = np.nan
   with pytest.raises(ValueError, match='x has pairs without a score after'):
-    evaluator._filled(scores, 'x', (2, 3), lambda m: evaluator._copy(m, values))
-  found = evaluator._filled(scores, 'y', (2, 3), lambda m: evaluator._copy(
+    evaluator.filled(scores, 'x', (2, 3), lambda m: evaluator._copy(m, values))
+  found = evaluator.filled(scores, 'y', (2, 3), lambda m: evaluator._copy(
       m, values), ~np.isnan(values))
   np.testing.assert_array_equal(found, values)  # of a cascade it is whole
 

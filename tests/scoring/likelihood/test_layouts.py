@@ -29,7 +29,8 @@ def test_the_tokens_of_a_cascade_are_known_before_it_runs(
 def test_all_pairs_are_laid_out_once(prompts, share):
   mesh, seen = tiny.one_device(), np.zeros((tiny.VIDEOS, tiny.TEXTS), int)
   strips, inputs_of = layouts.captions(
-      prompts, OPTIONS._replace(share=share), mesh, tiny.VIDEOS, None)
+      prompts.labels, OPTIONS._replace(share=share), mesh,
+      layouts.visual_prefixes(prompts, tiny.VIDEOS), None)
   for strip in strips:
     for t, tile in enumerate(strip.tiles):
       seen[np.ix_(strip.rows, tile.columns)] += 1

@@ -1,0 +1,94 @@
+"""`folder_qwen3vl`: a whole run with a model that continues prompts."""
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import jaxret
+from jaxret import main
+from tests import tiny_prompted as tiny
+from tests import tiny_runs
+
+MODEL = tiny.GOLDEN / 'qwen3_vl' / 'model'
+# Of four images, one or two each.
+CAPTIONS = tuple(tiny.TEXTS[2 * i:2 * i + 1 + i % 2] for i in range(4))
+FLAGS = {'model.pretrained': MODEL, 'model.dtype': 'float32',
+         'model.param_dtype': 'float32', 'vision.image_px': 32}
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """Four images with captions, and one that is none."""
+  root = tmp_path_factory.mktemp('folder')
+  entries = [{'image': 'bad.png', 'caption': 'nothing'}]
+  (root / 'bad.png').write_bytes(b'\x89PNG\r\n\x1a\n')
+  for i, pixels in enumerate(tiny.ITEMS[:4]):
+    PIL.Image.fromarray(pixels).save(root / f'{i}.png')
+    entries.append({'image': f'{i}.png',
+                    'caption': list(CAPTIONS[i])})
+  (root / 'captions.json').write_text(json.dumps(entries))
+  return root
+
+
+def flags(folder, **fields):
+  return tiny_runs.flags({'data.root': folder, **FLAGS} | fields)
+
+
+@pytest.mark.slow
+def test_results_are_those_of_the_library(folder, tmp_path):
+  found = {}
+  for prior in ('mask', 'black'):
+    out = tmp_path / prior
+    assert tiny_runs.run('folder_qwen3vl', out, *flags(
+        folder, **{'eval.prior': prior, 'eval.instruction': 'What is it?'})
+        ) == 0
+    results = found[prior] = tiny_runs.results(out)
+    assert results['sizes'] == {'videos': 4, 'texts': 6}
+    assert results['left_out'] == 1
+    assert 'candidate_likelihood' not in results['text_to_video']
+    assert results['weights']['video_to_text']['cpn']['alpha'] == 0.8
+    scores = jaxret.score_matrix(
+        [str(folder / f'{i}.png') for i in range(4)],
+        sum(CAPTIONS, ()),
+        MODEL, prior=prior, instruction='What is it?')
+    stored = out / 'scores' / 'test'
+    np.testing.assert_allclose(
+        np.load(stored / 'text_given_video.npy'), scores.text_given_video,
+        atol=2e-5)
+    ranked = scores.video_to_text()
+    image_of = np.repeat(np.arange(4), list(map(len, CAPTIONS)))
+    right = image_of[ranked.argmax(1)] == np.arange(4)
+    assert results['video_to_text']['blim']['recall_at_1'] == pytest.approx(
+        100 * np.mean(right))
+  assert (out / 'report.html').is_file()
+
+
+@pytest.mark.parametrize('fields, said', [
+    ({'task': 'train_and_evaluate'}, "scored as it is: set task='evaluate'"),
+    ({'task': 'plan'}, 'which BLiM neither trains nor plans'),
+    ({'eval.zero_shot': False}, 'eval.zero_shot=True'),
+    ({'model.backbone': 'llava'},
+     "model.backbone is 'llava': use blim, or one of qwen2_5_vl, qwen2_vl"),
+    ({'model.backbone': 'qwen2_vl'}, "set model.backbone='qwen3_vl'"),
+    ({'model.pretrained': ''}, 'set model.pretrained'),
+    ({'eval.mode': 'reference'}, "eval.mode other than 'shared' has no effect"),
+    ({'eval.exact_topk': 3}, 'eval.exact_topk has no effect'),
+    ({'eval.nonzero_denominator': True}, 'nonzero_denominator has no effect'),
+    ({'eval.prior': 'white'}, "prior is 'white': use one of mask, grey"),
+    ({'data.max_caption_tokens': 1}, '0.png#0: .* tokens, want at most 1'),
+])
+def test_what_does_not_go_together_is_one_line(
+    folder, tmp_path, capsys, fields, said):
+  assert tiny_runs.run('folder_qwen3vl', tmp_path, *flags(
+      folder, **fields)) == 1
+  assert said.split(' .* ')[0] in capsys.readouterr().err
+
+
+def test_the_library_takes_such_a_config(folder):
+  config = main.load_config(f'{tiny_runs.CONFIG}:folder_qwen3vl')
+  config.update_from_flattened_dict(FLAGS | {
+      'model.pretrained': str(MODEL), 'eval.zero_shot_alpha': (0.0, 0.3)})
+  given = [str(folder / '0.png')], tiny.TEXTS[:2]
+  found = jaxret.score_matrix(*given, config)
+  assert found.chosen.weights['video_to_text'].alpha == 0.3
