@@ -5,7 +5,7 @@ Those of the 7B run on a TPU slice v5e:4x4 or v5p:2x2x2 at least, which
 """
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, plans
 
 VARIANTS = {
     '': 'a tiny model and its video tower, trained on shapes world',
@@ -123,14 +123,7 @@ def base():
       'init_from': '',
       'data': common.data(), 'model': common.model(), 'vision': vision(),
       'tower': tower(),  # the dual encoder whose video tower gives features
-      'optim': common.optim(2e-3), 'plan': common.plan()})
-  config.plan.update({
-      'train_videos': 1000,  # videos to train on; of shapes, data.sizes is
-      'train_texts': 1000,  # captions to train on; of shapes, data.sizes is
-      'videos': 1000,  # videos to test on; of shapes, data.sizes is
-      'texts': 1000,  # captions to test on; of shapes, data.sizes is
-      'caption_tokens': 12,  # tokens of a caption, the mean
-      'longest_caption_tokens': 64})  # of captions, that few or none exceed
+      'optim': common.optim(2e-3), 'plan': plans.scoring()})
   common.add_weights(config, lora_alpha=32)
   config.model.update({
       'backbone': 'blim',  # or one scored as it is: 'qwen3_vl', 'qwen2_vl', ...

@@ -154,23 +154,6 @@ def media():
   })
 
 
-def plan():
-  """What task=plan compiles for, beside the amounts of data."""
-  return ConfigDict({
-      'topology': 'v5e:2x2',  # slices to compile for, commas between
-      # Dollars for a chip for an hour, one price or one each, '' = no costs.
-      'chips_per_hour_price': '',
-      # Compile with less optimization than a run, several times faster; what
-      # fits is found for that, the run's own programs may differ somewhat.
-      'quick': True,
-      # Find the largest micro-batch and tile that fit in two or three more
-      # compilations each, instead of estimating them from the first.
-      'largest': False,
-      # Share of a chip's peak that is reached, in minimal model FLOPs.
-      'utilization': 0.4,
-  })
-
-
 def base_embedder(method):
   """Of a method that embeds: its loss, its pairs, what it is evaluated on."""
   config = base(method)

@@ -1,7 +1,7 @@
 """UNITE: trained in two stages and evaluated on shapes world; on benchmarks."""
 from ml_collections import ConfigDict
 
-from configs import common, objectives
+from configs import common, objectives, plans
 
 QWEN2_VL = 'Qwen/Qwen2-VL-{}-Instruct'
 BASE = 'friedrichor/Unite-Base-Qwen2-VL-{}'  # the result of stage 1, merged
@@ -126,13 +126,7 @@ def base():
   # Training files in data.root, where data.name is 'pairs'.
   config.data.pairs = ()
   config.update({'model': common.model(), 'vision': common.encoder(),
-                 'media': common.media(), 'plan': common.plan()})
-  config.plan.update({
-      'train_pairs': 1_000_000,  # pairs of an epoch, where train.steps is 0
-      'candidates': 1_000_000,  # to embed
-      'query_words': 12,  # of the text of a pair
-      'candidate_frames': 1,  # of a candidate: an image, a video; 0 = a text
-      'candidate_px': (56, 56)})  # height and width of its frames
+                 'media': common.media(), 'plan': plans.embedding()})
   common.add_weights(config, lora_alpha=16)
   config.model.update({
       'rope_sections': (4, 6, 6),  # pairs that turn by time, row, column

@@ -45,7 +45,8 @@ def false_negatives(
     ids: int [B], the documents of the rows' own; column_ids: int [C], those of
       the columns. None: no document is known to stand there twice.
   """
-  own = jnp.eye(*similarities.shape, dtype=bool)
+  n_rows, n_columns = similarities.shape
+  own = jnp.eye(n_rows, n_columns, dtype=bool)
   found = similarities > jnp.diagonal(similarities)[:, None] + margin
   if ids is not None and column_ids is not None:
     found |= ids[:, None] == column_ids[None]

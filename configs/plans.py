@@ -1,0 +1,44 @@
+"""What config.task=plan takes a run to be: slices, prices, amounts of data."""
+from ml_collections import ConfigDict
+
+
+def slices():
+  """What is compiled for, whatever the data."""
+  return ConfigDict({
+      'topology': 'v5e:2x2',  # slices to compile for, commas between
+      # Dollars for a chip for an hour, one price or one each, '' = no costs.
+      'chips_per_hour_price': '',
+      # Compile with less optimization than a run, several times faster; what
+      # fits is found for that, the run's own programs may differ somewhat.
+      'quick': True,
+      # Find the largest micro-batch and tile that fit in two or three more
+      # compilations each, instead of estimating them from the first.
+      'largest': False,
+      # Share of a chip's peak that is reached, in minimal model FLOPs.
+      'utilization': 0.4,
+  })
+
+
+def scoring():
+  """The same, and what a likelihood model is trained on and scores."""
+  config = slices()
+  config.update({
+      'train_videos': 1000,  # videos to train on; of shapes, data.sizes is
+      'train_texts': 1000,  # captions to train on; of shapes, data.sizes is
+      'videos': 1000,  # videos to test on; of shapes, data.sizes is
+      'texts': 1000,  # captions to test on; of shapes, data.sizes is
+      'caption_tokens': 12,  # tokens of a caption, the mean
+      'longest_caption_tokens': 64})  # of captions, that few or none exceed
+  return config
+
+
+def embedding():
+  """The same, and what an embedder is trained on and embeds."""
+  config = slices()
+  config.update({
+      'train_pairs': 1_000_000,  # pairs of an epoch, where train.steps is 0
+      'candidates': 1_000_000,  # to embed
+      'query_words': 12,  # of the text of a pair
+      'candidate_frames': 1,  # of a candidate: an image, a video; 0 = a text
+      'candidate_px': (56, 56)})  # height and width of its frames
+  return config
