@@ -123,7 +123,8 @@ def base():
       'init_from': '',
       'data': common.data(), 'model': common.model(), 'vision': vision(),
       'tower': tower(),  # the dual encoder whose video tower gives features
-      'optim': common.optim(2e-3), 'plan': plans.scoring()})
+      'optim': common.optim(2e-3)})
+  plans.add_scoring(config)
   common.add_weights(config, lora_alpha=32)
   config.model.update({
       'backbone': 'blim',  # or one scored as it is: 'qwen3_vl', 'qwen2_vl', ...

@@ -2,7 +2,7 @@
 from ml_collections import ConfigDict
 
 
-def slices():
+def plan():
   """What is compiled for, whatever the data."""
   return ConfigDict({
       'topology': 'v5e:2x2',  # slices to compile for, commas between
@@ -19,26 +19,24 @@ def slices():
   })
 
 
-def scoring():
-  """The same, and what a likelihood model is trained on and scores."""
-  config = slices()
-  config.update({
+def add_scoring(config):
+  """What a likelihood model is trained on and scores."""
+  config.plan = plan()
+  config.plan.update({
       'train_videos': 1000,  # videos to train on; of shapes, data.sizes is
       'train_texts': 1000,  # captions to train on; of shapes, data.sizes is
       'videos': 1000,  # videos to test on; of shapes, data.sizes is
       'texts': 1000,  # captions to test on; of shapes, data.sizes is
       'caption_tokens': 12,  # tokens of a caption, the mean
       'longest_caption_tokens': 64})  # of captions, that few or none exceed
-  return config
 
 
-def embedding():
-  """The same, and what an embedder is trained on and embeds."""
-  config = slices()
-  config.update({
+def add_embedding(config):
+  """What an embedder is trained on and embeds."""
+  config.plan = plan()
+  config.plan.update({
       'train_pairs': 1_000_000,  # pairs of an epoch, where train.steps is 0
       'candidates': 1_000_000,  # to embed
       'query_words': 12,  # of the text of a pair
       'candidate_frames': 1,  # of a candidate: an image, a video; 0 = a text
       'candidate_px': (56, 56)})  # height and width of its frames
-  return config

@@ -126,7 +126,8 @@ def base():
   # Training files in data.root, where data.name is 'pairs'.
   config.data.pairs = ()
   config.update({'model': common.model(), 'vision': common.encoder(),
-                 'media': common.media(), 'plan': plans.embedding()})
+                 'media': common.media()})
+  plans.add_embedding(config)
   common.add_weights(config, lora_alpha=16)
   config.model.update({
       'rope_sections': (4, 6, 6),  # pairs that turn by time, row, column
