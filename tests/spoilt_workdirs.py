@@ -39,7 +39,9 @@ CASES = {
         (r'tokenizer/.*|(stage1/)?checkpoints/2/.*', SCORED),
         (r'(tokenizer|stage1/checkpoints/2)/.*', (*SCORED, 'checkpoints'))),
     'mm_embed': (
-        (r'.*searches/.*|.*embeddings/.*|.*(mined|hard)/[^/]*\.jsonl?', DONE),
+        # Those in mined/ are not read again once negatives are mined.
+        (r'.*searches/.*|(?!mined/).*embeddings/.*|'
+         r'.*(mined|hard)/[^/]*\.jsonl?', DONE),
         (r'.*checkpoints/2/run/.*|.*statistics.json', SCORED),
         (r'.*mined?/.*|.*\.ranked\.npy|.*statistics.json',
          (*SCORED, 'checkpoints', 'rerank'))),
