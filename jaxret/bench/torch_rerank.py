@@ -31,7 +31,7 @@ class Baseline:
     inputs = [one for *_, one in pairs]
     self.order = np.argsort([len(one.tokens) for one in inputs])
     self.batches = [
-        _batch([inputs[i] for i in self.order[start:start + batch_size]],
+        batch([inputs[i] for i in self.order[start:start + batch_size]],
                special) for start in range(0, len(inputs), batch_size)]
 
   @torch.inference_mode()
@@ -48,7 +48,7 @@ class Baseline:
     return found
 
 
-def _batch(inputs, special):
+def batch(inputs, special):
   tokens = torch.nn.utils.rnn.pad_sequence(
       [torch.from_numpy(one.tokens).long() for one in inputs],
       batch_first=True)

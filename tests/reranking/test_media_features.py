@@ -4,7 +4,7 @@ import pytest
 
 from jaxret.data import visual_features
 from jaxret.reranking import media_features
-from tests import tiny_rerankers, tiny_unite
+from tests import tiny_qwen3_vl, tiny_rerankers, tiny_unite
 
 
 def medium(name, kind, source):
@@ -21,7 +21,7 @@ MEDIA = {'a': ('image', tiny_unite.pixels(0, 64, 64)),
 def features(**options):
   model = tiny_rerankers.qwen3_vl()
   return media_features.MediaFeatures(
-      model.config, model.params, model.reader, model.mesh,
+      model.config, tiny_qwen3_vl.params(), model.reader, model.mesh,
       visual_features.Memory(options.pop('max_bytes', 2 ** 20)), **options)
 
 
@@ -37,14 +37,14 @@ def test_features_are_those_of_a_whole_batch():
     inputs = read(tiny_rerankers.types.Item('q', text='a'), item)
     batch = read.pad([inputs], read.bucket(inputs))
     tokens = model.config.module().apply(
-        model.params, batch['patches'], batch['segments'],
+        tiny_qwen3_vl.params(), batch['patches'], batch['segments'],
         batch['coordinates'], method='visual_tokens')[0]
     index = batch['visual_index'][0]
     assert found[key].shape == (one.tokens, 3 * model.config.width)
     np.testing.assert_allclose(found[key], tokens[index[index >= 0]], atol=1e-5)
 
 
-def test_what_cannot_be_seen_is_told(monkeypatch):
+def test_what_cannot_be_seen_is_told():
   told = {}
   media = {'none': media_features.Medium('x', 'image', '/no.png', (1, 2, 2)),
            'other': media_features.Medium(
