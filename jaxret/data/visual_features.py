@@ -90,6 +90,7 @@ class Directory:
     weights, resolution, dtype. Each has its own folder, so that several models
     share a directory and nothing stale is read.
   dtype: np.dtype of the features.
+  Errors: ValueError where no directory can be made.
   """
 
   def __init__(self, directory, fingerprint, dtype):
@@ -99,7 +100,11 @@ class Directory:
     self._dtype = np.dtype(dtype)
     # As integers of the same size: files of NumPy know no bfloat16.
     self._stored = np.dtype(f'u{self._dtype.itemsize}')
-    self.directory.mkdir(parents=True, exist_ok=True)
+    try:
+      self.directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+      raise ValueError(f'features: {directory} cannot be a directory '
+                       f'({error.strerror}): name another') from error
     files.write_atomically(self.directory / 'fingerprint.json', text)
 
   def get(self, key, shape):

@@ -107,8 +107,7 @@ class MediaFeatures:
         by_size[size].append((key, medium, number, part))
         if len(by_size[size]) == rows:
           yield by_size.pop(size)
-    for group in by_size.values():
-      yield from embedder.parts(group, shards)
+    yield from by_size.values()
 
   def _run(self, patches, sides):
     """The tower's tokens [n, W] of slices; sides: (h, w) of each."""

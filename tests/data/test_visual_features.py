@@ -78,3 +78,10 @@ def test_a_damaged_file_is_said_and_counts_as_none(tmp_path, damage, caplog):
   assert f'{path} is damaged' in caplog.text
   opened.put('abcd', FEATURES)
   np.testing.assert_array_equal(opened.get('abcd', (3, 5)), FEATURES)
+
+
+def test_a_file_is_no_directory(tmp_path):
+  (tmp_path / 'kept').write_text('')
+  with pytest.raises(ValueError, match='kept cannot be a directory') as error:
+    visual_features.Directory(tmp_path / 'kept', {}, np.float32)
+  assert '\n' not in str(error.value)

@@ -5,6 +5,8 @@ import jax
 import numpy as np
 import pytest
 
+import jaxret
+from jaxret import sharding
 from jaxret.data.qwen2_vl import pairs as pairs_lib
 from jaxret.data.qwen2_vl import reader as inputs_lib
 from jaxret.data.qwen3_vl import pairs
@@ -72,3 +74,31 @@ def test_qwen3_vl_reranker_scores(qwen3_vl_golden, golden, inputs):
       np.testing.assert_allclose(
           jax.nn.sigmoid(got), arrays['out/scores'][i], atol=SCORES,
           err_msg=f'{name} {i}')
+
+
+@pytest.mark.slow
+def test_qwen3_vl_reranker_by_the_front_door(qwen3_vl_golden, golden):
+  """jaxret.load_reranker and rerank: a query once, all its documents."""
+  checked = 0
+  for name, case in golden['cases'].items():
+    given = case['input']
+    options = {key: given[key] for key in ('fps', 'max_frames') if key in given}
+    model = jaxret.load_reranker(
+        qwen3_vl_golden / 'model', resolution=embedding.settings(
+            {'options': case['options'], 'qwen_vl_utils': ''}, options),
+        max_tokens=case['options'].get(
+            'max_length', golden['defaults']['max_length']),
+        mesh=sharding.make_mesh(devices=jax.devices()[:1]))
+    found = jaxret.rerank(
+        embedding.item_of(qwen3_vl_golden, given['query'], name),
+        [embedding.item_of(qwen3_vl_golden, document, f'document {i}')
+         for i, document in enumerate(given['documents'])],
+        model, given.get('instruction'), show_progress=False)
+    arrays = arrays_of(qwen3_vl_golden, golden, name)
+    np.testing.assert_allclose(found.log_odds, [
+        arrays[f'out/{i}/logit'].item() for i in range(len(found.log_odds))],
+                               atol=LOG_ODDS, err_msg=name)
+    np.testing.assert_allclose(found.scores, np.ravel(arrays['out/scores']),
+                               atol=SCORES, err_msg=name)
+    checked += len(found.scores)
+  assert checked
