@@ -71,7 +71,6 @@ def check(config):
       'data.features': config.data.features,
       'data.limit_s': config.data.limit_s, 'eval.exact_topk': c.exact_topk,
       'model.tokenizer': config.model.tokenizer,
-      'model.lora.rank': config.model.lora.rank,
       "eval.mode other than 'shared'": c.mode != 'shared',
       "eval.first_stage of BLiM's": c.first_stage in (
           'tower', first_stage_lib.CLIP),
