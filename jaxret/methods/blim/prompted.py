@@ -7,6 +7,7 @@ text): these models predict words alone.
 """
 import functools
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -92,10 +93,10 @@ def opened(path, mesh=None, **options):
   options: of loading.load_generator. Raises ValueError for a model of another
   kind, before its weights are read.
   """
-  types_ = models.scoring_types()
-  model_type = model_files.read_json(path, types_)[1]['model_type']
+  _, config = model_files.read_json(path, models.scoring_types())
+  wing = models.generative_wings()[config['model_type']]
   return loading.load_generator(
-      path, mesh=mesh, resolution=RESOLUTIONS.get(model_type), **options)
+      path, mesh=mesh, resolution=RESOLUTIONS.get(wing), **options)
 
 
 def check_model(model):
@@ -111,6 +112,8 @@ def item_of(given, name):
   A path, bytes, PIL image, pixels or list of frames, as what they are; a dict
   with `image` or `video`, or an Item, as what they say.
   """
+  if isinstance(given, os.PathLike):
+    given = os.fspath(given)
   if not isinstance(given, (types.Item, dict)):
     given = {'image' if images.is_still(given) else 'video': given}
   if isinstance(given, dict):

@@ -6,13 +6,15 @@ to text by the same less the prior (CPN); there is nothing to train.
 import functools
 from typing import NamedTuple
 
-from jaxret import generator, loading, models
+from jaxret import generator, loading
 from jaxret import run as run_lib
 from jaxret.methods import base
 from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import first_stage as first_stage_lib
 from jaxret.methods.blim import prompted
 from jaxret.methods.blim import results as results_lib
+
+BACKBONES = 'qwen2_vl', 'qwen2_5_vl', 'qwen3_vl'  # names of their configs
 
 
 class Scorer(NamedTuple):
@@ -27,8 +29,7 @@ class Scoring(NamedTuple):
 
 
 def evaluate(config, workdir):
-  """Evaluates the model that `model.pretrained` names."""
-  check(config)
+  """Evaluates the model that `model.pretrained` names; config: checked."""
   mesh = run_lib.open_workdir(config, workdir)
   whole, splits, frames = features_lib.open_splits(
       config, workdir, config.eval.splits)
@@ -56,9 +57,9 @@ def is_chosen(config):
 def check(config):
   """Raises ValueError for fields that do not go together, or do nothing."""
   c = config.eval
-  if config.model.backbone not in models.scoring_types():
+  if config.model.backbone not in BACKBONES:
     raise ValueError(f'model.backbone is {config.model.backbone!r}: use blim, '
-                     f'or one of {", ".join(models.scoring_types())}')
+                     f'or one of {", ".join(BACKBONES)}')
   if config.task != 'evaluate' or not c.zero_shot:
     raise ValueError(
         f'model.backbone is {config.model.backbone!r}, which is scored as it '
@@ -70,7 +71,6 @@ def check(config):
       'data.features': config.data.features,
       'data.limit_s': config.data.limit_s, 'eval.exact_topk': c.exact_topk,
       'model.tokenizer': config.model.tokenizer,
-      'model.lora.rank': config.model.lora.rank,
       "eval.mode other than 'shared'": c.mode != 'shared',
       "eval.first_stage of BLiM's": c.first_stage in (
           'tower', first_stage_lib.CLIP),

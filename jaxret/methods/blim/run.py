@@ -62,6 +62,7 @@ def train_and_evaluate(config, workdir):
 def evaluate(config, workdir):
   """Evaluates what was trained in this workdir, or zero-shot weights."""
   if prompted_run.is_chosen(config):
+    check_config(config)
     return prompted_run.evaluate(config, workdir)
   mesh, data, method = start(config, workdir, config.eval.splits)
   trained = run_lib.has_checkpoints(workdir)
@@ -106,6 +107,8 @@ def start(config, workdir, names):
 
 def check_config(config):
   """Raises ValueError for fields that do not go together."""
+  if prompted_run.is_chosen(config):
+    prompted_run.check(config)
   unknown = sorted(set(config.before) - {'tower'})
   if unknown:
     raise ValueError(f"before names {unknown[0]!r}: only 'tower' can be "

@@ -94,7 +94,7 @@ def test_a_call_that_is_stopped_goes_on(model, found, monkeypatch, tmp_path):
   """What is finished stays, to the bit; another prompt is refused."""
   put, done = filling.Filling.put, []
   def stopping(self, s, t, *values):
-    if len(done) == 4:
+    if len(done) == 2:
       raise KeyboardInterrupt
     done.append((s, t))
     put(self, s, t, *values)
@@ -102,11 +102,11 @@ def test_a_call_that_is_stopped_goes_on(model, found, monkeypatch, tmp_path):
   with monkeypatch.context() as patch:
     patch.setattr(filling.Filling, 'put', stopping)
     with pytest.raises(KeyboardInterrupt, match='finished tiles are kept'):
-      jaxret.score_matrix(*given, columns=4, workdir=tmp_path)
+      jaxret.score_matrix(*given, workdir=tmp_path)
   kept = np.load(tmp_path / 'text_given_video.npy')
   assert 0 < np.isnan(kept).sum() < kept.size
   with counting() as tokens:
-    again = jaxret.score_matrix(*given, columns=4, workdir=tmp_path)
+    again = jaxret.score_matrix(*given, workdir=tmp_path)
   scored = ~np.isnan(kept)
   np.testing.assert_array_equal(again.text_given_video[scored], kept[scored])
   np.testing.assert_allclose(
@@ -200,9 +200,6 @@ def test_media_are_given_in_any_form(model, tmp_path):
     assert f'Describe this {kind}.<|im_end|>\n<|im_start|>assistant\n' in said
 
 
-BAD_TEXT = 'the text 1|text 1|caption .text 1.'
-
-
 @pytest.mark.parametrize('items, texts, options, said', [
     ([], ['a'], {}, 'got no items'),
     ('a.png', ['a'], {}, 'items: got one str, wanted a list'),
@@ -237,7 +234,7 @@ def test_bad_input_is_one_line(model, items, texts, options, said):
 def test_what_scores_nothing_is_answered_by_what_does(tmp_path):
   (tmp_path / 'config.json').write_text('{"model_type": "llava_next"}')
   with pytest.raises(ValueError, match=(
-      "got model_type 'llava_next', want qwen2_5_vl or qwen2_vl or qwen3_vl")):
+      "got model_type 'llava_next', want qwen2_5_vl or .*qwen3_vl")):
     jaxret.score_matrix(tiny.ITEMS[:1], ['a'], tmp_path)
 
 

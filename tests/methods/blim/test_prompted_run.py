@@ -69,7 +69,7 @@ def test_results_are_those_of_the_library(folder, tmp_path):
     ({'task': 'plan'}, 'which BLiM neither trains nor plans'),
     ({'eval.zero_shot': False}, 'eval.zero_shot=True'),
     ({'model.backbone': 'llava'},
-     "model.backbone is 'llava': use blim, or one of qwen2_5_vl, qwen2_vl"),
+     "model.backbone is 'llava': use blim, or one of qwen2_vl, qwen2_5_vl"),
     ({'model.backbone': 'qwen2_vl'}, "set model.backbone='qwen3_vl'"),
     ({'model.pretrained': ''}, 'set model.pretrained'),
     ({'eval.mode': 'reference'}, "eval.mode other than 'shared' has no effect"),
@@ -85,6 +85,7 @@ def test_what_does_not_go_together_is_one_line(
   assert said.split(' .* ')[0] in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_library_takes_such_a_config(folder):
   config = main.load_config(f'{tiny_runs.CONFIG}:folder_qwen3vl')
   config.update_from_flattened_dict(FLAGS | {
