@@ -12,6 +12,7 @@ from jaxret.data.qwen2_vl import reader as inputs_lib
 SIDES = ('query', 'candidate', 'negative')
 # What pairs of one batch have or have not alike.
 _ALIKE = {'scores': 'scores of a teacher', 'grade': 'grade'}
+_OR = 'or set pairs.per_source=True where sources differ'
 
 
 class PairExamples:
@@ -44,10 +45,11 @@ class PairExamples:
     self._positive = [first.setdefault(pair.candidate.id, len(first))
                       for pair in pairs]
     known = {}
-    def number(item):
+    def document(item):
       return known.setdefault(self._identity(item), len(known))
-    self._document = [number(pair.candidate) for pair in pairs]
-    self._negative_ids = [[*map(number, negatives_of(pair))] for pair in pairs]
+    self._document = [document(pair.candidate) for pair in pairs]
+    self._negative_ids = [
+        [*map(document, negatives_of(pair))] for pair in pairs]
     self.shapes = shapes or self._measure(progress)
 
   def __len__(self):
@@ -85,15 +87,14 @@ class PairExamples:
       raise ValueError(
           f'{pair.query.id}: its pair has {has or "no"} negative'
           f'{"s" * (has > 1)}, others are unlike it, {wanted or "none"}; give '
-          'all pairs as many, or none')
+          f'all pairs as many, or none, {_OR}')
     for name, what in _ALIKE.items():
       has, wanted = (getattr(one, name, None) is not None
                      for one in (pair, self.pairs[0]))
       if has != wanted:
         raise ValueError(
             f'{pair.query.id}: its pair has {"a" if has else "no"} {what}, '
-            'others are unlike it; give all pairs of a source one, or none, '
-            'and set pairs.per_source=True where sources differ')
+            f'others are unlike it; give all pairs one, or none, {_OR}')
 
   def _measure(self, progress):
     """The smallest shape of each side that holds all of its items."""
@@ -194,6 +195,14 @@ def items_of(pair):
 def kind(side):
   """'negative' of 'negative', 'negative1' and so on."""
   return side.rstrip('0123456789')
+
+
+def number(side):
+  """0 of 'negative', 1 of 'negative1' and so on; 0 of other sides.
+
+  The names alone do not order them: under `jit` negative1 is before negative.
+  """
+  return int(side.removeprefix(kind(side)) or 0)
 
 
 def _content(item):

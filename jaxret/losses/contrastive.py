@@ -45,8 +45,7 @@ def false_negatives(
     ids: int [B], the documents of the rows' own; column_ids: int [C], those of
       the columns. None: no document is known to stand there twice.
   """
-  n_rows, n_columns = similarities.shape
-  own = jnp.eye(n_rows, n_columns, dtype=bool)
+  own = jnp.eye(similarities.shape[0], similarities.shape[1], dtype=bool)
   found = similarities > jnp.diagonal(similarities)[:, None] + margin
   if ids is not None and column_ids is not None:
     found |= ids[:, None] == column_ids[None]

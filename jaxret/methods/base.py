@@ -43,12 +43,13 @@ class Pair(Protocol):
   """A training pair of a method that embeds; its media are not decoded yet.
 
   target_modality: of the candidate, 'text' or 'image,text' say; None = what
-  the candidate has. negative: an item that is no answer, or None.
+  the candidate has. negative: an item that is no answer, a tuple of several,
+  or None. It may have `scores` and a `grade`, see data.pair_examples.
   """
   query: types.Item
   candidate: types.Item
   target_modality: str | None
-  negative: types.Item | None
+  negative: types.Item | tuple[types.Item, ...] | None
 
 
 class Reader(Protocol):

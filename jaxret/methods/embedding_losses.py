@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jaxret import losses
+from jaxret.data import pair_examples
 
 NO_MARGIN = 2.0  # between cosines there is no larger difference
 # Fields that say how queries are contrasted, and their values of no effect.
@@ -72,12 +73,9 @@ def stacked_negatives(embeddings):
     return embeddings
   rest = {side: vectors for side, vectors in embeddings.items()
           if side not in several}
+  several.sort(key=pair_examples.number)
   return {**rest, 'negative': jnp.stack(
-      [embeddings[side] for side in sorted(several, key=_number)], 1)}
-
-
-def _number(side):
-  return int(side.removeprefix('negative') or 0)
+      [embeddings[side] for side in several], 1)}
 
 
 def check(config, width=None):

@@ -103,9 +103,9 @@ def embed_pairs(model, params, constants, batch, key):
   Of several negatives [B, N, D]; they pass through the model together.
   """
   del constants
-  embeddings, groups = {}, {}
-  for side, rows in pair_examples.sides(batch).items():
-    groups.setdefault(pair_examples.kind(side), []).append(rows)
+  embeddings, groups, sides = {}, {}, pair_examples.sides(batch)
+  for side in sorted(sides, key=pair_examples.number):
+    groups.setdefault(pair_examples.kind(side), []).append(sides[side])
   for number, side in enumerate(pair_examples.SIDES):
     if side in groups:
       count = len(groups[side])
