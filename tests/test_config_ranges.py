@@ -32,6 +32,15 @@ def test_every_variant_passes(method):
     ('unite', 'loss.temperature', -1.0), ('unite', 'loss.temperature', 0.0),
     ('leccr', 'model.temperature', 0.0),
     ('leccr', 'loss.softened_alpha', 2.0),
+    ('unite', 'loss.false_negative_margin', 2.5),
+    ('unite', 'loss.false_negative_margin', -0.1),
+    ('unite', 'loss.matryoshka_dims', (64, 0)),
+    ('mm_embed', 'loss.matryoshka_weights', (1.0, 0.0)),
+    ('mm_embed', 'loss.distillation_temperature', 0.0),
+    ('mm_embed', 'loss.distillation_weight', -1.0),
+    ('unite', 'loss.graded_temperature', 0.0),
+    ('mm_embed', 'mine.negatives', 0),
+    ('unite', 'eval.truncate_dim', -1),
     ('mm_embed', 'loss.temperature', math.nan)])
 def test_a_number_that_means_nothing_is_refused_by_field(
     method, field, number):

@@ -110,3 +110,21 @@ def test_pairs_say_what_their_files_lack():
   bad = types.LeftOut('x', 'not there')
   assert mixed.Pairs(training_set()._replace(left_out=(bad,)), 0).left_out == (
       bad,)
+
+
+@pytest.mark.parametrize('first, second, said', [
+    ({'negative': ['text:4', 'text:5']}, {'negative': 'text:4'},
+     'line 2: got 1 negatives, wanted 2 as in the first'),
+    ({'scores': [1.0, 0.0]}, {}, 'line 2: got the scores None, wanted 2 num'),
+    ({'scores': [1.0]}, {}, 'line 1: got the scores .1.0., wanted 2 numbers'),
+    ({}, {'scores': [1.0, 0.0]}, 'line 2: .*wanted none, as in the first'),
+    ({'scores': [1.0, True]}, {}, 'line 1: got the scores'),
+    ({'negative': ['text:4', 7]}, {}, 'line 1: got the query q0')])
+def test_lines_of_negatives_are_alike(tmp_path, first, second, said):
+  rows = [{'query': f'q{q}', 'positive': f'text:{q}', 'negative': 'text:4',
+           **own} for q, own in enumerate((first, second))]
+  path = tmp_path / 'mined.jsonl'
+  path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  with pytest.raises(ValueError, match=said):
+    mixed.read_negatives(path, training_set(2)._replace(
+        pool=training_set().pool))
