@@ -3,6 +3,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -91,7 +92,8 @@ def test_calls_of_the_library_hold_the_directory_that_they_write(
   holder.kill()
   holder.wait()
   for call in calls * 2:  # and what fails keeps no lock
-    assert 'no model holds no config.json' in refused(call)
+    # score_matrix takes models of the hub, too.
+    assert re.search('no model(:| holds).* config.json', refused(call))
   record = json.loads((tmp_path / 'run' / '.lock').read_text())
   assert record['process'] == os.getpid()
 

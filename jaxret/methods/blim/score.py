@@ -86,6 +86,7 @@ def score_matrix(
     ids that are not unique, a first stage of another shape, a workdir that
     another process writes, or a model that scores nothing.
   """
+  process_settings.exact_float32()
   _check_mode(mode, topk)
   score = _score_prompted if _continues_prompts(model) else _score_blim
   with workdir_lock.held_or_passing(workdir) as directory:
