@@ -264,8 +264,11 @@ def _config(model):
                        'give the work directory of a trained model')
     return model, None
   if _continues_prompts(model):
-    raise ValueError(f'{model} continues prompts, it is no model of BLiM: '
-                     'jaxret.score_matrix scores all pairs with it')
+    known = isinstance(model, generator.Generator) or os.path.isdir(model)
+    raise ValueError(
+        f'{model} {"continues prompts" if known else "holds no config.json"}, '
+        'it is no model of BLiM: jaxret.score_matrix scores all pairs with one '
+        'that continues prompts')
   config = checkpoint.read_config(model)
   if config.method != 'blim':
     raise ValueError(f'{model} was made by the method {config.method!r}: only '
