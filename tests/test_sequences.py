@@ -65,7 +65,8 @@ FEW, ALL = slice(1, 8, 2), slice(None)
 
 
 @pytest.mark.parametrize('masked, chosen', [
-    (False, FEW), pytest.param(False, ALL, marks=pytest.mark.slow),
+    *(pytest.param(False, chosen, marks=pytest.mark.slow)
+      for chosen in (FEW, ALL)),
     (True, FEW), pytest.param(True, ALL, marks=pytest.mark.slow)])
 def test_every_token_equals_that_of_a_whole_pass(model, masked, chosen):
   prefixes = tiny.prefixes()[chosen]

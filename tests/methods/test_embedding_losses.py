@@ -146,8 +146,9 @@ def step(method, given, chunks, devices):
 
 
 @pytest.mark.parametrize('method, fields', [
-    ('unite', {**OPTIONS['all'], 'modality_mask': True}),
-    ('mm_embed', OPTIONS['all']),
+    pytest.param('unite', {**OPTIONS['all'], 'modality_mask': True},
+                 marks=pytest.mark.slow),
+    pytest.param('mm_embed', OPTIONS['all'], marks=pytest.mark.slow),
     ('unite', {'graded': 'cosent', 'matryoshka_dims': (8, 2)})])
 def test_devices_and_chunks_make_no_difference(method, fields):
   """Negatives, teachers and grades of the whole mesh are seen by every row."""

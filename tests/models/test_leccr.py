@@ -129,6 +129,7 @@ def test_without_slots_a_visual_is_its_own_tokens():
   assert set(parts) == {'source', 'target', 'languages', 'softened'}
 
 
+@pytest.mark.slow
 def test_layers_of_a_stack_start_equal():
   module, inputs = leccr.Leccr(VIDEO), video_inputs()
   params = jax.jit(module.init)(jax.random.key(0), *inputs)['params']

@@ -158,8 +158,9 @@ def check_gradients(gradients, golden, root):
 
 @pytest.mark.parametrize('section, root, trainable, mesh_shape', [
     ('merged', 'params/', ('params/.*',), {}),
-    ('lora', 'lora/', ('lora/.*', 'params/visual_head/.*'),
-     {'data': 2, 'fsdp': 2, 'tensor': 2})])
+    pytest.param(
+        'lora', 'lora/', ('lora/.*', 'params/visual_head/.*'),
+        {'data': 2, 'fsdp': 2, 'tensor': 2}, marks=pytest.mark.slow)])
 def test_blim_losses_and_gradients(
     blim_golden, section, root, trainable, mesh_shape):
   """Of one device, and of a mesh that splits batch and weights."""

@@ -134,7 +134,7 @@ ROWS = (
     Row('use_dora of all-linear with rank_pattern, use_rslora and a module', {
         'use_dora': True, 'target_modules': 'all-linear', 'use_rslora': True,
         'rank_pattern': {'layers.0.mlp.up_proj': 2},
-        'modules_to_save': ['merger']}, slow=False),
+        'modules_to_save': ['merger']}),
     plain('use_dora of some layers', use_dora=True, layers_to_transform=[0]),
     plain('use_dora of embed_tokens', use_dora=True,
           target_modules=['embed_tokens', 'v_proj']),

@@ -90,6 +90,7 @@ def test_texts_rank_with_cpn_and_videos_by_the_likelihood_of_texts(found):
         - np.float32(alpha or 0.8) * scores.text_prior, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_call_that_is_stopped_goes_on(model, found, monkeypatch, tmp_path):
   """What is finished stays, to the bit; another prompt is refused."""
   put, done = filling.Filling.put, []

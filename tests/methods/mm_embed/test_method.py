@@ -78,6 +78,7 @@ def test_queries_are_told_and_documents_are_numbered(
   assert measured.shapes['query'][0] > measured.shapes['candidate'][0]
 
 
+@pytest.mark.slow
 def test_sides_of_one_shape_and_of_several_embed_alike(
     config, tokenizer, reader, params):
   method = mm_embed.method(config, tokenizer)

@@ -30,6 +30,7 @@ def params(frames, tokens):
       jax.random.key(0), frames, tokens, np.array([5, 3]))
 
 
+@pytest.mark.slow
 def test_a_video_is_the_projection_of_its_clips_means(params, frames):
   """Side by side, so that their order counts."""
   tokens = np.asarray(jax.jit(functools.partial(

@@ -1,6 +1,7 @@
 """Full passes for each pair against the same in a plain double loop."""
 import jax
 import numpy as np
+import pytest
 
 from jaxret import sharding
 from jaxret.scoring.likelihood import reference
@@ -8,6 +9,7 @@ from jaxret.scoring.likelihood import score as likelihood
 from tests.tiny_likelihood import ATOL, MODEL, VIDEOS, one_device
 
 
+@pytest.mark.slow
 def test_reference_mode_runs_full_passes_of_each_pair(
     params, features, prompts, wanted):
   mesh = sharding.make_mesh(devices=jax.devices()[:8])
