@@ -105,4 +105,5 @@ def test_training_and_embedding_of_a_qwen25_vl_7b_fit(tmp_path):
   assert (found['slice'], found['chips']) == ('v5e:4x4', 16)
   for program in found['programs'].values():
     assert program['fits'], program
-    assert program['gib']['weights'] == pytest.approx(weights, rel=0.05)
+    # Embedding holds the LoRA factors, too, which training has as its state.
+    assert 0.98 * weights < program['gib']['weights'] < 1.1 * weights
