@@ -21,6 +21,7 @@ from jaxret.models.qwen2_vl import vision as qwen2_vl_vision
 
 PROMPT_TOKENS = 27  # of UNITE's template, around text and media
 VIDEO_SLICES = (2, 4)  # the fewest and the most, two frames each
+PATCH_VALUES = 3 * media.TEMPORAL_PATCH * media.PATCH_PX ** 2
 
 
 class Preset(NamedTuple):
@@ -72,7 +73,7 @@ class Ready:
 
   def __init__(self, config, inputs):
     self._inputs = {one.id: one for one in inputs}
-    self._special = special(config)
+    self.special = special(config)
 
   def __call__(self, item, prompt=None):
     return self._inputs[item.id]
@@ -81,10 +82,10 @@ class Ready:
     return inputs_lib.shape_of(len(inputs.tokens), inputs.grids)
 
   def pad(self, inputs, shape):
-    return inputs_lib.pad(inputs, shape, self._special)
+    return inputs_lib.pad(inputs, shape, self.special)
 
 
-def mixed(preset, count, seed=0):
+def mixed(preset, count, seed=0, patch_values=PATCH_VALUES):
   """Texts, images, images with text and videos in turn, of mixed sizes.
 
   Texts are as long as captions, every other one four times as long. Returns
@@ -96,9 +97,10 @@ def mixed(preset, count, seed=0):
     kind = ('text', 'image', 'image', 'video')[number % 4]
     n_words = 0
     if number % 4 in (0, 2):
-      n_words = int(sum(rng.choice(_lengths(), 4 if number % 8 > 3 else 1)))
+      n_words = int(sum(rng.choice(lengths(), 4 if number % 8 > 3 else 1)))
     found.append(item(preset, rng, f'item {number}', kind, n_words,
-                      rng.integers(*preset.sides, 2, endpoint=True)))
+                      rng.integers(*preset.sides, 2, endpoint=True),
+                      patch_values))
   return found
 
 
@@ -112,14 +114,14 @@ def pairs(preset, count, seed=0):
   budget = preset.sides[1] ** 2
   for number in range(count):
     captions.append(item(preset, rng, f'caption {number}', 'text',
-                         int(rng.choice(_lengths())), ()))
+                         int(rng.choice(lengths())), ()))
     height = round(preset.sides[1] * float(rng.choice([0.67, 0.75, 1, 1.33])))
     images.append(item(preset, rng, f'image {number}', 'image', 0,
                        (height, budget // height)))
   return captions, images
 
 
-def item(preset, rng, name, kind, n_words, side):
+def item(preset, rng, name, kind, n_words, side, patch_values=PATCH_VALUES):
   """One item with random content; side: (rows, columns) in tokens."""
   config = preset.config
   kinds, grids, patches, placeholders = (), (), (), []
@@ -129,9 +131,8 @@ def item(preset, rng, name, kind, n_words, side):
     merge = config.vision.merge
     grid = slices, merge * int(side[0]), merge * int(side[1])
     kinds, grids = (kind,), (grid,)
-    patches = (rng.integers(0, 256, (
-        np.prod(grid), 3 * media.TEMPORAL_PATCH * media.PATCH_PX ** 2),
-        np.uint8),)
+    patches = (rng.integers(
+        0, 256, (np.prod(grid), patch_values), np.uint8),)
     placeholders = [special(config)[kind]] * visual_tokens.n_tokens(grid)
   words = rng.integers(0, config.decoder.vocab_size - 2,
                        PROMPT_TOKENS + n_words)
@@ -142,7 +143,8 @@ def item(preset, rng, name, kind, n_words, side):
 
 
 @functools.cache
-def _lengths():
+def lengths():
+  """How long captions are, tokens; see captions.json."""
   path = pathlib.Path(__file__).parent / 'captions.json'
   return json.loads(path.read_text())['length']
 
@@ -153,3 +155,36 @@ def n_parameters(params):
 
 def n_patches(inputs):
   return int(sum(np.prod(grid) for one in inputs for grid in one.grids))
+
+
+def kind(inputs):
+  """What a baseline cannot have in one batch: it has all in one."""
+  return 0
+
+
+def length(inputs):
+  """What a baseline sorts by, tokens."""
+  return len(inputs.tokens)
+
+
+def counts(config, inputs):
+  """{'tokens', 'patches', 'flops'} of items."""
+  return {
+      'tokens': sum(len(one.tokens) for one in inputs),
+      'patches': n_patches(inputs),
+      'flops': sum(qwen2_vl.flops(
+          config, len(one.tokens),
+          [h * w for t, h, w in one.grids for _ in range(t)])
+                   for one in inputs)}
+
+
+def peak(config):
+  """(sizes, dtype) of a matrix product as the model has them."""
+  c = config.decoder
+  return (2048, c.width, c.mlp_width), c.dtype
+
+
+def torch_model(config, params):
+  """The baseline; see torch_qwen2_vl."""
+  from jaxret.bench import torch_qwen2_vl
+  return torch_qwen2_vl.Model(config, params, special(config))

@@ -100,8 +100,10 @@ class ClipVision(nn.Module):
   config: ClipVisionConfig
 
   @nn.compact
-  def __call__(self, pixels):
+  def __call__(self, pixels, pooled=False):
     """float [B, H, W, 3], normalised -> [B, 1 + P, D], the class token first.
+
+    pooled: the class token alone, [B, D].
 
     Raises:
       ValueError: if the pixels are not `image_px` square.
@@ -121,6 +123,9 @@ class ClipVision(nn.Module):
     x = jnp.concatenate([first, x], 1) + table.astype(x.dtype)
     x = e.norm('pre_norm')(x)
     everything = jnp.ones((1, 1, 1), bool)
+    if pooled:
+      return encoder.stack_at(
+          self, e, 'layers', x, everything, jnp.zeros(len(x), int))
     x, _ = encoder.stack(encoder.PreNormLayer, e, 'layers')(x, everything)
     return x
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from jaxret.models import layers
 
@@ -105,10 +106,16 @@ class PreNormLayer(nn.Module):
   config: EncoderConfig
 
   @nn.compact
-  def __call__(self, x, mask):
+  def __call__(self, x, mask, at=None):
+    """x [B, T, D]; mask bool to [B, T, T]; at: see `tokens_at`."""
     c = self.config
-    y = c.norm('attention_norm')(x)
-    y = Attention(c, name='attention')(y, y, mask)
+    memory = c.norm('attention_norm')(x)
+    y = memory
+    if at is not None:
+      x, y = tokens_at(x, at), tokens_at(y, at)
+      mask = tokens_at(jnp.broadcast_to(
+          mask, (*memory.shape[:2], memory.shape[1])), at)
+    y = Attention(c, name='attention')(y, memory, mask)
     x = x + regularize(self, y, c.dropout)
     y = Mlp(c, name='mlp')(c.norm('mlp_norm')(x))
     return x + regularize(self, y, c.dropout), None
@@ -165,8 +172,32 @@ class Embed(nn.Module):
     return x
 
 
+def tokens_at(x, at):
+  """x [B, T, ...] at one token int [B] of each row: [B, 1, ...]."""
+  return x[jnp.arange(len(x)), at][:, None]
+
+
 def stack(layer, config, name=None, n_shared=1):
   """`config.layers` layers, the last `n_shared` arguments the same for all."""
   scanned = layers.scan_layers(layer, config.layers, remat=config.remat,
                                in_axes=(nn.broadcast,) * n_shared)
   return scanned(config, name=name)
+
+
+def stack_at(parent, config, name, x, mask, at):
+  """`stack` of PreNormLayer at one token int [B] of each row: [B, D].
+
+  Its last layer computes the others' keys and values and nothing else of them,
+  which saves about a layer's work less a sixth. parent: the module whose
+  parameter `name` it is. Without dropout.
+  """
+  if parent.is_initializing():
+    x, _ = stack(PreNormLayer, config, name)(x, mask)
+    return tokens_at(x, at)[:, 0]
+  params, layer = parent.variables['params'][name], PreNormLayer(
+      config, parent=None)
+  def of(i):
+    return {'params': jax.tree.map(lambda leaf: leaf[i], params)}
+  x, _ = jax.lax.scan(lambda x, i: layer.apply(of(i), x, mask), x,
+                      jnp.arange(config.layers - 1))
+  return layer.apply(of(-1), x, mask, at)[0][:, 0]

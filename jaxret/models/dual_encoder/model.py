@@ -79,14 +79,20 @@ class ClipText(nn.Module):
   config: clip.ClipTextConfig
 
   @nn.compact
-  def __call__(self, tokens, mask):
-    """int [B, T], bool [B, T] -> [B, T, D] after the last norm."""
+  def __call__(self, tokens, mask, at=None):
+    """int [B, T], bool [B, T] -> [B, T, D] after the last norm.
+
+    at: one token int [B] of each row alone, [B, D].
+    """
     c, e = self.config, self.config.encoder
     x = encoder.Embed(e, c.vocab_size, c.max_tokens, name='embed')(
         tokens, jnp.arange(tokens.shape[1]))
     causal = jnp.tril(jnp.ones((tokens.shape[1],) * 2, bool))
-    x, _ = encoder.stack(encoder.PreNormLayer, e, 'layers')(
-        x, causal & mask[:, None])
+    mask = causal & mask[:, None]
+    if at is None:
+      x, _ = encoder.stack(encoder.PreNormLayer, e, 'layers')(x, mask)
+    else:
+      x = encoder.stack_at(self, e, 'layers', x, mask, at)
     return e.norm('final_norm')(x)
 
 
@@ -221,12 +227,11 @@ class Clip(DualEncoder):
     found = tokens == self.config.text.eos_id
     if self.config.text.eos_id is None:
       found = jnp.where(mask, tokens, -1)  # the highest id
-    end = jnp.argmax(found, 1)
-    hidden = self.clip_text(tokens, mask)
-    return self.clip_text_head(hidden[jnp.arange(len(tokens)), end])
+    return self.clip_text_head(
+        self.clip_text(tokens, mask, jnp.argmax(found, 1)))
 
   def images(self, pixels, grids=None):
-    return self.vision_head(self.vision(pixels)[:, 0])
+    return self.vision_head(self.vision(pixels, pooled=True))
 
 
 class Siglip(DualEncoder):
