@@ -29,7 +29,7 @@ LEVELS = {
     'checkpoint': 1, 'comparisons': 1, 'data': 1, 'models': 1, 'optim': 1,
     'progress': 1, 'report': 1, 'scoring': 1, 'tpu_slices': 1,
     'methods.base': 2, 'methods.embedding_losses': 2,
-    'methods.embedding_run': 7,
+    'methods.embedding_run': 7, 'methods.evaluated': 2,
     'rehearsal': 5, 'retrieval': 4, 'train': 4, 'run': 5, 'embedder': 6,
     'generator': 6,
     'loading': 7, 'reranking': 8, 'sequences': 8, 'answers': 9, 'writing': 10,

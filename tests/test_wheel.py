@@ -78,8 +78,8 @@ def test_installed_program_finds_its_configs(installed, tmp_path):
   answer = call(installed, tmp_path, 'configs', '--json')
   found = json.loads(answer.stdout)
   assert [entry['file'] for entry in found] == [
-      'configs/answers.py', 'configs/blim.py', 'configs/leccr.py',
-      'configs/mm_embed.py', 'configs/unite.py']
+      'configs/answers.py', 'configs/blim.py', 'configs/embedders.py',
+      'configs/leccr.py', 'configs/mm_embed.py', 'configs/unite.py']
   assert all(pathlib.Path(entry['path']).is_relative_to(installed.resolve())
              for entry in found)
   answer = call(installed, tmp_path, 'run', '--config=configs/blim.py:folder',

@@ -95,7 +95,7 @@ class EmbedderConfig(Protocol):
 class Evaluated(Protocol):
   """What a method that embeds is evaluated on: tasks with a name together.
 
-  Its run knows more of it: UNITE's methods.unite.sets.Evaluated holds
+  Its run knows more of it: UNITE's methods.evaluated.Evaluated holds
   types.Tasks, MM-Embed's data.sets.mixed.Benchmark pools and mixed.Tasks. What
   its files hold and cannot be used may be `left_out`, types.LeftOuts: a run
   lists these, or refuses them.

@@ -275,17 +275,25 @@ def encoder(run, row, n_frames=0, whole=False):
       run.embeds.reader(seen, run.tokenizer), run.mesh,
       tuple(config.eval.shape) or None, truncate_dim or None)
 
+  return retrieval.Encoder(
+      encode_all(model, run.config.eval, run.workdir),
+      {'weights': sharding.checksum(params), **run.embeds.fingerprint(seen),
+       **({'truncate_dim': truncate_dim} if truncate_dim else {})})
+
+
+def encode_all(model, options, workdir):
+  """(items, prompt) -> [N, D] of an Embedder; see retrieval.Encoder.
+
+  options: config.eval. What cannot be used goes to skipped.jsonl.
+  """
   def encode(items, prompt):
     skipped = []
     def failed(error):
       name, _, reason = str(error).partition(': ')
       skipped.append({'id': name, 'reason': reason})
-    vectors = model.encode(items, prompt, config.eval.batch_size, failed,
+    vectors = model.encode(items, prompt, options.batch_size, failed,
                            show_progress=processes.first())
     if skipped:
-      run_lib.list_skipped(run.workdir, config.eval.split, skipped)
+      run_lib.list_skipped(workdir, options.split, skipped)
     return vectors
-
-  return retrieval.Encoder(encode, {
-      'weights': sharding.checksum(params), **run.embeds.fingerprint(seen),
-      **({'truncate_dim': truncate_dim} if truncate_dim else {})})
+  return encode

@@ -13,7 +13,7 @@ from jaxret.data import pair_examples
 from jaxret.data.qwen2_vl import pixels as qwen2_vl
 from jaxret.data.qwen2_vl import prompts as unite_prompts
 from jaxret.data.qwen2_vl import reader as inputs_lib
-from jaxret.methods import base, embedding_losses
+from jaxret.methods import base, embedding_losses, evaluated
 from jaxret.methods.unite import sets as embedding_sets
 from jaxret.models import decoder as decoder_lib
 from jaxret.models.qwen2_vl import model as model_lib
@@ -179,5 +179,5 @@ def check(config):
 
 EMBEDS = base.Embeds(
     ('stage1',), ('plain',), model_config, reader, fingerprint,
-    tokenizer_options, embedding_sets.training_pairs, embedding_sets.evaluated,
+    tokenizer_options, embedding_sets.training_pairs, evaluated.evaluated,
     check)

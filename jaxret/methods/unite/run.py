@@ -18,7 +18,7 @@ def evaluate(config, workdir):
 
 
 def judge(run, evaluated):
-  """Evaluates what was trained on every unite.sets.Evaluated.
+  """Evaluates what was trained on every methods.evaluated.Evaluated.
 
   Of several each gets a directory of its own. Returns the results of the last,
   None on other processes.
