@@ -68,5 +68,6 @@ def base():
   config.data.update({
       'validation_fraction': 0.0,  # share of the train media held out
       'test_fraction': 1.0,  # share of a folder's media that is test
-      'allow_outside': False})  # read files that a captions.json names elsewhere
+      # Read files that a captions.json names elsewhere.
+      'allow_outside': False})
   return config

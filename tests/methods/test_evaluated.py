@@ -46,7 +46,8 @@ def test_each_of_several_benchmarks_has_its_own_folder(tmp_path):
   assert [each.name for each in found] == ['webvid_covr', 'msrvtt_1ka']
   assert [each.tasks[0].queries[0].text for each in found] == [
       'of webvid_covr', 'of msrvtt_1ka']
-  assert evaluated.evaluated(one)[0].tasks[0].queries == found[1].tasks[0].queries
+  again, = evaluated.evaluated(one)
+  assert again.tasks[0].queries == found[1].tasks[0].queries
   # Without eval.root it is data.root.
   benchmark(tmp_path / 'own', 'msrvtt_1ka')
   own, = evaluated.evaluated(settings(tmp_path, 'msrvtt_1ka'))

@@ -48,7 +48,7 @@ def test_results_are_those_of_the_loaded_model(folder, tmp_path):
             'video_to_text': np.argmax(scores, 0)}
   for task, best in firsts.items():
     wanted = 100 * np.mean(best == np.arange(len(CAPTIONS)))
-    assert found[task]['embedders']['R@1'] == pytest.approx(wanted)
+    assert found[task]['embedders']['recall_at_1'] == pytest.approx(wanted)
   assert found['left_out'] == 1 and found['model'] == str(MODEL)
   assert (tmp_path / 'w' / 'report.html').is_file()
   # Nothing is embedded twice.
