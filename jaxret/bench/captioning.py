@@ -88,7 +88,7 @@ def prompts(config, count, seed=0):
 
 
 def measure(options):
-  """The JSON object of one run; keys as in the README."""
+  """The JSON object of one run; keys as in docs/speed.md."""
   config = PRESETS[options.preset]
   mesh = sharding.make_mesh()
   params = jax.jit(

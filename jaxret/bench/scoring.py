@@ -158,7 +158,7 @@ class Job:
 
 
 def measure(options, preset, params, mesh):
-  """The JSON object of one run; keys as in the README."""
+  """The JSON object of one run; keys as in docs/speed.md."""
   job = Job(options, preset, params, mesh, make_prompts(options, preset.vlm),
             options.videos)
   machine.log('compiling')

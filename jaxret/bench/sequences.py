@@ -96,7 +96,7 @@ def make_prompts(config, count, seed=0):
 
 
 def measure(options):
-  """The JSON object of one run; keys as in the README."""
+  """The JSON object of one run; keys as in docs/speed.md."""
   config = captioning.PRESETS[options.preset]
   mesh = sharding.make_mesh()
   params = jax.jit(

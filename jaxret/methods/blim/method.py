@@ -1,6 +1,6 @@
 """BLiM: text-video retrieval by likelihood in both directions.
 
-Source: arXiv 2507.23284 and the authors' code; the departures are in README.
+Source: arXiv 2507.23284 and the authors' code; departures: docs/fidelity.md.
 """
 import functools
 
