@@ -21,7 +21,7 @@ import tqdm
 from absl import logging
 from jax.sharding import Mesh
 
-from jaxret import process_settings, quantization, sharding
+from jaxret import process_settings, quantization, sentence_names, sharding
 from jaxret.data import images, types
 from jaxret.methods import base
 
@@ -33,8 +33,16 @@ Given: TypeAlias = (
     str | dict[str, Any] | types.Item | np.ndarray | PIL.Image.Image)
 
 
-class Embedder:
+class Embedder(sentence_names.SentenceNames):
   """A model that turns items into unit vectors, all in one space.
+
+  An item is a text, a PIL image, a data.types.Item, or a dict of `text`,
+  `image`, `video`, one or several of them. A medium is a path, encoded bytes,
+  uint8 pixels ([H, W, 3], [frames, H, W, 3]), a PIL image, or a list of
+  several; as a video a list of images is its frames, and a list of lists is
+  several videos. A text may mark where its media stand by <|IMAGE|> and
+  <|VIDEO|>; without marks they come first. The order of the keys is that in
+  which the prompt names the modalities.
 
   config: the model's sizes, and reader: as a method that embeds gives them,
   see methods.base.Embeds; params: of that method; mesh: where the work is
@@ -55,6 +63,7 @@ class Embedder:
     self.params = jax.device_put(
         params, sharding.shardings(self.mesh, params))
     self.embed = _compiled(config)
+    self.prompts: dict[str, str] = {}
 
   def __repr__(self) -> str:
     devices = self.mesh.devices.ravel()
@@ -72,7 +81,12 @@ class Embedder:
              on_error: str | Callable[[ValueError], None] = 'raise',
              show_progress: bool = True,
              truncate_dim: int | None = None, precision: str = 'float32',
-             calibration: np.ndarray | None = None) -> np.ndarray:
+             calibration: np.ndarray | None = None, *,
+             prompt_name: str | None = None,
+             show_progress_bar: bool | None = None,
+             convert_to_numpy: bool = True, convert_to_tensor: bool = False,
+             normalize_embeddings: bool = True, device: Any = None,
+             **more: Any) -> np.ndarray:
     """Embeds items, float32 [N, D], in their order; one item alone as [D].
 
     Items are grouped by size into buckets; the model is compiled once for
@@ -80,13 +94,7 @@ class Embedder:
     items compiles nothing.
 
     Args:
-      items: dicts of `text`, `image`, `video`, one or several of them, or
-        texts, PIL images, or data.types.Items. A medium is a path, encoded
-        bytes, uint8 pixels ([H, W, 3], [frames, H, W, 3]), a PIL image, or a
-        list of several; as a video a list of images is its frames, and a list
-        of lists is several videos. A text may mark where its media stand by
-        <|IMAGE|> and <|VIDEO|>; without marks they come first. The order of
-        the keys is that in which the prompt names the modalities.
+      items: see `Embedder`.
       prompt: an instruction, which UNITE puts in front of every text. To
         MM-Embed a prompt, '' for none, says that the items are queries. To
         Qwen3-VL, GME and GVE it is the system's text. Of CLIP, SigLIP and text
@@ -102,10 +110,25 @@ class Embedder:
         'ubinary', [N, D / 8]: codes as sentence-transformers has them.
       calibration: floats [M, D], whose ranges 'int8' and 'uint8' divide; None
         = of these items; see quantization.quantize.
+      prompt_name, show_progress_bar, convert_to_numpy, convert_to_tensor,
+        normalize_embeddings, device: as sentence-transformers has them; see
+        sentence_names.Options. Its other keywords are taken at their defaults.
 
     Raises:
       ValueError: one line that names the first item that cannot be used.
     """
+    asked = sentence_names.Options(
+        prompt_name, show_progress_bar, convert_to_numpy, convert_to_tensor,
+        normalize_embeddings, device)
+    sentence_names.check_defaults(more)
+    prompt = asked.prompt(self.prompts, prompt)
+    return asked.given(self._encode(
+        items, prompt, batch_size, on_error, asked.progress(show_progress),
+        truncate_dim, precision, calibration))
+
+  def _encode(self, items, prompt, batch_size, on_error, show_progress,
+              truncate_dim, precision, calibration):
+    """`encode`, always as a numpy array."""
     failed = reaction(on_error)
     quantization.check(precision, calibration)
     if precision != 'float32' and on_error != 'raise':
@@ -128,13 +151,6 @@ class Embedder:
       out = quantization.quantize(out, precision, calibration)
     return out[0] if alone else out
 
-  def similarity(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Cosine similarity of all pairs, [N, D] and [M, D] -> float32 [N, M]."""
-    left, right = (np.atleast_2d(np.asarray(_not_codes(x), np.float32))
-                   for x in (left, right))
-    norms = [np.linalg.norm(x, axis=1, keepdims=True) for x in (left, right)]
-    return (left / norms[0]) @ (right / norms[1]).T
-
   def search(self, queries: np.ndarray,
              candidates: np.ndarray | Iterable[np.ndarray], k: int = 10,
              exclude: Sequence[np.ndarray] | None = None
@@ -145,9 +161,10 @@ class Embedder:
     than fit in memory; see scoring.embeddings.similarity.search.
     """
     from jaxret.scoring.embeddings import similarity
-    blocks = (_not_codes(candidates) if hasattr(candidates, 'shape')
-              else map(_not_codes, candidates))
-    return similarity.search(np.atleast_2d(_not_codes(queries)), blocks, k,
+    checked = sentence_names.not_codes
+    blocks = (checked(candidates) if hasattr(candidates, 'shape')
+              else map(checked, candidates))
+    return similarity.search(np.atleast_2d(checked(queries)), blocks, k,
                              mesh=self.mesh, exclude=exclude)
 
   def _groups(self, items, prompt, batch_size, waiting, failed):
@@ -202,16 +219,6 @@ def _checked_dim(truncate_dim, width):
     raise ValueError(f'truncate_dim: got {truncate_dim!r}, want a whole number '
                      f'from 1 to {width}, how many an embedding has')
   return truncate_dim
-
-
-def _not_codes(vectors):
-  """What is given; ValueError for codes, whose cosines mean something else."""
-  if getattr(vectors, 'dtype', None) in (np.int8, np.uint8):
-    raise ValueError(
-        f'got {vectors.dtype} vectors, want floats: what is quantized is '
-        "compared by the tool that it is made for; encode with "
-        "precision='float32' to compare here")
-  return vectors
 
 
 def _cut(vector, dim):
