@@ -20,7 +20,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxret import files, optim, sharding, tpu_slices, train
+from jaxret import files, methods, optim, sharding, tpu_slices, train
 from jaxret.data import text as text_lib
 from jaxret.methods import base
 
@@ -30,6 +30,19 @@ class Model(NamedTuple):
   config: ConfigDict
   method: base.Method
   params: dict
+
+
+def build(config: ConfigDict) -> Model:
+  """The Model of a config; of `model.pretrained` the sizes alone are read.
+
+  Raises ValueError for a config whose sizes depend on a tokenizer.
+  """
+  if not (config.model.pretrained or config.model.vocab_size):
+    raise ValueError('model.vocab_size is 0, from the tokenizer: task '
+                     "'plan' reads none, set it")
+  method = methods.get(config.method).method(
+      config, word_tokenizer(config.model.vocab_size))
+  return Model(config, method, jax.eval_shape(method.init, jax.random.key(0)))
 
 
 def word_tokenizer(vocab_size: int) -> text_lib.Tokenizer:

@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from configs import unite as unite_config
-from jaxret import main, tpu_slices
+from jaxret import main, rehearsal, tpu_slices
 from jaxret.data import pair_examples
 from jaxret.methods.unite import plan
 
@@ -31,7 +31,7 @@ QWEN25_VL_7B = {
 def build(**fields):
   config = unite_config.get_config()
   config.update_from_flattened_dict(fields)
-  return plan.build(config)
+  return rehearsal.build(config)
 
 
 def test_an_example_is_padded_as_the_config_says():
@@ -98,7 +98,7 @@ def test_training_and_embedding_of_a_qwen25_vl_7b_fit(tmp_path):
   (tmp_path / 'config.json').write_text(json.dumps(QWEN25_VL_7B))
   config = unite_config.get_config('stage1_7b')
   config.model.pretrained = str(tmp_path)
-  model = plan.build(config)
+  model = rehearsal.build(config)
   weights = 2 * sum(leaf.size for leaf in jax.tree.leaves(
       model.params['params'])) / 16 / tpu_slices.GIB
   [found] = plan.plan(config, tmp_path / 'run')['slices']
