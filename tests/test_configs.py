@@ -16,7 +16,9 @@ OBJECTIVES = {
     'loss.distillation_weight': 0.0, 'loss.distillation_temperature': 1.0}
 ADDED = {
     'blim': {}, 'leccr': {},
-    'unite': OBJECTIVES | {'loss.graded': '', 'loss.graded_temperature': 0.05},
+    'unite': OBJECTIVES | {
+        'loss.graded': '', 'loss.graded_temperature': 0.05,
+        'model.prompt': '', 'model.pooling': 'last'},
     'mm_embed': OBJECTIVES | {'mine.negatives': 1, 'mine.teacher': False}}
 # Sections that say what a training changes.
 STAGES = ('start', 'random', 'hard', 'stage1', 'plain', 'without_slots',
