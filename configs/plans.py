@@ -28,7 +28,10 @@ def add_scoring(config):
       'videos': 1000,  # videos to test on; of shapes, data.sizes is
       'texts': 1000,  # captions to test on; of shapes, data.sizes is
       'caption_tokens': 12,  # tokens of a caption, the mean
-      'longest_caption_tokens': 64})  # of captions, that few or none exceed
+      'longest_caption_tokens': 64,  # of captions, that few or none exceed
+      # Of another backbone than BLiM's: what it sees of a video, 1 = an image.
+      'frames': 16,
+      'px': (480, 640)})  # height and width of these
 
 
 def add_embedding(config):

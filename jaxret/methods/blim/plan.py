@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxret import rehearsal, sharding, tpu_slices
 from jaxret.data import types
+from jaxret.methods.blim import prompted_plan, prompted_run
 from jaxret.scoring.likelihood import abstract
 from jaxret.scoring.likelihood import cost as cost_lib
 
@@ -21,6 +22,8 @@ def plan(config, workdir):
   Raises ValueError for a slice that the compiler does not know, a config that
   says too little to be planned, or where libtpu is not installed.
   """
+  if prompted_run.is_chosen(config):
+    return prompted_plan.plan(config, workdir)
   model = build(config)  # cheap, and says what is wrong with the config
   parts = tpu_slices.open_all(config.plan)
   job = count_job(model)
