@@ -5,7 +5,9 @@ from ml_collections import ConfigDict
 def plan():
   """What is compiled for, whatever the data."""
   return ConfigDict({
-      'topology': 'v5e:2x2',  # slices to compile for, commas between
+      # Slices to compile for, commas between; 2xv5e:4x4 is two of them, between
+      # which data alone is split.
+      'topology': 'v5e:2x2',
       # Dollars for a chip for an hour, one price or one each, '' = no costs.
       'chips_per_hour_price': '',
       # Compile with less optimization than a run, several times faster; what
