@@ -44,7 +44,11 @@ def plan(config, workdir):
 
 
 def build(config):
-  """The Model of a config."""
+  """The Model of a config; ValueError for what is not scored as it is."""
+  if not config.eval.zero_shot:
+    raise ValueError(
+        f"task 'plan' rehearses a {config.model.backbone} that is scored as it "
+        'is, no training of it: set eval.zero_shot=True')
   whole = config.copy_and_resolve_references().unlock()
   whole.task = 'evaluate'  # what is rehearsed
   prompted_run.check(whole)
