@@ -5,7 +5,9 @@ from ml_collections import ConfigDict
 def plan():
   """What is compiled for, whatever the data."""
   return ConfigDict({
-      'topology': 'v5e:2x2',  # slices to compile for, commas between
+      # Slices to compile for, commas between; 2xv5e:4x4 is two of them, between
+      # which data alone is split.
+      'topology': 'v5e:2x2',
       # Dollars for a chip for an hour, one price or one each, '' = no costs.
       'chips_per_hour_price': '',
       # Compile with less optimization than a run, several times faster; what
@@ -28,7 +30,10 @@ def add_scoring(config):
       'videos': 1000,  # videos to test on; of shapes, data.sizes is
       'texts': 1000,  # captions to test on; of shapes, data.sizes is
       'caption_tokens': 12,  # tokens of a caption, the mean
-      'longest_caption_tokens': 64})  # of captions, that few or none exceed
+      'longest_caption_tokens': 64,  # of captions, that few or none exceed
+      # Of another backbone than BLiM's: what it sees of a video, 1 = an image.
+      'frames': 16,
+      'px': (480, 640)})  # height and width of these
 
 
 def add_embedding(config):

@@ -1,7 +1,7 @@
 """UNITE: trained in two stages and evaluated on shapes world; on benchmarks."""
 from ml_collections import ConfigDict
 
-from configs import common, objectives, plans
+from configs import common, objectives, plans, qwen3_vl
 
 QWEN2_VL = 'Qwen/Qwen2-VL-{}-Instruct'
 BASE = 'friedrichor/Unite-Base-Qwen2-VL-{}'  # the result of stage 1, merged
@@ -11,6 +11,8 @@ RECIPES = {
     'stage2': 'the published second stage, 2B',
     'stage1_7b': 'the published first stage, 7B',
     'stage2_7b': 'the published second stage, 7B',
+    'stage1_qwen3vl': 'the first stage on Qwen3-VL, 2B',
+    'stage1_qwen3vl_8b': 'the first stage on Qwen3-VL, 8B',
 }
 # Those whose published weights are of stage 2, and the others.
 INSTRUCTED = {
@@ -41,7 +43,10 @@ def get_config(variant=''):
   common.check('unite', variant, VARIANTS)
   config = base()
   if variant in RECIPES:
-    recipe(config, *variant.partition('_')[::2])
+    stage, _, size = variant.replace('_qwen3vl', '').partition('_')
+    recipe(config, stage, size)
+    if 'qwen3vl' in variant:
+      qwen3_vl.embedder(config, size.upper() or '2B')
   elif variant in PUBLISHED:
     published(config, variant)
   elif variant == 'folder':  # the tiny model learns the media in data.root
@@ -131,6 +136,10 @@ def base():
   common.add_weights(config, lora_alpha=16)
   config.model.update({
       'rope_sections': (4, 6, 6),  # pairs that turn by time, row, column
-      # As UNITE is trained, or 'mrope' as Qwen2-VL.
-      'position_mode': 'sequential'})
+      # As UNITE is trained, or 'mrope' as Qwen2-VL; of Qwen3-VL 'mrope'.
+      'position_mode': 'sequential',
+      # Of Qwen2-VL and Qwen2.5-VL: whose prompt, 'unite', 'gme' or 'gve', or a
+      # text with {content} where an item stands; '' = UNITE's.
+      'prompt': '',
+      'pooling': 'last'})  # of the last states, 'last' or 'mean' of all
   return config

@@ -20,7 +20,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxret import files, optim, sharding, tpu_slices, train
+from jaxret import files, methods, optim, sharding, tpu_slices, train
 from jaxret.data import text as text_lib
 from jaxret.methods import base
 
@@ -30,6 +30,19 @@ class Model(NamedTuple):
   config: ConfigDict
   method: base.Method
   params: dict
+
+
+def build(config: ConfigDict) -> Model:
+  """The Model of a config; of `model.pretrained` the sizes alone are read.
+
+  Raises ValueError for a config whose sizes depend on a tokenizer.
+  """
+  if not (config.model.pretrained or config.model.vocab_size):
+    raise ValueError('model.vocab_size is 0, from the tokenizer: task '
+                     "'plan' reads none, set it")
+  method = methods.get(config.method).method(
+      config, word_tokenizer(config.model.vocab_size))
+  return Model(config, method, jax.eval_shape(method.init, jax.random.key(0)))
 
 
 def word_tokenizer(vocab_size: int) -> text_lib.Tokenizer:
@@ -82,7 +95,7 @@ def slices_of(model: Model, parts: Sequence[tpu_slices.Slice],
     programs = [functools.reduce(operator.or_, (p.result() for p in found))
                 for found in zip(*waiting)]
   return [{
-      'slice': part.name, 'chips': len(part.devices),
+      'slice': part.name, 'chips': part.chips,
       'hbm_gib': part.chip.hbm_gib, 'mesh': dict(mesh.shape),
       'accumulation_steps': accumulation, 'programs': done,
       'jobs': cost(part, job, model.config.plan.utilization)}
@@ -92,10 +105,9 @@ def slices_of(model: Model, parts: Sequence[tpu_slices.Slice],
 def cost(part: tpu_slices.Slice, job: Mapping[str, float], utilization: float
          ) -> dict[str, dict[str, float]]:
   """{job: its FLOPs, hours and dollars on a slice}."""
-  chips = len(part.devices)
-  speed = chips * part.chip.peak_flops_per_s * utilization
+  speed = len(part.devices) * part.chip.peak_flops_per_s * utilization
   return {name: {'flops': flops, 'hours': flops / speed / 3600,
-                 'dollars': flops / speed / 3600 * chips * part.price}
+                 'dollars': flops / speed / 3600 * part.chips * part.price}
           for name, flops in job.items()}
 
 
@@ -210,7 +222,7 @@ def format_memory(slices: list, largest: str) -> str:
           *(f'{program["gib"][column]:.2f}' for column in columns),
           f'{part["hbm_gib"]:g}', _fits(program),
           _size(program.get('largest', ''))])
-  return 'HBM per chip in GiB\n' + _table(rows)
+  return 'HBM per chip in GiB, of tpu7x per core\n' + _table(rows)
 
 
 def format_job(slices: list, utilization: float) -> str:

@@ -11,9 +11,11 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import mesh_utils, multihost_utils
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+
+from jaxret import device_grid
 
 AXES = ('data', 'fsdp', 'tensor')
 BATCH_AXES = ('data', 'fsdp')
@@ -156,7 +158,9 @@ def make_mesh(shape=None, devices=None):
   shape: mapping from `AXES` to sizes, absent axes are 1; default {'data': -1}.
   With `data` and `fsdp` both -1, `fsdp` takes up to MOST_FSDP of what is left,
   a power of two, and `data` the rest.
-  Raises ValueError for an unknown axis or a product unlike the device count.
+  Several TPU slices are apart along `data`, and together along the others.
+  Raises ValueError for an unknown axis, a product unlike the device count, or
+  a `data` that several slices do not divide.
   """
   shape = dict(shape or {'data': -1})
   devices = jax.devices() if devices is None else list(devices)
@@ -166,7 +170,8 @@ def make_mesh(shape=None, devices=None):
   sizes = [int(shape.get(axis, 1)) for axis in AXES]
   fixed = math.prod(size for size in sizes if size != -1)
   if sizes[:2] == [-1, -1] and fixed > 0 and len(devices) % fixed == 0:
-    sizes[1] = math.gcd(len(devices) // fixed, MOST_FSDP)
+    apart = fixed * device_grid.count_slices(devices)
+    sizes[1] = math.gcd(len(devices) // apart, MOST_FSDP)
     fixed *= sizes[1]
   if sizes.count(-1) == 1 and fixed > 0 and len(devices) % fixed == 0:
     sizes[sizes.index(-1)] = len(devices) // fixed
@@ -175,10 +180,8 @@ def make_mesh(shape=None, devices=None):
     raise ValueError(
         f'mesh {given} does not fit {len(devices)} devices: its sizes must '
         'multiply to that number, with one of them -1, or data and fsdp')
-  # As jax.make_mesh, which cuts the sides of a torus for some TPUs alone.
-  grid = mesh_utils.create_device_mesh(
-      sizes, devices, allow_split_physical_axes=True)
-  return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+  return Mesh(device_grid.arranged(dict(zip(AXES, sizes)), devices), AXES,
+              axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def local_mesh():

@@ -14,17 +14,21 @@ GIB = 2 ** 30
 
 
 class Chip(NamedTuple):
-  """HBM, and the peak in bfloat16, as the vendor states them."""
+  """HBM, and the peak in bfloat16, of a device, as the vendor states them.
+
+  cores: devices of a chip; where there are two, each has half of what it has.
+  """
   hbm_gib: float
   peak_flops_per_s: float
+  cores: int = 1
 
 
 CHIPS = {'v5e': Chip(16, 197e12), 'v5p': Chip(95, 459e12),
-         'v6e': Chip(32, 918e12)}
+         'v6e': Chip(32, 918e12), 'tpu7x': Chip(192 / 2, 2307e12 / 2, 2)}
 
 
 class Slice(NamedTuple):
-  """A TPU slice to compile for.
+  """A TPU slice to compile for, or several of a kind.
 
   price: dollars for a chip for an hour. quick: compile at the compiler's lowest
   level of optimization.
@@ -34,6 +38,10 @@ class Slice(NamedTuple):
   devices: tuple
   price: float = 0.0
   quick: bool = True
+
+  @property
+  def chips(self):
+    return len(self.devices) // self.chip.cores
 
 
 class Use(NamedTuple):
@@ -64,11 +72,12 @@ def open_all(config):
 
 
 def open_one(name, price=0.0, quick=True):
-  """A Slice by a name such as v5e:4x4."""
-  kind = name.partition(':')[0]
+  """A Slice by a name such as v5e:4x4, or 2xv5e:4x4 for two of them."""
+  count, topology_name = re.fullmatch(r'(?:([1-9]\d*)x)?(.*)', name).groups()
+  kind = topology_name.partition(':')[0]
   if kind not in CHIPS:
     raise ValueError(f'plan.topology names {name!r}: its kind is one of '
-                     f'{", ".join(CHIPS)}, as in v5e:4x4')
+                     f'{", ".join(CHIPS)}, as in v5e:4x4 or 2xv5e:4x4')
   if importlib.util.find_spec('libtpu') is None:
     raise ValueError("task 'plan' needs the TPU compiler, libtpu: install the "
                      "extra `tpu`, pip install -e '.[tpu]'")
@@ -79,7 +88,8 @@ def open_one(name, price=0.0, quick=True):
   from jax.experimental import topologies
   try:
     topology = topologies.get_topology_desc(
-        platform='tpu', topology_name=name)
+        platform='tpu', topology_name=topology_name,
+        **({'num_slices': int(count)} if int(count or 1) > 1 else {}))
   except (RuntimeError, ValueError) as error:
     raise ValueError(f'plan.topology {name!r} is no slice that libtpu knows: '
                      f'{error}') from None

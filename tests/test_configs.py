@@ -16,7 +16,9 @@ OBJECTIVES = {
     'loss.distillation_weight': 0.0, 'loss.distillation_temperature': 1.0}
 ADDED = {
     'blim': {}, 'leccr': {},
-    'unite': OBJECTIVES | {'loss.graded': '', 'loss.graded_temperature': 0.05},
+    'unite': OBJECTIVES | {
+        'loss.graded': '', 'loss.graded_temperature': 0.05,
+        'model.prompt': '', 'model.pooling': 'last'},
     'mm_embed': OBJECTIVES | {'mine.negatives': 1, 'mine.teacher': False}}
 # Sections that say what a training changes.
 STAGES = ('start', 'random', 'hard', 'stage1', 'plain', 'without_slots',
@@ -83,7 +85,8 @@ def test_fields_are_those_of_before_less_the_removed(name):
       {'eval.agreement': 0.0, 'eval.bound_slack': 0.0,
        'eval.exact_directions': ['text_to_video', 'video_to_text'],
        'eval.exact_topk': 0, 'eval.instruction': '', 'eval.prior': 'mask',
-       'model.backbone': 'blim'} if name == 'blim' else {})
+       'model.backbone': 'blim', 'plan.frames': 16, 'plan.px': [480, 640]
+       } if name == 'blim' else {})
 
 
 @pytest.mark.parametrize('name', FILES)

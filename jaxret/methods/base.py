@@ -121,8 +121,8 @@ class Embeds(NamedTuple):
   evaluated: (config) -> [Evaluated], all files found: what the method's own
     run evaluates it on.
   check: (config) raises ValueError for fields that do not go together.
-  weight_names: the table of models.names that an exported adapter's keys are
-    from.
+  weight_names: (what `model` gives) -> the table of models.names that an
+    exported adapter's keys are from.
   served: (what `model` gives, params) -> the same in the form that embeds
     fastest, for evaluation.
   `examples` of its Method takes (pairs, reader, shapes=None): its Reader,
@@ -138,7 +138,8 @@ class Embeds(NamedTuple):
   evaluated: Callable[['ConfigDict'], Sequence[Evaluated]]
   check: Callable[['ConfigDict'], None] = lambda config: None
   served: Callable[..., tuple] = lambda model, params: (model, params)
-  weight_names: tuple[names.Weight, ...] = names.newer(names.QWEN2_VL)
+  weight_names: Callable[..., tuple[names.Weight, ...]] = (
+      lambda model: names.newer(model.weights))
 
 
 class Scorer(NamedTuple):

@@ -150,8 +150,9 @@ def train(run, stage, sources, reader):
   damaged.gather(reader, {name: sources[name] for name in mixture.names})
   if 'lora' in params:
     trained = optim.partition(params, method.trainable)[0].get('params', {})
-    run_lib.export_adapter(config, stage.directory, params,
-                           run.embeds.weight_names, trained)
+    run_lib.export_adapter(
+        config, stage.directory, params, run.embeds.weight_names(
+            run.embeds.model(config, run.tokenizer)), trained)
   return params
 
 

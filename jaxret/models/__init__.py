@@ -61,6 +61,8 @@ import pkgutil
 # one to embed or to describe. Each has a module `files` as qwen2_vl.files.
 QWEN2_VL_WINGS = ('qwen2_vl', 'qwen25_vl')
 SCORING_WINGS = (*QWEN2_VL_WINGS, 'qwen3_vl')
+# Those that UNITE trains to embed.
+TRAINED_WINGS = SCORING_WINGS
 
 
 def embedding_wings():
@@ -93,14 +95,14 @@ def _wings(attribute):
   return found
 
 
-def files_of(name):
+def files_of(name, wings=QWEN2_VL_WINGS):
   """The module `files` of the wing that reads a directory or hub model.
 
-  Raises ValueError for a `model_type` that is none of QWEN2_VL_WINGS.
+  Raises ValueError for a `model_type` that is of none of the wings.
   """
   from jaxret.models import model_files
   known = {model_type: wing for model_type, wing in embedding_wings().items()
-           if wing in QWEN2_VL_WINGS}
+           if wing in wings}
   _, config = model_files.read_json(name, sorted(known))
   return importlib.import_module(
       f'{__name__}.{known[config["model_type"]]}.files')

@@ -94,6 +94,23 @@ class Resolution:
         qwen2_vl.resize_in_float(frame, sizes[-1]) for frame in frames])
 
 
+def resolution(section):
+  """The Resolution of a config's `media` section.
+
+  Its n_frames is how many frames of a file are looked at, and of a list at
+  most; 0 = as its other fields say. Raises ValueError for an odd one.
+  """
+  fields = {name: tuple(value) if isinstance(value, (tuple, list)) else value
+            for name, value in section.items()}
+  count = fields.pop('n_frames')
+  if count % 2:
+    raise ValueError(f'media.n_frames is {count}, want an even number: '
+                     'Qwen3-VL looks at two frames at a time')
+  if count:
+    fields |= {'min_frames': count, 'max_frames': count}
+  return Resolution(**fields)
+
+
 @dataclasses.dataclass(frozen=True)
 class Processor:
   """The same as transformers has it; the defaults are those of the hub.

@@ -29,14 +29,15 @@ class Reader(inputs_lib.Reader):
     header first, as the authors do, and says so; False refuses it. Visual
     tokens are never cut.
   cache_bytes: patches of files that are kept in memory, for training.
+  alpha: of transparent pixels, 'white' or 'released', as images.shown has it.
   """
 
   policies = (qwen3_vl.Resolution, qwen3_vl.Processor)
 
   def __init__(self, tokenizer, resolution, max_tokens=8192, trim_text=False,
-               cache_bytes=0):
+               cache_bytes=0, alpha='white'):
     super().__init__(tokenizer, resolution, max_tokens, trim_text, cache_bytes,
-                     mrope=True, layout=LAYOUT)
+                     mrope=True, alpha=alpha, layout=LAYOUT)
     if tokenizer.added is None:
       raise ValueError('the tokenizer changes a text where it adds special '
                        'tokens: use that of Qwen3-VL')
@@ -118,14 +119,14 @@ class Reader(inputs_lib.Reader):
 
 
 def open_reader(config, tokenizer, max_tokens=8192, trim_text=False,
-                resolution=None):
+                resolution=None, alpha='white'):
   """The Reader of a Qwen3VlConfig; resolution: default as the embedder has it.
 
   Raises ValueError as `check` does.
   """
   check(config, max_tokens)
   return Reader(tokenizer, resolution or qwen3_vl.Resolution(), max_tokens,
-                trim_text)
+                trim_text, alpha=alpha)
 
 
 def check(config, max_tokens):

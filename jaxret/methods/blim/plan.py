@@ -7,11 +7,11 @@ compiler says what a chip must hold; FLOPs and hours are counted.
 """
 import math
 
-import jax
 import numpy as np
 
-from jaxret import methods, rehearsal, sharding, tpu_slices
+from jaxret import rehearsal, sharding, tpu_slices
 from jaxret.data import types
+from jaxret.methods.blim import prompted_plan, prompted_run
 from jaxret.scoring.likelihood import abstract
 from jaxret.scoring.likelihood import cost as cost_lib
 
@@ -22,6 +22,8 @@ def plan(config, workdir):
   Raises ValueError for a slice that the compiler does not know, a config that
   says too little to be planned, or where libtpu is not installed.
   """
+  if prompted_run.is_chosen(config):
+    return prompted_plan.plan(config, workdir)
   model = build(config)  # cheap, and says what is wrong with the config
   parts = tpu_slices.open_all(config.plan)
   job = count_job(model)
@@ -35,13 +37,7 @@ def build(config):
                      ' it plans likelihood scoring')
   config = config.copy_and_resolve_references().unlock()
   config.model.pretrained = ''
-  if not config.model.vocab_size:
-    raise ValueError('model.vocab_size is 0, from the tokenizer: task '
-                     "'plan' reads none, set it")
-  method = methods.get(config.method).method(
-      config, rehearsal.word_tokenizer(config.model.vocab_size))
-  return rehearsal.Model(
-      config, method, jax.eval_shape(method.init, jax.random.key(0)))
+  return rehearsal.build(config)
 
 
 def caption(tokens):

@@ -175,4 +175,5 @@ EMBEDS = base.Embeds(
         'max_tokens': config.data.max_tokens, **base.media_fingerprint(config)},
     tokenizer_options=tokenizer_options,
     training_pairs=mixed_sets.training_pairs, evaluated=mixed_sets.evaluated,
-    check=check, served=model_lib.fold, weight_names=mm_embed_names.MM_EMBED)
+    check=check, served=model_lib.fold,
+    weight_names=lambda model: mm_embed_names.MM_EMBED)

@@ -8,12 +8,11 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxret import losses, models
+from jaxret import losses
 from jaxret.data import pair_examples
-from jaxret.data.qwen2_vl import pixels as qwen2_vl
 from jaxret.data.qwen2_vl import prompts as unite_prompts
-from jaxret.data.qwen2_vl import reader as inputs_lib
 from jaxret.methods import base, embedding_losses, evaluated
+from jaxret.methods.unite import backbones
 from jaxret.methods.unite import sets as embedding_sets
 from jaxret.models import decoder as decoder_lib
 from jaxret.models.qwen2_vl import model as model_lib
@@ -26,18 +25,15 @@ DECODER_SIZES = ('width', 'mlp_width', 'layers', 'heads', 'kv_heads',
 
 
 def model_config(config, tokenizer):
-  """The Qwen2VlConfig of a config; a checkpoint's own sizes come first.
+  """The sizes of a config's model; those of a checkpoint come first.
 
-  One of Qwen2.5-VL gives a Qwen25VlConfig, which is trained alike.
+  A Qwen2VlConfig, or what else backbones.read gives, which is trained alike.
   """
   m, factors = config.model, base.lora_fields(config.model.lora)
   shared = {'dtype': m.dtype, 'param_dtype': m.param_dtype, 'remat': m.remat,
             'attention': m.get('attention', 'xla')}
   if m.pretrained:
-    files = models.files_of(m.pretrained)
-    found = files.read_config(
-        m.pretrained, m.position_mode, **shared, **factors)
-    return files.without_absent_head(m.pretrained, found.config)
+    return backbones.read(config, **shared, **factors)
   sizes = {name: m[name] for name in DECODER_SIZES}
   sizes['rope_sections'] = tuple(sizes['rope_sections'])
   decoder = decoder_lib.DecoderConfig(
@@ -46,16 +42,14 @@ def model_config(config, tokenizer):
   vision = vision_lib.VisionConfig(
       out_width=m.width, **shared,
       **{name: config.vision[name] for name in VISION_SIZES})
-  return model_lib.Qwen2VlConfig(decoder, vision, m.position_mode)
+  return model_lib.Qwen2VlConfig(
+      decoder, vision, m.position_mode, m.get('pooling', 'last'))
 
 
 def reader(config, tokenizer, cache_bytes=0):
   """What turns Items into tokens and patches, as `config` has them."""
-  return inputs_lib.Reader(
-      tokenizer, qwen2_vl.resolution(config.media), config.data.max_tokens,
-      cache_bytes=cache_bytes, mrope=config.model.position_mode == 'mrope',
-      alpha=base.alpha(config),
-      layout=inputs_lib.layout_of(model_config(config, tokenizer)))
+  return backbones.open_reader(
+      config, model_config(config, tokenizer), tokenizer, cache_bytes)
 
 
 def method(config, tokenizer):
@@ -63,7 +57,7 @@ def method(config, tokenizer):
   model, lora = model_config(config, tokenizer), config.model.lora
   embedding_losses.check(config, model.width)
   init_all = functools.partial(
-      base.init, functools.partial(model_lib.init, model), lora.targets,
+      base.init, functools.partial(backbones.init, model), lora.targets,
       lora.rank)
   load = None
   if config.model.pretrained:
@@ -147,15 +141,18 @@ def loss(model, contrast, params, constants, batch, key):
 def _load(init_all, model, directory, key, mesh):
   """Pretrained parameters on the mesh, LoRA factors at random."""
   return base.add_lora(
-      init_all, models.files_of(directory).load(directory, model, mesh), key,
-      mesh)
+      init_all, backbones.load(directory, model, mesh), key, mesh)
 
 
 def fingerprint(config):
   """What embeddings depend on besides weights, items and prompts."""
+  # What is stored on work directories without these fields has the defaults.
+  more = {name: config.model[name] for name, default in (
+      ('prompt', ''), ('pooling', 'last'))
+          if config.model.get(name, default) != default}
   return {'max_tokens': config.data.max_tokens,
           'position_mode': config.model.position_mode,
-          'media': str(qwen2_vl.resolution(config.media)),
+          'media': str(backbones.resolution(config)), **more,
           **base.media_fingerprint(config)}
 
 
@@ -168,7 +165,8 @@ def tokenizer_options():
 
 
 def check(config):
-  """Raises ValueError for fields of the loss that have no effect."""
+  """Raises ValueError for fields that have no effect, or no meaning."""
+  backbones.template(config)
   embedding_losses.check(
       config, None if config.model.pretrained else config.model.width)
   if config.loss.modality_mask and config.pairs.per_source:

@@ -23,7 +23,7 @@ def plan(config, workdir):
   config's shapes do not hold, or where libtpu is not installed.
   """
   embedding_run.check_config(config)
-  stages = {stage.row: build(stage.config)
+  stages = {stage.row: rehearsal.build(stage.config)
             for stage in embedding_run.stages(config, workdir)}
   examples = {row: example_of(model) for row, model in stages.items()}
   parts = tpu_slices.open_all(config.plan)
@@ -32,17 +32,6 @@ def plan(config, workdir):
            for row in stages] + [rehearse_embedding]
   slices = rehearsal.slices_of(stages[config.method], parts, works, job)
   return rehearsal.publish(config, job, slices, workdir)
-
-
-def build(config):
-  """The rehearsal.Model of a stage's config: no weights are read."""
-  if not (config.model.pretrained or config.model.vocab_size):
-    raise ValueError('model.vocab_size is 0, from the tokenizer: task '
-                     "'plan' reads none, set it")
-  method = methods.get(config.method).method(
-      config, rehearsal.word_tokenizer(config.model.vocab_size))
-  return rehearsal.Model(
-      config, method, jax.eval_shape(method.init, jax.random.key(0)))
 
 
 def example_of(model):

@@ -8,6 +8,8 @@ import dataclasses
 from jaxret.models import names
 from jaxret.models.qwen2_vl import model
 
+init = model.init
+
 
 @dataclasses.dataclass(frozen=True)
 class Qwen25VlConfig(model.Qwen2VlConfig):

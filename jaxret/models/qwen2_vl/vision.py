@@ -58,7 +58,7 @@ class VisionConfig:
   # What data.qwen2_vl.layout.Layout has to know of a backbone.
   window_tokens = 0
   tokens_per_second = None
-  mlp_kernels = 2
+  mlp_kernels, mergers = 2, 1
 
   @property
   def patch_values(self):
@@ -222,11 +222,11 @@ class VisionTower(nn.Module):
 
 
 def flops_per_patch(config, segment):
-  """Forward FLOPs of one patch of a slice of `segment` patches, merger too."""
+  """Forward FLOPs of one patch of a slice of `segment`, mergers too."""
   c = config
   kernels = 4 * c.width + c.mlp_kernels * c.mlp_width
   block = 2 * c.width * kernels + 4 * c.width * c.attended(segment)
   merged = c.merge ** 2 * c.width
   return (c.layers * block + 2 * c.patch_values * c.width
-          + 2 * merged * (merged + c.out_width) / c.merge ** 2)
+          + c.mergers * 2 * merged * (merged + c.out_width) / c.merge ** 2)
 

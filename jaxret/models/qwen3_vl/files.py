@@ -61,7 +61,7 @@ class Found(NamedTuple):
   special: dict[str, int]
 
 
-def read_config(name, **numerics):
+def read_config(name, position_mode='mrope', **numerics):
   """Reads config.json of a directory or hub model.
 
   The rotary positions may be `rope_theta` and `rope_scaling` of the text, as
@@ -71,12 +71,18 @@ def read_config(name, **numerics):
 
   Args:
     name: the directory or hub name.
+    position_mode: 'mrope', what there is of it here; as of Qwen2-VL.
     **numerics: dtype, param_dtype, remat, attention of both parts; lora_scale,
       lora_dropout of the decoder.
 
   Raises:
-    ValueError: if a field asks for what is not implemented, or is not known.
+    ValueError: if a field asks for what is not implemented, or is not known,
+      or for another position_mode.
   """
+  if position_mode != qwen3_vl.Qwen3VlConfig.position_mode:
+    raise ValueError(f'position_mode is {position_mode!r}, want '
+                     f'{qwen3_vl.Qwen3VlConfig.position_mode!r}: Qwen3-VL has '
+                     'no other')
   path, whole = model_files.read_json(name, MODEL_TYPES)
   config_fields.read(path, whole, TOP)
   text = config_fields.section(path, whole, 'text_config')

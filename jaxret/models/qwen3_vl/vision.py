@@ -43,6 +43,10 @@ class VisionConfig(qwen2_vl.VisionConfig):
           f'vision tower: got the DeepStack blocks {self.deepstack}, want some '
           f'of its {self.layers} blocks in ascending order')
 
+  @property
+  def mergers(self):
+    return 1 + len(self.deepstack)
+
   def module(self):
     return VisionTower(self)
 

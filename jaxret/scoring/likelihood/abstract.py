@@ -47,6 +47,19 @@ def visual_prefix(model, params, mesh, shapes):
         _dealt(mesh, jnp.float16, shapes.rows, *shapes.features))
 
 
+def prompts(model, params, mesh, batch):
+  """-> (last, cache, position) of prompts of their own; batch: placed shapes.
+  """
+  with jax.set_mesh(mesh):
+    return jax.jit(kernels.start, static_argnums=0).lower(model, params, batch)
+
+
+def next_token(model, params, mesh, last):
+  """-> first, what a tile takes of such prompts besides their cache."""
+  with jax.set_mesh(mesh):
+    return kernels.next_token.lower(model, params, last)
+
+
 def text_tile(model, params, mesh, shapes, prefix):
   """Captions that share nothing after the videos of a block."""
   count, length = shapes.columns, shapes.labels - 1

@@ -151,14 +151,18 @@ def mean_log_likelihood(value, lengths, nonzero_denominator):
 
 def prefix(model, params, batch):
   """Prompts -> (log P of the next token [P, V], cache, next position [P])."""
-  last, cache, start = _starter()(model, params, batch)
-  return next_token(model, params, last), cache, start
+  last, cache, position = _starter()(model, params, batch)
+  return next_token(model, params, last), cache, position
+
+
+def start(model, params, batch):
+  """Prompts read, as a Continuation's `start` has it."""
+  return model.start(params, batch)
 
 
 @functools.cache
 def _starter():
-  return jax.jit(lambda model, params, batch: model.start(params, batch),
-                 static_argnums=0,
+  return jax.jit(start, static_argnums=0,
                  compiler_options=process_settings.without_fused_products())
 
 

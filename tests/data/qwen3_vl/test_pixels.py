@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from configs import qwen3_vl
 from jaxret.data.qwen3_vl import pixels
 
 TOKEN = 32 * 32
@@ -72,6 +73,20 @@ def test_times_of_temporal_patches():
       OURS.times(indices, None, True), [0, 0.5, 1, 1.5])
   np.testing.assert_array_equal(
       OURS.times(indices, 0, False), indices / 24)
+
+
+def test_a_section_of_a_config_gives_its_fields():
+  section = qwen3_vl.media()
+  assert pixels.resolution(section) == OURS
+  section.update(image=[TOKEN, 9 * TOKEN], n_frames=6)
+  found = pixels.resolution(section)
+  assert found.image == (TOKEN, 9 * TOKEN)
+  for n_frames in (100, 1000):
+    assert len(found.choose_frames(n_frames, 25)) == 6
+  assert len(found.choose_listed(30)) == 6
+  section.n_frames = 5
+  with pytest.raises(ValueError, match='n_frames is 5, want an even number'):
+    pixels.resolution(section)
 
 
 @pytest.mark.parametrize('make, message', [

@@ -2,6 +2,7 @@
 import logging
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from jaxret.data import media, types
@@ -106,6 +107,17 @@ def test_what_the_tokenizer_adds_is_at_the_ends():
       ending(ITEMS[0]).tokens, [7, *tokens, 8, 9])
   with pytest.raises(ValueError, match='changes a text'):
     reader.Reader(tokenizer._replace(added=None), SMALL)
+
+
+def test_hidden_colours_show_where_they_are_asked_for():
+  pixel = np.zeros((64, 64, 4), np.uint8)
+  pixel[..., 0] = 200  # red, and wholly transparent
+  item = types.Item('x', image=PIL.Image.fromarray(pixel))
+  for alpha, least in (('white', 255), ('released', 0)):
+    patches, = make(alpha=alpha)(item).patches
+    assert patches.min() == least
+  with pytest.raises(ValueError, match="alpha is 'grey'"):
+    make(alpha='grey')
 
 
 def test_a_prompt_is_the_system_s_text():

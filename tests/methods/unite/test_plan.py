@@ -6,32 +6,20 @@ import jax
 import pytest
 
 from configs import unite as unite_config
-from jaxret import main, tpu_slices
+from jaxret import main, rehearsal, tpu_slices
 from jaxret.data import pair_examples
 from jaxret.methods.unite import plan
+from tests import published_configs
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec('libtpu') is None,
     reason="no libtpu, the TPU compiler: pip install -e '.[tpu]'")
-# config.json of Qwen2.5-VL-7B as published, what is read of it.
-QWEN25_VL_7B = {
-    'model_type': 'qwen2_5_vl', 'hidden_act': 'silu', 'rms_norm_eps': 1e-6,
-    'rope_theta': 1e6, 'use_sliding_window': False, 'hidden_size': 3584,
-    'num_attention_heads': 28, 'num_key_value_heads': 4,
-    'intermediate_size': 18944, 'num_hidden_layers': 28, 'vocab_size': 152064,
-    'tie_word_embeddings': False,
-    'rope_scaling': {'type': 'mrope', 'mrope_section': [16, 24, 24]},
-    'vision_config': {
-        'depth': 32, 'hidden_size': 1280, 'intermediate_size': 3420,
-        'num_heads': 16, 'in_chans': 3, 'patch_size': 14, 'window_size': 112,
-        'spatial_patch_size': 14, 'tokens_per_second': 2,
-        'fullatt_block_indexes': [7, 15, 23, 31], 'out_hidden_size': 3584}}
 
 
 def build(**fields):
   config = unite_config.get_config()
   config.update_from_flattened_dict(fields)
-  return plan.build(config)
+  return rehearsal.build(config)
 
 
 def test_an_example_is_padded_as_the_config_says():
@@ -94,15 +82,22 @@ def test_plan_of_the_default_config(tmp_path, capsys):
 
 @pytest.mark.slow
 @needs_libtpu
-def test_training_and_embedding_of_a_qwen25_vl_7b_fit(tmp_path):
-  (tmp_path / 'config.json').write_text(json.dumps(QWEN25_VL_7B))
-  config = unite_config.get_config('stage1_7b')
-  config.model.pretrained = str(tmp_path)
-  model = plan.build(config)
+@pytest.mark.parametrize('published, variant, fields', [
+    (published_configs.QWEN25_VL_7B, 'stage1_7b',
+     {'model.position_mode': 'mrope'}),
+    (published_configs.QWEN3_VL_8B, 'stage1_qwen3vl_8b', {})],
+    ids=('qwen25_vl_7b', 'qwen3_vl_8b'))
+def test_training_and_embedding_of_7b_and_8b_fit(
+    tmp_path, published, variant, fields):
+  config = unite_config.get_config(variant)
+  config.update_from_flattened_dict(fields)
+  config.model.pretrained = published_configs.write(tmp_path, published)
+  model = rehearsal.build(config)
   weights = 2 * sum(leaf.size for leaf in jax.tree.leaves(
       model.params['params'])) / 16 / tpu_slices.GIB
   [found] = plan.plan(config, tmp_path / 'run')['slices']
   assert (found['slice'], found['chips']) == ('v5e:4x4', 16)
+  assert len(found['programs']) == 2
   for program in found['programs'].values():
     assert program['fits'], program
     # Embedding holds the LoRA factors, too, which training has as its state.

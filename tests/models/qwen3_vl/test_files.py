@@ -226,7 +226,7 @@ def test_a_saved_model_embeds_as_it_did(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('options', [
-    {'position_mode': 'mrope'}, {'alpha': 'released'}])
+    {'position_mode': 'mrope'}, {'pooling': 'mean'}])
 def test_options_without_effect_are_refused(tmp_path, monkeypatch, options):
   write(tmp_path, tiny_qwen3_vl.params())
   with pytest.raises(ValueError, match='has no effect on a model of type'):

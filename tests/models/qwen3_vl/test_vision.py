@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxret import sharding
 from jaxret.data.qwen2_vl import layout as visual_tokens
 from jaxret.data.qwen3_vl import layout
+from jaxret.models.qwen2_vl import vision as qwen2_vl
 from jaxret.models.qwen3_vl import vision
 from tests import tiny_qwen3_vl
 
@@ -112,3 +114,20 @@ def test_bytes_are_from_minus_one_to_one():
 def test_sizes_that_do_not_fit_are_refused(fields, message):
   with pytest.raises(ValueError, match=message):
     dataclasses.replace(CONFIG, **fields)
+
+
+def test_flops_count_the_matrix_products():
+  """Two for each multiplication of a kernel, DeepStack's mergers included."""
+  rows, coordinates = laid_out([(1, 2, 4)], 1, 8)
+  shapes = jax.eval_shape(
+      vision.VisionTower(CONFIG).init, jax.random.key(0),
+      normal(1, 8, CONFIG.patch_values), rows.segments, coordinates)
+  patch, merged = 0, 0
+  for path, leaf in sharding.flatten(shapes['params']).items():
+    if path.endswith('/kernel'):
+      if path.startswith(('merger/', 'deepstack/')):
+        merged += leaf.size
+      else:
+        patch += leaf.size
+  want = 2 * patch + 2 * merged / 4 + 2 * 2 * 8 * CONFIG.width * CONFIG.layers
+  assert qwen2_vl.flops_per_patch(CONFIG, 8) == want
