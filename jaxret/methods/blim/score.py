@@ -124,8 +124,10 @@ def _continues_prompts(model):
   if isinstance(model, generator.Generator):
     return True
   if loading.is_workdir(model):
-    method = checkpoint.read_config(model).method
-    return method != 'blim' and methods.open_generator(method) is not None
+    config = checkpoint.read_config(model)
+    if config.method == 'blim':
+      return prompted_run.is_chosen(config)
+    return methods.open_generator(config.method) is not None
   if os.path.isdir(model) and not os.path.isfile(f'{model}/config.json'):
     raise ValueError(
         f'{model} holds no config.json: give the work directory of a run of '
@@ -151,13 +153,8 @@ def _score_prompted(items, texts, model, mesh, first_stage, topk, options,
     raise ValueError(f'mode {options.mode!r} is of BLiM alone: leave it out')
   split = types.Split(
       'own', 'own', shown, captions, np.zeros(len(captions), np.int32))
-  chosen = scores_lib.Chosen(prompted.WEIGHTS, 'paper')
-  if isinstance(model, ConfigDict):
-    instruction = instruction or model.eval.instruction or None
-    prior, chosen = prior or model.eval.prior, scores_lib.chosen(model, None)
-  inputs = prompted.inputs(
-      prompted_run.open_model(model, mesh), split, instruction,
-      prior or 'mask', topk=topk,
+  inputs, chosen = prompted_run.library_inputs(
+      model, mesh, split, instruction, prior, topk=topk,
       first_stage=first_stage if first_stage is None else {
           'text_to_video': first_stage, 'video_to_text': first_stage.T})
   found = inputs.score(options._replace(nonzero_denominator=False), directory,
@@ -352,7 +349,8 @@ def _check_first_stage(first_stage, topk, shape, zero_shot):
                        'of texts by videos')
     if zero_shot:
       raise ValueError("first_stage is 'clip', but the head that predicts "
-                       'clips is untrained: give the scores of another model')
+                       'clips is untrained, or of another backbone than '
+                       "BLiM's: give the scores of another model")
     return
   if topk and np.shape(first_stage) != shape:
     raise ValueError(f'first_stage has shape {np.shape(first_stage)}, wanted '
