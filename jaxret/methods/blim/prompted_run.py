@@ -58,7 +58,7 @@ def train_and_evaluate(config, workdir):
   train_lib.make_plan(config.train, len(data.splits['train'].texts), mesh)
   found = prompted_method.backbone(config)
   method = prompted_method.method(config, found)
-  _check_texts(config, found.reader, data.splits)
+  _check_prompts(config, found.reader, data.splits)
   params = train_lib.init_params(method, config.seed, mesh)
   model = generator.Generator(found.sizes, params, found.reader, mesh)
   features = _features(config, workdir, data.splits, model)
@@ -152,9 +152,10 @@ def _zero_shot(config):
   return config
 
 
-def _check_texts(config, reader, splits):
-  """Raises ValueError for a text that cannot be read, before it is trained."""
+def _check_prompts(config, reader, splits):
+  """Raises ValueError for what cannot be read, before anything is trained."""
   for split in splits.values():
+    prompted.measured(reader, _shown(config, split))
     for text in split.texts:
       prompted.labels_of(reader, text, config.data.max_caption_tokens)
     prompted_videos.requests(reader, split.texts)
@@ -162,9 +163,15 @@ def _check_texts(config, reader, splits):
 
 def _features(config, workdir, splits, model):
   """{name of split: FeatureStore} of what the tower gives of the videos."""
-  return {name: prompted_videos.store(config, workdir, split, [
-      prompted.shown_of(video, config.eval.instruction or None)
-      for video in split.videos], model) for name, split in splits.items()}
+  return {name: prompted_videos.store(
+      config, workdir, split, _shown(config, split), model)
+          for name, split in splits.items()}
+
+
+def _shown(config, split):
+  """The Items of the prompts of a split's videos."""
+  return [prompted.shown_of(video, config.eval.instruction or None)
+          for video in split.videos]
 
 
 def _export(config, workdir, method, found, params):

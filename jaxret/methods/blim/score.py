@@ -3,7 +3,8 @@
 BLiM scores both directions. A model that continues prompts scores P(text |
 item): the item and an instruction are a user's turn in the model's own
 template, the tokens of the text and the one that ends an answer are scored, and
-their mean is the score, in nats.
+their mean is the score, in nats; the work directory of a run that has trained
+one, see prompted_method, scores both directions.
 """
 import os
 from collections.abc import Callable, Mapping, Sequence

@@ -76,7 +76,8 @@ def test_slices_are_dealt_out_among_clips():
     assert chosen(grids, 6) == [[0, 1], [0, 1], [4, 5], [4, 5], [2, 3], [2, 3]]
 
 
-@pytest.mark.parametrize('name', training.BACKBONES)
+@pytest.mark.parametrize('name', [
+    'qwen3_vl', pytest.param('qwen25_vl', marks=pytest.mark.slow)])
 def test_a_clip_is_the_mean_of_its_tokens_as_the_decoder_reads_them(name):
   """Of an image both clips are alike; those of a video are its halves."""
   ready = training.ready(name)
