@@ -44,8 +44,9 @@ PAPER = {
     'first_stage': 6, 'mine': 6, 'rerank': 6, 'results': 6, 'scores': 6,
     'search': 6, 'search_results': 6, 'tables': 6, 'tokenizers': 6,
     'visuals': 6,
-    'rerank_run': 7, 'teacher': 7, 'plan': 8, 'prompted': 8, 'prompted_run': 8,
-    'prompted_plan': 8, 'run': 8, 'generator': 9, 'score': 9,
+    'rerank_run': 7, 'teacher': 7, 'plan': 8, 'prompted': 8,
+    'prompted_method': 8, 'prompted_plan': 8, 'prompted_run': 8,
+    'prompted_videos': 8, 'run': 8, 'generator': 9, 'score': 9,
     'search_pairs': 9, 'answering': 11,
 }
 

@@ -46,6 +46,10 @@ That of SCORING_WINGS, whose items jaxret.score_matrix scores, has as well
   reader.outline(item, chat=False) a prompt from headers alone, all but pixels
   reader.unseen(prompt)            a prompt or outline as `masked` has it
 
+and is trained by BLiM: its module has what `visual_head` calls as well, and its
+module `generator` `read_config(path, **numerics)`, `init(config, key)` and
+`load(path, config, mesh)`.
+
 The wing of a backbone whose answers rerank says
 
   RERANKING_TYPES  the `model_type` of what jaxret.load_reranker opens by it

@@ -132,11 +132,12 @@ def with_positions(prompts, arrays):
 
 
 def open_reader(config, tokenizer, max_tokens=4096, resolution=None,
-                alpha='white'):
+                alpha='white', cache_bytes=0):
   """The Reader of a Qwen2VlConfig; resolution: default RESOLUTION.
 
+  cache_bytes: patches of files that are kept in memory, for training.
   Raises ValueError as data.qwen2_vl.reader.check does.
   """
   reader_lib.check(config, max_tokens)
   return Reader(tokenizer, resolution or RESOLUTION, max_tokens, alpha,
-                reader_lib.layout_of(config))
+                reader_lib.layout_of(config), cache_bytes)

@@ -17,8 +17,8 @@ class Reader(reader.Reader):
   model. A video's frames each have their time before them.
   """
 
-  def __init__(self, tokenizer, resolution, max_tokens=4096):
-    super().__init__(tokenizer, resolution, max_tokens)
+  def __init__(self, tokenizer, resolution, max_tokens=4096, cache_bytes=0):
+    super().__init__(tokenizer, resolution, max_tokens, cache_bytes=cache_bytes)
     self.decode = tokenizer.decode
     self.ends = continuations.ends(tokenizer.encode)
 
@@ -91,11 +91,13 @@ class Reader(reader.Reader):
         (*prompts.PADS.values(), *marks_lib.MARKS.values()))
 
 
-def open_reader(config, tokenizer, max_tokens=4096, resolution=None):
+def open_reader(config, tokenizer, max_tokens=4096, resolution=None,
+                cache_bytes=0):
   """The Reader of a Qwen3VlConfig; resolution: default as its files have it.
 
+  cache_bytes: patches of files that are kept in memory, for training.
   Raises ValueError as reader.check does.
   """
   reader.check(config, max_tokens)
   return Reader(tokenizer, resolution or pixels.Processor(
-      **dict(config.processor)), max_tokens)
+      **dict(config.processor)), max_tokens, cache_bytes)

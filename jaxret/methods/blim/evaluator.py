@@ -60,7 +60,7 @@ def inputs(scorer, split, features, first_stage=None, topk=0, zero_shot=False):
   Or what one that has its own `inputs` makes of the Split, with a `score`.
   """
   if hasattr(scorer, 'inputs'):  # prompted_run.Scorer
-    return scorer.inputs(split, first_stage=first_stage, topk=topk)
+    return scorer.inputs(split, features, first_stage=first_stage, topk=topk)
   return LikelihoodInputs(
       split, features, scorer.prompts(split.texts),
       scorer.video_vocabulary(features), first_stage, topk, zero_shot)
@@ -94,20 +94,25 @@ def score(model, params, mesh, inputs, options, directory, keep=None):
   transposed = None if keep is None else keep.T
   video_given_text = fill('video_given_text', (n_texts, n_videos), lambda m: (
       likelihood.score_videos(*common, *videos, m, transposed)), transposed)
-  prior = _video_prior(fill, common, videos)
+  prior = prior_of_videos(fill, common, videos)
   return store and Likelihoods(
       text_given_video, text_prior, video_given_text, prior)
 
 
 def video_prior(model, params, mesh, inputs, options, directory):
   """log P(video) [T, V], kept beside the scores; None but on process 0."""
-  return _video_prior(
+  return prior_of_videos(
       functools.partial(filled, _store(params, inputs, options, directory)),
       (model, params, mesh, inputs.prompts),
       (inputs.features, inputs.vocabulary, options))
 
 
-def _video_prior(fill, common, videos):
+def prior_of_videos(fill, common, videos):
+  """log P(video) [T, V] of functions that fill; None but on process 0.
+
+  fill: `filled` of a store. common: model, params, mesh and likelihood.Prompts;
+  videos: features, vocabulary and options, as for `score`.
+  """
   length_index = likelihood.prior_lengths(common[-1], videos[-1])[1]
   by_length = fill(
       'video_prior', (length_index.max() + 1, len(videos[0])), lambda m: _copy(

@@ -5,6 +5,7 @@ from jaxret.data.videochat import continuations
 from jaxret.methods import base
 from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import method as blim
+from jaxret.methods.blim import prompted_run
 from jaxret.methods.blim import run as blim_run
 from jaxret.models.videochat import generator
 
@@ -16,6 +17,8 @@ def open_generator(config, workdir, mesh):
   elsewhere.
   """
   workdir = str(workdir)
+  if prompted_run.is_chosen(config):
+    return prompted_run.open_merged(config, workdir, mesh)
   if features_lib.has_stored_features(config):
     raise ValueError(
         f'{workdir} was trained on stored features: no tower goes with it, it '

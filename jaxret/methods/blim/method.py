@@ -25,9 +25,9 @@ def model_config(config, tokenizer):
   m = config.model
   if m.get('backbone', 'blim') != 'blim':
     raise ValueError(
-        f'model.backbone is {m.backbone!r}, which BLiM neither trains nor '
-        "plans: set task='evaluate' and eval.zero_shot=True to score it as it "
-        "is, or model.backbone='blim'")
+        f"model.backbone is {m.backbone!r}, set model.backbone='blim' for "
+        f'task {config.task!r}: of others there are train_and_evaluate and '
+        'evaluate')
   sizes = {name: m[name] for name in (
       'width', 'mlp_width', 'layers', 'heads', 'kv_heads', 'head_width',
       'rope_theta', 'norm_eps', 'tie_embeddings')}

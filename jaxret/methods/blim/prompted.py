@@ -2,8 +2,9 @@
 
 An item is what a user shows, with an instruction, in the model's own template;
 a text is the whole answer. Scored are its tokens, by themselves, and the token
-that ends the answer; a score is their mean, in nats. There is no P(video |
-text): these models predict words alone.
+that ends the answer; a score is their mean, in nats. P(video | text) is there
+for a model that BLiM has trained, see prompted_videos: as it comes, it predicts
+words alone.
 """
 import functools
 import hashlib
@@ -17,13 +18,12 @@ import numpy as np
 from jaxret import by_rows, embedder, generator, loading, models, sharding
 from jaxret.data import images, media, types
 from jaxret.data.qwen3_vl import pixels as qwen3_vl
-from jaxret.methods.blim import evaluator
+from jaxret.methods.blim import evaluator, prompted_videos
 from jaxret.methods.blim import prompts as prompts_lib
-from jaxret.models import decoder as decoder_lib
 from jaxret.models import model_files
 from jaxret.scoring import store as store_lib
 from jaxret.scoring.embeddings import store as contents
-from jaxret.scoring.likelihood import cpn, kernels, prefixes, tiles
+from jaxret.scoring.likelihood import cpn, prefixes, tiles
 from jaxret.scoring.likelihood import score as likelihood
 
 INSTRUCTIONS = {'image': 'Describe this image.',
@@ -52,7 +52,7 @@ class Inputs(NamedTuple):
   shown: the Items of the prompts, in the order of the split's videos.
   outlines: what `outline` of the reader gives of each. labels: int arrays, the
   scored tokens of each text. prior: one of PRIORS. first_stage, topk: as of
-  evaluator.LikelihoodInputs.
+  evaluator.LikelihoodInputs. videos: what P(video | text) takes, or None.
   """
   model: generator.Generator
   split: types.Split
@@ -62,6 +62,7 @@ class Inputs(NamedTuple):
   prior: str
   first_stage: dict | None = None
   topk: int | dict[str, int] = 0
+  videos: prompted_videos.Videos | None = None
 
   def score(self, options, directory, keep=None):
     """See the function `score`."""
@@ -69,11 +70,13 @@ class Inputs(NamedTuple):
 
 
 def inputs(model, split, instruction=None, prior='mask', first_stage=None,
-           topk=0, max_tokens=0):
+           topk=0, max_tokens=0, features=None):
   """Inputs of a Split whose videos are media; reads their headers alone.
 
   instruction: what is said below each medium; None = INSTRUCTIONS.
   max_tokens: of a text, without the one that ends it; 0 = no limit.
+  features: Visuals of prompted_videos, for P(video | text) by the visual head
+  among the model's parameters; None = without.
   Raises ValueError that names the first item or text that cannot be used.
   """
   check_model(model)
@@ -81,10 +84,13 @@ def inputs(model, split, instruction=None, prior='mask', first_stage=None,
     raise ValueError(f'prior is {prior!r}: use one of {", ".join(PRIORS)}')
   if instruction is not None and not instruction.strip():
     raise ValueError('instruction is empty: give it a word, or leave it out')
-  labels = tuple(_labels(model, item, max_tokens) for item in split.texts)
-  shown = tuple(_shown(item, instruction) for item in split.videos)
-  outlines = _measured(model, shown)
-  return Inputs(model, split, shown, outlines, labels, prior, first_stage, topk)
+  reader = model.reader
+  labels = tuple(labels_of(reader, item, max_tokens) for item in split.texts)
+  shown = tuple(shown_of(item, instruction) for item in split.videos)
+  videos = features if features is None else prompted_videos.videos(
+      reader, split.texts, features)
+  return Inputs(model, split, shown, measured(reader, shown), labels, prior,
+                first_stage, topk, videos)
 
 
 def opened(path, mesh=None, **options):
@@ -135,32 +141,31 @@ def _kind(item):
   return 'image' if item.image is not None else 'video'
 
 
-def _shown(item, instruction):
+def shown_of(item, instruction):
   """The Item of a prompt: a user's turn without a text of the item's own."""
   text = INSTRUCTIONS[_kind(item)] if instruction is None else instruction
   return types.Item(item.id, text, item.image, item.video)
 
 
-def _labels(model, item, max_tokens):
+def labels_of(reader, item, max_tokens):
   """The scored tokens of a text: int32 [L + 1], the last one ends it."""
-  if not model.reader.ends:
+  if not reader.ends:
     raise ValueError('the tokenizer has no token that ends an answer: use that '
                      'of the model')
   text = prompts_lib.checked(item.text, item.id)
-  ids = model.reader.suffix(text, item.id)
+  ids = reader.suffix(text, item.id)
   if max_tokens and len(ids) > max_tokens:
     raise ValueError(f'{item.id}: {len(ids)} tokens, want at most '
                      f'{max_tokens}: shorten it or raise the limit')
-  return np.append(ids, np.int32(model.reader.ends[0]))
+  return np.append(ids, np.int32(reader.ends[0]))
 
 
-def _measured(model, shown):
+def measured(reader, shown):
   """The outline of each Item, by threads; ValueError names the first bad one.
   """
   bad = []
   reading = embedder.read_ahead(
-      lambda i: model.reader.outline(shown[i], chat=True), range(len(shown)),
-      64)
+      lambda i: reader.outline(shown[i], chat=True), range(len(shown)), 64)
   found = tuple(one for _, one in embedder.usable(
       reading, lambda i: shown[i].id, bad.append))
   if bad:
@@ -192,36 +197,52 @@ def score(inputs, options, directory, keep=None):
   prior = fill(
       f'text_prior_{inputs.prior}', (len(prompts.lengths), shape[1]),
       lambda m: _score(inputs, prompts, options, m, 'text prior'))
+  of_videos = None, None
+  if inputs.videos:
+    of_videos = _score_videos(fill, inputs, options, keep)
   if store is None:
     return None
   rows = mean(prior)
   return evaluator.Likelihoods(text_given_video, by_rows.Matrix(
-      lambda videos: rows[index[videos]], shape), None, None)
+      lambda videos: rows[index[videos]], shape), *of_videos)
+
+
+def _score_videos(fill, inputs, options, keep):
+  """(video_given_text, video_prior) of Likelihoods; fill: as of `score`."""
+  model, (features, vocabulary, prompts) = inputs.model, inputs.videos
+  common = (prompted_videos.likelihood_model(model.config), model.params,
+            model.mesh, prompts)
+  videos = features, vocabulary, options
+  if keep is not None:
+    keep = keep.T
+  shape = len(prompts.text_prefixes), len(vocabulary)
+  return fill('video_given_text', shape, lambda m: likelihood.score_videos(
+      *common, *videos, m, keep), keep), evaluator.prior_of_videos(
+          fill, common, videos)
 
 
 def _score(inputs, prompts, options, matrix, name, keep=None):
   model = inputs.model
   return prefixes.score(
       model.continuation, model.params, model.mesh, prompts, inputs.labels,
-      _cost(model.config.decoder), options, matrix, keep, name)
+      prompted_videos.cost(model.config.decoder), options, matrix, keep, name)
 
 
-def _cost(sizes):
-  return kernels.Cost(
-      token=decoder_lib.flops_per_token(sizes),
-      key=4 * sizes.layers * sizes.heads * sizes.head_width,
-      logits=decoder_lib.head_flops(sizes), clip_query=0, clip_logit=0)
+def read_as(reader, item, outline):
+  """The prompt of an Item, whose outline is known; ValueError if it differs.
+  """
+  prompt = reader(item, chat=True)
+  if not np.array_equal(prompt.tokens, outline.tokens):
+    raise ValueError(
+        f'{prompt.id}: it has {len(prompt.tokens)} tokens, its header told '
+        f'of {len(outline.tokens)}: the file is damaged or has changed')
+  return prompt
 
 
 def _prompts(model, shown, outlines):
   """prefixes.Prompts of Items, read by threads as they are needed."""
   def read(row):
-    prompt = model.reader(shown[row], chat=True)
-    if not np.array_equal(prompt.tokens, outlines[row].tokens):
-      raise ValueError(
-          f'{prompt.id}: it has {len(prompt.tokens)} tokens, its header told '
-          f'of {len(outlines[row].tokens)}: the file is damaged or has changed')
-    return prompt
+    return read_as(model.reader, shown[row], outlines[row])
 
   def batches(strips, shapes):
     rows = [int(row) for strip in strips for row in strip.rows]
@@ -294,7 +315,7 @@ def _nulls(inputs):
     most = total.max(1)
     return np.float32((most + np.log(np.exp(
         total - most[:, None]).mean(1))) / lengths)
-  return _prompts(inputs.model, shown, _measured(inputs.model, shown)
+  return _prompts(inputs.model, shown, measured(inputs.model.reader, shown)
                   ), index, mean
 
 
@@ -320,7 +341,13 @@ def _fingerprint(inputs, options):
     return whole.hexdigest()[:16]
   model = inputs.model
   ids = [item.id for item in inputs.split.videos + inputs.split.texts]
-  return {
+  of_videos = {}
+  if inputs.videos:
+    of_videos = {
+        'features': digest([inputs.videos.vocabulary.tobytes()]),
+        'requests': digest([prefix.tobytes() for prefix in
+                            inputs.videos.prompts.text_prefixes])}
+  return of_videos | {
       'weights': sharding.checksum(model.params),
       'model': digest([repr(model.config).encode()]),
       'items': digest([str(name).encode() for name in ids]),

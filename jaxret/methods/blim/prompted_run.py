@@ -1,18 +1,29 @@
-"""A run that evaluates a model which continues prompts, as it is: zero-shot.
+"""A run with a model that continues prompts, trained or scored as it is.
 
-`model.backbone` names its kind. Text to video ranks by P(text | item), video
-to text by the same less the prior (CPN); there is nothing to train.
+`model.backbone` names its kind. Trained, it has a visual head and both
+likelihoods, as BLiM's own model has. As it is (`eval.zero_shot`), text to video
+ranks by P(text | item), video to text by the same less the prior (CPN).
 """
 import functools
 from typing import NamedTuple
 
-from jaxret import generator, loading
+from absl import logging
+from ml_collections import ConfigDict
+
+from jaxret import checkpoint, generator, loading, optim, sharding
 from jaxret import run as run_lib
+from jaxret import train as train_lib
 from jaxret.methods import base
 from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import first_stage as first_stage_lib
-from jaxret.methods.blim import prompted
+from jaxret.methods.blim import (
+  prompted,
+  prompted_method,
+  prompted_videos,
+)
 from jaxret.methods.blim import results as results_lib
+from jaxret.methods.blim import scores as scores_lib
+from jaxret.models import names
 
 BACKBONES = 'qwen2_vl', 'qwen2_5_vl', 'qwen3_vl'  # names of their configs
 
@@ -28,19 +39,166 @@ class Scoring(NamedTuple):
   scorer: Scorer
 
 
-def evaluate(config, workdir):
-  """Evaluates the model that `model.pretrained` names; config: checked."""
+class RunData(NamedTuple):
+  """The splits of a run, all {name of split: ...}; see blim.run.RunData."""
+  whole: dict
+  splits: dict
+  frames: dict
+
+
+def train_and_evaluate(config, workdir):
+  """Trains a visual head, and LoRA, on `model.pretrained`; evaluates both.
+
+  config: checked.
+  """
   mesh = run_lib.open_workdir(config, workdir)
-  whole, splits, frames = features_lib.open_splits(
-      config, workdir, config.eval.splits)
-  model = open_model(config, mesh)
+  data = RunData(*features_lib.open_splits(
+      config, workdir, ('train', *config.eval.splits)))
+  # Before anything is loaded: a batch larger than the data, say.
+  train_lib.make_plan(config.train, len(data.splits['train'].texts), mesh)
+  found = prompted_method.backbone(config)
+  method = prompted_method.method(config, found)
+  _check_prompts(config, found.reader, data.splits)
+  params = train_lib.init_params(method, config.seed, mesh)
+  model = generator.Generator(found.sizes, params, found.reader, mesh)
+  features = _features(config, workdir, data.splits, model)
+  examples = method.examples(data.splits['train'], features['train'])
+  logging.info('training %s on %d examples', found.sizes.name, len(examples))
+  params = train_lib.fit(
+      method, examples, config, workdir, mesh, model.params)
+  _export(config, workdir, method, found, params)
+  return _evaluate(config, workdir, generator.Generator(
+      found.sizes, params, found.reader, mesh), data, features)
+
+
+def evaluate(config, workdir):
+  """Evaluates what was trained here, or a model as it is; config: checked."""
+  mesh = run_lib.open_workdir(config, workdir)
+  if not config.eval.zero_shot and not run_lib.has_checkpoints(workdir):
+    raise ValueError(f'{workdir} holds no checkpoints: train there first, or '
+                     'set eval.zero_shot=True to score the model as it is')
+  data = RunData(*features_lib.open_splits(
+      config, workdir, config.eval.splits))
+  if config.eval.zero_shot:
+    return _evaluate(config, workdir, open_model(config, mesh), data, None)
+  model = open_trained(config, workdir, mesh)
+  return _evaluate(config, workdir, model, data, _features(
+      config, workdir, data.splits, model))
+
+
+def open_trained(config, workdir, mesh):
+  """The Generator of what a workdir has trained, LoRA and head apart."""
+  found = prompted_method.backbone(config)
+  method = prompted_method.method(config, found)
+  train_lib.trained_steps(workdir)  # before the base is read
+  return generator.Generator(
+      found.sizes, train_lib.restore_trained(method, config, workdir, mesh),
+      found.reader, mesh)
+
+
+def open_merged(config, workdir, mesh):
+  """(sizes, parameters, Reader) of a workdir's model, to continue prompts.
+
+  What LoRA trained is folded in; the visual head, which writes nothing, is
+  left out. Untrained it is as `model.pretrained` has it.
+  """
+  if not run_lib.has_checkpoints(workdir):
+    model = open_model(_zero_shot(config), mesh)
+    return model.config, model.params, model.reader
+  model = open_trained(config, workdir, mesh)
+  params = dict(base.merged(config, model.params)['params'])
+  params.pop('visual_head')
+  return model.config, {'params': params}, model.reader
+
+
+def library_inputs(model, mesh, split, instruction, prior, **stage):
+  """(prompted.Inputs, the scores_lib.Chosen that ranks) of a library call.
+
+  A workdir that holds no checkpoints, and a config, is scored zero-shot.
+
+  Args:
+    model, mesh, instruction, prior: as score_matrix takes them; of a workdir
+      and a config the latter two are by default its own.
+    split: of the Items. stage: first_stage and topk, see prompted.inputs.
+  """
+  config, workdir = model, None
+  if not isinstance(model, (ConfigDict, generator.Generator)) and (
+      loading.is_workdir(model)):
+    config, workdir = checkpoint.read_config(model), str(model)
+  if not isinstance(config, ConfigDict) or config.method != 'blim':
+    return prompted.inputs(
+        open_model(model, mesh), split, instruction, prior or 'mask', **stage
+        ), scores_lib.Chosen(prompted.WEIGHTS, 'paper')
+  instruction = instruction or config.eval.instruction or None
+  prior, features = prior or config.eval.prior, None
+  if workdir and run_lib.has_checkpoints(workdir):
+    model = open_trained(
+        config, workdir, mesh or sharding.make_mesh(config.mesh))
+    features = prompted_videos.extract_all(config, [
+        prompted.shown_of(item, instruction) for item in split.videos], model)
+  else:
+    config = _zero_shot(config)
+    model = open_model(config, mesh)
+  return prompted.inputs(
+      model, split, instruction, prior, features=features, **stage,
+      max_tokens=config.data.max_caption_tokens
+      ), scores_lib.chosen(config, workdir)
+
+
+def _zero_shot(config):
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    config.task, config.eval.zero_shot = 'evaluate', True
+  return config
+
+
+def _check_prompts(config, reader, splits):
+  """Raises ValueError for what cannot be read, before anything is trained."""
+  for split in splits.values():
+    prompted.measured(reader, _shown(config, split))
+    for text in split.texts:
+      prompted.labels_of(reader, text, config.data.max_caption_tokens)
+    prompted_videos.requests(reader, split.texts)
+
+
+def _features(config, workdir, splits, model):
+  """{name of split: FeatureStore} of what the tower gives of the videos."""
+  return {name: prompted_videos.store(
+      config, workdir, split, _shown(config, split), model)
+          for name, split in splits.items()}
+
+
+def _shown(config, split):
+  """The Items of the prompts of a split's videos."""
+  return [prompted.shown_of(video, config.eval.instruction or None)
+          for video in split.videos]
+
+
+def _export(config, workdir, method, found, params):
+  """Writes what LoRA trained to adapter/, for PEFT."""
+  if 'lora' in params:
+    trained = optim.partition(params, method.trainable)[0].get('params', {})
+    run_lib.export_adapter(
+        config, workdir, params, names.newer(found.sizes.weights), trained)
+
+
+def _evaluate(config, workdir, model, data, features):
   scorer = Scorer(model, functools.partial(
-      prompted.inputs, model, instruction=config.eval.instruction or None,
-      prior=config.eval.prior, max_tokens=config.data.max_caption_tokens))
-  return results_lib.write(config, workdir, mesh, Scoring(scorer), None, {
-      name: results_lib.EvaluatedSplit(
-          split, frames[name], frames[name], _first_stage(
-              config, whole[name], split)) for name, split in splits.items()})
+      _inputs, config, model, features is not None))
+  return results_lib.write(
+      config, workdir, model.mesh, Scoring(scorer), None, {
+          name: results_lib.EvaluatedSplit(
+              data.splits[name], features and features[name],
+              data.frames[name], _first_stage(
+                  config, data.whole[name], data.splits[name]))
+          for name in config.eval.splits})
+
+
+def _inputs(config, model, trained, split, features, **stage):
+  return prompted.inputs(
+      model, split, instruction=config.eval.instruction or None,
+      prior=config.eval.prior, max_tokens=config.data.max_caption_tokens,
+      features=features if trained else None, **stage)
 
 
 def _first_stage(config, whole, split):
@@ -60,10 +218,14 @@ def check(config):
   if config.model.backbone not in BACKBONES:
     raise ValueError(f'model.backbone is {config.model.backbone!r}: use blim, '
                      f'or one of {", ".join(BACKBONES)}')
-  if config.task != 'evaluate' or not c.zero_shot:
+  if config.task not in ('evaluate', 'train_and_evaluate'):
     raise ValueError(
-        f'model.backbone is {config.model.backbone!r}, which is scored as it '
-        "is: set task='evaluate' and eval.zero_shot=True")
+        f'task {config.task!r} is not there for model.backbone = '
+        f'{config.model.backbone!r}: use train_and_evaluate, or evaluate')
+  if config.task != 'evaluate' and c.zero_shot:
+    raise ValueError(
+        'eval.zero_shot scores the model as it is, what is trained has no '
+        "effect: set task='evaluate', or eval.zero_shot=False")
   if not config.model.pretrained:
     raise ValueError('the config names no weights: set model.pretrained')
   without_effect = {
@@ -85,7 +247,7 @@ def check(config):
 
 
 def open_model(model, mesh):
-  """The Generator that a config, a path or a workdir names, or the one given.
+  """The Generator that a config or a path names, or the one given.
 
   Raises ValueError for a model of another kind, or one on another mesh.
   """

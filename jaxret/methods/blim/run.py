@@ -40,6 +40,9 @@ class RunData(NamedTuple):
 
 def train_and_evaluate(config, workdir):
   """Trains what `config.before` names, then the method, then evaluates it."""
+  if prompted_run.is_chosen(config):
+    check_config(config)
+    return prompted_run.train_and_evaluate(config, workdir)
   mesh, data, method = start(
       config, workdir, ('train', *config.eval.splits))
   # Before the tower is trained: a batch larger than the data, say.

@@ -3,7 +3,8 @@
 BLiM scores both directions. A model that continues prompts scores P(text |
 item): the item and an instruction are a user's turn in the model's own
 template, the tokens of the text and the one that ends an answer are scored, and
-their mean is the score, in nats.
+their mean is the score, in nats; the work directory of a run that has trained
+one, see prompted_method, scores both directions.
 """
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -124,8 +125,10 @@ def _continues_prompts(model):
   if isinstance(model, generator.Generator):
     return True
   if loading.is_workdir(model):
-    method = checkpoint.read_config(model).method
-    return method != 'blim' and methods.open_generator(method) is not None
+    config = checkpoint.read_config(model)
+    if config.method == 'blim':
+      return prompted_run.is_chosen(config)
+    return methods.open_generator(config.method) is not None
   if os.path.isdir(model) and not os.path.isfile(f'{model}/config.json'):
     raise ValueError(
         f'{model} holds no config.json: give the work directory of a run of '
@@ -151,13 +154,8 @@ def _score_prompted(items, texts, model, mesh, first_stage, topk, options,
     raise ValueError(f'mode {options.mode!r} is of BLiM alone: leave it out')
   split = types.Split(
       'own', 'own', shown, captions, np.zeros(len(captions), np.int32))
-  chosen = scores_lib.Chosen(prompted.WEIGHTS, 'paper')
-  if isinstance(model, ConfigDict):
-    instruction = instruction or model.eval.instruction or None
-    prior, chosen = prior or model.eval.prior, scores_lib.chosen(model, None)
-  inputs = prompted.inputs(
-      prompted_run.open_model(model, mesh), split, instruction,
-      prior or 'mask', topk=topk,
+  inputs, chosen = prompted_run.library_inputs(
+      model, mesh, split, instruction, prior, topk=topk,
       first_stage=first_stage if first_stage is None else {
           'text_to_video': first_stage, 'video_to_text': first_stage.T})
   found = inputs.score(options._replace(nonzero_denominator=False), directory,
@@ -352,7 +350,8 @@ def _check_first_stage(first_stage, topk, shape, zero_shot):
                        'of texts by videos')
     if zero_shot:
       raise ValueError("first_stage is 'clip', but the head that predicts "
-                       'clips is untrained: give the scores of another model')
+                       'clips is untrained, or of another backbone than '
+                       "BLiM's: give the scores of another model")
     return
   if topk and np.shape(first_stage) != shape:
     raise ValueError(f'first_stage has shape {np.shape(first_stage)}, wanted '

@@ -122,11 +122,20 @@ class Qwen2Vl(nn.Module):
     """
     return self.embed(tokens, visual, visual_index), None
 
-  def hidden(self, x, keys, positions=None):
+  def read(self, batch):
+    """(input embeddings [B, T, D], deepstack.Visual or None) of a batch."""
+    if 'patches' not in batch:
+      return self.placed(batch['tokens'], None, None)
+    return self.placed(batch['tokens'], self.visual_tokens(
+        batch['patches'], batch['segments'], batch['coordinates']),
+                       batch['visual_index'])
+
+  def hidden(self, x, keys, positions=None, visual=None):
     """Causal hidden states [B, T, D].
 
     keys bool [B, T]: False where a row is padded, on either side. positions
     int [B, 3, T] for 'mrope'; 'sequential' counts padding too and needs none.
+    visual: a deepstack.Visual, or None.
     """
     length = x.shape[1]
     if self.config.position_mode == 'mrope':
@@ -134,7 +143,8 @@ class Qwen2Vl(nn.Module):
     else:
       positions = jnp.broadcast_to(jnp.arange(length), keys.shape)
     return self.decoder(
-        x, positions, decoder_lib.causal(length) & keys[:, None])
+        x, positions, decoder_lib.causal(length) & keys[:, None],
+        visual=visual)
 
   def start(self, batch):
     """Reads prompts that are to be continued; see models.generation.
@@ -164,7 +174,7 @@ class Qwen2Vl(nn.Module):
     """One more token int [B] at its position int [B]; see Decoder.step."""
     hidden, cache = self.decoder.step(
         cache, self.decoder.embed_tokens(tokens[:, None]),
-        self._places(positions[:, None]), column)
+        self.places(positions[:, None]), column)
     return hidden[:, 0], cache
 
   def suffix(self, cache, x, positions, chains):
@@ -174,9 +184,9 @@ class Qwen2Vl(nn.Module):
     same position on all axes.
     """
     return self.decoder.suffix(
-        cache, x, self._places(positions), decoder_lib.Chains(*chains))
+        cache, x, self.places(positions), decoder_lib.Chains(*chains))
 
-  def _places(self, positions):
+  def places(self, positions):
     """Positions of text int [B, T], on three axes where there are three."""
     if self.config.position_mode == 'mrope':
       return jnp.broadcast_to(positions, (3, *positions.shape))

@@ -77,14 +77,6 @@ class Qwen3Vl(qwen2_vl.Qwen2Vl):
     parts = visual.reshape(*visual.shape[:-1], -1, self.config.width)
     return jnp.moveaxis(parts, -2, 0)
 
-  def read(self, batch):
-    """(input embeddings [B, T, D], deepstack.Visual or None) of a batch."""
-    if 'patches' not in batch:
-      return self.placed(batch['tokens'], None, None)
-    return self.placed(batch['tokens'], self.visual_tokens(
-        batch['patches'], batch['segments'], batch['coordinates']),
-                       batch['visual_index'])
-
   def placed(self, tokens, visual, visual_index):
     """As of Qwen2Vl, and what enters behind the first layers."""
     if visual is None:
@@ -94,16 +86,6 @@ class Qwen3Vl(qwen2_vl.Qwen2Vl):
     if not others:
       return x, None
     return x, deepstack.Visual(jnp.stack(others), visual_index)
-
-  def hidden(self, x, keys, positions, visual=None):
-    """Causal hidden states [B, T, D].
-
-    keys bool [B, T]: False where a row is padded, on either side. positions
-    int [B, 3, T]. visual: a deepstack.Visual, or None.
-    """
-    return self.decoder(
-        x, jnp.swapaxes(positions, 0, 1),
-        decoder_lib.causal(x.shape[1]) & keys[:, None], visual=visual)
 
   def start(self, batch):
     """Reads prompts that are to be continued; see models.generation."""

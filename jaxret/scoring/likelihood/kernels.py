@@ -33,7 +33,8 @@ class LikelihoodModel(NamedTuple):
   """Pure functions of parameters; S prefix tokens, M suffix tokens.
 
   visual_prefix: (params, tokens [P, S], features [P, clips, tokens, Dv],
-    lengths [P]) -> (last hidden [P, D], cache).
+    lengths [P]) -> (last hidden [P, D], cache); None of what reads prompts by
+    `start`, which then gives no `sequence` either.
   text_prefix: (params, tokens [P, S], positions [P, S], lengths [P]) -> same.
   suffix: (params, cache, embeddings [P, M, D], positions [P, M], chains) ->
     hidden [P, M, D]; chains: (index [C, L], place [M], mask [L, L]), see
@@ -49,14 +50,14 @@ class LikelihoodModel(NamedTuple):
     ('clips'); only the `reference` mode calls it.
   cost: a Cost.
   """
-  visual_prefix: Callable
+  visual_prefix: Callable | None
   text_prefix: Callable
   suffix: Callable
   embed: Callable
   clip_tokens: Callable
   vocabulary_terms: Callable
   clip_queries: Callable
-  sequence: Callable
+  sequence: Callable | None
   cost: Cost
 
 
@@ -76,6 +77,7 @@ class Continuation(NamedTuple):
 @functools.partial(jax.jit, static_argnums=0)
 def visual_prefix(model, params, tokens, features):
   """Tokens [S] with P videos -> (log P of the next token [P, V], cache)."""
+  assert model.visual_prefix is not None
   rows = jnp.broadcast_to(tokens, (features.shape[0], tokens.shape[0]))
   lengths = jnp.full(rows.shape[0], rows.shape[1])
   last, cache = model.visual_prefix(params, rows, features, lengths)

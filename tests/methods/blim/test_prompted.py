@@ -243,12 +243,12 @@ def test_a_file_that_changes_meanwhile_is_named(model, monkeypatch, tmp_path):
   import PIL.Image
   path = tmp_path / 'one.png'
   PIL.Image.fromarray(tiny.ITEMS[0]).save(path)
-  measure = prompted._measured
-  def measured(model, shown):
-    found = measure(model, shown)
+  measure = prompted.measured
+  def measured(reader, shown):
+    found = measure(reader, shown)
     PIL.Image.fromarray(tiny.ITEMS[1]).save(path)
     return found
-  monkeypatch.setattr(prompted, '_measured', measured)
+  monkeypatch.setattr(prompted, 'measured', measured)
   with pytest.raises(ValueError, match='one.png: it has .* or has changed'):
     jaxret.score_matrix([path], ['a'], model)
 

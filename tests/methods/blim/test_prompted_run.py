@@ -1,6 +1,7 @@
 """`folder_qwen3vl`: a whole run with a model that continues prompts."""
 import json
 
+import jax
 import numpy as np
 import PIL.Image
 import pytest
@@ -59,9 +60,10 @@ def test_results_are_those_of_the_library(folder, tmp_path):
 
 
 @pytest.mark.parametrize('fields, said', [
-    ({'task': 'train_and_evaluate'}, "scored as it is: set task='evaluate'"),
-    ({'task': 'plan'}, 'which BLiM neither trains nor plans'),
-    ({'eval.zero_shot': False}, 'eval.zero_shot=True'),
+    ({'task': 'train_and_evaluate'}, "has no effect: set task='evaluate'"),
+    ({'task': 'plan'}, "set model.backbone='blim' for task 'plan'"),
+    ({'task': 'extract'}, "task 'extract' is not there for model.backbone"),
+    ({'eval.zero_shot': False}, 'holds no checkpoints: train there first'),
     ({'model.backbone': 'llava'},
      "model.backbone is 'llava': use blim, or one of qwen2_vl, qwen2_5_vl"),
     ({'model.backbone': 'qwen2_vl'}, "set model.backbone='qwen3_vl'"),
@@ -77,6 +79,48 @@ def test_what_does_not_go_together_is_one_line(
   assert tiny_runs.run('folder_qwen3vl', tmp_path, *flags(
       folder, **fields)) == 1
   assert said.split(' .* ')[0] in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_trained_run_scores_in_both_directions(folder, tmp_path):
+  """Both losses fall; evaluated again, and by the library, scores are alike."""
+  given = flags(folder, **{
+      'model.clips': 2, 'model.lora.rank': 2, 'train.batch_size': 6,
+      'mesh.data': 1, 'mesh.fsdp': 2, 'mesh.tensor': 4,
+      'train.epochs': 12.0, 'train.log_every_steps': 1,
+      'optim.learning_rate': 1e-2, 'optim.weight_decay': 0.0})
+  assert tiny_runs.run('folder_qwen3vl_train', tmp_path, *given) == 0
+  lines = [json.loads(line) for line in
+           (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+  for part, by in (('vtg_loss', 0.2), ('tvg_loss', 0.02)):
+    assert lines[-1][part] < lines[0][part] - by
+  results = tiny_runs.results(tmp_path)
+  assert {'candidate_likelihood', 'query_likelihood', 'cpn', 'bidirectional',
+          'blim'} <= results['text_to_video'].keys() & results[
+              'video_to_text'].keys()
+  assert results['weights']['text_to_video']['blim']['query_weight'] == 1.0
+  kept = {name: np.load(tmp_path / 'scores' / 'test' / f'{name}.npy')
+          for name in ('text_given_video', 'video_given_text')}
+  (tmp_path / 'scores' / 'test' / 'video_given_text.npy').unlink()
+  assert tiny_runs.run('folder_qwen3vl_train', tmp_path, *given,
+                       '--config.task=evaluate') == 0
+  again = tiny_runs.results(tmp_path)
+  assert again['text_to_video'] == results['text_to_video']
+  scores = jaxret.score_matrix(
+      [str(folder / f'{i}.png') for i in range(4)], sum(CAPTIONS, ()),
+      tmp_path)
+  assert scores.chosen.on == 'paper'
+  for name, matrix in kept.items():
+    np.testing.assert_allclose(getattr(scores, name), matrix, atol=2e-5)
+  mine = jaxret.load_generator(tmp_path)
+  by_adapter = jaxret.load_generator(MODEL, adapter=tmp_path / 'adapter')
+  untrained = jaxret.load_generator(MODEL)
+  assert mine.params['params'].keys() == by_adapter.params['params'].keys()
+  moved = jax.tree.map(
+      lambda ours, theirs, old: (np.testing.assert_allclose(
+          ours, theirs, atol=1e-6), np.abs(ours - old).max())[1],
+      *(one.params for one in (mine, by_adapter, untrained)))
+  assert moved['params']['decoder']['layers']['attention']['q']['kernel'] > 1e-4
 
 
 @pytest.mark.slow
