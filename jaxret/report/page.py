@@ -32,8 +32,9 @@ def write(workdir: str | os.PathLike, results: tables.Results,
     rows whose weights were chosen, 'weights': {direction: {row: {'chosen_on':
     'validation', 'paper' or 'test', 'alpha': 0.3, ...}}}. Perhaps
     'differences': {direction: comparisons.compare(...)}, 'hubness':
-    {direction: {row: metrics.hubness(...)}}, and 'all_queries_at_once': the
-    rows that are no answers to a query alone.
+    {direction: {row: metrics.hubness(...)}}, 'invariant_scores': whether
+    eval.invariant was set, and 'all_queries_at_once': the rows that are no
+    answers to a query alone.
     A list of tasks (retrieval.evaluate) has 'tasks': {name: {'queries',
     'candidates', 'chance'}} in place of the two directions, perhaps 'means':
     {row: {group: {'mean', 'tasks', 'of'}}} and 'sum_of_recalls': {language:

@@ -51,7 +51,9 @@ def options_of(config):
   c = config.eval
   return likelihood.Options(c.rows, c.columns, c.max_padding,
                             nonzero_denominator=c.nonzero_denominator,
-                            mode=c.mode)
+                            mode=c.mode,
+                            # Old work directories have no such field.
+                            invariant=c.get('invariant', False))
 
 
 def inputs(scorer, split, features, first_stage=None, topk=0, zero_shot=False):
@@ -277,7 +279,8 @@ def _fingerprint(params, inputs, options):
     parts = [np.ascontiguousarray(array).tobytes() for array in arrays]
     return hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]
   ids = [item.id for item in inputs.split.videos + inputs.split.texts]
-  return {
+  invariant = {'invariant': likelihood.FIXED_VERSION}
+  return (invariant if options.invariant else {}) | {
       'weights': sharding.checksum(params),
       'items': digest(np.array(ids)),
       'texts': digest(inputs.prompts.visual_prefix, *inputs.prompts.labels,

@@ -23,6 +23,7 @@ from jaxret.scoring.likelihood import (
 )
 
 VERSION = 2  # of the numbers: scores of another version are not resumed
+FIXED_VERSION = 1  # of those that are invariant
 MODES = ('shared', 'canonical', 'reference')
 
 
@@ -43,7 +44,7 @@ class Prompts(NamedTuple):
 
 
 class Options(NamedTuple):
-  """How scores are computed; the last two change what comes out.
+  """How scores are computed; the last three change what comes out.
 
   rows x columns of a tile; max_padding of a length bucket. share: compute what
   captions of a tile begin with alike only once.
@@ -52,6 +53,8 @@ class Options(NamedTuple):
   mode: 'shared', what pairs have in common is computed once; 'canonical', the
   same, but the video prior is that of one caption length for all texts, an
   approximation; 'reference', full passes for each pair, to compare with.
+  invariant: tiles have fixed shapes, whatever the first four say, so that a
+  pair's score has the same bits however others are scored with it.
   """
   rows: int = 32
   columns: int = 64
@@ -59,6 +62,7 @@ class Options(NamedTuple):
   share: bool = True
   nonzero_denominator: bool = True
   mode: str = 'shared'
+  invariant: bool = False
 
 
 def _on_mesh(function):
@@ -211,9 +215,11 @@ def _text_prefix(model, params, mesh, prefixes, length, start, vocabulary):
 
 def clip_inputs(model, params, mesh, features, options):
   """Every video's clips but the last as decoder inputs, [V, clips - 1, D]."""
-  rows_of = tiles.blocks(np.ones(len(features), int), options.rows,
-                         multiple=sharding.batch_shards(mesh))
-  size = _even(len(rows_of[0].index), mesh)
+  limits = layouts.limits(options, mesh)
+  ones = np.ones(len(features), int)
+  rows_of = (tiles.fixed_blocks(ones, limits.rows) if limits.fixed else
+             tiles.blocks(ones, limits.rows, multiple=limits.multiple))
+  size = limits.rows if limits.fixed else _even(len(rows_of[0].index), mesh)
   parts = []
   for rows in rows_of:
     block = _features(features, tiles.fill(rows.index, size))
@@ -243,12 +249,9 @@ def text_priors(model, params, mesh, prompts, options):
       model, params, rows(everywhere[positions]), rows(positions),
       rows(np.int32(len(positions))))
   first = kernels.next_token(model, params, last)
-  lengths = np.array([len(label) for label in prompts.labels])
-  prior, tokens = np.empty(len(lengths), np.float32), len(positions)
-  start = rows(np.int32(len(everywhere)))
-  for block in tiles.blocks(lengths, multiple * options.columns,
-                            options.max_padding, multiple):
-    columns = -(-len(block.index) // multiple)
+  prior = np.empty(len(prompts.labels), np.float32)
+  start, tokens = rows(np.int32(len(everywhere))), len(positions)
+  for block, columns in layouts.alone(prompts, options, mesh):
     index = tiles.fill(block.index, columns * multiple)
     index = index.reshape(multiple, columns)
     (words, *layout), *scored = layouts.rectangle(
@@ -285,20 +288,23 @@ def video_priors(model, params, mesh, prompts, features, vocabulary, options):
   header = prompts.text_prefixes[0][-1]
   prior = np.empty((len(values), len(features)), np.float32)
   vocabulary, count = put(vocabulary), tokens.size
-  size = min(_even(len(values), mesh), _even(options.rows, mesh))
+  limits = layouts.limits(options, mesh)
+  size = limits.rows if limits.fixed else min(
+      _even(len(values), mesh), _even(options.rows, mesh))
   for first in range(0, len(values), size):
     rows = np.arange(first, min(first + size, len(values)))
     start = values[tiles.fill(rows, size)].astype(np.int32)
-    for columns in tiles.blocks(np.ones(len(features), int), options.columns):
-      tile = columns.index[None]
+    for columns in layouts.video_columns(len(features), options):
+      tile = (tiles.fill(columns.index, limits.columns) if limits.fixed
+              else columns.index)[None]
       part = kernels.clip_prior_tile(
           model, params, cache,
           sharding.constant(mesh, np.full(size, header, np.int32)),
           sharding.constant(mesh, start), put(clips[tile]),
           put(tile.astype(np.int32)), vocabulary)
       prior[np.ix_(rows, columns.index)] = (
-          sharding.to_host(part)[:len(rows)])
-      count += size * (1 + len(columns.index) * clips.shape[1])
+          sharding.to_host(part)[:len(rows), :len(columns.index)])
+      count += size * (1 + tile.shape[1] * clips.shape[1])
   return prior, length_index, count
 
 
