@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxret import files, own_files
+from jaxret import skipped as skipped_lib
 from jaxret.report import gallery as gallery_lib
 from jaxret.report import plots, tables
 
@@ -79,7 +80,7 @@ def _render(workdir, results, run, rows, sweeps, hubness, gallery, written):
   of_run = workdir if alone else workdir.parent
   training = [r for r in own_files.read_lines(of_run / 'metrics.jsonl')
               if 'loss' in r and 'step' in r]
-  skipped = own_files.read_lines(of_run / 'skipped.jsonl')
+  skipped = skipped_lib.read(of_run)
   config = of_run / 'config.json'
   directions = tables.directions(results)
   return environment.get_template('page.html.jinja').render(
