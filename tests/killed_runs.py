@@ -228,8 +228,11 @@ def campaign(kills, directory, systems=finished_runs.SYSTEMS, processes=1,
 
 
 def _undisturbed(start, system, place):
-  """(CPU seconds, its numbers) of a run, the second with compiled programs."""
-  for _ in range(2):
+  """(CPU seconds, its numbers) of a run, whose programs are compiled before.
+
+  Several CPU processes compile anew each time, see process_settings.
+  """
+  for _ in range(2 if isinstance(start, OneProcess) else 1):
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     code, seconds = start(arguments_of(system, place), place / 'log')
