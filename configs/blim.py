@@ -169,10 +169,9 @@ def base():
   config.eval = ConfigDict({
       # The last one is reported; weights are chosen on 'validation'.
       'splits': ('validation', 'test'),
-      # What chooses candidates: 'clip', the likelihood of the first clip, which
-      # is free; 'tower', the dual encoder; or an .npz file, '{split}' in it is
-      # replaced; '' = nothing.
-      'first_stage': '',
+      # What chooses candidates: 'clip', the likelihood of the first clip, is
+      # free; 'tower', the dual encoder; an .npz file, '{split}' is replaced.
+      'first_stage': '',  # '' = nothing
       'topk': 0,  # candidates of the first stage that are scored, 0 = all
       # Chooses that number on 'validation', which is then scored as a whole:
       # the share of queries whose best candidate is to be kept, 0 = as in topk.
@@ -194,10 +193,11 @@ def base():
       'c': (1.0, 0.6, 0.8, 0.4),
       'zero_shot_alpha': (0.0, 0.8),  # alpha where zero_shot is set
       'zero_shot_c': (1.0, 0.0, 0.8, 0.6),  # c where zero_shot is set
-      # As released: divide by the labels whose loss is not exactly zero.
-      'nonzero_denominator': True,
+      'nonzero_denominator': True,  # as released: labels of loss 0 count not
       # 'shared', 'canonical' or 'reference', see jaxret.score_matrix.
       'mode': 'shared',
+      # Tiles of fixed shapes, not these: a pair's bits are those of any set.
+      'invariant': False,
       'rows': 32,  # rows of a tile of scores
       'columns': 64,  # columns of a tile of scores
       'max_padding': 0.1,  # share of a length bucket that may be padding

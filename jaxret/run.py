@@ -29,6 +29,7 @@ from jaxret import (
   report,
   sharding,
 )
+from jaxret import skipped as skipped_lib
 from jaxret import train as train_lib
 from jaxret.data import sources, text, types
 from jaxret.methods import base
@@ -150,19 +151,12 @@ def list_skipped(workdir: str | os.PathLike, split: str,
     return
   logging.warning('%d items of split %s cannot be used and are left out, see '
                   'skipped.jsonl', len(skipped), split)
-  path = pathlib.Path(workdir) / 'skipped.jsonl'
-  known = own_files.read_lines(path)
-  new = [{**record, 'split': split} for record in skipped]
-  new = [record for record in new if record not in known]
-  # As a whole: what a killed run left of a line does not stay before the next.
-  files.write_atomically(path, ''.join(
-      json.dumps(record) + '\n' for record in [*known, *new]))
+  skipped_lib.add(workdir, [{**record, 'split': split} for record in skipped])
 
 
 def left_out(workdir: str | os.PathLike) -> int:
   """How many items cannot be used, each counted once."""
-  skipped = own_files.read_lines(pathlib.Path(workdir) / 'skipped.jsonl')
-  return len({one['id'] for one in skipped})
+  return len({one['id'] for one in skipped_lib.read(workdir)})
 
 
 # Tokenizer.

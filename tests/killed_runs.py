@@ -6,9 +6,11 @@
 A run of each system goes undisturbed, corpus rendering included; others get
 SIGKILL again and again, each time after a random part of what is left, and are
 then left to end. Parameters, scores, embeddings, what was mined or described,
-and results must be those of the undisturbed run, to the bit. Prints a line of
-JSON for each run. With two processes launch/local.sh starts them, one of them
-is killed, and JAX's cache of compiled programs is warm.
+and results must be those of the undisturbed run, to the bit. `jaxret answer`
+and `jaxret score`, which keep nothing, must print the same, and leave the work
+directory that they read as it is. Prints a line of JSON for each run. With two
+processes launch/local.sh starts them, one of them is killed, and JAX's cache of
+compiled programs is warm.
 """
 import argparse
 import itertools
@@ -22,9 +24,14 @@ import subprocess
 import sys
 import time
 
+import jax
+
+from jaxret import process_settings
 from tests import finished_runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+# They read the undisturbed run of `answers`.
+VERBS = 'answer', 'score'
 LONGEST_S = 1800
 
 
@@ -45,8 +52,9 @@ def preload():
   import jaxret.methods.leccr.run
   import jaxret.methods.mm_embed.run
   import jaxret.methods.unite.run  # noqa: F401
-  from jaxret import main
-  return main.main
+  from jaxret import cli
+  return lambda arguments: cli.main(
+      arguments if arguments[0] in VERBS else ['run', *arguments])
 
 
 def forked(main, arguments, log):
@@ -55,10 +63,10 @@ def forked(main, arguments, log):
   if child:
     return child
   try:
-    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(out, 1)
-    os.dup2(out, 2)
-    code = main(['jaxret', *arguments])
+    os.dup2(os.open(log.with_name('output'),
+                    os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    code = main(arguments)
     sys.stdout.flush()
   except BaseException:
     import traceback
@@ -93,10 +101,9 @@ class OneProcess:
   """Runs as forks of this process."""
 
   def __init__(self, directory):
-    # In this process, too: JAX reads it when it is imported.
-    os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(
-        directory / 'compiled'))
-    os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
+    # Not by the environment, which JAX has read when it was imported.
+    process_settings.keep_compiled(directory / 'compiled')
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
     self._main = preload()
 
   def __call__(self, arguments, log, kill_after=None):
@@ -153,8 +160,32 @@ def _seconds_or_0(process):
 
 
 def arguments_of(system, directory):
+  """Of `jaxret run`, or with the verb; directory: that of the run."""
+  if system in VERBS:
+    return _asked(system, directory, directory.parent / 'answers')
   config, flags = finished_runs.command(system, directory / 'shapes')
   return [f'--config={config}', f'--workdir={directory / "run"}', *flags]
+
+
+def _asked(verb, directory, answers):
+  """Arguments of a verb: about the clips that `answers` was trained on."""
+  videos = map(str, sorted((answers / 'shapes').rglob('*.mp4')))
+  texts = ['red', 'green', 'blue']
+  lines = [{'video': video, 'question': 'What colour is it?', 'choices': texts}
+           if verb == 'answer' else
+           {'prefix': {'video': video, 'text': 'It is'}, 'suffix': texts}
+           for video in videos]
+  path = directory / 'lines.jsonl'
+  path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+  return [verb, f'--model={answers / "run"}', str(path)]
+
+
+def numbers_of(system, directory):
+  """What must be the same; see finished_runs.numbers."""
+  if system not in VERBS:
+    return finished_runs.numbers(directory / 'run')
+  return {'output': (directory / 'output').read_bytes(),
+          **finished_runs.numbers(directory.parent / 'answers' / 'run')}
 
 
 def campaign(kills, directory, systems=finished_runs.SYSTEMS, processes=1,
@@ -172,8 +203,9 @@ def campaign(kills, directory, systems=finished_runs.SYSTEMS, processes=1,
   for number, system in enumerate(itertools.cycle(systems)):
     if done >= kills:
       return
-    if system not in wholes:
-      wholes[system] = _undisturbed(start, system, directory / system)
+    for needed in ('answers', system) if system in VERBS else (system,):
+      if needed not in wholes:
+        wholes[needed] = _undisturbed(start, needed, directory / needed)
     seconds, wanted = wholes[system]
     place = directory / 'killed'
     shutil.rmtree(place, ignore_errors=True)
@@ -187,7 +219,7 @@ def campaign(kills, directory, systems=finished_runs.SYSTEMS, processes=1,
       killed.append(round(spent, 1))
     code, _ = start(arguments, log)
     other = ([f'exit code {code}'] if code else finished_runs.differences(
-        finished_runs.numbers(place / 'run'), wanted))
+        numbers_of(system, place), wanted))
     if other:
       shutil.copytree(place, directory / f'other-{number}')
     done += len(killed)
@@ -196,13 +228,16 @@ def campaign(kills, directory, systems=finished_runs.SYSTEMS, processes=1,
 
 
 def _undisturbed(start, system, place):
-  """(CPU seconds, its numbers) of a run, the second with compiled programs."""
-  for _ in range(2):
+  """(CPU seconds, its numbers) of a run, whose programs are compiled before.
+
+  Several CPU processes compile anew each time, see process_settings.
+  """
+  for _ in range(2 if isinstance(start, OneProcess) else 1):
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     code, seconds = start(arguments_of(system, place), place / 'log')
     assert code == 0, (place / 'log').read_text()[-3000:]
-  return seconds, finished_runs.numbers(place / 'run')
+  return seconds, numbers_of(system, place)
 
 
 def main():
@@ -210,7 +245,7 @@ def main():
   parser.add_argument('kills', type=int)
   parser.add_argument('directory')
   parser.add_argument('--systems', nargs='+', default=finished_runs.SYSTEMS,
-                      choices=finished_runs.SYSTEMS)
+                      choices=(*finished_runs.SYSTEMS, *VERBS))
   parser.add_argument('--processes', type=int, default=1)
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--kills_a_run', type=int, default=4)

@@ -84,9 +84,9 @@ def test_fields_are_those_of_before_less_the_removed(name):
   } | retuned.get(name, {}) | (
       {'eval.agreement': 0.0, 'eval.bound_slack': 0.0,
        'eval.exact_directions': ['text_to_video', 'video_to_text'],
-       'eval.exact_topk': 0, 'eval.instruction': '', 'eval.prior': 'mask',
-       'model.backbone': 'blim', 'plan.frames': 16, 'plan.px': [480, 640]
-       } if name == 'blim' else {})
+       'eval.exact_topk': 0, 'eval.instruction': '', 'eval.invariant': False,
+       'eval.prior': 'mask', 'model.backbone': 'blim', 'plan.frames': 16,
+       'plan.px': [480, 640]} if name == 'blim' else {})
 
 
 @pytest.mark.parametrize('name', FILES)

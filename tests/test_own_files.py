@@ -22,14 +22,14 @@ def test_a_damaged_object_is_refused_by_file_and_remedy(
 
 @pytest.mark.parametrize('half', ['{"id": "c', '{"id": "c"', '7', '\0\0'])
 def test_half_a_last_line_is_dropped(tmp_path, half):
-  path = tmp_path / 'skipped.jsonl'
+  path = tmp_path / 'metrics.jsonl'
   assert own_files.read_lines(path) == []
   path.write_text('{"id": "a"}\n{"id": "b"}\n' + half)
   assert own_files.read_lines(path) == [{'id': 'a'}, {'id': 'b'}]
 
 
 def test_a_damaged_line_within_is_refused_by_number(tmp_path):
-  path = tmp_path / 'skipped.jsonl'
+  path = tmp_path / 'metrics.jsonl'
   path.write_text('{"id": "a"}\n{"id"\n{"id": "c"}\n')
   with pytest.raises(ValueError, match=f'{path}, line 2 is damaged'):
     own_files.read_lines(path)

@@ -2,7 +2,7 @@
 
   python -m jaxret.bench.scoring --preset=small --videos=64 --texts=256
       [--baseline=torch | prefix-torch | likelihood-torch] [--inside]
-      [--sweep=FILE.svg]
+      [--sweep=FILE.svg] [--invariant]
 
 Random weights and inputs. One warm-up compiles everything; then all pairs are
 scored in both directions with both priors. Prints one JSON object as the last
@@ -24,6 +24,7 @@ from jaxret.scoring.likelihood import cost, tiles
 from jaxret.scoring.likelihood import score as likelihood
 
 BASELINES = ('torch', 'prefix-torch', 'likelihood-torch')
+PRICE_TURNS = 3
 SWEEP = (32, 64, 128, 256)
 
 
@@ -35,7 +36,10 @@ def main(argv=None):
   machine.log(f'{jax.device_count()} {jax.devices()[0].device_kind}, '
               f'mesh {dict(mesh.shape)}')
   params = init_params(preset.vlm, mesh)
-  if options.sweep:
+  if options.invariant:
+    result = {'preset': options.preset,
+              **price(options, preset, params, mesh)}
+  elif options.sweep:
     result = {'preset': options.preset, **sweep(options, preset, params, mesh)}
   else:
     result = measure(options, preset, params, mesh)
@@ -61,6 +65,8 @@ def parse(argv):
                       help='devices that share the weights')
   parser.add_argument('--inside', action='store_true',
                       help='time the parts of one tile of captions as well')
+  parser.add_argument('--invariant', action='store_true',
+                      help='what tiles of fixed shapes cost, in turns')
   parser.add_argument('--text_tile', type=pair, metavar='ROWS,COLUMNS')
   parser.add_argument('--video_tile', type=pair, metavar='ROWS,COLUMNS')
   parser.add_argument('--sweep', metavar='FILE.svg',
@@ -104,16 +110,17 @@ def make_prompts(options, model):
 class Job:
   """Everything that one measured run takes."""
 
-  def __init__(self, options, preset, params, mesh, prompts, n_videos):
+  def __init__(self, options, preset, params, mesh, prompts, n_videos,
+               invariant=False):
     self.vlm, self.mesh, self.params = preset.vlm, mesh, params
     self.model = blim_likelihood.likelihood_model(preset.vlm)
     self.prompts = prompts
     self.features = presets.features(preset.vlm, n_videos)
     self.vocabulary = self.features.mean(2)
     self.text_options, self.video_options = (
-        likelihood.Options(*tile, share=options.share) for tile in (
-            options.text_tile or preset.text_tile,
-            options.video_tile or preset.video_tile))
+        likelihood.Options(*tile, share=options.share, invariant=invariant)
+        for tile in (options.text_tile or preset.text_tile,
+                     options.video_tile or preset.video_tile))
 
   def run(self, warm_up=False):
     """Scores; returns ({quantity: array}, {quantity: seconds}, tokens)."""
@@ -199,6 +206,34 @@ def measure(options, preset, params, mesh):
         baseline=options.baseline, **other,
         speedup=result['pairs_per_s'] / other['baseline_pairs_per_s'])
   return result
+
+
+def price(options, preset, params, mesh):
+  """What tiles of fixed shapes cost, as a ratio of seconds.
+
+  Both score all pairs in turns; medians. On CPU these are CPU seconds, which
+  other work on the machine lengthens less.
+  """
+  prompts = make_prompts(options, preset.vlm)
+  jobs = [Job(options, preset, params, mesh, prompts, options.videos, invariant)
+          for invariant in (False, True)]
+  clock = (time.process_time if jax.default_backend() == 'cpu'
+           else time.perf_counter)
+  taken, tokens, found = [[], []], [0, 0], [None, None]
+  for turn in range(1 + PRICE_TURNS):
+    for k, job in enumerate(jobs):
+      start = clock()
+      found[k], _, counts = job.run()
+      tokens[k] = sum(counts.values())
+      if turn:  # the first one compiles
+        taken[k].append(clock() - start)
+  seconds = [float(np.median(each)) for each in taken]
+  return {
+      'device': jax.devices()[0].device_kind, 'seconds': seconds[0],
+      'invariant_seconds': seconds[1], 'ratio': seconds[1] / seconds[0],
+      'tokens': tokens[0], 'invariant_tokens': tokens[1],
+      'largest_difference': {name: float(np.abs(
+          value - found[1][name]).max()) for name, value in found[0].items()}}
 
 
 def peak(model):

@@ -120,13 +120,13 @@ def _from_directory(path):
     raise ValueError(
         f'tokenizer {str(path)!r} cannot be read (no tokenizer_config.json); '
         'wanted the files tokenizer.json and tokenizer_config.json')
+  _check_sums(path)  # before anything is said of files that others wrote
   config = foreign_files.read_object(config_file)
   try:
     fast = tokenizers.Tokenizer.from_str(file.read_text('utf-8-sig'))
   except Exception as error:  # tokenizers raises bare Exception
     reason = str(error).strip().split('\n')[0]
     raise foreign_files.refusal(file, f'no tokenizer ({reason})') from None
-  _check_sums(path)
   pad, end = (_content(config_file, config, k)
               for k in ('pad_token', 'eos_token'))
   return _tokenizer(fast, path, pad, end), fast

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxret import files, own_files
+from jaxret import skipped as skipped_lib
 from jaxret.report import gallery as gallery_lib
 from jaxret.report import plots, tables
 
@@ -32,8 +33,9 @@ def write(workdir: str | os.PathLike, results: tables.Results,
     rows whose weights were chosen, 'weights': {direction: {row: {'chosen_on':
     'validation', 'paper' or 'test', 'alpha': 0.3, ...}}}. Perhaps
     'differences': {direction: comparisons.compare(...)}, 'hubness':
-    {direction: {row: metrics.hubness(...)}}, and 'all_queries_at_once': the
-    rows that are no answers to a query alone.
+    {direction: {row: metrics.hubness(...)}}, 'invariant_scores': whether
+    eval.invariant was set, and 'all_queries_at_once': the rows that are no
+    answers to a query alone.
     A list of tasks (retrieval.evaluate) has 'tasks': {name: {'queries',
     'candidates', 'chance'}} in place of the two directions, perhaps 'means':
     {row: {group: {'mean', 'tasks', 'of'}}} and 'sum_of_recalls': {language:
@@ -78,7 +80,7 @@ def _render(workdir, results, run, rows, sweeps, hubness, gallery, written):
   of_run = workdir if alone else workdir.parent
   training = [r for r in own_files.read_lines(of_run / 'metrics.jsonl')
               if 'loss' in r and 'step' in r]
-  skipped = own_files.read_lines(of_run / 'skipped.jsonl')
+  skipped = skipped_lib.read(of_run)
   config = of_run / 'config.json'
   directions = tables.directions(results)
   return environment.get_template('page.html.jinja').render(

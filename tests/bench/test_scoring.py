@@ -56,3 +56,16 @@ def test_captions_want_a_tokenizer(flag, capsys):
   with pytest.raises(SystemExit):
     scoring.parse([f'--{flag}=x'])
   assert 'go together' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_price_of_fixed_shapes_is_measured(monkeypatch):
+  monkeypatch.setattr(scoring, 'PRICE_TURNS', 1)
+  mesh = sharding.make_mesh({'data': 1}, jax.devices()[:1])
+  options = scoring.parse(
+      ['--preset=tiny', '--videos=3', '--texts=5', '--invariant'])
+  found = scoring.price(
+      options, TINY, scoring.init_params(TINY.vlm, mesh), mesh)
+  assert found['ratio'] == found['invariant_seconds'] / found['seconds']
+  assert found['invariant_tokens'] > found['tokens']  # tiles that are not full
+  assert max(found['largest_difference'].values()) < 1e-4

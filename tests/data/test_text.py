@@ -164,12 +164,15 @@ def test_a_trained_tokenizer_that_was_changed_is_refused_by_name(
   text.train_tokenizer(['a red dog', 'a blue cat'], 300, tmp_path / 'made')
   path = tmp_path / 'made' / name
   whole = path.read_bytes()
-  path.write_bytes(whole.replace(b'{', b'{ ', 1))
-  for read in (text.load_tokenizer, lambda made: text.train_tokenizer(
-      ['a red dog', 'a blue cat'], 300, made)):
-    with pytest.raises(ValueError, match='is damaged') as caught:
-      read(tmp_path / 'made')
-    assert str(path) in str(caught.value) and '\n' not in str(caught.value)
+  def train(made):
+    return text.train_tokenizer(['a red dog', 'a blue cat'], 300, made)
+  for spoilt in (whole.replace(b'{', b'{ ', 1), whole[:40], b'\xff' + whole,
+                 b''):
+    path.write_bytes(spoilt)
+    for read in (text.load_tokenizer, train):
+      with pytest.raises(ValueError, match='is damaged.*trained again') as got:
+        read(tmp_path / 'made')
+      assert str(path) in str(got.value) and '\n' not in str(got.value)
   path.write_bytes(whole)
   text.load_tokenizer(tmp_path / 'made')
   # One of somebody else's making has no sums, and one of before neither.

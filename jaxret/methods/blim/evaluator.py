@@ -51,7 +51,9 @@ def options_of(config):
   c = config.eval
   return likelihood.Options(c.rows, c.columns, c.max_padding,
                             nonzero_denominator=c.nonzero_denominator,
-                            mode=c.mode)
+                            mode=c.mode,
+                            # Old work directories have no such field.
+                            invariant=c.get('invariant', False))
 
 
 def inputs(scorer, split, features, first_stage=None, topk=0, zero_shot=False):
@@ -78,7 +80,7 @@ def score(model, params, mesh, inputs, options, directory, keep=None):
   if hasattr(inputs, 'score'):  # prompted.Inputs
     return inputs.score(options, directory, keep)
   check(inputs)
-  store = _store(params, inputs, options, directory)
+  store = _store(params, mesh, inputs, options, directory)
   fill = functools.partial(filled, store)
   common = model, params, mesh, inputs.prompts
   videos = inputs.features, inputs.vocabulary, options
@@ -102,7 +104,8 @@ def score(model, params, mesh, inputs, options, directory, keep=None):
 def video_prior(model, params, mesh, inputs, options, directory):
   """log P(video) [T, V], kept beside the scores; None but on process 0."""
   return prior_of_videos(
-      functools.partial(filled, _store(params, inputs, options, directory)),
+      functools.partial(filled, _store(
+          params, mesh, inputs, options, directory)),
       (model, params, mesh, inputs.prompts),
       (inputs.features, inputs.vocabulary, options))
 
@@ -134,7 +137,7 @@ def first_clips(model, params, mesh, inputs, options, directory):
   """
   shape = len(inputs.prompts.labels), len(inputs.vocabulary)
   return filled(
-      _store(params, inputs, options, directory), 'first_clip', shape,
+      _store(params, mesh, inputs, options, directory), 'first_clip', shape,
       lambda m: likelihood.first_clips(
           model, params, mesh, inputs.prompts, inputs.vocabulary, options, m))
 
@@ -143,14 +146,14 @@ def first_labels(model, params, mesh, inputs, options, directory):
   """The same of log P(first label of each text | video), [V, T]."""
   shape = len(inputs.vocabulary), len(inputs.prompts.labels)
   return filled(
-      _store(params, inputs, options, directory), 'first_label', shape,
+      _store(params, mesh, inputs, options, directory), 'first_label', shape,
       lambda m: likelihood.first_labels(
           model, params, mesh, inputs.prompts, inputs.features, options, m))
 
 
-def _store(params, inputs, options, directory):
+def _store(params, mesh, inputs, options, directory):
   """The Store of these inputs' matrices; None on all processes but 0."""
-  fingerprint = _fingerprint(params, inputs, options)
+  fingerprint = _fingerprint(params, mesh, inputs, options)
   if jax.process_index() == 0:
     return store_lib.Store(directory, fingerprint)
   return None
@@ -272,7 +275,7 @@ def either_kept(inputs):
   return keep and keep['text_to_video'].T | keep['video_to_text']
 
 
-def _fingerprint(params, inputs, options):
+def _fingerprint(params, mesh, inputs, options):
   """What a pair's scores depend on, as short strings.
 
   Not the first stage, which only says which pairs are scored: a cascade and
@@ -282,7 +285,10 @@ def _fingerprint(params, inputs, options):
     parts = [np.ascontiguousarray(array).tobytes() for array in arrays]
     return hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]
   ids = [item.id for item in inputs.split.videos + inputs.split.texts]
-  return {
+  # Parts of split weights are summed otherwise than whole ones.
+  split = {axis: mesh.shape[axis] for axis in ('fsdp', 'tensor')}
+  invariant = {'invariant': {'version': likelihood.FIXED_VERSION, **split}}
+  return (invariant if options.invariant else {}) | {
       'weights': sharding.checksum(params),
       'items': digest(np.array(ids)),
       'texts': digest(inputs.prompts.visual_prefix, *inputs.prompts.labels,

@@ -11,8 +11,8 @@ import numpy as np
 
 from jaxret import rehearsal, sharding, tpu_slices
 from jaxret.data import types
-from jaxret.methods.blim import prompted_plan, prompted_run
-from jaxret.scoring.likelihood import abstract
+from jaxret.methods.blim import evaluator, prompted_plan, prompted_run
+from jaxret.scoring.likelihood import abstract, layouts
 from jaxret.scoring.likelihood import cost as cost_lib
 
 
@@ -167,9 +167,10 @@ def scoring_shapes(model, mesh):
   shards = sharding.batch_shards(mesh)
   longest = scorer.prompts([caption(config.plan.longest_caption_tokens)])
   videos, texts = split_sizes(config)[config.eval.splits[-1]]
+  limits = layouts.limits(evaluator.options_of(config), mesh)
   return abstract.Shapes(
-      rows=math.ceil(config.eval.rows / shards) * shards,
-      columns=config.eval.columns, visual_prefix=len(longest.visual_prefix),
+      rows=math.ceil(limits.rows / shards) * shards,
+      columns=limits.columns, visual_prefix=len(longest.visual_prefix),
       text_prefix=len(longest.text_prefixes[0]),
       labels=len(longest.labels[0]), videos=videos, texts=texts,
       features=scorer.feature_shape)

@@ -234,6 +234,7 @@ def check(config):
       'data.limit_s': config.data.limit_s, 'eval.exact_topk': c.exact_topk,
       'model.tokenizer': config.model.tokenizer,
       "eval.mode other than 'shared'": c.mode != 'shared',
+      'eval.invariant': c.get('invariant', False),
       "eval.first_stage of BLiM's": c.first_stage in (
           'tower', first_stage_lib.CLIP),
       'eval.nonzero_denominator': c.nonzero_denominator,

@@ -71,12 +71,12 @@ def _write(config, workdir, directions, splits, about_cascade):
                           temperatures),
       'differences': {direction: comparisons.compare(ranks, blim.PAIRS)
                       for direction, ranks in table.ranks.items()},
-      'hubness': tables.hubness(scores, table.matrices)}
+      'hubness': tables.hubness(scores, table.matrices),
+      'invariant_scores': config.eval.get('invariant', False)}
   all_at_once = {row for rows in (temperatures or {}).values() for row in rows}
   if all_at_once:
     results['all_queries_at_once'] = sorted(all_at_once)
-  note = data_splits.note(run.trained_on(config, workdir), data.split)
-  if note:
+  if note := data_splits.note(run.trained_on(config, workdir), data.split):
     results['note'] = note
   if about_cascade:
     results.update(cascade=about_cascade, tables=cascade.tables(about_cascade))

@@ -127,7 +127,9 @@ def check_config(config):
     raise ValueError("eval.mode 'reference' scores all pairs in both "
                      'directions: set eval.topk=0, eval.agreement=0 and '
                      'eval.zero_shot=False')
-  # Configs of old work directories have no such field.
+  # Configs of old work directories have no such fields.
+  if config.eval.get('invariant', False):
+    _check_invariant(config.eval)
   if config.eval.get('exact_topk', 0):
     _check_search(config.eval)
   cascade.check(config)
@@ -137,6 +139,17 @@ def check_config(config):
         "eval.first_stage is 'tower', but no tower is trained here "
         '(before is empty, or the features were stored elsewhere): give an '
         '.npz file')
+
+
+def _check_invariant(c):
+  """The same of scores whose tiles have fixed shapes; c: config.eval."""
+  for name, used in (
+      ('eval.topk', c.topk), ('eval.agreement', c.agreement),
+      ('eval.exact_topk', c.get('exact_topk', 0)),
+      ("eval.mode='reference'", c.mode == 'reference')):
+    if used:
+      raise ValueError(f'eval.invariant=True has no tiles for {name}: leave '
+                       'one of them out')
 
 
 def _check_search(c):

@@ -4,6 +4,7 @@ P rows (prefixes) meet C candidates (suffixes). Everything is a pure function
 of arrays; `LikelihoodModel` is what a decoder offers to them.
 """
 import functools
+import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -72,6 +73,19 @@ class Continuation(NamedTuple):
   suffix: Callable
   embed: Callable
   vocabulary_terms: Callable
+
+
+@functools.cache
+def rounded(kernel):
+  """One of the functions below, with every rounding that is written there.
+
+  XLA leaves some of bfloat16 out where that is faster, others in a program for
+  several devices than in one for a single device.
+  """
+  static = [name for name in ('model', 'nonzero_denominator')
+            if name in inspect.signature(kernel).parameters]
+  return jax.jit(kernel, static_argnames=static,
+                 compiler_options={'xla_allow_excess_precision': False})
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -13,6 +13,7 @@ def captions(labels, options, mesh, prefixes, keep):
   That is (tokens, depth, chains, place), labels and lengths. labels: scored
   tokens of the T captions; prefixes: int [V], tokens before them.
   """
+  check(options, keep)
   if keep is not None:
     def packed(strip, t):
       tile = strip.tiles[t]
@@ -20,11 +21,11 @@ def captions(labels, options, mesh, prefixes, keep):
           labels, strip.columns(tile), tile.sizes, tile.longest + 1,
           tile.total))
     return _packed(labels, options, mesh, prefixes, keep), packed
-  if options.share:
+  if options.share or options.invariant:
     found = [(trie.index, (
         (trie.tokens[None], trie.depth, trie.chains, trie.place),
         trie.labels[None], trie.lengths[None]))
-             for trie in tries.tries(labels, options.columns)]
+             for trie in _tries(labels, options)]
   else:
     lengths = [len(label) for label in labels]
     found = [(block.index, rectangle(
@@ -35,15 +36,42 @@ def captions(labels, options, mesh, prefixes, keep):
   return strips, lambda strip, t: found[t][1]
 
 
+def _tries(labels, options):
+  return tries.fixed(labels) if options.invariant else tries.tries(
+      labels, options.columns)
+
+
 def clips(prompts, options, mesh, shape, keep):
   """Strips of texts whose tiles are videos; shape: (videos, clips of each)."""
   n_videos, n_clips = shape
+  check(options, keep)
   if keep is not None:
     return packed_clips(prompts, options, mesh, keep, n_clips)
   lengths = [len(prefix) for prefix in prompts.text_prefixes]
-  columns = tiles.blocks(np.ones(n_videos, int), options.columns)
   return packing.grid(
-      lengths, [block.index for block in columns], limits(options, mesh))
+      lengths, [block.index for block in video_columns(n_videos, options)],
+      limits(options, mesh))
+
+
+def video_columns(n_videos, options):
+  """tiles.Blocks of videos as the columns of tiles."""
+  ones = np.ones(n_videos, int)
+  return (tiles.fixed_blocks(ones, tiles.FIXED_COLUMNS) if options.invariant
+          else tiles.blocks(ones, options.columns))
+
+
+def alone(prompts, options, mesh):
+  """(tiles.Blocks of captions without a row, how many each device computes).
+
+  The captions of a block are dealt out among the devices, filled up if few.
+  """
+  lengths = [len(label) for label in prompts.labels]
+  shards = sharding.batch_shards(mesh)
+  if options.invariant:
+    return [(block, tiles.FIXED_COLUMNS) for block in tiles.fixed_blocks(
+        lengths, shards * tiles.FIXED_COLUMNS, tiles.FIXED_CAPTION_STEP)]
+  return [(block, -(-len(block.index) // shards)) for block in tiles.blocks(
+      lengths, shards * options.columns, options.max_padding, shards)]
 
 
 def packed_captions(prompts, options, mesh, keep):
@@ -67,6 +95,14 @@ def packed_clips(prompts, options, mesh, keep, n_clips):
   lengths = np.array([len(prefix) for prefix in prompts.text_prefixes])
   sizes = np.full(keep.shape[1], max(1, n_clips - 1))
   return packing.pack(keep, sizes, lengths, limits(options, mesh))
+
+
+def check(options, keep):
+  """Raises ValueError for some pairs alone, which are packed as they fit."""
+  if options.invariant and keep is not None:
+    raise ValueError('invariant scores have tiles of fixed shapes, which the '
+                     'packed pairs of a cascade or a search have not: score '
+                     'all pairs, or leave out `invariant`')
 
 
 class Tokens(NamedTuple):
@@ -96,8 +132,13 @@ def tokens_of_all(prompts, options, mesh, shape):
 
 
 def limits(options, mesh):
-  return packing.Limits(options.rows, options.columns, options.max_padding,
-                        sharding.batch_shards(mesh))
+  """packing.Limits; those of fixed tiles are the same for all options."""
+  shards = sharding.batch_shards(mesh)
+  if options.invariant:
+    return packing.Limits(tiles.FIXED_ROWS * shards, tiles.FIXED_COLUMNS,
+                          options.max_padding, shards, fixed=True)
+  return packing.Limits(
+      options.rows, options.columns, options.max_padding, shards)
 
 
 def rectangle(labels, index, length):

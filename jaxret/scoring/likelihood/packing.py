@@ -20,12 +20,14 @@ class Tile(NamedTuple):
   real: bool [n, C], the kept pairs; the others are computed, but not read.
   sizes: int [C], the input tokens that a place has room for; longest, total:
   the most and the sum of them, padded so that few shapes occur.
+  width: how many columns are computed, the surplus is thrown away; 0 = these.
   """
   columns: np.ndarray
   real: np.ndarray | None = None
   sizes: np.ndarray | None = None
   longest: int = 0
   total: int = 0
+  width: int = 0
 
 
 class Strip(NamedTuple):
@@ -52,19 +54,21 @@ class Strip(NamedTuple):
   def columns(self, tile):
     """int [1, C] for all rows, or [size, C] as `padded` repeats rows."""
     if tile.real is None:
-      return tile.columns[None]
+      return tiles.fill(tile.columns, tile.width or len(tile.columns))[None]
     return tile.columns[tiles.fill(np.arange(len(self.rows)), self.size)]
 
 
 class Limits(NamedTuple):
   """rows x columns of a tile at most; rows are a multiple of `multiple`.
 
-  max_padding: see `pack`.
+  max_padding: see `pack`. fixed: all tiles have these sizes, and prefixes are
+  padded as tiles.fixed_blocks has it.
   """
   rows: int
   columns: int
   max_padding: float
   multiple: int
+  fixed: bool = False
 
 
 def grid(prefixes, columns_of, limits):
@@ -72,6 +76,12 @@ def grid(prefixes, columns_of, limits):
 
   prefixes: int [R], tokens of the rows' prefixes; columns_of: int arrays.
   """
+  if limits.fixed:
+    shared = tuple(Tile(columns, width=limits.columns)
+                   for columns in columns_of)
+    return [Strip(block.index, limits.rows, block.length, shared)
+            for block in tiles.fixed_blocks(
+                prefixes, limits.rows, tiles.FIXED_PREFIX_STEP)]
   blocks = tiles.blocks(
       prefixes, limits.rows, limits.max_padding, limits.multiple)
   sizes = {}

@@ -23,6 +23,7 @@ from jaxret.scoring.likelihood import (
 )
 
 VERSION = 2  # of the numbers: scores of another version are not resumed
+FIXED_VERSION = 1  # of those that are invariant
 MODES = ('shared', 'canonical', 'reference')
 
 
@@ -43,7 +44,7 @@ class Prompts(NamedTuple):
 
 
 class Options(NamedTuple):
-  """How scores are computed; the last two change what comes out.
+  """How scores are computed; the last three change what comes out.
 
   rows x columns of a tile; max_padding of a length bucket. share: compute what
   captions of a tile begin with alike only once.
@@ -52,6 +53,10 @@ class Options(NamedTuple):
   mode: 'shared', what pairs have in common is computed once; 'canonical', the
   same, but the video prior is that of one caption length for all texts, an
   approximation; 'reference', full passes for each pair, to compare with.
+  invariant: tiles have fixed shapes, whatever the first four say, and all that
+  is written is rounded, so that a pair's score has the same bits however others
+  are scored with it, and on any number of devices that split rows alone. In
+  video given text all videos, in their order, are part of what a score is.
   """
   rows: int = 32
   columns: int = 64
@@ -59,6 +64,11 @@ class Options(NamedTuple):
   share: bool = True
   nonzero_denominator: bool = True
   mode: str = 'shared'
+  invariant: bool = False
+
+  def program(self, kernel):
+    """One of `kernels`, compiled as these scores want it."""
+    return kernels.rounded(kernel) if self.invariant else kernel
 
 
 def _on_mesh(function):
@@ -97,12 +107,12 @@ def score_texts(model, params, mesh, prompts, features, options, matrix,
         continue
       if prefix is None:
         prefix = _visual_prefix(
-            model, params, mesh, prompts, features, strip.padded)
+            model, params, mesh, prompts, features, strip.padded, options)
         start = sharding.constant(mesh, np.full(strip.size, size, np.int32))
         sheet.tokens += strip.size * size
       (tokens, *layout), *scored = inputs_of(strip, t)
       tokens, labels, lengths = _put(mesh, tokens, *scored)
-      values = kernels.text_tile(
+      values = options.program(kernels.text_tile)(
           model, options.nonzero_denominator, params, *prefix, start,
           (tokens, *layout), labels, lengths)
       work = strip.size * tokens.shape[1]
@@ -126,7 +136,7 @@ def first_labels(model, params, mesh, prompts, features, options, matrix):
   for s, strip in enumerate(strips):
     if sheet.is_open(s, 0):
       first, _ = _visual_prefix(
-          model, params, mesh, prompts, features, strip.padded)
+          model, params, mesh, prompts, features, strip.padded, options)
       work = strip.size * size
       sheet.put(
           s, 0, kernels.first_label(first, sharding.replicate(mesh, labels)),
@@ -134,9 +144,9 @@ def first_labels(model, params, mesh, prompts, features, options, matrix):
   return sheet.close()
 
 
-def _visual_prefix(model, params, mesh, prompts, features, rows):
+def _visual_prefix(model, params, mesh, prompts, features, rows, options):
   """(log P(first token) [P, V], cache) of the prefix with each of P videos."""
-  return kernels.visual_prefix(
+  return options.program(kernels.visual_prefix)(
       model, params, np.asarray(prompts.visual_prefix, np.int32),
       sharding.constant(mesh, _features(features, rows)))
 
@@ -162,10 +172,10 @@ def score_videos(model, params, mesh, prompts, features, vocabulary, options,
         start = sharding.constant(mesh, lengths[strip.padded].astype(np.int32))
         prefix = _text_prefix(model, params, mesh, [
             prompts.text_prefixes[t] for t in strip.padded], strip.length,
-                              start, vocabulary)
+                              start, vocabulary, options)
         sheet.tokens += strip.size * strip.length
       index = strip.columns(tile).astype(np.int32)
-      values = kernels.clip_tile(
+      values = options.program(kernels.clip_tile)(
           model, params, *prefix, start, *_put(mesh, clips[index], index),
           vocabulary)
       work = strip.size * index.shape[1] * clips.shape[1]
@@ -192,32 +202,37 @@ def first_clips(model, params, mesh, prompts, vocabulary, options, matrix):
       start = sharding.constant(mesh, lengths[strip.padded].astype(np.int32))
       first, _ = _text_prefix(model, params, mesh, [
           prompts.text_prefixes[t] for t in strip.padded], strip.length, start,
-                              vocabulary)
+                              vocabulary, options)
       work = strip.size * strip.length
       sheet.put(s, 0, first, work, work * model.cost.token
                 + strip.size * len(vocabulary) * model.cost.clip_logit)
   return sheet.close()
 
 
-def _text_prefix(model, params, mesh, prefixes, length, start, vocabulary):
+def _text_prefix(model, params, mesh, prefixes, length, start, vocabulary,
+                 options):
   """(log P(first clip) of all videos [R, V], cache) of R text prefixes."""
   tokens = tries.stack(prefixes, length)
   positions = np.broadcast_to(np.arange(length), tokens.shape)
-  last, cache = kernels.text_prefix(
+  last, cache = options.program(kernels.text_prefix)(
       model, params, sharding.constant(mesh, tokens),
       sharding.constant(mesh, positions.astype(np.int32)), start)
-  return kernels.first_clip(model, params, last, vocabulary), cache
+  first = options.program(kernels.first_clip)(model, params, last, vocabulary)
+  return first, cache
 
 
 def clip_inputs(model, params, mesh, features, options):
   """Every video's clips but the last as decoder inputs, [V, clips - 1, D]."""
-  rows_of = tiles.blocks(np.ones(len(features), int), options.rows,
-                         multiple=sharding.batch_shards(mesh))
-  size = _even(len(rows_of[0].index), mesh)
+  limits = layouts.limits(options, mesh)
+  ones = np.ones(len(features), int)
+  rows_of = (tiles.fixed_blocks(ones, limits.rows) if limits.fixed else
+             tiles.blocks(ones, limits.rows, multiple=limits.multiple))
+  size = limits.rows if limits.fixed else _even(len(rows_of[0].index), mesh)
   parts = []
   for rows in rows_of:
     block = _features(features, tiles.fill(rows.index, size))
-    clips = kernels.clip_tokens(model, params, sharding.constant(mesh, block))
+    clips = options.program(kernels.clip_tokens)(
+        model, params, sharding.constant(mesh, block))
     parts.append(sharding.to_host(clips)[:len(rows.index)])
   return np.concatenate(parts)
 
@@ -239,22 +254,19 @@ def text_priors(model, params, mesh, prompts, options):
   def rows(x):
     return sharding.constant(mesh, np.repeat(x[None], multiple, 0))
 
-  last, cache = kernels.text_prefix(
+  last, cache = options.program(kernels.text_prefix)(
       model, params, rows(everywhere[positions]), rows(positions),
       rows(np.int32(len(positions))))
-  first = kernels.next_token(model, params, last)
-  lengths = np.array([len(label) for label in prompts.labels])
-  prior, tokens = np.empty(len(lengths), np.float32), len(positions)
-  start = rows(np.int32(len(everywhere)))
-  for block in tiles.blocks(lengths, multiple * options.columns,
-                            options.max_padding, multiple):
-    columns = -(-len(block.index) // multiple)
+  first = options.program(kernels.next_token)(model, params, last)
+  prior = np.empty(len(prompts.labels), np.float32)
+  start, tokens = rows(np.int32(len(everywhere))), len(positions)
+  for block, columns in layouts.alone(prompts, options, mesh):
     index = tiles.fill(block.index, columns * multiple)
     index = index.reshape(multiple, columns)
     (words, *layout), *scored = layouts.rectangle(
         prompts.labels, index, block.length)
     words, labels, length = _put(mesh, words, *scored)
-    values = kernels.text_tile(
+    values = options.program(kernels.text_tile)(
         model, options.nonzero_denominator, params, first, cache, start,
         (words, *layout), labels, length)
     prior[index] = sharding.to_host(values)
@@ -279,26 +291,30 @@ def video_priors(model, params, mesh, prompts, features, vocabulary, options):
       prompts.text_prefixes[0][:prompts.prior_length], np.int32)[None]
   put = functools.partial(sharding.replicate, mesh)
   positions = np.arange(tokens.shape[1], dtype=np.int32)[None]
-  _, cache = kernels.text_prefix(model, params, put(tokens), put(positions),
-                                 put(np.array([tokens.shape[1]], np.int32)))
+  _, cache = options.program(kernels.text_prefix)(
+      model, params, put(tokens), put(positions),
+      put(np.array([tokens.shape[1]], np.int32)))
   clips = clip_inputs(model, params, mesh, features, options)
   header = prompts.text_prefixes[0][-1]
   prior = np.empty((len(values), len(features)), np.float32)
   vocabulary, count = put(vocabulary), tokens.size
-  size = min(_even(len(values), mesh), _even(options.rows, mesh))
+  limits = layouts.limits(options, mesh)
+  size = limits.rows if limits.fixed else min(
+      _even(len(values), mesh), _even(options.rows, mesh))
   for first in range(0, len(values), size):
     rows = np.arange(first, min(first + size, len(values)))
     start = values[tiles.fill(rows, size)].astype(np.int32)
-    for columns in tiles.blocks(np.ones(len(features), int), options.columns):
-      tile = columns.index[None]
-      part = kernels.clip_prior_tile(
+    for columns in layouts.video_columns(len(features), options):
+      tile = (tiles.fill(columns.index, limits.columns) if limits.fixed
+              else columns.index)[None]
+      part = options.program(kernels.clip_prior_tile)(
           model, params, cache,
           sharding.constant(mesh, np.full(size, header, np.int32)),
           sharding.constant(mesh, start), put(clips[tile]),
           put(tile.astype(np.int32)), vocabulary)
       prior[np.ix_(rows, columns.index)] = (
-          sharding.to_host(part)[:len(rows)])
-      count += size * (1 + len(columns.index) * clips.shape[1])
+          sharding.to_host(part)[:len(rows), :len(columns.index)])
+      count += size * (1 + tile.shape[1] * clips.shape[1])
   return prior, length_index, count
 
 

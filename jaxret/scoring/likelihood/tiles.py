@@ -3,6 +3,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+# Of tiles of fixed shapes, see `fixed_blocks`: rows of each device, columns,
+# tokens of captions, and what lengths of captions and prefixes are multiples
+# of. Other numbers are other scores: raise score.FIXED_VERSION with them.
+FIXED_ROWS, FIXED_COLUMNS, FIXED_TOKENS = 8, 64, 256
+FIXED_CAPTION_STEP, FIXED_PREFIX_STEP = 8, 16
+
 
 class Block(NamedTuple):
   """Rows or columns that are computed together.
@@ -63,6 +69,21 @@ def blocks(lengths, size, max_padding=0.1, multiple=1):
     even = -(-even // multiple) * multiple
     result += [Block(members[i:i + even], cap)
                for i in range(0, len(members), even)]
+  return result
+
+
+def fixed_blocks(lengths, size, step=1):
+  """Cuts N sequences into blocks of which each shape depends on nothing else.
+
+  A length is padded to the next multiple of `step`. Filled to `size`, blocks
+  of one padded length have one shape, whatever other sequences there are.
+  """
+  caps = -(-np.asarray(lengths) // step) * step
+  result = []
+  for cap in np.unique(caps):
+    members = np.flatnonzero(caps == cap)
+    result += [Block(members[i:i + size], int(cap))
+               for i in range(0, len(members), size)]
   return result
 
 

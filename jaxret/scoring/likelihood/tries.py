@@ -63,6 +63,25 @@ def tries(labels, columns):
   return result
 
 
+def fixed(labels):
+  """Cuts T captions into tries of fixed shapes, see tiles.fixed_blocks.
+
+  As many captions share a trie as there are tokens and places for. One that
+  is longer than that has the next multiple of these tokens.
+  """
+  lengths = np.array([len(label) for label in labels])
+  result = []
+  for bucket in tiles.fixed_blocks(
+      lengths, len(labels), tiles.FIXED_CAPTION_STEP):
+    members = sorted(bucket.index, key=lambda i: labels[i].tolist())
+    fresh, whole = _fresh(labels, members), lengths[members] - 1
+    size = -(-(bucket.length - 1) // tiles.FIXED_TOKENS) * tiles.FIXED_TOKENS
+    for part in _cut(fresh, whole, size, tiles.FIXED_COLUMNS):
+      trie = _build(labels, [members[k] for k in part], bucket.length)
+      result.append(padded(trie, tiles.FIXED_COLUMNS, size, bucket.length))
+  return result
+
+
 def rectangle(labels, index, length):
   """The same captions for every row, or others for each, nothing shared.
 
@@ -144,24 +163,27 @@ def _partition(fresh, whole, parts):
 
   A run pays for its first caption as a whole. Returns lists of positions.
   """
-  def cut(budget):
-    runs, used = [[0]], whole[0]
-    for k in range(1, len(fresh)):
-      if used + fresh[k] <= budget:
-        runs[-1].append(k)
-        used += fresh[k]
-      else:
-        runs.append([k])
-        used = whole[k]
-    return runs
   low, high = int(max(whole)), int(whole[0] + sum(fresh))
   while low < high:
     middle = (low + high) // 2
-    if len(cut(middle)) <= parts:
+    if len(_cut(fresh, whole, middle)) <= parts:
       high = middle
     else:
       low = middle + 1
-  return cut(high)
+  return _cut(fresh, whole, high)
+
+
+def _cut(fresh, whole, budget, most=None):
+  """Runs of `budget` tokens and `most` captions at most, see `_partition`."""
+  runs, used = [[0]], whole[0]
+  for k in range(1, len(fresh)):
+    if used + fresh[k] <= budget and len(runs[-1]) != most:
+      runs[-1].append(k)
+      used += fresh[k]
+    else:
+      runs.append([k])
+      used = whole[k]
+  return runs
 
 
 def _build(labels, members, length):

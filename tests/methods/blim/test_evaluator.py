@@ -107,6 +107,8 @@ def test_scores_are_kept_for_the_same_inputs_alone(tmp_path, mode):
     score(other)
   with pytest.raises(ValueError, match='other inputs: nonzero_denominator'):
     score(inputs, options._replace(nonzero_denominator=True))
+  with pytest.raises(ValueError, match='other inputs: invariant'):
+    score(inputs, options._replace(invariant=True))
 
 
 def test_a_matrix_that_is_not_whole_is_not_given_out(tmp_path):

@@ -1,11 +1,10 @@
 """Features of videos: what a tower gives, and videos that have none."""
-import json
-
 import jax
 import numpy as np
 import pytest
 
 from configs import blim as blim_config
+from jaxret import skipped
 from jaxret.data import features as features_data
 from jaxret.data import types
 from jaxret.methods.blim import features
@@ -74,9 +73,8 @@ def test_training_leaves_out_videos_without_features(stored, tmp_path):
   assert [video.id for video in found.videos] == ['a', 'c']
   assert [text.id for text in found.texts] == ['a#0', 'c#0']
   assert [float(visuals[i].max()) for i in range(2)] == [0, 1]
-  line, = (tmp_path / 'skipped.jsonl').read_text().splitlines()
-  assert json.loads(line) == {
-      'id': 'b', 'reason': 'no stored features', 'split': 'train'}
+  assert skipped.read(tmp_path) == [
+      {'id': 'b', 'reason': 'no stored features', 'split': 'train'}]
   assert features.has_stored_features(stored)
   assert features.feature_shape(stored) == (2, 2, 16)
 

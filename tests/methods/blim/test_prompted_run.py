@@ -70,6 +70,7 @@ def test_results_are_those_of_the_library(folder, tmp_path):
     ({'model.pretrained': ''}, 'set model.pretrained'),
     ({'eval.mode': 'reference'}, "eval.mode other than 'shared' has no effect"),
     ({'eval.exact_topk': 3}, 'eval.exact_topk has no effect'),
+    ({'eval.invariant': True}, 'eval.invariant has no effect'),
     ({'eval.nonzero_denominator': True}, 'nonzero_denominator has no effect'),
     ({'eval.prior': 'white'}, "prior is 'white': use one of mask, grey"),
     ({'data.max_caption_tokens': 1}, '0.png#0: .* tokens, want at most 1'),

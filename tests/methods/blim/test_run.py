@@ -65,6 +65,7 @@ def test_run_leaves_what_was_promised(trained):
   assert results['dataset'] == 'shapes' and results['split'] == 'test'
   assert results['sizes'] == {'videos': 6, 'texts': 6}
   assert results['left_out'] == 0 and 'note' not in results
+  assert results['invariant_scores'] is False
   rows = {*ROWS, *ALL_QUERIES, *(
       f'{row}_{suffix}' for row in WEIGHTED for suffix in ('paper', 'oracle'))}
   assert results['all_queries_at_once'] == ALL_QUERIES
@@ -191,9 +192,11 @@ def test_zero_shot_uses_captions_given_videos_alone(trained, tmp_path):
   assert tiny_runs.run(
       '', tmp_path, *flags, '--config.task=evaluate',
       f'--config.init_from={workdir}', '--config.eval.zero_shot=True',
-      "--config.eval.splits=('test',)",
+      "--config.eval.splits=('test',)", '--config.eval.invariant=True',
       '--config.eval.zero_shot_alpha=(0.0,0.7)') == 0
   results = tiny_runs.results(tmp_path)
+  assert results['invariant_scores'] is True
+  assert 'tiles</dt><dd>fixed' in (tmp_path / 'report.html').read_text()
   assert results['text_to_video'].keys() == {
       'query_likelihood', 'blim', 'blim_oracle'}
   assert results['video_to_text'].keys() == {

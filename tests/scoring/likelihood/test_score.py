@@ -45,6 +45,8 @@ def compute(params, prompts, features, options, mesh, model=MODEL):
 @pytest.mark.parametrize('options, mesh_shape, shuffled', [
     (likelihood.Options(), {'data': 1}, False),
     pytest.param(FINE, {'data': 1}, True, marks=pytest.mark.slow),
+    pytest.param(likelihood.Options(invariant=True), {'data': 8}, True,
+                 marks=pytest.mark.slow),
     pytest.param(likelihood.Options(rows=1, columns=2, max_padding=9.0),
                  {'data': 8}, True, marks=pytest.mark.slow),
     pytest.param(

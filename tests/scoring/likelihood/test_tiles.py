@@ -77,3 +77,15 @@ def test_rounded_sizes_are_few_and_near(per_octave):
   assert (np.diff(sizes) >= 0).all() and sizes[-1] == 2048
   assert len(np.unique(sizes)) <= 12 * per_octave
   assert tiles.rounded(0, per_octave) == 0
+
+
+def test_fixed_blocks_have_shapes_that_nothing_else_decides():
+  lengths = np.random.default_rng(0).integers(1, 40, 100)
+  blocks = tiles.fixed_blocks(lengths, 9, 8)
+  np.testing.assert_array_equal(
+      np.sort(np.concatenate([block.index for block in blocks])),
+      np.arange(100))
+  for block in blocks:
+    assert 1 <= len(block.index) <= 9 and block.length % 8 == 0
+    assert (block.length - 8 < lengths[block.index]).all()
+    assert (lengths[block.index] <= block.length).all()

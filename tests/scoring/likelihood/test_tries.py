@@ -110,3 +110,21 @@ def test_stairs_are_a_rectangle_without_the_room_that_no_caption_needs():
   even = tries.stairs(labels, index, np.full(3, 8), 9, 24)
   for got, wanted in zip(even, tries.rectangle(labels, index, 9)):
     np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize('n', [1, 40, 300])
+def test_fixed_tries_spell_every_caption_in_one_of_few_shapes(n):
+  labels = [*captions(n), np.arange(1, 301, dtype=np.int32)]
+  found = tries.fixed(labels)
+  np.testing.assert_array_equal(
+      np.sort(np.concatenate([trie.index for trie in found])), np.arange(n + 1))
+  for trie in found:
+    long = n in trie.index
+    assert trie.tokens.shape == (512 if long else 256,)
+    assert trie.chains.shape == (64, trie.labels.shape[1] - 1)
+    assert trie.labels.shape[1] == (304 if long else 8) or not long and (
+        trie.labels.shape[1] == 16)
+    for row, caption in enumerate(trie.index):
+      inputs = labels[caption][:-1]
+      np.testing.assert_array_equal(
+          trie.tokens[trie.chains[row, :len(inputs)]], inputs)
