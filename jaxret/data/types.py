@@ -36,9 +36,9 @@ class Item:
   A medium (`image`, `video`) is a path or the encoded bytes; where a method
   can read them also pixels, uint8 [H, W, 3] or [F, H, W, 3], a PIL image, or a
   tuple of several media. A `video` that is a tuple of stills is one video, and
-  they are its frames. An item carries one modality or a mixture; `id` is
-  unique within its collection. `order` is that of its modalities, where the
-  prompt names them.
+  they are its frames; a `clips.Clip` is a part of one. An item carries one
+  modality or a mixture; `id` is unique within its collection. `order` is that
+  of its modalities, where the prompt names them.
   Errors: ValueError that names the item for a text with a lone surrogate.
   """
   id: str
