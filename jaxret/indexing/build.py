@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jaxret import embedder, workdir_lock
-from jaxret.data import sources, types
+from jaxret.data import sources
 from jaxret.indexing import look, opening, store, walk, windows
 from jaxret.progress import Counted
 
@@ -24,14 +24,14 @@ BLOCK_ROWS = 512  # that are embedded, then written, together
 @dataclasses.dataclass
 class Indexed:
   """What a run of `index` did, in files. rows: of the index as it is now;
-  embedded: rows of this run. skipped: (path, reason) of each left out."""
+  embedded: rows of this run. skipped: what is left out, and why."""
   added: int = 0
   changed: int = 0
   unchanged: int = 0
   gone: int = 0
   embedded: int = 0
   rows: int = 0
-  skipped: list[types.LeftOut] = dataclasses.field(default_factory=list)
+  skipped: list[walk.Skipped] = dataclasses.field(default_factory=list)
 
   def __str__(self) -> str:
     return (f'{self.rows:,} rows: {self.added:,} files added, '
@@ -44,7 +44,7 @@ def index(source: str | os.PathLike | Sequence[Any],
           out: str | os.PathLike, *, window: float | None = None,
           stride: float | None = None, precision: str | None = None,
           batch_size: int = 32, follow_links: bool | None = None,
-          ann: bool = False, show_progress: bool = True,
+          retry: bool = False, ann: bool = False, show_progress: bool = True,
           **options: Any) -> Indexed:
   """Indexes a folder of images, videos and texts, or what is new in it.
 
@@ -58,6 +58,7 @@ def index(source: str | os.PathLike | Sequence[Any],
     precision: of the vectors, 'float32' (default) or 'float16', half as large.
     batch_size: rows of a batch, over all devices.
     follow_links: also links, and names in a list, that lead out of the folder.
+    retry: also tries what could not be used before and is as it was.
     ann: also builds LanceDB's approximate index; always beyond store.MOST_EXACT
       rows.
     show_progress: files done and the time that is left, on standard error.
@@ -75,14 +76,14 @@ def index(source: str | os.PathLike | Sequence[Any],
     raise ValueError(f'{out}: a file is there; name a directory')
   given = walk.walk(source, bool(follow_links))
   if not given.found and not (out / store.NAME).is_file():
-    first = ''.join(f' ({one.id}: {one.reason})' for one in given.skipped[:1])
+    first = ''.join(f' ({one.path}: {one.reason})' for one in given.skipped[:1])
     raise ValueError(f'{source}: nothing to index: got {len(given.skipped)} '
                      f'files, and no image, video or text among them{first}')
   with workdir_lock.held(out):
     made, opener = _agreed(out, given.root, model, options, window, stride,
                            precision, follow_links)
     run = _Run(store.Table(out, made), made, opener, batch_size)
-    return run.update(given, ann, show_progress)
+    return run.update(given, retry, ann, show_progress)
 
 
 def _agreed(out, root, model, options, window, stride, precision,
@@ -124,10 +125,13 @@ class _Run:
     self.batch_size = batch_size
     self.done = Indexed()
 
-  def update(self, given, ann, show_progress):
+  def update(self, given, retry, ann, show_progress):
     """Makes the table what the source is; Indexed."""
     known = self._known()
     self.done.skipped = list(given.skipped)
+    tried = {} if retry else {
+        one.path: one for one in store.read_skipped(self.table.directory)
+        if one.size is not None}
     here = {one.path for one in given.found}
     gone = [path for path in known if path not in here]
     self.table.remove(known[path]['file'] for path in gone)
@@ -137,6 +141,8 @@ class _Run:
       if _is_as_it_was(one, known.get(one.path)):
         self.done.unchanged += 1
         self._say_caption(one, known[one.path])
+      elif _is_as_it_was(one, tried.get(one.path)):
+        self.done.skipped.append(tried[one.path])
       else:
         todo.append(one)
     self._embed(todo, known, show_progress)
@@ -179,7 +185,7 @@ class _Run:
       try:
         looked = result()
       except ValueError as error:
-        self._skip(one.path, getattr(error, 'reason', str(error)), known)
+        self._skip(one, getattr(error, 'reason', str(error)), known)
         progress.count()
         continue
       if looked is None:
@@ -193,11 +199,12 @@ class _Run:
 
   said = False  # whether something was said anew of a file
 
-  def _skip(self, path, reason, known):
+  def _skip(self, one, reason, known):
     """What cannot be used any more is not found any more."""
-    self.done.skipped.append(types.LeftOut(path, reason))
-    if path in known:
-      self.table.remove([known.pop(path)['file']])
+    self.done.skipped.append(walk.Skipped(
+        one.path, reason, one.size, one.mtime_ns))
+    if one.path in known:
+      self.table.remove([known.pop(one.path)['file']])
 
   def _write(self, block, known, progress):
     """Embeds the files of a block, and writes them as one."""
@@ -216,8 +223,9 @@ class _Run:
       path, new = one.found.path, one.found.path not in known
       if len(good) < len(own):
         bad = items[next(i for i in own if i not in good)].id
-        self.done.skipped.append(types.LeftOut(
-            bad if len(good) else path, _reason(bad, errors)))
+        self.done.skipped.append(walk.Skipped(
+            bad if len(good) else path, _reason(bad, errors),
+            one.found.size, one.found.mtime_ns))
       known.pop(path, None)
       if len(good):
         rows += [one.rows[i - own[0]] | {'file': self.next} for i in good]
@@ -242,11 +250,18 @@ class _Run:
     store.write_skipped(self.table.directory, self.done.skipped)
 
 
-def _is_as_it_was(one, row):
-  """Whether a file has the size and time of change that the table knows."""
-  return row is not None and (row['size'], row['mtime_ns']) == (
-      one.size, one.mtime_ns) and (one.file is not None or (
-          row['sha256'] == look.digest(one)))
+def _is_as_it_was(one, before):
+  """Whether a file has the size and time of change that were seen before.
+
+  before: a row of the table, a walk.Skipped, or None.
+  """
+  if before is None:
+    return False
+  if isinstance(before, walk.Skipped):
+    before = before._asdict()
+  same = (before['size'], before['mtime_ns']) == (one.size, one.mtime_ns)
+  return same and (one.file is not None or before.get('sha256') in (
+      None, look.digest(one)))
 
 
 def _reason(name, errors):

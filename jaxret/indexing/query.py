@@ -101,15 +101,15 @@ class Index:
     second = second_look.chosen(rerank, likelihood, candidates, k)
     chosen = hits_lib.Filter(kind, folder, min_duration_s, max_duration_s,
                              after, before)
-    vectors, alone = self._vectors(query, prompt)
+    items, alone = _items(query)
+    if second and items is None:
+      raise ValueError('a second look needs the query itself, got a vector')
+    vectors = self._vectors(query if items is None else items, prompt)
     first = max(k, candidates) if second else k
     found = self._first(vectors, first, chosen, ann)
     if second:
-      queries = [query] if alone else list(query)
-      if isinstance(query, np.ndarray):
-        raise ValueError('a second look needs the query itself, got a vector')
-      found = [second(embedder.as_item(one, 0, 'the query'), own, self.item)[:k]
-               for one, own in zip(queries, found)]
+      found = [second(one, own, self.item)[:k]
+               for one, own in zip(items, found)]
     return found[0] if alone else found
 
   def vector(self, hit: hits_lib.Hit) -> np.ndarray:
@@ -129,18 +129,14 @@ class Index:
     return hits_lib.item_of(hit, self.file_of(hit))
 
   def _vectors(self, query, prompt):
-    """(float32 [Q, D], whether it is one query)."""
-    if isinstance(query, np.ndarray) and query.dtype.kind == 'f':
-      vectors, alone = np.atleast_2d(query), query.ndim == 1
-    else:
-      alone = embedder.is_one(query)
-      vectors = np.atleast_2d(self.model.encode(
-          query, prompt, show_progress=False))
+    """float32 [Q, D] of Items, or of vectors."""
+    vectors = (np.atleast_2d(query) if isinstance(query, np.ndarray) else
+               self.model.encode(query, prompt, show_progress=False))
     width = self.made.model['width']
     if vectors.shape[1] != width:
       raise ValueError(f'the query is {vectors.shape[1]} wide, {self.path} has '
                        f'vectors {width} wide')
-    return vectors, alone
+    return vectors
 
   def _newest(self):
     with self._lock:
@@ -186,6 +182,18 @@ class Index:
     scores = 1 - found['_distance'].to_numpy()
     return [dataclasses.replace(hit, row=-1) for hit in hits_lib.of_rows(
         found.drop_columns(['_distance']), np.arange(len(found)), scores)]
+
+
+def _items(query):
+  """([Item] of what is searched for, whether it is one); None of vectors."""
+  if isinstance(query, np.ndarray) and query.dtype.kind == 'f':
+    return None, query.ndim == 1
+  if embedder.is_one(query):
+    query = {'text': query} if isinstance(query, str) else query
+    query = {'id': 'the query', **query} if isinstance(query, dict) else query
+    return [embedder.as_item(query, 0, 'the query')], True
+  return [embedder.as_item(one, number, 'query')
+          for number, one in enumerate(query)], False
 
 
 def open_index(path: str | os.PathLike,

@@ -20,7 +20,8 @@ import pyarrow as pa
 from absl import logging
 
 from jaxret import files, own_files
-from jaxret.data import sources, types
+from jaxret.data import sources
+from jaxret.indexing import walk
 
 NAME, TABLE, SEARCH, SKIPPED = (
     'index.jaxret', 'items', 'search', 'skipped.jsonl')
@@ -265,8 +266,19 @@ def is_current(directory: str | os.PathLike) -> bool:
 
 
 def write_skipped(directory: str | os.PathLike,
-                  skipped: Sequence[types.LeftOut]) -> None:
+                  skipped: Sequence[walk.Skipped]) -> None:
   """What was left out, a JSON object on each line."""
   files.write_atomically(pathlib.Path(directory) / SKIPPED, ''.join(
-      json.dumps({'path': one.id, 'reason': one.reason}) + '\n'
-      for one in skipped))
+      json.dumps({name: value for name, value in one._asdict().items()
+                  if value is not None}) + '\n' for one in skipped))
+
+
+def read_skipped(directory: str | os.PathLike) -> list[walk.Skipped]:
+  """The same, read; what is damaged is none."""
+  try:
+    return [walk.Skipped(**line) for line in own_files.read_lines(
+        pathlib.Path(directory) / SKIPPED)]
+  except (ValueError, TypeError) as error:
+    logging.warning('%s: files that were left out are tried again (%s)',
+                    directory, error)
+    return []

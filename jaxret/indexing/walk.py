@@ -37,14 +37,19 @@ class Found(NamedTuple):
   caption: str | None = None
 
 
-class Source(NamedTuple):
-  """What a folder or a list holds. root: the folder that paths start from.
+class Skipped(NamedTuple):
+  """What is left out. size, mtime_ns: of a file that was tried."""
+  path: str
+  reason: str
+  size: int | None = None
+  mtime_ns: int | None = None
 
-  skipped: [LeftOut(path, reason)].
-  """
+
+class Source(NamedTuple):
+  """What a folder or a list holds. root: the folder that paths start from."""
   root: str
   found: list[Found]
-  skipped: list[types.LeftOut]
+  skipped: list[Skipped]
 
 
 def walk(source: str | os.PathLike | Sequence[Any],
@@ -95,7 +100,7 @@ def _of_folder(root, follow_links):
   for path, file in _files(str(root), follow_links, skipped):
     if kind_of_name(path) is None:
       ending = os.path.splitext(path)[1] or 'none'
-      skipped.append(types.LeftOut(
+      skipped.append(Skipped(
           path, f'its ending, {ending}, is that of no image, video or text'))
       continue
     _add(found, skipped, path, file, str(root), follow_links)
@@ -107,7 +112,7 @@ def _files(root, follow_links, skipped):
   seen = set()
   for folder, folders, names in os.walk(
       root, followlinks=follow_links, onerror=lambda error: skipped.append(
-          types.LeftOut(os.path.relpath(error.filename, root),
+          Skipped(os.path.relpath(error.filename, root),
                         f'it cannot be read ({error.strerror})'))):
     real = os.path.realpath(folder)
     if real in seen or os.path.exists(os.path.join(folder, 'index.jaxret')):
@@ -118,7 +123,7 @@ def _files(root, follow_links, skipped):
     for name in [] if follow_links else folders:
       whole = os.path.join(folder, name)
       if os.path.islink(whole):
-        skipped.append(types.LeftOut(
+        skipped.append(Skipped(
             os.path.relpath(whole, root), 'a link to a folder, which is not '
             'followed: --follow_links does'))
     for name in sorted(names):
@@ -146,7 +151,7 @@ def _add(found, skipped, path, file, root, follow_links, **fields):
   except OSError as error:
     reason = f'it cannot be read ({error.strerror})'
   if reason:
-    skipped.append(types.LeftOut(path, reason))
+    skipped.append(Skipped(path, reason))
 
 
 def _of_paths(paths):

@@ -34,7 +34,8 @@ def main(argv):
           'rows': done.rows, 'added': done.added, 'changed': done.changed,
           'unchanged': done.unchanged, 'gone': done.gone,
           'embedded': done.embedded,
-          'skipped': [one._asdict() for one in done.skipped]}))
+          'skipped': [{'path': one.path, 'reason': one.reason}
+                      for one in done.skipped]}))
     else:
       report(done, options.out)
   except ValueError as error:
@@ -65,6 +66,8 @@ def parse(argv):
   parser.add_argument('--follow_links', action='store_true', default=None,
                       help='also links, and names in a list, that lead out of '
                       'the folder')
+  parser.add_argument('--retry', action='store_true', help='also try what '
+                      'could not be used before and has not changed')
   parser.add_argument('--ann', action='store_true', help='also build the '
                       'approximate index of LanceDB')
   parser.add_argument('--json', action='store_true',
@@ -90,7 +93,7 @@ def index(options):
       options.source, options.model, options.out, window=options.window,
       stride=options.stride, precision=options.precision,
       batch_size=options.batch_size, follow_links=options.follow_links,
-      ann=options.ann,
+      retry=options.retry, ann=options.ann,
       **{name: value for name, value in of_model.items() if value is not None})
 
 
@@ -99,7 +102,7 @@ def report(done, out):
   print(f'{out}: {done}')
   if done.skipped:
     first = done.skipped[0]
-    print(f'skipped: {sources.one_line(first.id)}: {first.reason}' + (
+    print(f'skipped: {sources.one_line(first.path)}: {first.reason}' + (
         f' (and {len(done.skipped) - 1:,} more, in {out}/skipped.jsonl)'
         if len(done.skipped) > 1 else ''))
   print(f"search it: jaxret search {out} 'a dog in the snow'")
