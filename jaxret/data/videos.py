@@ -129,12 +129,17 @@ def _demux_index(source):
     pts = [p for p, _, discard in packets if not discard]
     fps = float(stream.average_rate or stream.guessed_rate or 0)
     tick_s = float(stream.time_base or 0)
+    profile = stream.codec_context.profile or ''
     # AVI stores no presentation times: FFmpeg's are guesses.
     trusted = (container.format.name != 'avi' and len(set(pts)) == len(pts)
                and all(p is not None for p, _, _ in packets))
   if not pts:
     raise MediaError(_name(source), 'no frame in its video stream')
   keys = sorted(p for p, key, _ in packets if key) if trusted else []
+  if '4:4:4' in profile:
+    # x264 wrote these otherwise before build 151, which the first packet alone
+    # tells: from another keyframe on FFmpeg decodes rubbish.
+    keys = keys[:1]
   return _Index(len(pts), fps, sorted(pts) if trusted else None, keys, tick_s)
 
 

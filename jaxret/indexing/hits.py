@@ -119,11 +119,11 @@ def of_rows(said: pa.Table, rows: np.ndarray, scores: np.ndarray
   """Hits of some rows, in their order; rows below 0 are none."""
   there = [(int(row), float(score)) for row, score in zip(rows, scores)
            if row >= 0]
-  taken = said.take(pa.array([row for row, _ in there], pa.int64()))
-  names = [field.name for field in dataclasses.fields(Hit)
-           if field.name in taken.column_names]
-  return [Hit(**{name: values[name] for name in names}, score=score, row=row)
-          for values, (row, score) in zip(taken.to_pylist(), there)]
+  said = said.select([field.name for field in dataclasses.fields(Hit)
+                      if field.name in said.column_names])
+  # To take several rows at once, pyarrow imports pandas, which is slow.
+  return [Hit(**said.slice(row, 1).to_pylist()[0], score=score, row=row)
+          for row, score in there]
 
 
 def file_of(hit: Hit, root: str, follow_links: bool) -> str | None:

@@ -59,7 +59,8 @@ def _probes():
   rng = np.random.default_rng(0)
   still = rng.integers(0, 256, (40, 56, 3), np.uint8)
   moving = rng.integers(0, 256, (20, 32, 48, 3), np.uint8)
-  return (types.Item('a text', 'A Dog, runs in the snow. 2 dogs?'),
+  texts = 'A Dog.', '2 cats?', 'é <b>', 'snow snow'  # few have room for more
+  return (*(types.Item(f'text {text}', text) for text in texts),
           types.Item('an image', image=still),
           types.Item('a video', video=moving))
 

@@ -26,6 +26,7 @@ from jaxret.indexing import walk
 NAME, TABLE, SEARCH, SKIPPED = (
     'index.jaxret', 'items', 'search', 'skipped.jsonl')
 FORMAT = 1
+ANN_REFINED = 4  # times as many rows are compared by their whole vectors
 MOST_EXACT = 4_000_000  # rows that a search looks at one by one
 PRECISIONS = {'float32': pa.float32(), 'float16': pa.float16()}
 REMEDY = 'index anew into another directory'
@@ -149,10 +150,9 @@ class Table:
 
   def build_ann(self, n_rows: int) -> None:
     """Trains LanceDB's approximate index of the vectors."""
-    # A part of some thousand rows each; parts are looked at one by one.
-    self._table.create_index(
-        metric='cosine', index_type='IVF_HNSW_SQ',
-        num_partitions=max(1, round(n_rows / 2 ** 16)))
+    from lancedb import index
+    self._table.create_index('vector', config=index.HnswSq(
+        distance_type='cosine', num_partitions=max(1, n_rows >> 16)))
 
   def has_ann(self) -> bool:
     return bool(self._table.list_indices())
@@ -161,7 +161,7 @@ class Table:
               probes: int, looked_at: int) -> pa.Table:
     """About the k nearest rows, with `_distance`, by LanceDB."""
     query = self._table.search(vector).distance_type('cosine').nprobes(
-        probes).ef(looked_at).limit(k)
+        probes).ef(looked_at).refine_factor(ANN_REFINED).limit(k)
     if where:
       query = query.where(where, prefilter=True)
     return query.to_arrow()

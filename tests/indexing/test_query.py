@@ -37,9 +37,10 @@ def test_hits_are_those_of_a_full_sort(opened, model):
     np.testing.assert_allclose([hit.score for hit in hits],
                                [scores[i] for i in order[:4]], atol=1e-6)
     assert len(opened.search(query, k=100)) == len(rows) == len(opened)
-  several = opened.search(['a dog', 'up'], k=3)
-  assert several[0] == opened.search('a dog', k=3)
-  assert several[1] == opened.search('up', k=3)
+  for query, hits in zip(('a dog', 'up'),
+                         opened.search(['a dog', 'up'], k=3)):
+    assert [hit.path for hit in hits] == [
+        hit.path for hit in opened.search(query, k=3)]
 
 
 def test_a_moment_of_a_video_is_found(opened):
