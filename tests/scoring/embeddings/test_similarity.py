@@ -162,6 +162,14 @@ def test_bench_prints_one_json_object_last(capsys):
   assert numbers['ratio'] == numbers['seconds'] / numbers['baseline_seconds']
 
 
+def test_bench_searches_for_one_query_after_another(capsys):
+  bench.main(['--candidates=2000', '--queries=4', '--width=16', '--rounds=1',
+              '--single=3'])
+  numbers = json.loads(capsys.readouterr().out.splitlines()[-1])
+  assert numbers['single_queries'] == 3 and numbers['single_seconds'] > 0
+  assert numbers.get('single_differ', 0) == 0
+
+
 def test_bench_counts_a_wrong_answer():
   queries, candidates = bench.rows(4, 8, 0), bench.rows(100, 8, 1)
   scores, indices = similarity.search(queries, candidates, 3)
