@@ -26,7 +26,7 @@ from jaxret.data import images, types
 from jaxret.methods import base
 
 if TYPE_CHECKING:
-  from jaxret.scoring.embeddings import similarity
+  from jaxret.scoring.embeddings.similarity import Placed
 
 FIELDS = ('id', 'text', 'image', 'video')
 READ_AHEAD = 2  # batches whose items are read while the device works
@@ -139,8 +139,7 @@ class Embedder:
     return (left / norms[0]) @ (right / norms[1]).T
 
   def search(self, queries: np.ndarray,
-             candidates:
-                 'np.ndarray | Iterable[np.ndarray] | similarity.Placed',
+             candidates: 'np.ndarray | Iterable[np.ndarray] | Placed',
              k: int = 10, exclude: Sequence[np.ndarray] | None = None
              ) -> tuple[np.ndarray, np.ndarray]:
     """The k best candidates of each query: (scores, indices), both [Q, k].
@@ -157,7 +156,7 @@ class Embedder:
     return similarity.search(np.atleast_2d(_not_codes(queries)), blocks, k,
                              mesh=self.mesh, exclude=exclude)
 
-  def placed(self, candidates: np.ndarray) -> 'similarity.Placed':
+  def placed(self, candidates: np.ndarray) -> 'Placed':
     """Candidates [C, D] on the devices, where any number of searches use them.
     """
     from jaxret.scoring.embeddings import similarity

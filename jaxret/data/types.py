@@ -5,6 +5,8 @@ from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
+from jaxret.data import clips
+
 VISUAL = -200  # of token ids: a model that sees puts a visual vector there
 
 
@@ -44,7 +46,7 @@ class Item:
   id: str
   text: str | None = None
   image: str | bytes | np.ndarray | tuple | None = None
-  video: str | bytes | np.ndarray | tuple | None = None
+  video: str | bytes | np.ndarray | tuple | clips.Clip | None = None
   order: tuple[str, ...] = ('text', 'image', 'video')
 
   def __post_init__(self) -> None:

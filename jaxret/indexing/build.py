@@ -8,7 +8,7 @@ Killed at any moment, it goes on with the next file when it is called again.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -171,7 +171,7 @@ class _Run:
       if block:
         self._write(block, known, progress)
 
-  def _looked(self, todo, known, progress) -> Iterator[look.Looked]:
+  def _looked(self, todo, known, progress):
     """Yields the Looked of what is to be embedded."""
     def read(number):
       one = todo[number]
@@ -209,7 +209,7 @@ class _Run:
   def _write(self, block, known, progress):
     """Embeds the files of a block, and writes them as one."""
     items = [item for one in block for item in one.items]
-    errors: list[str] = []
+    errors = []
     vectors = self.opener.model.encode(
         items, batch_size=self.batch_size, show_progress=False,
         on_error=lambda error: errors.append(str(error)))

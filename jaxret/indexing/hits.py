@@ -147,5 +147,7 @@ def item_of(hit: Hit, file: str | None) -> types.Item:
     raise ValueError(f'{name}: no such file any more; run jaxret index again')
   if hit.kind == 'image':
     return types.Item(name, image=file)
-  return types.Item(name, video=file if hit.start_s is None else look.medium(
+  if hit.start_s is None or hit.end_s is None or hit.duration_s is None:
+    return types.Item(name, video=file)
+  return types.Item(name, video=look.medium(
       file, hit.start_s, hit.end_s, hit.duration_s))

@@ -1,6 +1,7 @@
 """A page of hits that opens anywhere: pictures inside, nothing from outside."""
 import base64
 import io
+import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -34,8 +35,8 @@ def moment(hit: hits_lib.Hit) -> str:
   """'1:02 to 1:12' of what lies in a video, '' of others."""
   if hit.start_s is None or hit.end_s is None:
     return ''
-  return ' to '.join(f'{int(t // 60)}:{int(t % 60):02d}'
-                     for t in (hit.start_s, hit.end_s))
+  return ' to '.join(f'{t // 60}:{t % 60:02d}' for t in (
+      math.floor(hit.start_s), math.ceil(hit.end_s)))
 
 
 def thumbnail(hit: hits_lib.Hit, file: str | None) -> str | None:
