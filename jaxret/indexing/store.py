@@ -193,13 +193,13 @@ def snapshot(directory: str | os.PathLike, rows: pa.Table) -> None:
   new = folder / name.removesuffix('.manifest')
   shutil.rmtree(new, ignore_errors=True)
   new.mkdir(parents=True)
-  with (new / 'vectors.npy').open('wb') as file:
-    np.save(file, _matrix(rows))
+  files.save_atomically(new / 'vectors.npy', lambda file: np.save(
+      file, _matrix(rows)))
   said = rows.drop_columns(['vector']).combine_chunks()
-  with pa.OSFile(str(new / 'rows.arrow'), 'wb') as file, pa.ipc.new_file(
-      file, said.schema) as writer:
-    writer.write_table(said)
-  files.to_disk()
+  def save(file):
+    with pa.ipc.new_file(file, said.schema) as writer:
+      writer.write_table(said)
+  files.save_atomically(new / 'rows.arrow', save)
   files.write_atomically(folder / 'newest.json', json.dumps({
       'manifest': name, 'crc32': _sums(new)}))
   for old in folder.iterdir():
