@@ -15,6 +15,8 @@
   jaxret.load_reranker(path)                  a model for that, a Reranker
   jaxret.generate(items, prompts, model)      what it writes, with CPN
   jaxret.load_generator(path)                 a model for these, a Generator
+  jaxret.index(folder, model, out)            one's own media, to be searched
+  jaxret.open_index(out)                      and an Index to search in
 
 `import jaxret` costs nothing: what is named here is imported when it is used.
 """
@@ -22,13 +24,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 __version__ = '0.1.0'
-__all__ = ('Embedder', 'Generator', 'Reranker', 'answer', 'generate', 'load',
-           'load_generator', 'load_reranker', 'rerank', 'score_matrix',
-           'score_sequences', 'search_pairs')
+__all__ = ('Embedder', 'Generator', 'Index', 'Reranker', 'answer', 'generate',
+           'index', 'load', 'load_generator', 'load_reranker', 'open_index',
+           'rerank', 'score_matrix', 'score_sequences', 'search_pairs')
 
 _EXPORTS = {'Embedder': 'jaxret.embedder', 'Generator': 'jaxret.generator',
+            'Index': 'jaxret.indexing.query',
             'Reranker': 'jaxret.reranking.reranker',
             'answer': 'jaxret.answers', 'generate': 'jaxret.writing',
+            'index': 'jaxret.indexing.build',
+            'open_index': 'jaxret.indexing.query',
             'load': 'jaxret.loading', 'load_generator': 'jaxret.loading',
             'load_reranker': 'jaxret.reranking.rerank',
             'rerank': 'jaxret.reranking.rerank',
@@ -40,6 +45,8 @@ if TYPE_CHECKING:  # type checkers and editors see them; nothing is imported
   from jaxret.answers import answer
   from jaxret.embedder import Embedder
   from jaxret.generator import Generator
+  from jaxret.indexing.build import index
+  from jaxret.indexing.query import Index, open_index
   from jaxret.loading import load, load_generator
   from jaxret.methods.blim.score import score_matrix
   from jaxret.methods.blim.search_pairs import search_pairs

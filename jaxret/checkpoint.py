@@ -10,7 +10,6 @@ import json
 import pathlib
 
 import jax
-import orbax.checkpoint as ocp
 
 from jaxret import files, own_files, sharding
 
@@ -147,7 +146,8 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     read_only: nothing is made, removed or saved in the directory.
     """
-    self._read_only = read_only
+    import orbax.checkpoint as ocp  # slow: who opens no checkpoint needs none
+    self._read_only, self._ocp = read_only, ocp
     self.directory = pathlib.Path(directory).absolute()
     # Orbax's own read_only warns whenever a directory is opened. It adds to
     # these options that `save` does nothing, which ours would not want.
@@ -176,9 +176,10 @@ class Checkpoints(contextlib.AbstractContextManager):
     trees = {name: _nested(tree) for name, tree in trees.items()}
     run = {**run, _SUMS: {'run': _sum_of(run), **{
         name: sharding.checksum(tree) for name, tree in trees.items()}}}
-    items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
-    self._manager.save(step, args=ocp.args.Composite(
-        run=ocp.args.JsonSave(run), **items), force=True)
+    items = {name: self._ocp.args.StandardSave(tree)
+             for name, tree in trees.items()}
+    self._manager.save(step, args=self._ocp.args.Composite(
+        run=self._ocp.args.JsonSave(run), **items), force=True)
 
   def run(self, step):
     """The JSON that was saved with a step."""
@@ -186,7 +187,7 @@ class Checkpoints(contextlib.AbstractContextManager):
 
   def _json(self, step):
     """(what was saved with a step, the checksums of all that was saved)."""
-    found = self._read(step, {'run': ocp.args.JsonRestore()}).run
+    found = self._read(step, {'run': self._ocp.args.JsonRestore()}).run
     sums = found.pop(_SUMS, {}) if isinstance(found, dict) else None
     if not isinstance(sums, dict) or sums.get('run', _sum_of(found)
                                               ) != _sum_of(found):
@@ -198,7 +199,8 @@ class Checkpoints(contextlib.AbstractContextManager):
   def _read(self, step, items):
     """What Orbax reads; its many exceptions as a ValueError of one line."""
     try:
-      return self._manager.restore(step, args=ocp.args.Composite(**items))
+      return self._manager.restore(
+          step, args=self._ocp.args.Composite(**items))
     except Exception as error:  # Orbax and TensorStore raise it bare, too
       reason = str(error).strip().split('\n')[0]
       raise ValueError(
@@ -220,7 +222,7 @@ class Checkpoints(contextlib.AbstractContextManager):
     """
     for name, target in targets.items():
       self._check(step, name, _names(target))
-    items = {name: ocp.args.StandardRestore(_nested(target))
+    items = {name: self._ocp.args.StandardRestore(_nested(target))
              for name, target in targets.items()}
     found = self._read(step, items)
     self._check_sums(step, found, targets)
@@ -242,7 +244,7 @@ class Checkpoints(contextlib.AbstractContextManager):
   def _check(self, step, item, wanted):
     where = self.directory / str(step) / item
     try:
-      metadata = ocp.StandardCheckpointHandler().metadata(where).tree
+      metadata = self._ocp.StandardCheckpointHandler().metadata(where).tree
     except Exception as error:  # Orbax and TensorStore raise it bare, too
       reason = str(error).strip().split('\n')[0]
       raise ValueError(f'checkpoint {where} cannot be read ({reason}); '

@@ -12,7 +12,7 @@ import concurrent.futures
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import jax
 import numpy as np
@@ -24,6 +24,9 @@ from jax.sharding import Mesh
 from jaxret import process_settings, quantization, sentence_names, sharding
 from jaxret.data import images, types
 from jaxret.methods import base
+
+if TYPE_CHECKING:
+  from jaxret.scoring.embeddings.similarity import Placed
 
 FIELDS = ('id', 'text', 'image', 'video')
 READ_AHEAD = 2  # batches whose items are read while the device works
@@ -152,20 +155,29 @@ class Embedder(sentence_names.SentenceNames):
     return out[0] if alone else out
 
   def search(self, queries: np.ndarray,
-             candidates: np.ndarray | Iterable[np.ndarray], k: int = 10,
-             exclude: Sequence[np.ndarray] | None = None
+             candidates: 'np.ndarray | Iterable[np.ndarray] | Placed',
+             k: int = 10, exclude: Sequence[np.ndarray] | None = None
              ) -> tuple[np.ndarray, np.ndarray]:
     """The k best candidates of each query: (scores, indices), both [Q, k].
 
     candidates: [C, D], or an iterable of blocks of them where they are more
-    than fit in memory; see scoring.embeddings.similarity.search.
+    than fit in memory; or what `placed` gives, for one search after another.
+    See scoring.embeddings.similarity.search.
     """
     from jaxret.scoring.embeddings import similarity
     checked = sentence_names.not_codes
+    if isinstance(candidates, similarity.Placed):
+      return candidates.search(np.atleast_2d(checked(queries)), k, exclude)
     blocks = (checked(candidates) if hasattr(candidates, 'shape')
               else map(checked, candidates))
     return similarity.search(np.atleast_2d(checked(queries)), blocks, k,
                              mesh=self.mesh, exclude=exclude)
+
+  def placed(self, candidates: np.ndarray) -> 'Placed':
+    """Candidates [C, D] on the devices, where any number of searches use them.
+    """
+    from jaxret.scoring.embeddings import similarity
+    return similarity.Placed(sentence_names.not_codes(candidates), self.mesh)
 
   def _groups(self, items, prompt, batch_size, waiting, failed):
     """Yields (shape, [(index, Inputs)]), at most batch_size of one bucket."""

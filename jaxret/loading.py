@@ -19,7 +19,6 @@ from jaxret import (
   methods,
   models,
   own_files,
-  run,
   sharding,
 )
 from jaxret.data import recipes, text
@@ -221,6 +220,7 @@ def _tokenizer(config, workdir):
 
 
 def _open_workdir(workdir, trim_text, truncate_dim, mesh):
+  from jaxret import run  # slow: it trains, too
   config = checkpoint.read_config(workdir)
   embeds = methods.embeds(config.method)
   if embeds is None:

@@ -1,6 +1,8 @@
 """Settings of the process itself: faster on CPU, exact on accelerators."""
 import ctypes
 import functools
+import os
+import pathlib
 import sys
 
 from absl import logging
@@ -35,6 +37,19 @@ def keep_compiled(directory):
   import jax  # slow to import
   if not jax.config.jax_compilation_cache_dir:
     jax.config.update('jax_compilation_cache_dir', str(directory))
+
+
+def keep_compiled_of_user():
+  """Keeps all compiled programs in the user's own cache, for the next call.
+
+  For commands that compile longer than they compute. To be called before
+  anything is compiled.
+  """
+  import jax
+  cache = pathlib.Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache')
+  keep_compiled(cache.expanduser() / 'jaxret' / 'compiled')
+  if 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS' not in os.environ:
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 
 
 def without_cache_where_it_aborts():

@@ -86,3 +86,42 @@ def keep_until(path, last_step):
       break
     kept.append(line + '\n')
   files.write_atomically(path, ''.join(kept))
+
+
+class Counted(contextlib.AbstractContextManager):
+  """How many of a number of things are done, and the time that is left.
+
+  On a terminal a tqdm bar; elsewhere a line on standard error twice a minute.
+  """
+
+  def __init__(self, total, what, unit, shown=True):
+    self._shown, self._what, self._unit = shown, what, unit
+    self._total, self._done = total, 0
+    self._start = self._said = time.monotonic()
+    self._bar = tqdm(
+        total=total, desc=what, unit=unit, file=sys.stderr, dynamic_ncols=True,
+        disable=not shown or not total or not sys.stderr.isatty())
+
+  def count(self, n=1):
+    """So many more are done."""
+    self._done += n
+    self._bar.update(n)
+    now = time.monotonic()
+    if self._shown and self._bar.disable and now - self._said >= 30:
+      self._said = now
+      rate = self._done / (now - self._start)
+      left = (self._total - self._done) / rate
+      print(f'{self._what}: {self._done:,} of {self._total:,} {self._unit}s, '
+            f'{rate:.3g} a second, about {_minutes(left)} left',
+            file=sys.stderr, flush=True)
+
+  def __exit__(self, *error):
+    self._bar.close()
+
+
+def _minutes(seconds):
+  """90 -> '2 min', 30 -> '30 s', 7200 -> '2 h'."""
+  for unit, name in ((3600, 'h'), (60, 'min')):
+    if seconds >= 1.5 * unit:
+      return f'{seconds / unit:.0f} {name}'
+  return f'{seconds:.0f} s'

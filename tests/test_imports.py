@@ -20,9 +20,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # the level of their own name in PAPER.
 LEVELS = {
     'by_rows': -1, 'device_grid': -1,
-    'config_files': 0, 'data.images': 0, 'data.sources': 0, 'data.types': 0,
-    'files': 0, 'foreign_files': 0, 'gradients': 0, 'own_files': 0,
-    'losses': 0, 'metrics': 0,
+    'config_files': 0, 'data.clips': 0, 'data.images': 0, 'data.sources': 0,
+    'data.types': 0, 'files': 0, 'foreign_files': 0, 'gradients': 0,
+    'own_files': 0, 'losses': 0, 'metrics': 0,
     'interruption': 0, 'json_lines': 0, 'outside': 0, 'process_settings': 0,
     'processes': 0, 'quantization': 0, 'sentence_names': 0, 'sharding': 0,
     'skipped': 1, 'workdir_lock': 1,
@@ -34,7 +34,8 @@ LEVELS = {
     'rehearsal': 5, 'retrieval': 4, 'train': 4, 'run': 5, 'embedder': 6,
     'generator': 6,
     'loading': 7, 'reranking': 8, 'sequences': 8, 'answers': 9, 'writing': 10,
-    'bench': 9, 'main': 10, 'verbs': 11, 'cli': 12, '__main__': 13,
+    'bench': 9, 'indexing': 10, 'main': 10, 'verbs': 11, 'cli': 12,
+    '__main__': 13,
 }
 PAPER = {
     '': 2, 'backbones': 3, 'caption_examples': 3, 'captioner': 3, 'convert': 3,

@@ -11,6 +11,7 @@ import pytest
 
 import jaxret
 from jaxret import answers, embedder, generator, loading, sequences, writing
+from jaxret.indexing import build, query
 from jaxret.methods.blim import score, search_pairs
 from jaxret.reranking import rerank, reranker
 
@@ -72,10 +73,11 @@ def test_what_is_missing_is_seen(code, missing):
 def test_public_names_are_seen_and_are_what_is_imported():
   assert set(jaxret.__all__) <= set(dir(jaxret))
   assert [getattr(jaxret, name) for name in jaxret.__all__] == [
-      embedder.Embedder, generator.Generator, reranker.Reranker,
-      answers.answer, writing.generate, loading.load, loading.load_generator,
-      rerank.load_reranker, rerank.rerank, score.score_matrix,
-      sequences.score_sequences, search_pairs.search_pairs]
+      embedder.Embedder, generator.Generator, query.Index, reranker.Reranker,
+      answers.answer, writing.generate, build.index, loading.load,
+      loading.load_generator, rerank.load_reranker, query.open_index,
+      rerank.rerank, score.score_matrix, sequences.score_sequences,
+      search_pairs.search_pairs]
   with pytest.raises(AttributeError, match="has no attribute 'lode'"):
     jaxret.lode  # noqa: B018
 

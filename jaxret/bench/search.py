@@ -2,11 +2,16 @@
 
   python -m jaxret.bench.search [--candidates=1000000] [--queries=1000]
       [--width=256] [--k=10] [--block_rows=0] [--rounds=3] [--check=20]
+      [--single=0]
 
 Both are run in alternation in one process; progress goes to standard error,
 the last thing on standard output is one JSON object. Some queries, spread over
 all, are sorted in full with NumPy and compared. On a machine that others use
 too, `cpu_ratio` (of the process's CPU time) says more than `ratio`.
+
+--single=20 also searches for so many queries one by one, as a page of search
+does, among candidates that stay on the devices; and, where faiss is installed,
+with its flat index: seconds of a query, `single_ratio` to those of faiss.
 """
 import json
 import resource
@@ -29,7 +34,8 @@ _COUNTS = (
     ('k', 10, 'candidates to return'),
     ('block_rows', 0, 'candidates in memory at a time; 0 = as search chooses'),
     ('rounds', 3, 'timed runs of each, after one to warm up'),
-    ('check', 20, 'queries compared with a full sort'))
+    ('check', 20, 'queries compared with a full sort'),
+    ('single', 0, 'queries searched for one by one'))
 
 
 def rows(count, width, seed):
@@ -75,7 +81,44 @@ def mismatches(queries, candidates, found, count):
   return n_wrong, error
 
 
-def measure(n_candidates, n_queries, width, k, block_rows, n_rounds, n_checked):
+def single(queries, candidates, k, n_rounds):
+  """Numbers of searches one by one, each query's own; {} without queries."""
+  if not len(queries):
+    return {}
+  placed = similarity.Placed(candidates)
+  runs = {'ours': lambda: [placed.search(q[None], k) for q in queries]}
+  flat = _faiss_index(candidates)
+  if flat is not None:
+    runs['faiss'] = lambda: [flat.search(q[None], k) for q in queries]
+  timed, n = machine.in_turns(runs, n_rounds), len(queries)
+  found = {'single_queries': n, 'single_seconds': timed['ours'].seconds / n,
+           'single_cpu_seconds': timed['ours'].cpu_seconds / n}
+  if flat is None:
+    return found
+  theirs = timed['faiss']
+  return found | {
+      'single_baseline': 'faiss.IndexFlatIP',
+      'single_baseline_seconds': theirs.seconds / n,
+      'single_ratio': timed['ours'].seconds / theirs.seconds,
+      'single_cpu_ratio': timed['ours'].cpu_seconds / theirs.cpu_seconds,
+      'single_differ': sum(int((ours[1] != other[1]).any()) for ours, other in
+                           zip(timed['ours'].result, theirs.result))}
+
+
+def _faiss_index(candidates):
+  """faiss' exact index of inner products; None where it is not installed."""
+  try:
+    import faiss
+  except ImportError:
+    machine.log('faiss is not installed: no baseline of single queries')
+    return None
+  index = faiss.IndexFlatIP(candidates.shape[1])
+  index.add(candidates)
+  return index
+
+
+def measure(n_candidates, n_queries, width, k, block_rows, n_rounds, n_checked,
+            n_single=0):
   """The numbers that are printed, as a dict."""
   queries, candidates = rows(n_queries, width, 0), rows(n_candidates, width, 1)
   on_device = jnp.asarray(queries), jnp.asarray(candidates)
@@ -100,14 +143,15 @@ def measure(n_candidates, n_queries, width, k, block_rows, n_rounds, n_checked):
       'checked_queries': n_checked, 'wrong_queries': n_wrong,
       'max_abs_difference': error,
       'peak_rss_bytes': 1024 * resource.getrusage(
-          resource.RUSAGE_SELF).ru_maxrss}
+          resource.RUSAGE_SELF).ru_maxrss,
+      **single(queries[:n_single], candidates, k, n_rounds)}
 
 
 def main(argv=None):
   o = machine.counts(argv, 'search', _COUNTS)
   print(json.dumps(measure(
       o.candidates, o.queries, o.width, o.k,
-      o.block_rows, o.rounds, o.check)))
+      o.block_rows, o.rounds, o.check, o.single)))
 
 
 if __name__ == '__main__':

@@ -9,7 +9,7 @@ import threading
 
 import numpy as np
 
-from jaxret.data import images, sources, videos
+from jaxret.data import clips, images, sources, videos
 from jaxret.data.images import read as read_image
 from jaxret.data.sources import MediaError
 from jaxret.data.videos import VideoInfo
@@ -23,34 +23,42 @@ READING = 2
 def sample_frames(source, choose, alpha='white'):
   """Reads the frames that `choose(n_frames, fps)` names -> list [H, W, 3].
 
-  source: a path or encoded bytes of a video, an animation or a still, or a
-  list of stills, which are its frames; they state no rate, fps is None then.
+  source: a path or encoded bytes of a video, an animation or a still, a
+  clips.Clip of one, or a list of stills, which are its frames; they state no
+  rate, fps is None then.
   alpha: what becomes of transparent pixels, as images.shown has it.
   """
   if isinstance(source, (tuple, list)):
     return _listed(source, choose(len(source), None), alpha)
-  reader = images if _is_image(source) else videos
-  return reader.sample(source, choose, alpha)
+  if not _is_image(source):
+    return videos.sample(source, choose, alpha)
+  if isinstance(source, clips.Clip):
+    source, choose = source.source, source.within(choose, clips.Even)
+  return images.sample(source, choose, alpha)
 
 
 def probe(source):
-  """What a video (a path or encoded bytes) holds -> VideoInfo.
+  """What a video (a path or encoded bytes, or a clips.Clip) holds -> VideoInfo.
 
   A first frame is decoded; one without a usable frame is a MediaError.
   """
   if not _is_image(source):
     return videos.probe(source)
-  n_frames, fps, (height, width) = images.probe(source)
+  clip = source if isinstance(source, clips.Clip) else None
+  n_frames, fps, (height, width) = images.probe(clip.source if clip else source)
+  if clip:
+    first, stop = clip.span(clips.Even(n_frames, fps))
+    n_frames = stop - first
   return VideoInfo(n_frames, fps, width, height, n_frames / fps, 0)
 
 
 def as_videos(given, name):
   """The videos that a `video` of an Item stands for, a tuple.
 
-  One: a path, bytes or pixels [F, H, W, 3]. A list of stills (images, PIL
-  images, pixels [H, W, 3], mixed as one likes) is one video, a tuple of its
-  frames; a list of lists and videos is several. Errors: MediaError `name` for
-  a list of both.
+  One: a path, bytes, a clips.Clip or pixels [F, H, W, 3]. A list of stills
+  (images, PIL images, pixels [H, W, 3], mixed as one likes) is one video, a
+  tuple of its frames; a list of lists and videos is several. Errors: MediaError
+  `name` for a list of both.
   """
   if not isinstance(given, (tuple, list)):
     return (given,)
@@ -135,6 +143,7 @@ def read_still(source, name, alpha='white'):
 
 def _is_image(source):
   """Whether a source that stands for a video is an image or an animation."""
+  source = source.source if isinstance(source, clips.Clip) else source
   form = images.form_of(sources.head(source))
   return form is not None and (form != 'JPEG' or videos.is_still(source))
 

@@ -49,6 +49,14 @@ def printable(text):
   return str(text).encode('utf-8', 'backslashreplace').decode()
 
 
+def one_line(text):
+  """A name as one line of a terminal, whatever is in it."""
+  return ''.join(
+      letter if letter.isprintable() else
+      printable(letter).encode('unicode_escape').decode()
+      for letter in text)
+
+
 def name_of(source, kind):
   """What a message calls a source; kind: 'image' or 'video'."""
   return f'{kind} bytes' if isinstance(source, bytes) else os.fspath(source)

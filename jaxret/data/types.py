@@ -5,6 +5,8 @@ from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
+from jaxret.data import clips
+
 VISUAL = -200  # of token ids: a model that sees puts a visual vector there
 
 
@@ -36,15 +38,15 @@ class Item:
   A medium (`image`, `video`) is a path or the encoded bytes; where a method
   can read them also pixels, uint8 [H, W, 3] or [F, H, W, 3], a PIL image, or a
   tuple of several media. A `video` that is a tuple of stills is one video, and
-  they are its frames. An item carries one modality or a mixture; `id` is
-  unique within its collection. `order` is that of its modalities, where the
-  prompt names them.
+  they are its frames; a `clips.Clip` is a part of one. An item carries one
+  modality or a mixture; `id` is unique within its collection. `order` is that
+  of its modalities, where the prompt names them.
   Errors: ValueError that names the item for a text with a lone surrogate.
   """
   id: str
   text: str | None = None
   image: str | bytes | np.ndarray | tuple | None = None
-  video: str | bytes | np.ndarray | tuple | None = None
+  video: str | bytes | np.ndarray | tuple | clips.Clip | None = None
   order: tuple[str, ...] = ('text', 'image', 'video')
 
   def __post_init__(self) -> None:

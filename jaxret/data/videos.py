@@ -10,13 +10,15 @@ import bisect
 import collections
 import contextlib
 import dataclasses
+import functools
 import io
 import itertools
 import math
+import os
 
 import numpy as np
 
-from jaxret.data import sources
+from jaxret.data import clips, sources
 from jaxret.data.sources import MediaError
 
 # What FFmpeg may open: no playlist and no list of files, which lead elsewhere.
@@ -50,11 +52,20 @@ class _Index:
   """Time stamps of all frames and of keyframes, ascending.
 
   pts is None where time stamps cannot be trusted: frames are then counted.
+  tick_s: the unit of the time stamps.
   """
   n_frames: int
   fps: float
   pts: list | None
   key_pts: list
+  tick_s: float = 0.0
+
+  @functools.cached_property
+  def times_s(self):
+    """When each frame is shown, in seconds since the first."""
+    if self.pts is None or not self.tick_s:
+      return clips.Even(self.n_frames, self.fps)
+    return [(pts - self.pts[0]) * self.tick_s for pts in self.pts]
 
 
 class _UntrustedTimestamps(Exception):
@@ -117,13 +128,19 @@ def _demux_index(source):
     packets = _from_first_keyframe(packets) if packets else []
     pts = [p for p, _, discard in packets if not discard]
     fps = float(stream.average_rate or stream.guessed_rate or 0)
+    tick_s = float(stream.time_base or 0)
+    profile = stream.codec_context.profile or ''
     # AVI stores no presentation times: FFmpeg's are guesses.
     trusted = (container.format.name != 'avi' and len(set(pts)) == len(pts)
                and all(p is not None for p, _, _ in packets))
   if not pts:
     raise MediaError(_name(source), 'no frame in its video stream')
   keys = sorted(p for p, key, _ in packets if key) if trusted else []
-  return _Index(len(pts), fps, sorted(pts) if trusted else None, keys)
+  if '4:4:4' in profile:
+    # x264 wrote these otherwise before build 151, which the first packet alone
+    # tells: from another keyframe on FFmpeg decodes rubbish.
+    keys = keys[:1]
+  return _Index(len(pts), fps, sorted(pts) if trusted else None, keys, tick_s)
 
 
 def _check_all_there(source, container, stream, n_packets):
@@ -273,23 +290,49 @@ def _decode(source, index, indices, alpha):
 def sample(source, choose, alpha='white'):
   """Reads the frames that `choose(n_frames, fps)` names -> list [H, W, 3].
 
-  alpha: what becomes of transparent pixels, as images.shown has it.
+  source: also a clips.Clip. alpha: what becomes of transparent pixels, as
+  images.shown has it.
   """
-  index = _demux_index(source)
+  clip = source if isinstance(source, clips.Clip) else None
+  source = clip.source if clip else source
+  index = _index_of(source, clip)
   try:
-    return _decode(source, index, choose(index.n_frames, index.fps), alpha)
+    return _decode(source, index, _chosen(index, choose, clip), alpha)
   except _UntrustedTimestamps:
     index = _count_index(source, index.fps)
-    return _decode(source, index, choose(index.n_frames, index.fps), alpha)
+    return _decode(source, index, _chosen(index, choose, clip), alpha)
+
+
+def _chosen(index, choose, clip):
+  if clip:
+    choose = clip.within(choose, lambda n_frames, fps: index.times_s)
+  return choose(index.n_frames, index.fps)
+
+
+def _index_of(source, clip):
+  """The index of a video; of those that clips are cut from it is kept."""
+  if clip is None or isinstance(source, bytes):
+    return _demux_index(source)
+  path = sources.checked(source, 'video')
+  state = os.stat(path)
+  return _kept_index(path, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=16)
+def _kept_index(path, size, mtime_ns):
+  """The windows of a long video would each read all of its packets."""
+  return _demux_index(path)
 
 
 def probe(source):
-  """What a video (a path or encoded bytes) holds -> VideoInfo.
+  """What a video (a path or encoded bytes, or a clips.Clip) holds -> VideoInfo.
 
   Counts packets and decodes the first frame; a video without a usable frame
   is a MediaError.
   """
-  index = _demux_index(source)
+  clip = source if isinstance(source, clips.Clip) else None
+  source = clip.source if clip else source
+  index = _index_of(source, clip)
   with _opened(source) as (container, stream):
     with sources.blamed(_name(source), 'decoding failed'):
       frame = next(container.decode(stream), None)
@@ -298,6 +341,10 @@ def probe(source):
     size = frame.width, frame.height
     rotation, mirrored = _orientation(frame)
     turned = round(rotation / 90) % 2
-    duration_s = index.n_frames / index.fps if index.fps else 0.0
-    return VideoInfo(index.n_frames, index.fps, size[turned], size[1 - turned],
+    n_frames = index.n_frames
+    if clip:
+      first, stop = clip.span(index.times_s)
+      n_frames = stop - first
+    duration_s = n_frames / index.fps if index.fps else 0.0
+    return VideoInfo(n_frames, index.fps, size[turned], size[1 - turned],
                      duration_s, rotation, mirrored)

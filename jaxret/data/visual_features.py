@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 
 from jaxret import files
-from jaxret.data import images, sources
+from jaxret.data import clips, images, sources
 
 
 def content_key(name, kind, source):
@@ -28,6 +28,9 @@ def content_key(name, kind, source):
       digest.update(f'({len(part)}'.encode())
       for element in part:
         add(element)
+    elif isinstance(part, clips.Clip):
+      digest.update(f'from {part.start_s} to {part.end_s}'.encode())
+      add(part.source)
     elif isinstance(part, np.ndarray) or images.is_pil(part):
       if not isinstance(part, np.ndarray):
         digest.update(f'{part.mode}'.encode())

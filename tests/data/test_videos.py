@@ -12,7 +12,14 @@ from PIL import Image
 
 from jaxret.data import media, videos
 from jaxret.data.sources import MediaError
-from tests.numbered_videos import edited, number, numbers, video, with_matrix
+from tests.numbered_videos import (
+  edited,
+  number,
+  numbered,
+  numbers,
+  video,
+  with_matrix,
+)
 
 FILES = pathlib.Path(__file__).parent / 'files'
 OPEN_GOP = {'x264-params': 'open-gop=1:bframes=3'}
@@ -231,3 +238,27 @@ def test_one_jpeg_is_a_still_and_several_are_a_video(tmp_path):
   assert videos.is_still(str(file)) and not videos.is_still(data)
   assert media.probe(str(file)).n_frames == 1
   assert media.probe(data).n_frames == 6
+
+
+def test_a_coding_that_the_first_packet_alone_tells():
+  """Lossless 4:4:4 of an x264 before build 151, which FFmpeg reads otherwise.
+
+  The witness is the whole video, decoded from its start.
+  """
+  drawn = np.random.default_rng(0).integers(0, 64, (32, 128, 3), np.uint8)
+  with tempfile.NamedTemporaryFile(suffix='.mp4') as file:
+    with av.open(file.name, 'w') as container:
+      stream = container.add_stream('libx264', rate=25)
+      stream.width, stream.height, stream.pix_fmt = 128, 32, 'yuv444p'
+      stream.options, stream.codec_context.gop_size = {'qp': '0'}, 12
+      for i in range(40):
+        shown = np.roll(drawn, i, 1) + numbered(i) // 2
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(
+            shown, format='rgb24')))
+      container.mux(stream.encode())
+    new = file.read()
+  build = new[new.find(b'core '):][:8]
+  for data in (new, new.replace(build, b'core 140')):
+    whole = read_frames(data, range(40))
+    for i in (11, 13, 20, 39):
+      np.testing.assert_array_equal(read_frames(data, [i])[0], whole[i])

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxret.data import images, media, sources
+from jaxret.data import clips, images, media, sources
 from jaxret.data.qwen2_vl import pixels as qwen2_vl
 
 MODALITIES = ('text', 'image', 'video')
@@ -58,7 +58,8 @@ def media_of(item):
 def _check(name, kind, source):
   """Raises for what is no path, bytes, PIL image, frames, or uint8 pixels."""
   if isinstance(source, (str, bytes, os.PathLike)) or (
-      images.is_pil(source) if kind == 'image' else isinstance(source, tuple)):
+      images.is_pil(source) if kind == 'image'
+      else isinstance(source, (tuple, clips.Clip))):
     return
   rank = 3 if kind == 'image' else 4
   if (not isinstance(source, np.ndarray) or source.dtype != np.uint8

@@ -24,7 +24,7 @@ from jaxret import (
   workdir_lock,
 )
 from jaxret import run as run_lib
-from jaxret.data import images, types
+from jaxret.data import clips, images, types
 from jaxret.methods import base
 from jaxret.methods.blim import evaluator, prompted, prompted_run
 from jaxret.methods.blim import features as features_lib
@@ -317,7 +317,7 @@ def _is_medium(given):
   if isinstance(given, (list, tuple)) and given:
     return all(isinstance(one, (str, os.PathLike, bytes)) or images.is_pil(one)
                for one in given)
-  return isinstance(given, (str, os.PathLike, bytes))
+  return isinstance(given, (str, os.PathLike, bytes, clips.Clip))
 
 
 def _texts(texts):

@@ -40,6 +40,52 @@ def similarity(a: ArrayLike, b: ArrayLike) -> jax.Array:
                     jnp.asarray(b, jnp.float32), precision=_HIGHEST)
 
 
+class Placed:
+  """Candidates that stay on the devices from one search to the next.
+
+  candidates: [C, D] as of `search`; kept as float32, split over the mesh. C * D
+  numbers and a few percent more must fit in the memory of its devices.
+  """
+
+  def __init__(self, candidates: Rows, mesh: Mesh | None = None):
+    self.mesh = mesh or sharding.make_mesh(devices=jax.local_devices())
+    n_rows, width = candidates.shape
+    if not n_rows or not width:
+      raise ValueError('search: there are no candidates')
+    self.shape = int(n_rows), int(width)
+    n_blocks = -(-n_rows * width // BLOCK_NUMBERS)
+    self._block_rows = _evenly(-(-n_rows // n_blocks), self.mesh.devices.size)
+    self._blocks = [
+        (_place(self.mesh, np.asarray(block, np.float32)), n_valid)
+        for block, n_valid in _blocks(
+            candidates, self._block_rows, width, self.mesh.devices.size, False)]
+
+  def __len__(self) -> int:
+    return self.shape[0]
+
+  def search(self, queries: ArrayLike, k: int,
+             exclude: Sequence[ArrayLike] | None = None,
+             keep: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The k best for every query, as the function `search` finds them.
+
+    keep: bool [C], of which alone candidates are found; None = all.
+    """
+    queries = np.asarray(queries, np.float32)
+    _check(queries, k, exclude)
+    if queries.shape[1] != self.shape[1]:
+      raise ValueError(f'search: candidates have the shape {self.shape}, '
+                       f'queries are {queries.shape[1]} wide; wanted '
+                       f'[C, {queries.shape[1]}]')
+    if keep is not None and (keep.dtype, keep.shape) != (bool, self.shape[:1]):
+      raise ValueError(f'search: keep is {keep.dtype} {keep.shape}; wanted '
+                       f'bool {self.shape[:1]}')
+    most = max(1, min(QUERY_ROWS, BLOCK_NUMBERS // self._block_rows))
+    n_tiles = -(-len(queries) // most)
+    tiles = _tiles(queries, -(-len(queries) // n_tiles), exclude)
+    states, n_candidates = _stream(self.mesh, k, tiles, self._blocks, keep)
+    return _gathered(states, n_candidates, len(queries))
+
+
 def search(
     queries: ArrayLike, candidates: Rows | Iterable[ArrayLike], k: int,
     mesh: Mesh | None = None, exclude: Sequence[ArrayLike] | None = None,
@@ -81,8 +127,11 @@ def search(
   return _gathered(states, n_candidates, len(queries))
 
 
-def _stream(mesh, k, tiles, blocks):
-  """([best of each tile], number of candidates) of all blocks."""
+def _stream(mesh, k, tiles, blocks, keep=None):
+  """([best of each tile], number of candidates) of all blocks.
+
+  keep: bool [C] or None, see Placed.search.
+  """
   states = [(np.full((len(tile), k), -np.inf, np.float32),
              np.full((len(tile), k), -1, np.int32)) for tile, _ in tiles]
   placed = [sharding.replicate(mesh, tile) for tile, _ in tiles]
@@ -92,11 +141,13 @@ def _stream(mesh, k, tiles, blocks):
       raise ValueError(f'search: more than {np.iinfo(np.int32).max:,} '
                        'candidates; search them in parts')
     rows = _place(mesh, block)
+    kept = None if keep is None else _place(mesh, np.pad(
+        keep[start:start + n_valid], (0, len(block) - n_valid)))
     for t, (_, pairs) in enumerate(tiles):
       before = states[t]
       states[t] = _step(mesh, k, n_valid < len(block), placed[t], rows, before,
                         np.int32(start), np.int32(n_valid),
-                        _pairs_in(pairs, start, n_valid))
+                        _pairs_in(pairs, start, n_valid), kept)
       # At most two blocks are under way, so that memory stays bounded.
       jax.block_until_ready(before)
     start += n_valid
@@ -134,6 +185,16 @@ def _rounded(block_rows, n_shards, n_candidates):
   return per_shard * n_shards
 
 
+def _evenly(n_rows, n_shards):
+  """At least so many rows, each device's a multiple of a power of two.
+
+  At most a sixteenth is padding; few sizes occur, and chunks divide them.
+  """
+  per_shard = max(64, -(-n_rows // n_shards))
+  step = max(64, 1 << max(0, per_shard.bit_length() - 5))
+  return -(-per_shard // step) * step * n_shards
+
+
 def _tiles(queries, n_rows, exclude):
   """[(queries [n_rows, D], (rows, indices) of what they exclude)].
 
@@ -154,10 +215,10 @@ def _tiles(queries, n_rows, exclude):
   return tiles
 
 
-def _blocks(candidates, block_rows, width, n_shards):
+def _blocks(candidates, block_rows, width, n_shards, shorter=True):
   """Yields (block [block_rows, D], how many of its rows are real).
 
-  The last one may have fewer rows, so that little of it is padding.
+  shorter: the last one may have fewer rows, so that little of it is padding.
   """
   if hasattr(candidates, 'shape'):
     parts = (candidates[i:i + block_rows]
@@ -170,7 +231,8 @@ def _blocks(candidates, block_rows, width, n_shards):
                        f'queries are {width} wide; wanted [C, {width}]')
     n_valid = len(part)
     if n_valid < block_rows:
-      n_rows = _rounded(block_rows, n_shards, n_valid)
+      n_rows = (_rounded(block_rows, n_shards, n_valid) if shorter
+                else block_rows)
       part = np.pad(part, ((0, n_rows - n_valid), (0, 0)))
     yield part, n_valid
 
@@ -213,16 +275,19 @@ def _pairs_in(pairs, start, n_valid):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _step(mesh, k, is_short, queries, block, state, start, n_valid, pairs):
+def _step(mesh, k, is_short, queries, block, state, start, n_valid, pairs,
+          kept=None):
   """The best k of `state` and of one block, ([Q, k], [Q, k]).
 
-  is_short: whether rows from `n_valid` on are padding.
+  is_short: whether rows from `n_valid` on are padding. kept: bool [rows] of
+  those that may be found; None = all.
   """
   axes = mesh.axis_names
   local = jax.shard_map(
       functools.partial(_local_top, axes, k, is_short), mesh=mesh,
-      in_specs=(P(), P(axes), P(), P()), out_specs=(P(None, axes),) * 2)
-  scores, places = local(queries, block, n_valid, pairs)
+      in_specs=(P(), P(axes), P(), P(), P(axes)),
+      out_specs=(P(None, axes),) * 2)
+  scores, places = local(queries, block, n_valid, pairs, kept)
   # In the order of the candidates: top_k then keeps the smaller index.
   scores = jnp.concatenate([state[0], scores], 1)
   indices = jnp.concatenate(
@@ -233,7 +298,7 @@ def _step(mesh, k, is_short, queries, block, state, start, n_valid, pairs):
       result, sharding.replicated(mesh))
 
 
-def _local_top(axes, k, is_short, queries, rows, n_valid, pairs):
+def _local_top(axes, k, is_short, queries, rows, n_valid, pairs, kept):
   """The best of one device's rows: scores, places in the block, [Q, <= k].
 
   Sorting every score is what makes a plain top_k slow. Of chunks of scores
@@ -248,6 +313,8 @@ def _local_top(axes, k, is_short, queries, rows, n_valid, pairs):
   scores = scores.at[pairs[0], places].set(-jnp.inf, mode='drop')
   if is_short:
     scores = jnp.where(jnp.arange(n_rows) < n_valid - first, scores, -jnp.inf)
+  if kept is not None:
+    scores = jnp.where(kept, scores, -jnp.inf)
   size = _chunk_size(n_rows, k)
   chunks = scores.reshape(len(queries), n_rows // size, size)
   _, chosen = jax.lax.top_k(chunks.max(2), min(k, n_rows // size))
@@ -261,7 +328,7 @@ def _local_top(axes, k, is_short, queries, rows, n_valid, pairs):
 def _chunk_size(n_rows, k):
   """The power of two for which maxima and kept scores are fewest together."""
   wanted = max(1, round((n_rows / k) ** 0.5))
-  return min(1 << (wanted - 1).bit_length(), n_rows)
+  return min(1 << (wanted - 1).bit_length(), n_rows & -n_rows)
 
 
 def _gathered(states, n_candidates, n_queries):

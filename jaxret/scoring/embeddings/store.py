@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from jaxret import files, own_files, processes
-from jaxret.data import images, sources, types
+from jaxret.data import clips, images, sources, types
 
 # (items, prompt) -> float [n, D]
 Encode: TypeAlias = Callable[[list[types.Item], str | None], ArrayLike]
@@ -66,6 +66,8 @@ def _state(medium):
   """Of a file its size and time of change; of several a tuple."""
   if isinstance(medium, (tuple, list)):
     return tuple(map(_state, medium))
+  if isinstance(medium, clips.Clip):
+    medium = medium.source
   try:
     state = (os.stat(sources.located(medium))
              if isinstance(medium, (str, os.PathLike)) else None)

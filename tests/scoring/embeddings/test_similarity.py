@@ -162,9 +162,59 @@ def test_bench_prints_one_json_object_last(capsys):
   assert numbers['ratio'] == numbers['seconds'] / numbers['baseline_seconds']
 
 
+def test_bench_searches_for_one_query_after_another(capsys):
+  bench.main(['--candidates=2000', '--queries=4', '--width=16', '--rounds=1',
+              '--single=3'])
+  numbers = json.loads(capsys.readouterr().out.splitlines()[-1])
+  assert numbers['single_queries'] == 3 and numbers['single_seconds'] > 0
+  assert numbers.get('single_differ', 0) == 0
+
+
 def test_bench_counts_a_wrong_answer():
   queries, candidates = bench.rows(4, 8, 0), bench.rows(100, 8, 1)
   scores, indices = similarity.search(queries, candidates, 3)
   assert bench.mismatches(queries, candidates, (scores, indices), 4)[0] == 0
   indices[2, 0] = indices[2, 2]
   assert bench.mismatches(queries, candidates, (scores, indices), 4)[0] == 1
+
+
+@pytest.mark.parametrize('n_candidates, n_devices', [
+    (1, 1), (70, 8), (1000, 1), (2500, 3)])
+def test_placed_candidates_give_what_a_full_sort_does(
+    monkeypatch, n_candidates, n_devices):
+  monkeypatch.setattr(similarity, 'BLOCK_NUMBERS', 1 << 13)
+  queries, candidates = whole((5, 8), 0), whole((n_candidates, 8), 1)
+  mesh = sharding.make_mesh(devices=jax.devices()[:n_devices])
+  placed = similarity.Placed(candidates, mesh)
+  assert placed.shape == candidates.shape and len(placed) == n_candidates
+  for k in (1, 7):
+    check(placed.search(queries, k), sorted_in_full(queries, candidates, k))
+  left_out = [list(range(0, n_candidates, 2))] * 5
+  keep = np.ones(n_candidates, bool)
+  keep[left_out[0]] = False
+  want = sorted_in_full(queries, candidates, 7, left_out)
+  check(placed.search(queries, 7, exclude=left_out), want)
+  check(placed.search(queries, 7, keep=keep), want)
+
+
+def test_placed_candidates_may_be_half_as_wide_and_little_of_them_is_padding():
+  queries, candidates = whole((3, 8), 0), whole((5000, 8), 1)
+  placed = similarity.Placed(candidates.astype(np.float16))
+  check(placed.search(queries, 5), sorted_in_full(queries, candidates, 5))
+  for n_rows in (100, 1000, 5000, 100_001, 200_000, 1_000_000):
+    for n_shards in (1, 8):
+      made = similarity._evenly(n_rows, n_shards)
+      assert n_rows <= made <= max(64 * n_shards, 1.07 * n_rows + 64 * n_shards)
+      assert made % n_shards == 0
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'queries': np.ones((1, 3))}, r'are 3 wide; wanted \[C, 3\]'),
+    ({'keep': np.ones(4, bool)}, 'keep is bool'),
+    ({'keep': np.ones(6)}, 'keep is float64'), ({'k': 0}, 'k is 0')])
+def test_bad_input_of_placed_candidates_is_named(change, message):
+  placed = similarity.Placed(np.ones((6, 4)))
+  with pytest.raises(ValueError, match=message):
+    placed.search(**{'queries': np.ones((1, 4)), 'k': 2} | change)
+  with pytest.raises(ValueError, match='there are no candidates'):
+    similarity.Placed(np.ones((0, 4)))

@@ -1,0 +1,1 @@
+"""One's own media: indexed once, added to, searched by anything."""
