@@ -95,7 +95,7 @@ def slices_of(model: Model, parts: Sequence[tpu_slices.Slice],
     programs = [functools.reduce(operator.or_, (p.result() for p in found))
                 for found in zip(*waiting)]
   return [{
-      'slice': part.name, 'chips': part.chips,
+      'slice': part.name, 'chips': len(part.devices),
       'hbm_gib': part.chip.hbm_gib, 'mesh': dict(mesh.shape),
       'accumulation_steps': accumulation, 'programs': done,
       'jobs': cost(part, job, model.config.plan.utilization)}
@@ -105,9 +105,10 @@ def slices_of(model: Model, parts: Sequence[tpu_slices.Slice],
 def cost(part: tpu_slices.Slice, job: Mapping[str, float], utilization: float
          ) -> dict[str, dict[str, float]]:
   """{job: its FLOPs, hours and dollars on a slice}."""
-  speed = len(part.devices) * part.chip.peak_flops_per_s * utilization
+  chips = len(part.devices)
+  speed = chips * part.chip.peak_flops_per_s * utilization
   return {name: {'flops': flops, 'hours': flops / speed / 3600,
-                 'dollars': flops / speed / 3600 * part.chips * part.price}
+                 'dollars': flops / speed / 3600 * chips * part.price}
           for name, flops in job.items()}
 
 
@@ -222,7 +223,7 @@ def format_memory(slices: list, largest: str) -> str:
           *(f'{program["gib"][column]:.2f}' for column in columns),
           f'{part["hbm_gib"]:g}', _fits(program),
           _size(program.get('largest', ''))])
-  return 'HBM per chip in GiB, of tpu7x per core\n' + _table(rows)
+  return 'HBM per chip in GiB\n' + _table(rows)
 
 
 def format_job(slices: list, utilization: float) -> str:

@@ -14,17 +14,13 @@ GIB = 2 ** 30
 
 
 class Chip(NamedTuple):
-  """HBM, and the peak in bfloat16, of a device, as the vendor states them.
-
-  cores: devices of a chip; where there are two, each has half of what it has.
-  """
+  """HBM, and the peak in bfloat16, as the vendor states them."""
   hbm_gib: float
   peak_flops_per_s: float
-  cores: int = 1
 
 
 CHIPS = {'v5e': Chip(16, 197e12), 'v5p': Chip(95, 459e12),
-         'v6e': Chip(32, 918e12), 'tpu7x': Chip(192 / 2, 2307e12 / 2, 2)}
+         'v6e': Chip(32, 918e12)}
 
 
 class Slice(NamedTuple):
@@ -38,10 +34,6 @@ class Slice(NamedTuple):
   devices: tuple
   price: float = 0.0
   quick: bool = True
-
-  @property
-  def chips(self):
-    return len(self.devices) // self.chip.cores
 
 
 class Use(NamedTuple):
