@@ -75,8 +75,11 @@ class SentenceNames:
   prompts: {name: text} for `prompt_name`; empty unless they are set.
   """
   similarity_fn_name = 'cosine'
-  width: int
   prompts: dict[str, str]
+
+  @property
+  def width(self) -> int:
+    raise NotImplementedError
 
   def encode(self, items: Any, prompt: str | None = None, **options: Any
              ) -> Any:

@@ -17,7 +17,7 @@ from jaxret.data.videos import VideoInfo
 # Of what pixels a file gives. Stored embeddings, features, descriptions and
 # answers of the first one know no edit list, mirrored picture, 16-bit image,
 # orientation of an image in memory, or white behind transparent pixels.
-READING = 2
+READING = 3
 
 
 def sample_frames(source, choose, alpha='white'):
