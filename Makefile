@@ -1,6 +1,7 @@
 # make run    environment, then the default run; flags: make run ARGS='...'
 # make test   environment with the test tools, then the tests
 # make test-slow  the tests that take longest; .ci/run runs both
+# make test-campaign  long campaigns of damage and kills, further full sizes
 # make test-lowest  some of them with every dependency at its lower bound
 # make lint   the same environment, then ruff and mypy
 PYTHON ?= python3
@@ -44,7 +45,7 @@ LOWEST_TESTS := tests/test_lowest.py tests/test_wheel.py tests/data \
   tests/parity/test_mm_embed_load.py tests/parity/test_mm_embed_model.py \
   tests/parity/test_leccr_encoders.py tests/parity/test_leccr_data.py
 
-.PHONY: run test test-slow test-lowest lint parity tpu clean
+.PHONY: run test test-slow test-campaign test-lowest lint parity tpu clean
 
 run: $(INSTALLED)
 	$(RUN) -m jaxret.main --config=configs/blim.py $(ARGS)
@@ -53,7 +54,10 @@ test: $(TEST_INSTALLED)
 	$(RUN) -m pytest -q $(WORKERS) -m 'not slow' $(PYTEST_ARGS)
 
 test-slow: $(TEST_INSTALLED)
-	$(RUN) -m pytest -q $(WORKERS) -m slow $(PYTEST_ARGS)
+	$(RUN) -m pytest -q $(WORKERS) -m 'slow and not campaign' $(PYTEST_ARGS)
+
+test-campaign: $(TEST_INSTALLED)
+	$(RUN) -m pytest -q $(WORKERS) -m campaign $(PYTEST_ARGS)
 
 test-lowest: $(LOWEST_INSTALLED)
 	$(LOWEST)/bin/python -m pytest -q $(WORKERS) -m 'not slow' \

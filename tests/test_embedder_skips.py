@@ -135,6 +135,7 @@ def test_each_of_thirty_broken_items_is_left_out(model, tmp_path):
         [item], on_error='skip', show_progress=False)).all()
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_300_of_10000_are_left_out(model, tmp_path):
   seconds = check(model, tmp_path, whole(), 10000, 300)

@@ -8,7 +8,7 @@ import pytest
 
 from tests import killed_runs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.campaign]
 
 
 def test_a_handful_of_kills_changes_nothing(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from tests import spoilt_workdirs, tiny_runs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.campaign]
 MANY = 40  # every so manyth case; all: python -m tests.spoilt_workdirs
 
 

@@ -16,7 +16,8 @@ from jaxret.data.videos import VideoInfo
 
 # Of what pixels a file gives. Stored embeddings, features, descriptions and
 # answers of the first one know no edit list, mirrored picture, 16-bit image,
-# orientation of an image in memory, or white behind transparent pixels.
+# orientation of an image in memory, or white behind transparent pixels; those
+# of the second saw rubbish behind a seek in lossless 4:4:4 video of old x264.
 READING = 3
 
 

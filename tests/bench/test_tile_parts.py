@@ -11,6 +11,7 @@ from jaxret.bench import presets, scoring, tile_parts
 from jaxret.scoring.likelihood import tries
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_parts_of_a_tile_are_those_of_the_scored_tile(capsys):
   assert scoring.main(
@@ -23,6 +24,7 @@ def test_parts_of_a_tile_are_those_of_the_scored_tile(capsys):
       'attention along captions', 'likelihood over the vocabulary'))
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_the_timed_tile_is_the_one_that_is_scored():
   preset, mesh = presets.PRESETS['tiny'], sharding.make_mesh(

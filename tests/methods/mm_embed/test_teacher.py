@@ -63,6 +63,7 @@ def test_a_teacher_without_a_reranker_is_refused():
   mm_embed.check(config)
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.usefixtures('one_device')
 def test_a_reranker_teaches_the_next_training(tmp_path):

@@ -112,6 +112,7 @@ def abstract_batch(mesh, rows, tokens, patches):
           'segments': ints(1, patches), 'coordinates': ints(1, patches, 2)}
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize('size', ['7B'], indirect=True)
 def test_embedding_compiles_for_eight_devices(config, params):
@@ -125,6 +126,7 @@ def test_embedding_compiles_for_eight_devices(config, params):
   assert read < compiled.memory_analysis().argument_size_in_bytes < 1.1 * read
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize('size', ['7B'], indirect=True)
 def test_lora_training_compiles_for_eight_devices(config, params):

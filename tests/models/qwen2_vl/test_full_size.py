@@ -120,6 +120,7 @@ def abstract_batch(mesh, rows, tokens, patches):
   return batch
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize('size', ['2B'], indirect=True)
 def test_chunked_training_step_compiles_for_eight_devices(config, params):

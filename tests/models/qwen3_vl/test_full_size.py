@@ -132,6 +132,7 @@ def abstract_batch(config, mesh, rows, tokens, patches):
   return batch
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize('size', ['8B'], indirect=True)
 def test_training_step_and_embedding_compile_for_eight_devices(config, params):

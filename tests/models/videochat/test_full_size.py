@@ -128,6 +128,7 @@ def lower_update(config, model, params, mesh, batch_size, accumulation_steps):
       sharded(mesh, state), sharded(mesh, frozen), constants, batch)
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_training_step_compiles_for_eight_devices(config, model, params):
   mesh = sharding.make_mesh({'data': 2, 'fsdp': 2, 'tensor': 2})
@@ -140,6 +141,7 @@ def test_training_step_compiles_for_eight_devices(config, model, params):
   assert memory.alias_size_in_bytes > 0.99 * memory.output_size_in_bytes
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_scoring_tile_compiles_for_eight_devices(model, params):
   """The prefixes of a block of videos, then a tile of captions."""

@@ -33,7 +33,8 @@ def scored(directory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('topk', [0, 12])
+@pytest.mark.parametrize('topk', [
+    pytest.param(0, marks=pytest.mark.campaign), 12])
 def test_killed_at_random_points_and_rerun(tmp_path, topk):
   undisturbed = start(tmp_path / 'whole', topk)
   rng = np.random.default_rng(int(time.time()))
