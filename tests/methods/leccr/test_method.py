@@ -11,7 +11,6 @@ from jaxret.methods.leccr import evaluator
 from jaxret.methods.leccr import method as leccr
 from jaxret.models import leccr as leccr_lib
 from tests.tiny_leccr import (
-  BRANCHES,
   TOKENIZER,
   Visuals,
   batch_of,
