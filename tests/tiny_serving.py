@@ -1,15 +1,20 @@
 """An app on a small index, and a client for it."""
+import importlib
+
 import pytest
 
 import jaxret
 from tests import tiny_index
 
-REASON = "Starlette is not installed: pip install 'jaxret[serve]'"
-tiny_index.lancedb()
-pytest.importorskip('starlette', reason=REASON)
-testclient = pytest.importorskip(
-    'starlette.testclient', reason='httpx is not installed', exc_type=(
-        ImportError, RuntimeError))
+REASON = "no Starlette or httpx is installed: pip install 'jaxret[serve,test]'"
+
+
+def part(name):
+  """A module of jaxret.serving; where its libraries are not, tests skip."""
+  tiny_index.lancedb()
+  pytest.importorskip('starlette', reason=REASON)
+  pytest.importorskip('httpx', reason=REASON)
+  return importlib.import_module(f'jaxret.serving.{name}')
 
 
 def made(path):
@@ -27,4 +32,5 @@ def indexed(path):
 
 
 def client(app, **options):
+  from starlette import testclient
   return testclient.TestClient(app, 'http://127.0.0.1:8000', **options)

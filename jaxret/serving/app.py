@@ -32,7 +32,8 @@ from jaxret.serving import (
 from jaxret.serving.refusals import Refused
 
 _HERE = pathlib.Path(__file__).parent
-_STATIC = {'page.css': 'text/css', 'page.js': 'text/javascript'}
+_STATIC = {'page.css': 'text/css', 'page.js': 'text/javascript',
+           'icon.svg': 'image/svg+xml'}
 
 
 def create(index: query.Index, host: str = '127.0.0.1', rerank: Any = None,

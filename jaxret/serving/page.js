@@ -102,7 +102,10 @@ async function search(keep) {
   if (own !== running) return;
   hits = body.hits || [];
   draw();
-  if (body.error) return say(body.error, true);
+  if (body.error) {
+    return say(body.error.startsWith('nothing in the index has') ?
+      'Nothing in the index passes these filters.' : body.error, true);
+  }
   const which = found.get('text') ||
     (asked.upload ? asked.upload.name : 'like this');
   document.title = which;
