@@ -61,8 +61,9 @@ class _Handlers:
   def __init__(self, serves, takes):
     self.serves, self.takes = serves, takes
     self.pictures = pictures.Pictures(serves.index)
-    # Waiting for pictures keeps no thread from a search.
+    # Who waits for a picture or a reranker keeps no thread from a search.
     self.decoders = anyio.CapacityLimiter(os.cpu_count() or 1)
+    self.rerankers = anyio.CapacityLimiter(1)
 
   def routes(self):
     return [routing.Route(path, handler, methods=methods) for
@@ -100,13 +101,17 @@ class _Handlers:
 
   async def search(self, request):
     asked = parameters.read(request.query_params.multi_items())
-    return JSONResponse(await run_in_threadpool(self.serves.search, asked))
+    return await self._searched(asked)
 
   async def search_by_upload(self, request):
     asked = parameters.read(request.query_params.multi_items())
     async with self.takes.received(request) as path:
-      return JSONResponse(await run_in_threadpool(
-          self.serves.search, asked, path))
+      return await self._searched(asked, path)
+
+  async def _searched(self, asked, *more):
+    return JSONResponse(await anyio.to_thread.run_sync(
+        self.serves.search, asked, *more,
+        limiter=self.rerankers if asked.rerank else None))
 
   async def media(self, request):
     hit = await run_in_threadpool(

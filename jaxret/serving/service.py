@@ -41,7 +41,7 @@ class Service:
     # A long video does not keep texts waiting.
     self._texts = batching.Together(encode)
     self._media = batching.Together(encode, 4)
-    self._refreshing, self._reranking = threading.Lock(), threading.Lock()
+    self._refreshing = threading.Lock()
     self._refresh_at = 0.0
 
   def about(self) -> dict[str, Any]:
@@ -140,8 +140,7 @@ class Service:
     there = [hit for hit in found if hit.kind == 'text'
              or self.index.file_of(hit) is not None]
     look = second_look.chosen(self.reranks, None, self._candidates, asked.k)
-    with self._reranking:  # it fills the device
-      return look(item, there, self.index.item)
+    return look(item, there, self.index.item) if there else []
 
 
 def id_of(hit: hits_lib.Hit) -> str:

@@ -6,7 +6,7 @@ import tempfile
 import numpy as np
 import pytest
 
-from tests import tiny_index, tiny_serving
+from tests import tiny_index, tiny_rerankers, tiny_serving
 
 app = tiny_serving.part('app')
 
@@ -147,22 +147,24 @@ def test_concurrent_queries_are_those_alone(client):
 
 
 def test_rerank(index):
-  """By both scores, and over what is still there."""
-  from jaxret.indexing import second_look
-  calls = []
-  def by_path(model, query, hits, item_of):
-    calls.append((model, query.text, [item_of(hit).id for hit in hits]))
-    return second_look._sorted(hits, [float(len(hit.path)) for hit in hits],
-                               'rerank')
+  """By a reranker, with both scores, as the library does."""
+  model = tiny_rerankers.qwen3_vl()
+  want = index.search('a dog', 3, kind='image', rerank=model)
+  client = tiny_serving.client(app.create(index, rerank=model, candidates=5))
+  asked = {'text': 'a dog', 'k': 3, 'kind': 'image'}
+  hits = found(client, rerank='true', **asked)
+  assert [hit['path'] for hit in hits] == [hit.path for hit in want]
+  for score in ('score', 'rerank'):
+    np.testing.assert_allclose([hit[score] for hit in hits],
+                               [getattr(hit, score) for hit in want], atol=1e-5)
+  assert 'rerank' not in found(client, **asked)[0]
+  assert 'name="rerank"' in client.get('/').text
+  # By a hit, and only over what is still there.
+  like = found(client, rerank='true', like=hits[0]['id'], kind='image')
+  assert {hit['path'] for hit in like} == {hit['path'] for hit in hits[1:]}
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(second_look, 'by_reranker', by_path)
-    client = tiny_serving.client(app.create(index, rerank='R', candidates=5))
-    hits = found(client, text='a dog', k=2, rerank='true')
-    assert [hit['path'] for hit in hits] == ['trip/clip.mp4'] * 2
-    assert hits[0]['rerank'] == 13
-    assert calls[0][:2] == ('R', 'a dog') and len(calls[0][2]) == 5
-    assert 'name="rerank"' in client.get('/').text
-    assert 'rerank' not in found(client, text='a dog', k=1)[0]
+    patch.setattr(index, 'file_of', lambda hit: None)
+    assert not found(client, rerank='true', **asked)
 
 
 def test_an_index_that_grows_and_files_that_go(tmp_path, monkeypatch):
