@@ -146,6 +146,7 @@ def test_concurrent_queries_are_those_alone(client):
                                [hit['score'] for hit in other], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_rerank(index):
   """By a reranker, with both scores, as the library does."""
   model = tiny_rerankers.qwen3_vl()
