@@ -56,7 +56,8 @@ The wing of a backbone whose answers rerank says
 
 is opened by its module `generator`, and its module has what `reranking` calls:
 `visual_tokens`, `placed`, `start`. The reader is that of `open_reader` in
-jaxret.data's wing, module `pairs`: a data.qwen2_vl.pairs.Pairs.
+jaxret.data's wing, module `pairs`: a data.qwen2_vl.pairs.Pairs; of LLaVA-NeXT
+one of its own, which reranking.question_reranker asks.
 """
 import importlib
 import pkgutil

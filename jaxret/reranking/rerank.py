@@ -13,32 +13,35 @@ from typing import Any
 from jax.sharding import Mesh
 
 from jaxret import embedder, loading, models, sharding
-from jaxret.data import question_frames
 from jaxret.models import model_files
-from jaxret.reranking import ranked, reranker
+from jaxret.reranking import question_reranker, ranked, reranker
 
 
 def load_reranker(
     path: str | os.PathLike,
-    frame: str | question_frames.QuestionFrame = 'yes_no',
+    frame: reranker.Frame = None,
     dtype: str = 'float32', adapter: str | os.PathLike | None = None,
     resolution: loading.Resolution | None = None,
-    max_tokens: int | None = None, alpha: str = 'white',
+    max_tokens: int | None = None, alpha: str = 'white', anyres: bool = False,
     mesh: Mesh | None = None, **sizes: Any) -> reranker.Reranker:
   """Opens a model that says how well candidates answer queries: a Reranker.
 
   Args:
     path: a directory or hub model as transformers writes it, with its output
       head: Qwen3-VL-Reranker, or any Qwen3-VL, Qwen2.5-VL or Qwen2-VL that
-      chats.
-    frame: how it is asked, see Reranker.rerank.
+      chats; LLaVA-NeXT, which reranks as in MM-Embed.
+    frame: how it is asked, see Reranker.rerank; default: yes_no, of LLaVA-NeXT
+      mm_embed.
     dtype, adapter, alpha, mesh: as for `load`.
     resolution: of what is seen; default: of Qwen3-VL as the script of
       Qwen3-VL-Reranker has it, of the others as for `load_generator`.
     max_tokens: of a pair, visual tokens included. Of a longer one the end of
       its text is cut, as the authors do, and that is said; default: 10240 as
-      they have it, of the others 4096.
-    **sizes: cache_bytes, queries_at_once and tile_tokens of a Reranker.
+      they have it, of the others 4096. LLaVA-NeXT refuses it.
+    anyres: of LLaVA-NeXT, images in several crops, as it is trained; MM-Embed
+      shows the whole one alone.
+    **sizes: cache_bytes, queries_at_once and tile_tokens of a Reranker; of
+      LLaVA-NeXT queries_at_once and candidates_at_once.
 
   Raises:
     ValueError: as `load` does; of a model that is none of these it names the
@@ -49,16 +52,19 @@ def load_reranker(
     raise ValueError(f'{path}: it is the workdir of a run, want a directory or '
                      'hub model as transformers writes it')
   options = {'dtype': dtype, 'adapter': adapter, 'resolution': resolution,
-             'max_tokens': max_tokens, 'alpha': alpha}
-  question_frames.checked(frame)  # before gigabytes are read
+             'max_tokens': max_tokens, 'alpha': alpha, 'anyres': anyres}
   wings = models.reranking_wings()
   _, config = model_files.read_json(path, sorted(wings))
   wing = wings[config['model_type']]
+  made: type[reranker.Reranker] = reranker.Reranker
+  if wing == 'llava':
+    made = question_reranker.QuestionReranker
+  made.check_frame(frame)  # before gigabytes are read
   parts = (loading.named(f'models.{wing}.generator', 'open_generator'),
            loading.named(f'data.{wing}.pairs', 'open_reader'))
   found, params, reader = loading.open_checkpoint(
       path, config['model_type'], parts, options, mesh, load_reranker)
-  return reranker.Reranker(found, params, reader, mesh, frame, **sizes)
+  return made(found, params, reader, mesh, frame, **sizes)
 
 
 def rerank(
@@ -66,8 +72,8 @@ def rerank(
     candidates: reranker.Candidates,
     model: str | os.PathLike | reranker.Reranker,
     instruction: str | None = None, *,
-    frame: str | question_frames.QuestionFrame | None = None,
-    calibrate: bool = False, features: str | os.PathLike | None = None,
+    frame: reranker.Frame = None, calibrate: bool = False,
+    features: str | os.PathLike | None = None,
     on_error: str | Callable[[ValueError], None] = 'raise',
     show_progress: bool = True) -> ranked.Reranked:
   """How well candidates answer a query, or each of several.

@@ -4,7 +4,7 @@ it.
 import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import jax
 import numpy as np
@@ -19,6 +19,8 @@ from jaxret.scoring import pair_tiles
 
 EMPTY = types.Item('the empty candidate')
 
+# A name or a frame; of LLaVA-NeXT what data.llava.pairs.asked knows as well.
+Frame: TypeAlias = str | question_frames.QuestionFrame | dict[str, str] | None
 Candidates = (Sequence[embedder.Given] | Sequence[Sequence[embedder.Given]])
 
 
@@ -34,12 +36,12 @@ class Reranker:
 
   def __init__(self, config: Any, params: dict[str, Any], reader: Any,
                mesh: Mesh | None = None,
-               frame: str | question_frames.QuestionFrame = 'yes_no',
+               frame: Frame = None,
                cache_bytes: int = 2 ** 31, queries_at_once: int = 8,
                tile_tokens: int = 2048):
     process_settings.exact_float32()
     self.config, self.reader = config, reader
-    self.frame = question_frames.checked(frame)
+    self.frame = self.check_frame(frame)
     reader.words(self.frame)
     self.mesh = mesh or sharding.make_mesh()
     self.params = jax.device_put(
@@ -52,10 +54,14 @@ class Reranker:
     return (f'Reranker({self.config.name}, '
             f'{len(devices)} x {devices[0].device_kind})')
 
+  @staticmethod
+  def check_frame(frame: Frame) -> Any:
+    """The frame that is named, yes_no by default; ValueError for none."""
+    return question_frames.checked('yes_no' if frame is None else frame)
+
   def rerank(self, query: embedder.Given | Sequence[embedder.Given],
              candidates: Candidates, instruction: str | None = None, *,
-             frame: str | question_frames.QuestionFrame | None = None,
-             calibrate: bool = False,
+             frame: Frame = None, calibrate: bool = False,
              features: str | os.PathLike | None = None,
              on_error: str | Callable[[ValueError], None] = 'raise',
              show_progress: bool = True) -> ranked.Reranked:
@@ -72,7 +78,10 @@ class Reranker:
       instruction: what a candidate is wanted for; None = as the frame has it.
       frame: how it is asked: 'yes_no' (as Qwen3-VL-Reranker is trained),
         'true_false', 'multiple_choice' (A or B), or a QuestionFrame of
-        data.question_frames. None = as the reranker was opened with.
+        data.question_frames. None = as the reranker was opened with. Of
+        LLaVA-NeXT 'mm_embed', MM-Embed's questions by modalities, a question
+        with {query} or {candidate} in it, or a dict of such, see
+        data.llava.pairs.
       calibrate: log odds less those of an empty candidate, which tell how much
         a query is answered yes whatever comes.
       features: a directory where what the vision tower gives of media is kept,
@@ -88,19 +97,15 @@ class Reranker:
       ValueError: one line that names the first item that cannot be used.
     """
     failed = embedder.reaction(on_error)
-    how = self.frame if frame is None else question_frames.checked(frame)
-    words = np.array(self.reader.words(how), np.int32)
-    self.reader.check_instruction(instruction)
+    score = self._scorer(frame, instruction, calibrate, features)
     alone = embedder.is_one(query)
     queries = _items(
         [query] if alone else cast(Sequence, query), 'query', failed)
     universe, lists = _lists(candidates, len(queries), alone, failed)
     if calibrate:
       universe.append(EMPTY)
-    call = _Call(self, words, pair_scores.Question(how, instruction),
-                 self._features(features), failed, show_progress)
     wanted = [[*own, *[len(universe) - 1] * calibrate] for own in lists]
-    found = _scores(call, queries, universe, wanted)
+    found = score(queries, universe, wanted, failed, show_progress)
     log_odds = np.full((len(lists), max(map(len, lists))), np.nan, np.float32)
     for row, own in enumerate(lists):
       log_odds[row, :len(own)] = found[row, own]
@@ -108,6 +113,25 @@ class Reranker:
     if alone:
       return ranked.Reranked(log_odds[0], prior if prior is None else prior[0])
     return ranked.Reranked(log_odds, prior)
+
+  def _scorer(self, frame: Frame, instruction: str | None, calibrate: bool,
+              features: str | os.PathLike | None) -> Callable:
+    """What gives log odds float32 [Q, U] of what `rerank` is asked.
+
+    Called with queries, all U candidates, the numbers of those that each query
+    wants, what is told of errors, and whether to show progress. Raises
+    ValueError for what does not go together.
+    """
+    del calibrate
+    how = self.frame if frame is None else self.check_frame(frame)
+    words = np.array(self.reader.words(how), np.int32)
+    self.reader.check_instruction(instruction)
+    kept = self._features(features)
+    def score(queries, universe, wanted, failed, show_progress):
+      call = _Call(self, words, pair_scores.Question(how, instruction), kept,
+                   failed, show_progress)
+      return _scores(call, queries, universe, wanted)
+    return score
 
   @functools.cached_property
   def _weights(self):

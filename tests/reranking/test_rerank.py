@@ -40,7 +40,7 @@ def test_a_model_may_be_named_by_its_directory():
 
 @pytest.mark.parametrize('change, options, said', [
     ({'model_type': 'clip'}, {},
-     "got model_type 'clip', want qwen2_5_vl or qwen2_vl or qwen3_vl"),
+     "got model_type 'clip', want llava_next or qwen2_5_vl or qwen2_vl"),
     ({'method': 'blim'}, {}, 'it is the workdir of a run'),
     ({}, {'frame': 'maybe'}, "frame: got 'maybe'"),
     ({}, {'alpha': 'released'}, "alpha = 'released' has no effect")])

@@ -58,8 +58,8 @@ def prompt(question, query, candidate):
   return f'[INST] {_FIELD.sub(fill, question)} [/INST]'
 
 
-def answer_ids(tokenizer, spaced=True):
-  """The tokens (True, False) that an answer starts with.
+def answer_ids(tokenizer, spaced=True, answers=ANSWERS):
+  """The tokens that two answers start with, (True, False) say.
 
   spaced: after a space, as after `[/INST]` LLaMA's tokenizers write a word;
   otherwise after a newline. A word of several pieces is told by its first.
@@ -68,9 +68,9 @@ def answer_ids(tokenizer, spaced=True):
   before = 'a' if spaced else '\n'
   start = len(tokenizer.encode(before))
   ids = tuple(tokenizer.encode(before + ' ' * spaced + word)[start]
-              for word in ANSWERS)
+              for word in answers)
   if ids[0] == ids[1]:
     raise ValueError(
-        f'the tokenizer starts {" and ".join(ANSWERS)} with the same token '
+        f'the tokenizer starts {" and ".join(answers)} with the same token '
         f'{ids[0]}: use one that has the words whole')
   return ids

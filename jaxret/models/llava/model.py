@@ -225,6 +225,12 @@ def p_true_of_suffixes(config, params, batch, words):
   return _p_true(config, params, batch, words, LlavaNext.last_of_suffixes)
 
 
+def log_odds_of_suffixes(config, params, batch, words):
+  """log P(True) - log P(False) of the same, float32 [Q, C]."""
+  both = _logits(config, params, batch, words, LlavaNext.last_of_suffixes)
+  return both[..., 0] - both[..., 1]
+
+
 def _p_true(config, params, batch, words, last):
   return jax.nn.softmax(_logits(config, params, batch, words, last), -1)[..., 0]
 
