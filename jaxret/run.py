@@ -26,6 +26,7 @@ from jaxret import (
   optim,
   own_files,
   processes,
+  provenance,
   report,
   sharding,
 )
@@ -298,11 +299,19 @@ def publish(config: ConfigDict, workdir: str | os.PathLike,
             results: dict[str, Any], sweeps: report.Sweeps | None = None,
             hubness: Sequence[report.Hubness] = (),
             gallery: Sequence[report.GalleryQuery] = (),
-            written: Sequence[report.Written] = ()) -> None:
-  """Writes results.json, report.html, results.txt, and prints the table."""
+            written: Sequence[report.Written] = (),
+            queries: Sequence[report.Queries] = ()) -> None:
+  """Writes results.json, report.html, results.txt, and prints the table.
+
+  Besides provenance.json, and ranks.npz of the queries.
+  """
   rows = _rows(methods.package(config.method))
+  found = provenance.gather(config.get('seed'))
+  provenance.write(workdir, found)
   report.write(workdir, results, _facts(config, results), rows, sweeps,
-               hubness, gallery, written)
+               hubness, gallery, written, queries, {
+                   'line': provenance.line(found),
+                   'command': found['command']})
   table = report.format_table(results, rows)
   (pathlib.Path(workdir) / 'results.txt').write_text(table)
   print(table)

@@ -13,12 +13,14 @@ from jaxret.report.gallery import (
   Written,
   choose_queries,
   gallery_queries,
+  path_of,
 )
 from jaxret.report.page import write
 from jaxret.report.plots import Hubness, Sweep, Sweeps
+from jaxret.report.queries import Queries
 from jaxret.report.tables import Rows, format_table
 
 __all__ = (
-    'SHOWN_CANDIDATES', 'TILE_PX', 'GalleryQuery', 'Hubness', 'Ranked', 'Row',
-    'Rows', 'Shown', 'Sweep', 'Sweeps', 'Written', 'choose_queries',
-    'format_table', 'gallery_queries', 'write')
+    'SHOWN_CANDIDATES', 'TILE_PX', 'GalleryQuery', 'Hubness', 'Queries',
+    'Ranked', 'Row', 'Rows', 'Shown', 'Sweep', 'Sweeps', 'Written',
+    'choose_queries', 'format_table', 'gallery_queries', 'path_of', 'write')

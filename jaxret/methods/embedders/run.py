@@ -51,7 +51,8 @@ def publish(config, workdir, one, results, answers, where):
   results['left_out'] = run_lib.left_out(workdir)
   shown = config.eval.gallery_queries // 2
   run_lib.publish(config, where, results,
-                  gallery=retrieval.gallery(answers, shown, shown))
+                  gallery=retrieval.gallery(answers, shown, shown),
+                  queries=retrieval.all_queries(answers))
 
 
 def open_model(config, mesh):

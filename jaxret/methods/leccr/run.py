@@ -208,7 +208,10 @@ def evaluate_all(config, workdir, mesh, data, tokenizer):
       query for language, split in splits.items()
       for query in evaluator.gallery(
           split, None if config.data.features else data.visuals[language, name],
-          language, scores[language], shown)])
+          language, scores[language], shown)], queries=[
+              one for language, split in splits.items()
+              for one in evaluator.all_queries(
+                  split, language, scores[language])])
   return results
 
 

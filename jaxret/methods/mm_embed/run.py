@@ -135,7 +135,8 @@ def publish(run, benchmark, union, rankings, where):
   shown = run.config.eval.gallery_queries // 2
   run_lib.publish(
       run.config, where, results,
-      gallery=mixed_tables.gallery(benchmark, union, rankings, shown, shown))
+      gallery=mixed_tables.gallery(benchmark, union, rankings, shown, shown),
+      queries=mixed_tables.all_queries(benchmark, union, rankings))
   return results
 
 

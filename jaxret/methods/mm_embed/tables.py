@@ -151,6 +151,25 @@ def gallery(benchmark, union, rankings, n_missed, n_found):
   return queries
 
 
+def all_queries(benchmark, union, rankings):
+  """report.Queries of each task, in the union where there is one.
+
+  Only of the rows that left out what the main row did.
+  """
+  found = []
+  where = 'union' if benchmark.union else 'local'
+  for task in benchmark.tasks:
+    by_row = {row: of_row[task.name, where] for row, of_row in rankings.items()
+              if (task.name, where) in of_row}
+    main = list(by_row.values())[-1]
+    ranks = {row: mixed.ranks(union, task, one) for row, one in by_row.items()
+             if np.array_equal(one.kept, main.kept)}
+    found.append(report.Queries.of_items(
+        task.name, [task.queries[q] for q in main.kept], ranks,
+        deepest=min(one.scores.shape[1] for one in by_row.values())))
+  return found
+
+
 def _gallery_row(union, task, ranking, relevant, show):
   def top(query):
     candidates = ranking.candidates[query]

@@ -52,4 +52,5 @@ def publish(run, one, results, answers, where):
   shown = run.config.eval.gallery_queries // 2
   run_lib.publish(
       run.config, where, results,
-      gallery=retrieval.gallery(answers, shown, shown))
+      gallery=retrieval.gallery(answers, shown, shown),
+      queries=retrieval.all_queries(answers))
