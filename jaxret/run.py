@@ -314,12 +314,14 @@ def publish(config: ConfigDict, workdir: str | os.PathLike,
                    'command': found['command']})
   table = report.format_table(results, rows)
   (pathlib.Path(workdir) / 'results.txt').write_text(table)
-  print(table)
+  print(report.format_table(report.main_rows(results, rows), rows))
   if results['left_out']:
     print(f'left out: {results["left_out"]} items, see skipped.jsonl')
   if 'note' in results:
     logging.warning('%s', results['note'])
-  logging.info('report: %s', pathlib.Path(workdir) / 'report.html')
+  logging.info('%s Look at it: %s; against another run: jaxret compare %s '
+               'OTHER', report.headline(results, rows),
+               pathlib.Path(workdir) / 'report.html', workdir)
 
 
 def _rows(package):

@@ -74,7 +74,13 @@ def fit(method, examples, config, workdir, mesh, params=None, order=None,
     else:
       state = _resume(checkpoints, step, len(examples),
                       abstract_state(optimizer, trainable, mesh))
-    if int(state.step) < plan.total_steps:
+    if int(state.step) >= plan.total_steps:
+      logging.info('already trained: %s, step %d of %d', method.name,
+                   int(state.step), plan.total_steps)
+    else:
+      logging.info('training %s on %d examples, %d steps; compiling the first '
+                   'one, up to a minute', method.name, len(examples),
+                   plan.total_steps - int(state.step))
       constants = {name: sharding.constant(mesh, array)
                    for name, array in examples.constants.items()}
       with Progress(workdir, int(state.step), plan.total_steps) as progress:

@@ -137,7 +137,7 @@ def train(run, stage, sources, reader):
   config = stage.config
   method = methods.get(config.method).method(config, run.tokenizer)
   examples, mixture, order = make_examples(config, method, reader, sources)
-  logging.info('training %s on %d pairs of %s', stage.row, len(examples),
+  logging.info('stage %s: %d pairs of %s', stage.row, len(examples),
                ', '.join(mixture.names))
   params = None
   if run_lib.earlier_run(config, stage.directory) is not None:

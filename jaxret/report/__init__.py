@@ -18,9 +18,10 @@ from jaxret.report.gallery import (
 from jaxret.report.page import write
 from jaxret.report.plots import Hubness, Sweep, Sweeps
 from jaxret.report.queries import Queries
-from jaxret.report.tables import Rows, format_table
+from jaxret.report.tables import Rows, format_table, headline, main_rows
 
 __all__ = (
     'SHOWN_CANDIDATES', 'TILE_PX', 'GalleryQuery', 'Hubness', 'Queries',
     'Ranked', 'Row', 'Rows', 'Shown', 'Sweep', 'Sweeps', 'Written',
-    'choose_queries', 'format_table', 'gallery_queries', 'path_of', 'write')
+    'choose_queries', 'format_table', 'gallery_queries', 'headline',
+    'main_rows', 'path_of', 'write')

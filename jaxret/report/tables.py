@@ -233,6 +233,15 @@ def groups(results: Results, direction: str, main_row: str | None
   return [row for row in results[direction] if row not in further], further
 
 
+def main_rows(results: Results, rows: Rows) -> Results:
+  """The results less the further rows of `groups`, for a short table."""
+  main = results.get('main_row', rows.main)
+  return {**results, **{
+      direction: {row: results[direction][row]
+                  for row in groups(results, direction, main)[0]}
+      for direction in directions(results)}}
+
+
 # Parts of the results.
 
 
@@ -254,7 +263,8 @@ def sentences(results: Results, rows: Rows) -> list[str]:
 
 
 def headline(results: Results, rows: Rows,
-             words: Callable[[str], str]) -> str:
+             words: Callable[[str], str] = lambda name: name.replace('_', ' ')
+             ) -> str:
   """'R@1 of ours: 40.0 % text to video, 33.0 % video to text.', or ''.
 
   Of the main row, else the last one; of many tasks the mean alone. words: of

@@ -7,7 +7,6 @@ ranks by P(text | item), video to text by the same less the prior (CPN).
 import functools
 from typing import NamedTuple
 
-from absl import logging
 from ml_collections import ConfigDict
 
 from jaxret import checkpoint, generator, loading, optim, sharding
@@ -63,7 +62,6 @@ def train_and_evaluate(config, workdir):
   model = generator.Generator(found.sizes, params, found.reader, mesh)
   features = _features(config, workdir, data.splits, model)
   examples = method.examples(data.splits['train'], features['train'])
-  logging.info('training %s on %d examples', found.sizes.name, len(examples))
   params = train_lib.fit(
       method, examples, config, workdir, mesh, model.params)
   _export(config, workdir, method, found, params)

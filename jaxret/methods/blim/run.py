@@ -49,7 +49,6 @@ def train_and_evaluate(config, workdir):
   train_lib.make_plan(config.train, len(data.splits['train'].texts), mesh)
   features, first_stage = see(config, workdir, mesh, data)
   examples = method.examples(data.splits['train'], features['train'])
-  logging.info('training %s on %d examples', method.name, len(examples))
   params = train_lib.fit(method, examples, config, workdir, mesh,
                          initial(config, method, mesh))
   if 'lora' in params:
@@ -224,7 +223,6 @@ def train_tower(config, workdir, mesh, data):
     return open_tower(config, workdir, mesh, data.tokenizer)
   stage, method = _tower(config, data.tokenizer)
   examples = method.examples(data.splits['train'], data.frames['train'])
-  logging.info('training the video tower on %d examples', len(examples))
   return stage, train_lib.fit(
       method, examples, stage, pathlib.Path(workdir) / 'tower', mesh)
 
