@@ -5,6 +5,7 @@ holds (config.json, metrics.jsonl, skipped.jsonl) is read from there. One of
 several benchmarks of a run has a directory in the run's workdir: these files
 lie above it.
 """
+import dataclasses
 import json
 import os
 import pathlib
@@ -122,7 +123,8 @@ def _render(workdir, results, run, rows, sweeps, hubness, gallery, written,
           config.exists(), also['queries']),
       listed=_listed, most_listed=MOST_LISTED,
       gallery=gallery_lib.grouped(gallery, directions), tile=tiles.name,
-      tiles=tiles.used, **also)
+      tiles=tiles.used, **also | {'queries': [
+          _main_rows(one, results) for one in also['queries']]})
 
 
 def _contents(results, sweeps, hubness, gallery, written, training, skipped,
@@ -136,6 +138,17 @@ def _contents(results, sweeps, hubness, gallery, written, training, skipped,
       ('written', 'Written', written), ('training', 'Training', training),
       ('skipped', 'Left out', skipped),
       ('configuration', 'Configuration', config)) if there]
+
+
+def _main_rows(queries, results):
+  """The Queries less what the tables fold, the main row first."""
+  of = results.get(queries.direction)
+  kept = tables.groups(results, queries.direction, queries.main)[0] if of else (
+      list(queries.ranks))
+  names = [queries.main, *(row for row in kept if row in queries.ranks
+                           and row != queries.main)]
+  return dataclasses.replace(
+      queries, ranks={row: queries.ranks[row] for row in names})
 
 
 def _listed(queries):

@@ -20,7 +20,9 @@ def made(deepest=None):
 
 @pytest.fixture
 def kept(inputs, tmp_path):
-  report.write(tmp_path, inputs['results'], queries=[made(10)])
+  results = {k: v for k, v in inputs['results'].items()
+             if k != 'text_to_video'}
+  report.write(tmp_path, results, queries=[made(10)])
   return tmp_path
 
 
@@ -81,7 +83,7 @@ def test_page_lists_every_query_with_all_ranks(kept):
       'found', 'missed differ', 'missed', 'found differ']
   assert rows[0][1] == 'q0' and rows[1][1].startswith('a &lt;query&gt; 1 ')
   assert [re.findall(r'<td.*?>(.+?)</td>', cells) for _, _, cells in rows] == [
-      ['1', '1'], ['1', '4'], ['9', '2'], ['-', '1']]
+      ['1', '1'], ['4', '1'], ['2', '9'], ['1', '-']]  # the main row first
   # Without scripts the controls, which would do nothing, are not shown.
   assert '<div class="tools" hidden>' in page
 
@@ -91,3 +93,15 @@ def test_a_long_list_is_cut_and_said(inputs, tmp_path, monkeypatch):
   page = report.write(tmp_path, inputs['results'], queries=[made()]).read_text()
   assert page.count('<tr class="found') + page.count('<tr class="missed') == 3
   assert 'and 1 more in\nranks.npz' in page
+
+
+def test_rows_that_the_tables_fold_are_not_listed(inputs, tmp_path):
+  items = [types.Item('q0', 'a dog')]
+  ranks = {row: np.array([1]) for row in ('blim_oracle', 'cpn', 'blim')}
+  page = report.write(tmp_path, inputs['results'], queries=[
+      report.Queries.of_items('text_to_video', items, ranks)]).read_text()
+  head = page.partition('class="every"')[2].partition('</thead>')[0]
+  assert re.findall(r'<th scope="col">(.*?)</th>', head) == [
+      'query', 'blim', 'cpn']
+  assert list(queries_lib.load(tmp_path).directions['text_to_video'].ranks
+              ) == list(ranks)
