@@ -41,7 +41,8 @@ def test_python_m_jaxret_is_the_same():
 def test_an_unknown_verb_is_answered_by_what_there_is(capsys):
   assert cli.main(['zzz']) == 1
   assert lines(capsys) == (
-      '', "jaxret: unknown verb 'zzz'; there is answer, configs, run, score\n")
+      '', "jaxret: unknown verb 'zzz'; there is answer, configs, index, run, "
+      'score, search\n')
   assert cli.main([]) == 0
   assert 'jaxret VERB' in lines(capsys)[0]
 
@@ -100,7 +101,8 @@ def test_configs_lists_files_variants_and_tasks(
   monkeypatch.chdir(tmp_path)
   assert cli.main(['configs', '--json']) == 0
   found = {entry['method']: entry for entry in json.loads(lines(capsys)[0])}
-  assert list(found) == ['answers', 'blim', 'leccr', 'mm_embed', 'unite']
+  assert list(found) == [
+      'answers', 'blim', 'embedders', 'leccr', 'mm_embed', 'unite']
   assert found['blim']['tasks'] == [
       'train_and_evaluate', 'evaluate', 'extract', 'plan']
   assert found['mm_embed']['tasks'] == [

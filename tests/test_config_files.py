@@ -10,7 +10,7 @@ from jaxret import config_files
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-FILES = ('answers', 'blim', 'leccr', 'mm_embed', 'unite')
+FILES = ('answers', 'blim', 'embedders', 'leccr', 'mm_embed', 'unite')
 
 
 def path_of(name):

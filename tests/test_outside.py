@@ -46,7 +46,7 @@ def test_trains_evaluates_and_evaluates_again(outside, tmp_path, capsys):
     ('--config.method=nowhere.other', "no module 'nowhere'"),
     ('--config.method=outside.colours', 'its package has no TASKS'),
     ('--config.method=other', "unknown method 'other': config.method is one "
-     'of answers, blim, leccr, mm_embed, unite, or the dotted '
+     'of answers, blim, embedders, leccr, mm_embed, unite, or the dotted '
      'name'),
     ('--config.task=mine', "unknown task 'mine'"),
     ('--config.data.name=outside.other', "no module 'outside.other'"),

@@ -21,6 +21,7 @@ def test_runs_take_turns_and_warm_up_does_not_count():
   assert timed['a'].result == 7 and timed['b'].result == 8  # the last ones
 
 
+@pytest.mark.slow
 def test_the_peak_is_that_of_the_best_repeat():
   shapes = [(64, 64, 64), (64, 128, 32)]
   best = machine.matmul_flops_per_s(shapes, np.float32, repeats=2)

@@ -38,6 +38,7 @@ def test_reranked_hits(opened):
       first[i] for i in want.order[:3]]
 
 
+@pytest.mark.slow
 def test_a_text_ranks_what_is_seen_by_likelihood(opened):
   model = tiny_prompted.qwen3_vl()
   first = opened.search('red', k=5, kind='video')
@@ -54,6 +55,7 @@ def test_a_text_ranks_what_is_seen_by_likelihood(opened):
                              atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_image_ranks_texts_by_likelihood_with_cpn(opened):
   model, file = tiny_prompted.qwen3_vl(), f'{opened.made.root}/1.png'
   hits = opened.search({'image': file}, kind='text', likelihood=model)

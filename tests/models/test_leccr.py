@@ -112,6 +112,7 @@ def test_descriptions_teach_the_text_encoder_nothing():
       gradients['description_to_slots']['layers']['mlp']))
 
 
+@pytest.mark.slow
 def test_without_slots_a_visual_is_its_own_tokens():
   config = dataclasses.replace(VIDEO, slots=0)
   module, inputs = leccr.Leccr(config), video_inputs()[:4]

@@ -5,6 +5,7 @@ import ml_collections
 import pytest
 
 from jaxret.data import sets
+from jaxret.methods import evaluated as evaluated_lib
 from jaxret.methods.mm_embed import sets as mm_embed_sets
 from jaxret.methods.unite import sets as unite_sets
 from tests import tiny_runs
@@ -120,7 +121,7 @@ def test_every_method_asks_for_what_it_reads():
       'data': {'name': 'folder', 'root': ''}, 'seed': 0,
       'eval': {'benchmarks': ('beir',), 'root': '', 'tasks': ()}})
   with pytest.raises(ValueError, match="eval.benchmarks 'beir' has no tasks"):
-    unite_sets.evaluated(config)
+    evaluated_lib.evaluated(config)
   with pytest.raises(ValueError, match="'folder' has no training_sets"):
     mm_embed_sets.training_sets(config)
   config.update({'data': {'name': 'cclm'}, 'eval': {'benchmarks': ('mmeb',)}})
@@ -157,10 +158,10 @@ def test_a_set_from_elsewhere_has_pairs_and_tasks(elsewhere, clips, tmp_path):
   pairs = unite_sets.training_pairs(config)
   assert {name: len(found) for name, found in pairs.items()} == {
       'text_to_medium': 16, 'medium_to_text': 16}
-  of_own, = unite_sets.evaluated(config)
+  of_own, = evaluated_lib.evaluated(config)
   config.data.update(name='pairs', root='')
   config.eval.root = str(clips)
-  of_other, = unite_sets.evaluated(config)
+  of_other, = evaluated_lib.evaluated(config)
   for one in (of_own, of_other):
     assert [task.name for task in one.tasks] == [
         'text_to_video', 'video_to_text']

@@ -188,6 +188,7 @@ def test_k_grows_with_the_candidates_as_a_guess(n_here, k):
   assert got == n_here and guarantee['because'] == 'all candidates are scored'
 
 
+@pytest.mark.slow
 def test_without_topk_validation_still_says_what_k_would_keep(tmp_path):
   found, about = run(tmp_path, first_stage='clip')
   for name in DIRECTIONS:

@@ -61,7 +61,6 @@ def test_results_are_those_of_the_library(folder, tmp_path):
 
 @pytest.mark.parametrize('fields, said', [
     ({'task': 'train_and_evaluate'}, "has no effect: set task='evaluate'"),
-    ({'task': 'plan'}, "set model.backbone='blim' for task 'plan'"),
     ({'task': 'extract'}, "task 'extract' is not there for model.backbone"),
     ({'eval.zero_shot': False}, 'holds no checkpoints: train there first'),
     ({'model.backbone': 'llava'},

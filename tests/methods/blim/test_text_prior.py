@@ -44,6 +44,7 @@ def loss_of(share):
   return functools.partial(blim.loss, tiny.CONFIG, text_prior_share=share)
 
 
+@pytest.mark.slow
 def test_captions_that_are_read_alone_train_the_text_prior():
   """-log P(text) a token, of each caption; the videos' losses are as ever."""
   mesh, params = tiny.one_device(), tiny.make_params()

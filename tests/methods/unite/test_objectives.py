@@ -15,6 +15,7 @@ def batch_of(examples):
   return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
+@pytest.mark.slow
 def test_several_negatives_are_embedded_as_each_alone():
   config, tokenizer = tiny_unite.make_config(), tiny_unite.tokenizer()
   method = unite.method(config, tokenizer)
