@@ -35,8 +35,8 @@ LEVELS = {
     'rehearsal': 5, 'retrieval': 4, 'train': 4, 'run': 5, 'embedder': 6,
     'generator': 6,
     'loading': 7, 'reranking': 8, 'sequences': 8, 'answers': 9, 'writing': 10,
-    'bench': 9, 'indexing': 10, 'main': 10, 'verbs': 11, 'cli': 12,
-    '__main__': 13,
+    'bench': 9, 'indexing': 10, 'main': 10, 'serving': 11,
+    'verbs': 12, 'cli': 13, '__main__': 14,
 }
 PAPER = {
     '': 2, 'backbones': 3, 'caption_examples': 3, 'captioner': 3, 'convert': 3,

@@ -33,6 +33,7 @@ class Hit:
   start_s, end_s: the moment, of what lies in a video; None otherwise. score:
   the cosine of the embeddings. rerank, likelihood: of a second look, by which
   hits are then sorted; None without one. row: in the index as it was searched.
+  file: the number of its file there, which stays as long as its content does.
   """
   path: str
   kind: str
@@ -47,11 +48,12 @@ class Hit:
   rerank: float | None = None
   likelihood: float | None = None
   row: int = -1
+  file: int = -1
 
   def to_json(self) -> dict[str, Any]:
     """What is known of it, for JSON."""
     return {name: value for name, value in dataclasses.asdict(self).items()
-            if value is not None and name != 'row'}
+            if value is not None and name not in ('row', 'file')}
 
 
 def keep(said: pa.Table, chosen: Filter) -> np.ndarray | None:

@@ -49,17 +49,27 @@ def thumbnail(hit: hits_lib.Hit, file: str | None) -> str | None:
 
 
 def thumbnail_of(kind: str, source: Any) -> str | None:
-  """The same of a medium: a still, or the frame in the middle of a video."""
+  """The same of a medium."""
+  jpeg = jpeg_of(kind, source, THUMB_PX)
+  return None if jpeg is None else base64.b64encode(jpeg).decode('ascii')
+
+
+def jpeg_of(kind: str, source: Any, px: int) -> bytes | None:
+  """A JPEG of a still, or of the frame in the middle of a video.
+
+  px: of its longer side, at most. None of what cannot be read: it was changed
+  since it was indexed.
+  """
   try:
     if kind == 'image':
       pixels = media.read_still(source, 'its image')
     else:
       pixels = media.sample_frames(source, lambda n, fps: [n // 2])[0]
-  except ValueError:  # it was changed since; the hit is shown without
+  except ValueError:
     return None
   from PIL import Image
   image = Image.fromarray(pixels)
-  image.thumbnail((THUMB_PX, THUMB_PX))
+  image.thumbnail((px, px))
   buffer = io.BytesIO()
   image.save(buffer, 'JPEG', quality=80)
-  return base64.b64encode(buffer.getvalue()).decode('ascii')
+  return buffer.getvalue()

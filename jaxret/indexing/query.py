@@ -48,6 +48,8 @@ class Index:
     return f'Index({self.path}, {len(self):,} rows, {self.made.model["name"]})'
 
   def __len__(self) -> int:
+    if self._approximates():
+      return len(self._opened())
     return len(self._newest().rows.said)
 
   @property
@@ -119,6 +121,16 @@ class Index:
         rows.said['path'][hit.row].as_py() != hit.path):
       raise ValueError(f'{hit.path}: the index has changed; search again')
     return np.asarray(rows.vectors[hit.row], np.float32)
+
+  def of_file(self, number: int) -> list[hits_lib.Hit]:
+    """All rows of a file, by its Hit.file; their score is NaN."""
+    if self._approximates():
+      said = self._opened().of_file(number)
+      return [dataclasses.replace(hit, row=-1) for hit in hits_lib.of_rows(
+          said, np.arange(len(said)), np.full(len(said), np.nan))]
+    said = self._newest().rows.said
+    rows = np.flatnonzero(said['file'].to_numpy() == number)
+    return hits_lib.of_rows(said, rows, np.full(len(rows), np.nan))
 
   def file_of(self, hit: hits_lib.Hit) -> str | None:
     """The file of a hit, as long as it is one of the index; else None."""

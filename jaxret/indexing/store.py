@@ -115,6 +115,12 @@ class Table:
     _, first = np.unique(rows['file'].to_numpy(), return_index=True)
     return rows.take(first)
 
+  def of_file(self, number: int) -> pa.Table:
+    """The rows of a file, without vectors."""
+    names = [name for name, _ in COLUMNS]
+    return self._table.search().where(f'file = {int(number)}').select(
+        names).limit(max(1, len(self))).to_arrow().select(names)
+
   def __len__(self) -> int:
     return self._table.count_rows()
 

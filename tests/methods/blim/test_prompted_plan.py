@@ -124,7 +124,8 @@ def test_what_cannot_be_planned_is_refused_in_one_line(fields, said, tmp_path):
 @needs_libtpu
 @pytest.mark.parametrize('published, parameters', [
     (published_configs.QWEN3_VL_8B, 8_767_123_696),
-    (published_configs.QWEN25_VL_7B, 8_292_166_656)],
+    pytest.param(published_configs.QWEN25_VL_7B, 8_292_166_656,
+                 marks=pytest.mark.campaign)],
     ids=('qwen3_vl_8b', 'qwen25_vl_7b'))
 def test_prompts_and_a_tile_of_texts_fit(tmp_path, published, parameters):
   config = make_config(published['model_type'], **{

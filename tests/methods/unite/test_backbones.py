@@ -77,7 +77,9 @@ def test_it_is_prompted_and_read_as_its_embedder(tokenizer, pairs, batch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('shape', [{'fsdp': 8}, {'data': 4, 'tensor': 2}])
+@pytest.mark.parametrize('shape', [
+    pytest.param({'fsdp': 8}, marks=pytest.mark.campaign),
+    {'data': 4, 'tensor': 2}])
 def test_eight_devices_give_the_gradients_of_one(tokenizer, batch, shape):
   """Of LoRA, and of the tower with its table and DeepStack's mergers."""
   method = unite.method(make_config(), tokenizer)

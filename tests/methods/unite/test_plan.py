@@ -83,8 +83,8 @@ def test_plan_of_the_default_config(tmp_path, capsys):
 @pytest.mark.slow
 @needs_libtpu
 @pytest.mark.parametrize('published, variant, fields', [
-    (published_configs.QWEN25_VL_7B, 'stage1_7b',
-     {'model.position_mode': 'mrope'}),
+    pytest.param(published_configs.QWEN25_VL_7B, 'stage1_7b',
+                 {'model.position_mode': 'mrope'}, marks=pytest.mark.campaign),
     (published_configs.QWEN3_VL_8B, 'stage1_qwen3vl_8b', {})],
     ids=('qwen25_vl_7b', 'qwen3_vl_8b'))
 def test_training_and_embedding_of_7b_and_8b_fit(

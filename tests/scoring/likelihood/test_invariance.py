@@ -14,6 +14,7 @@ from tests.tiny_likelihood import CONFIG, TEXTS, VIDEOS
 NARROW = dataclasses.replace(CONFIG, decoder=dataclasses.replace(
     CONFIG.decoder, dtype='bfloat16', param_dtype='bfloat16'))
 INVARIANT = likelihood.Options(invariant=True)
+EVERY_TEXT, EVERY_VIDEO = range(TEXTS), range(VIDEOS)
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def scored(params, features, prompts):
   """Function of options, texts, videos, devices -> Scores in bfloat16."""
   narrow = jax.tree.map(lambda leaf: leaf.astype('bfloat16'), params)
   model = blim_likelihood.likelihood_model(NARROW)
-  def score(options=INVARIANT, texts=range(TEXTS), videos=range(VIDEOS),
+  def score(options=INVARIANT, texts=EVERY_TEXT, videos=EVERY_VIDEO,
             devices=1):
     return compute(narrow, prompts._replace(
         labels=tuple(prompts.labels[t] for t in texts),
@@ -31,7 +32,7 @@ def scored(params, features, prompts):
   return score
 
 
-def check(got, whole, texts=range(TEXTS)):
+def check(got, whole, texts=EVERY_TEXT):
   texts = list(texts)
   for name, place in (
       ('text_given_video', np.ix_(range(VIDEOS), texts)), ('text_prior', texts),
