@@ -60,6 +60,16 @@ def write(workdir: str | os.PathLike, found: Mapping[str, Any]) -> None:
                          json.dumps(found, indent=2) + '\n')
 
 
+def read(workdir: str | os.PathLike) -> dict[str, Any] | None:
+  """What `write` wrote; None where there is nothing of that kind."""
+  try:
+    found = json.loads((pathlib.Path(workdir) / NAME).read_bytes())
+    line(found)
+  except (OSError, ValueError, KeyError, TypeError):
+    return None
+  return found
+
+
 def line(found: Mapping[str, Any]) -> str:
   """'2026-01-02 03:04:05+00:00, jaxret 1.0, commit ..., seed 0' for a page."""
   minutes, seconds = divmod(round(found['duration_s']), 60)

@@ -311,7 +311,9 @@ def publish(config: ConfigDict, workdir: str | os.PathLike,
   report.write(workdir, results, _facts(config, results), rows, sweeps,
                hubness, gallery, written, queries, {
                    'line': provenance.line(found),
-                   'command': found['command']})
+                   'command': found['command']},
+               # Configs of old work directories have no such field.
+               embed_media=config.get('eval', {}).get('embed_media', False))
   table = report.format_table(results, rows)
   (pathlib.Path(workdir) / 'results.txt').write_text(table)
   print(report.format_table(report.main_rows(results, rows), rows))

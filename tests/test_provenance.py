@@ -39,6 +39,15 @@ def test_the_commit_is_that_of_the_checkout(tmp_path, monkeypatch):
   assert provenance.commit() == f'{head}+'
 
 
+def test_what_was_written_is_read(tmp_path):
+  assert provenance.read(tmp_path) is None
+  found = provenance.gather(0)
+  provenance.write(tmp_path, found)
+  assert provenance.read(tmp_path) == found
+  (tmp_path / 'provenance.json').write_text('["no such thing"]')
+  assert provenance.read(tmp_path) is None
+
+
 def test_line_leaves_out_what_is_not_known():
   found = {'date': 'today', 'version': '1', 'commit': None, 'device': '1 x cpu',
            'duration_s': 312.4, 'seed': None}

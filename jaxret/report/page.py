@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,8 +20,10 @@ from jaxret.report import gallery as gallery_lib
 from jaxret.report import media_links, plots, tables
 from jaxret.report import queries as queries_lib
 
+if TYPE_CHECKING:
+  import jinja2
+
 MAX_SKIPPED = 100
-MOST_LISTED = 10_000  # queries of a direction or task, for the size of the page
 
 
 def write(workdir: str | os.PathLike, results: tables.Results,
@@ -53,8 +56,8 @@ def write(workdir: str | os.PathLike, results: tables.Results,
     and GalleryQuery. written: of Written, texts side by side.
   queries: every query, which ranks.npz keeps as well. provenance: {'line',
     'command'}, in the head of the page.
-  embed_media: the page holds the files of the media that it shows; else it
-    links to them, from where it lies.
+  embed_media: the page holds the files of the media that it shows, as far as
+    media_links.MOST_EMBEDDED goes; else it links to them, from where it lies.
 
   Returns the path of report.html. The files are replaced at once.
   """
@@ -71,6 +74,15 @@ def write(workdir: str | os.PathLike, results: tables.Results,
   return workdir / 'report.html'
 
 
+def environment_of_pages() -> 'jinja2.Environment':
+  """The templates of the pages; what they are given is escaped."""
+  import jinja2  # needed here only
+  return jinja2.Environment(
+      loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+      autoescape=True, trim_blocks=True, lstrip_blocks=True,
+      undefined=jinja2.StrictUndefined)
+
+
 def _plain(value):
   if isinstance(value, np.ndarray):
     return value.tolist()
@@ -82,12 +94,7 @@ def _plain(value):
 
 def _render(workdir, results, run, rows, sweeps, hubness, gallery, written,
             **also):
-  # Not at the top: jinja2 is needed here only.
-  import jinja2
-  environment = jinja2.Environment(
-      loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-      autoescape=True, trim_blocks=True, lstrip_blocks=True,
-      undefined=jinja2.StrictUndefined)
+  environment = environment_of_pages()
   words = environment.filters['words'] = gallery_lib.naming(gallery)
   tiles = gallery_lib.Tiles()
   alone = (workdir / 'config.json').exists() or not (
@@ -121,7 +128,7 @@ def _render(workdir, results, run, rows, sweeps, hubness, gallery, written,
       headline=tables.headline(results, rows, words), contents=_contents(
           results, sweeps, hubness, gallery, written, training, skipped,
           config.exists(), also['queries']),
-      listed=_listed, most_listed=MOST_LISTED,
+      listed=queries_lib.listed, most_listed=queries_lib.MOST_LISTED,
       gallery=gallery_lib.grouped(gallery, directions), tile=tiles.name,
       tiles=tiles.used, **also | {'queries': [
           _main_rows(one, results) for one in also['queries']]})
@@ -151,12 +158,3 @@ def _main_rows(queries, results):
       queries, ranks={row: queries.ranks[row] for row in names})
 
 
-def _listed(queries):
-  """Yields (text, id, classes, ranks) of the first queries of a Queries."""
-  ranks = np.stack([*queries.ranks.values()], 1)
-  main = queries.ranks[queries.main]
-  differ = queries.differ()
-  for q in range(min(len(queries.ids), MOST_LISTED)):
-    kinds = 'found' if main[q] == 1 else 'missed'
-    yield (queries.texts[q], queries.ids[q],
-           f'{kinds} differ' if differ[q] else kinds, ranks[q].tolist())

@@ -11,7 +11,7 @@ import os
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -20,6 +20,7 @@ from jaxret import files
 from jaxret.data import types
 
 NAME = 'ranks.npz'
+MOST_LISTED = 10_000  # queries of a direction or task, for the size of a page
 _REMEDY = 'evaluate that workdir again'
 
 
@@ -46,19 +47,45 @@ class Queries:
   def of_items(cls, direction: str, items: Sequence[types.Item],
                ranks: Mapping[str, np.ndarray], main: str | None = None,
                deepest: int | None = None,
-               candidates: Sequence[types.Item] = ()) -> Self:
-    """Of the items that ask; main: the last row where it is not given."""
-    ids = json.dumps([item.id for item in candidates]).encode()
-    pool = f'{len(candidates):,} candidates, {zlib.crc32(ids):08x}'
+               candidates: Sequence[types.Item] = (), pool: str = '') -> Self:
+    """Of the items that ask; main: the last row where it is not given.
+
+    pool: of the candidates where they are not given.
+    """
     return cls(direction, [item.id for item in items],
                [item.text or '' for item in items], ranks,
                main if main in ranks else list(ranks)[-1], deepest,
-               pool if candidates else '')
+               pool or pool_of(item.id for item in candidates))
 
   def differ(self) -> np.ndarray:
     """Whether some rows find a query at once and others do not, bool [Q]."""
     found = np.stack([np.asarray(r) == 1 for r in self.ranks.values()])
     return found.any(0) & ~found.all(0)
+
+
+def pool_of(names: Iterable[str]) -> str:
+  """What stands for candidates: their number, and a sum of their names."""
+  count = crc = 0
+  for name in names:
+    count, crc = count + 1, zlib.crc32(json.dumps(name).encode(), crc)
+  return f'{count:,} candidates, {crc:08x}' if count else ''
+
+
+def listed(queries: Queries) -> Iterator[tuple[str, str, str, list[str]]]:
+  """Yields (text, id, classes, a cell per row) of the first queries.
+
+  A rank that is not known is '>' and the last that is; '-' was left out.
+  """
+  ranks = np.stack([*queries.ranks.values()], 1)
+  main = queries.ranks[queries.main]
+  differ = queries.differ()
+  deepest = queries.deepest or np.inf
+  for q in range(min(len(queries.ids), MOST_LISTED)):
+    kinds = 'found' if main[q] == 1 else 'missed'
+    yield (queries.texts[q], queries.ids[q],
+           f'{kinds} differ' if differ[q] else kinds,
+           ['-' if not rank else f'>{queries.deepest}' if rank > deepest
+            else str(rank) for rank in ranks[q].tolist()])
 
 
 class Kept(NamedTuple):

@@ -10,14 +10,13 @@ the interval leaves out 0, other queries of this kind would show it, too.
 import argparse
 import json
 import sys
-from typing import NamedTuple
 
 import numpy as np
 
-from jaxret import comparisons
+from jaxret import comparisons, provenance
 from jaxret import main as program
+from jaxret.report import compared, tables
 from jaxret.report import queries as queries_lib
-from jaxret.report import tables
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,26 +25,15 @@ class _Parser(argparse.ArgumentParser):
     raise ValueError(f'{message}; see jaxret compare --help')
 
 
-class Compared(NamedTuple):
-  """One direction or task of all runs.
-
-  queries, of: how many all of them answered, of those that the first has.
-  values: {run: {metric: mean over these}}. differences: of each other run less
-  the first, as comparisons.compare has them.
-  """
-  direction: str
-  queries: int
-  of: int
-  values: dict
-  differences: list
-
-
 def main(argv):
   try:
     options = parse(argv)
     found = compare(options.workdirs, options.row, options.resamples)
-    print(json.dumps([one._asdict() for one in found], indent=2)
-          if options.json else text(found))
+    print(json.dumps(plain(found), indent=2) if options.json else text(found))
+    if options.html:
+      compared.write(options.html, found, {
+          name: _about(name) for name in options.workdirs})
+      print(f'page: {options.html}', file=sys.stderr)
   except (ValueError, OSError) as error:
     print(f'jaxret: {program.one_line(error)}', file=sys.stderr)
     return 1
@@ -64,6 +52,8 @@ def parse(argv):
   parser.add_argument('--row', help='of the results (the main row of each)')
   parser.add_argument('--resamples', type=int, default=comparisons.N_RESAMPLES,
                       help=f'({comparisons.N_RESAMPLES:,})')
+  parser.add_argument('--html', metavar='FILE', help='a page of it, with the '
+                      'rank of each query in every run')
   parser.add_argument('--json', action='store_true', help='JSON in place of '
                       'tables')
   options = parser.parse_args(argv)
@@ -74,8 +64,14 @@ def parse(argv):
   return options
 
 
+def _about(workdir):
+  """Where the results of a run come from, in a line."""
+  found = provenance.read(workdir)
+  return provenance.line(found) if found else 'not known'
+
+
 def compare(workdirs, row=None, n_resamples=comparisons.N_RESAMPLES):
-  """[Compared] of each direction that all runs have.
+  """[compared.Compared] of each direction that all runs have.
 
   Errors: ValueError for a workdir without ranks, runs of other data or other
   candidates, an unknown row, and where no query is shared.
@@ -120,12 +116,22 @@ def _compared(runs, row, n_resamples):
   metrics = [m for m in comparisons.METRICS if not depths or (
       m != 'mrr' and int(m.removeprefix('recall_at_')) <= min(depths))]
   baseline, *others = runs
-  return Compared(
+  return compared.Compared(
       first.direction, len(keys), len(first.ids),
       {name: {m: float(comparisons.values_of(of, m).mean()) for m in metrics}
        for name, of in ranks.items()},
       comparisons.compare(ranks, [(name, baseline) for name in others],
-                          metrics, n_resamples))
+                          metrics, n_resamples),
+      queries_lib.Queries(
+          first.direction, [name for name, _ in keys],
+          [text for _, text in keys], ranks, baseline,
+          min(depths, default=None)))
+
+
+def plain(found):
+  """[Compared] as JSON has them: all but the queries themselves."""
+  return [{name: value for name, value in one._asdict().items()
+           if name != 'shared'} for one in found]
 
 
 def _answered(name, queries, row):
@@ -142,25 +148,21 @@ def _answered(name, queries, row):
 
 
 def text(found):
-  """The tables of [Compared]."""
+  """The tables of [Compared], and what they say."""
   lines = []
   for one in found:
     names = list(next(iter(one.values.values())))
     lines += ['', f'{one.direction.replace("_", " ")}: {one.queries:,} of '
               f'{one.of:,} queries', '']
-    lines += tables.aligned([('run', *map(_heading, names)), *(
-        (run, *(f'{value:.3f}' if m == 'mrr' else f'{value:.1f}'
-                for m, value in values.items()))
+    lines += tables.aligned([('run', *map(compared.heading, names)), *(
+        (run, *(compared.value(m, value) for m, value in values.items()))
         for run, values in one.values.items())])
     lines += ['', *tables.aligned([
         ('paired difference', 'metric', 'difference', '95 %', 'p',
          'better, worse', ''), *(
-            (f'{d["row"]} - {d["baseline"]}', _heading(d['metric']),
+            (f'{d["row"]} - {d["baseline"]}', compared.heading(d['metric']),
              tables.signed(d), tables.interval(d), tables.p_value(d),
              f'{d["better"]}, {d["worse"]}',
              'noise' if tables.is_noise(d) else '') for d in one.differences)])]
+    lines += ['', *one.verdicts]
   return '\n'.join(lines[1:])
-
-
-def _heading(metric):
-  return metric.replace('recall_at_', 'R@').replace('mrr', 'MRR')

@@ -26,10 +26,25 @@ def test_links_are_relative_to_the_page(clip, tmp_path):
 
 
 def test_an_embedded_file_is_its_bytes(clip, tmp_path):
-  link = media_links.Links(tmp_path, embed=True)(clip)
-  head, _, data = link.partition(',')
-  assert head == 'data:video/mp4;base64'
+  """Once, however often it is shown."""
+  links = media_links.Links(tmp_path, embed=True)
+  assert links(clip) == links(clip) == '#medium-0'
+  (name, url, is_image), = links.embedded
+  head, _, data = url.partition(',')
+  assert (name, is_image, head) == ('medium-0', False, 'data:video/mp4;base64')
   assert base64.b64decode(data) == b'a clip'
+
+
+def test_what_is_too_large_for_the_page_stays_a_file(
+    clip, tmp_path, monkeypatch):
+  monkeypatch.setattr(media_links, 'MOST_EMBEDDED', 8)
+  other = tmp_path / 'other.mp4'
+  other.write_bytes(b'a clip')
+  links = media_links.Links(tmp_path, embed=True)
+  assert links(clip) == '#medium-0'
+  assert links(report.Shown('o', frames=FRAMES, path=str(other))
+               ) == './other.mp4'
+  assert (len(links.embedded), links.too_large) == (1, 1)
 
 
 @pytest.mark.parametrize('path', [None, 'gone.mp4', '.'])
@@ -53,8 +68,8 @@ def test_page_links_to_what_it_shows(clip, inputs, tmp_path, embed):
       {'blim': report.Ranked(1, (clip,), (True,), (0.12345,))})
   page = report.write(tmp_path, inputs['results'], gallery=[query],
                       embed_media=embed).read_text()
-  links = re.findall(r'<a href="([^#"]+)"', page)
+  start = '#medium-' if embed else './media/'
+  links = re.findall(f'<a href="{start}', page)
   assert len(links) == 2  # the relevant one, and the answer
-  assert all(link.startswith('data:video/mp4' if embed else './media/')
-             for link in links)
+  assert page.count('data:video/mp4') == page.count('<video') == embed
   assert '<div class="score">score 0.1235</div>' in page

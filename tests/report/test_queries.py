@@ -88,8 +88,20 @@ def test_page_lists_every_query_with_all_ranks(kept):
   assert '<div class="tools" hidden>' in page
 
 
+def test_ranks_beyond_what_is_known_are_not_numbers():
+  cells = [ranks for *_, ranks in queries_lib.listed(made(3))]
+  assert cells == [['1', '1'], ['1', '>3'], ['>3', '2'], ['-', '1']]
+
+
+def test_candidates_are_told_apart():
+  assert queries_lib.pool_of([]) == ''
+  assert queries_lib.pool_of(['a', 'b']).startswith('2 candidates, ')
+  assert len({queries_lib.pool_of(names) for names in (
+      ['a', 'b'], ['b', 'a'], ['ab'], ['a', 'b', 'c'])}) == 4
+
+
 def test_a_long_list_is_cut_and_said(inputs, tmp_path, monkeypatch):
-  monkeypatch.setattr(report.page, 'MOST_LISTED', 3)
+  monkeypatch.setattr(queries_lib, 'MOST_LISTED', 3)
   page = report.write(tmp_path, inputs['results'], queries=[made()]).read_text()
   assert page.count('<tr class="found') + page.count('<tr class="missed') == 3
   assert 'and 1 more in\nranks.npz' in page

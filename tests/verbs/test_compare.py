@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxret import cli, comparisons
+from jaxret import cli, comparisons, provenance
 from jaxret.data import types
 from jaxret.report import queries as queries_lib
 
@@ -71,6 +71,22 @@ def test_tables_say_what_is_noise(runs, tmp_path, capsys):
   of_best = [line for line in lines if f'{best} - ' in line]
   assert ' R@1 ' in of_best[0] and not of_best[0].endswith('noise')
   assert '<0.001' not in printed.split('paired')[0]
+
+
+def test_a_page_is_written_where_asked(runs, tmp_path, capsys):
+  workdirs, _ = runs
+  provenance.write(workdirs[0], {
+      'date': 'today', 'version': '1', 'commit': None, 'device': '1 x cpu',
+      'duration_s': 2, 'seed': 7})
+  page = tmp_path / 'both.html'
+  assert cli.main(['compare', *workdirs, f'--html={page}', '--json',
+                   '--resamples=10']) == 0
+  found, = json.loads(capsys.readouterr().out)
+  assert 'shared' not in found
+  source = page.read_text()
+  assert 'today, jaxret 1, 1 x cpu, 2 s, seed 7' in source
+  assert source.count('<tr class="found') + source.count(
+      '<tr class="missed') == 50
 
 
 def test_another_row_is_compared_where_asked(runs, capsys):

@@ -158,6 +158,8 @@ def all_queries(benchmark, union, rankings):
   """
   found = []
   where = 'union' if benchmark.union else 'local'
+  pools = {name: report.pool_of(item.id for item in union.pool(name))
+           for name in benchmark.pools}
   for task in benchmark.tasks:
     by_row = {row: of_row[task.name, where] for row, of_row in rankings.items()
               if (task.name, where) in of_row}
@@ -166,7 +168,9 @@ def all_queries(benchmark, union, rankings):
              if np.array_equal(one.kept, main.kept)}
     found.append(report.Queries.of_items(
         task.name, [task.queries[q] for q in main.kept], ranks,
-        deepest=min(one.scores.shape[1] for one in by_row.values())))
+        deepest=min(one.scores.shape[1] for one in by_row.values()),
+        pool='; '.join(pools.values()) if benchmark.union else (
+            pools[task.pool])))
   return found
 
 
@@ -174,5 +178,8 @@ def _gallery_row(union, task, ranking, relevant, show):
   def top(query):
     candidates = ranking.candidates[query]
     return candidates[candidates >= 0]
+  def score(query, indices):
+    known = dict(zip(ranking.candidates[query], ranking.scores[query]))
+    return [known[index] for index in indices]
   return report.Row(mixed.ranks(union, task, ranking), relevant, top,
-                    lambda index: show(union[index]))
+                    lambda index: show(union[index]), score)
