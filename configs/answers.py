@@ -75,5 +75,6 @@ def base():
       'prompt': 'Describe the video.',  # what is asked for these
       'max_new_tokens': 32,  # tokens of a description, at most
       'plausibility': 0.1,  # tokens less likely than this x the best are cut
-      'gallery_queries': 4})  # questions of each kind shown in report.html
+      'gallery_queries': 4,  # questions of each kind shown in report.html
+      'embed_media': False})  # report.html holds their files, not links
   return config

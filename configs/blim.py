@@ -202,5 +202,6 @@ def base():
       'columns': 64,  # columns of a tile of scores
       'max_padding': 0.1,  # share of a length bucket that may be padding
       'gallery_queries': 12,  # queries shown in report.html
+      'embed_media': False,  # report.html holds their files, not links to them
       'trec_depth': 0})  # candidates per query in runs/*.trec, 0 = no files
   return config

@@ -186,7 +186,8 @@ def base_embedder(method):
           'max_tokens': 0,  # tokens of an item, 0 = as in training
           # What all items are padded to, as data.shape; () = their own buckets.
           'shape': (),
-          'gallery_queries': 4}})  # queries shown in report.html
+          'gallery_queries': 4,  # queries shown in report.html
+          'embed_media': False}})  # report.html holds their files, not links
   add_images(config)
   config.data.update({
       'max_tokens': 512,  # tokens of an item, visual ones included

@@ -61,7 +61,8 @@ def base():
           'tasks': (),  # tasks of a benchmark, () = all
           'batch_size': 32,  # items of a batch, over all devices
           'truncate_dim': 0,  # numbers of an embedding that are kept, 0 = all
-          'gallery_queries': 4}})  # queries shown in report.html
+          'gallery_queries': 4,  # queries shown in report.html
+          'embed_media': False}})  # report.html holds their files, not links
   config.data.update(name='folder', sizes=common.splits(0, 200, 200))
   del config.data.cache_gb  # media are read once
   common.add_images(config)

@@ -121,7 +121,8 @@ def base():
           'split': 'test',  # the split that is reported
           'batch_size': 128,  # items of a batch, over all devices
           'visual_weight': 0.9,  # of a video; its best slot has the rest
-          'gallery_queries': 4}})  # queries of a language in report.html
+          'gallery_queries': 4,  # queries of a language in report.html
+          'embed_media': False}})  # report.html holds their files, not links
   return config
 
 

@@ -8,6 +8,8 @@ the last one stopped. Bad input is answered by one line and exit code 1.
 `--config=configs/M.py[:variant] --help` says what its fields mean.
 """
 import contextlib
+import copy
+import logging as py_logging
 import os
 import pathlib
 import re
@@ -32,6 +34,8 @@ def main(argv=None):
   logging.use_absl_handler()
   logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().addFilter(_is_ours_or_a_warning)
+  logging.get_absl_handler().setFormatter(_Plain('%(asctime)s %(message)s',
+                                                 '%H:%M:%S'))
   try:
     if {'--help', '-h', '-help', '--helpfull'} & set(argv):
       print(help_text(argv))
@@ -72,6 +76,16 @@ def _terminated_as_interrupted():
     yield
   finally:
     signal.signal(signal.SIGTERM, old)
+
+
+class _Plain(py_logging.Formatter):
+  """The time and the message; of a warning or an error that it is one."""
+
+  def format(self, record):
+    if record.levelno >= py_logging.WARNING:
+      record = copy.copy(record)
+      record.msg = f'{record.levelname.lower()}: {record.msg}'
+    return super().format(record)
 
 
 def _is_ours_or_a_warning(record):

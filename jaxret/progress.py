@@ -33,11 +33,12 @@ class Progress(contextlib.AbstractContextManager):
 
   def start_clock(self):
     """Rates count from here; called once what was compiled has run."""
-    self._since = time.perf_counter()
+    self._since, self._steps = time.perf_counter(), 0
     self._counted = {}
 
   def count(self, **amounts):
     """Adds one step's examples, tokens, model_flops."""
+    self._steps += 1
     for name, amount in amounts.items():
       self._counted[name] = self._counted.get(name, 0) + amount
     self._bar.update()
@@ -47,6 +48,7 @@ class Progress(contextlib.AbstractContextManager):
     seconds = time.perf_counter() - self._since
     rates = {f'{name}_per_s': amount / seconds
              for name, amount in self._counted.items()}
+    left = (self._total - step) * seconds / max(self._steps, 1)
     self.start_clock()
     if not self._first:
       return
@@ -57,12 +59,24 @@ class Progress(contextlib.AbstractContextManager):
               for name, rate in rates.items()}
     if self._bar.disable:
       line = ' '.join(f'{name} {value}' for name, value in shown.items())
-      logging.info('step %d/%d %s', step, self._total, line)
+      logging.info('step %d/%d %s%s', step, self._total, line,
+                   f', about {_minutes(left)} left' if left else '')
     else:
       self._bar.set_postfix(shown)
 
   def __exit__(self, *error):
     self._bar.close()
+
+
+def phase(phases, name, about=''):
+  """Says which part of a run begins: '2 of 5: training'.
+
+  phases: the names of all, in their order. One that is not among them, or all
+  there is, has no number. about: more that is said of it.
+  """
+  number = f'{phases.index(name) + 1} of {len(phases)}: ' if (
+      name in phases and len(phases) > 1) else ''
+  logging.info('%s%s%s', number, name, about and f': {about}')
 
 
 def short(number):

@@ -267,9 +267,29 @@ def gallery(answers: Mapping[str, Mapping[str, Answers]], n_missed: int = 3,
 
 def _gallery_row(answers, show):
   candidates = answers.task.candidates
+  def score(query, indices):
+    return answers.candidates[np.asarray(indices)] @ (
+        answers.queries[query:query + 1][0])
   return report.Row(answers.ranks, answers.task.relevant,
                     functools.partial(_top, answers),
-                    lambda index: show(candidates[index]))
+                    lambda index: show(candidates[index]), score)
+
+
+def all_queries(answers: Mapping[str, Mapping[str, Answers]]
+                ) -> list[report.Queries]:
+  """All queries of every task, with 0 where a row left one out."""
+  found = []
+  for name, rows in answers.items():
+    items = list(rows.values())[-1].task.queries
+    ranks = {}
+    for row, of_row in rows.items():
+      known = {item.id: rank for item, rank in zip(
+          of_row.task.queries, of_row.ranks)}
+      ranks[row] = np.array([known.get(item.id, 0) for item in items])
+    found.append(report.Queries.of_items(
+        name, items, ranks, deepest=list(rows.values())[-1].deepest,
+        candidates=list(rows.values())[-1].task.candidates))
+  return found
 
 
 def _top(answers, q):
@@ -306,7 +326,7 @@ class Show:
     frames = self._frames[key]
     if frames is None:
       return report.Shown(item.id, text or item.id)
-    return report.Shown(item.id, text, frames)
+    return report.Shown(item.id, text, frames, report.path_of(source))
 
   def _read(self, item):
     kind = 'video' if item.video is not None else 'image'

@@ -26,6 +26,7 @@ from jaxret import (
   optim,
   own_files,
   processes,
+  provenance,
   report,
   sharding,
 )
@@ -298,19 +299,31 @@ def publish(config: ConfigDict, workdir: str | os.PathLike,
             results: dict[str, Any], sweeps: report.Sweeps | None = None,
             hubness: Sequence[report.Hubness] = (),
             gallery: Sequence[report.GalleryQuery] = (),
-            written: Sequence[report.Written] = ()) -> None:
-  """Writes results.json, report.html, results.txt, and prints the table."""
+            written: Sequence[report.Written] = (),
+            queries: Sequence[report.Queries] = ()) -> None:
+  """Writes results.json, report.html, results.txt, and prints the table.
+
+  Besides provenance.json, and ranks.npz of the queries.
+  """
   rows = _rows(methods.package(config.method))
+  found = provenance.gather(config.get('seed'))
+  provenance.write(workdir, found)
   report.write(workdir, results, _facts(config, results), rows, sweeps,
-               hubness, gallery, written)
+               hubness, gallery, written, queries, {
+                   'line': provenance.line(found),
+                   'command': found['command']},
+               # Configs of old work directories have no such field.
+               embed_media=config.get('eval', {}).get('embed_media', False))
   table = report.format_table(results, rows)
   (pathlib.Path(workdir) / 'results.txt').write_text(table)
-  print(table)
+  print(report.format_table(report.main_rows(results, rows), rows))
   if results['left_out']:
     print(f'left out: {results["left_out"]} items, see skipped.jsonl')
   if 'note' in results:
     logging.warning('%s', results['note'])
-  logging.info('report: %s', pathlib.Path(workdir) / 'report.html')
+  logging.info('%s Look at it: %s; against another run: jaxret compare %s '
+               'OTHER', report.headline(results, rows),
+               pathlib.Path(workdir) / 'report.html', workdir)
 
 
 def _rows(package):

@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxret import checkpoint, gradients, optim, sharding
+from jaxret import checkpoint, gradients, optim, sharding, training_plan
 from jaxret.data import loader
 from jaxret.interruption import Interruption
 from jaxret.progress import Progress
@@ -31,35 +31,23 @@ class State(NamedTuple):
   optimizer: Any
 
 
-class Plan(NamedTuple):
-  """How many steps there are, and of how many micro-batches each."""
-  accumulation_steps: int
-  n_examples: int
-  steps_per_epoch: int
-  total_steps: int
-
-  @property
-  def epochs(self):
-    return self.total_steps / self.steps_per_epoch
-
-
 def fit(method, examples, config, workdir, mesh, params=None, order=None,
         programs=None, instead=None):
   """Trains a method and returns its parameters, sharded by the rules.
 
   examples: what `method.examples` gives. params: where to start from, consumed
   (their buffers are donated); None = `method.load`, else `method.init`.
-  config: seed, train, optim; see `make_plan` and `optim`. order, instead: which
-  examples to draw, see loader.train_batches. programs: a dict that trainings
-  of one Method share: the next one compiles nothing. A rerun with the same
-  workdir goes on from the last checkpoint, bit for bit on CPU.
+  config: seed, train, optim; see `training_plan` and `optim`. order, instead:
+  which examples to draw, see loader.train_batches. programs: a dict that
+  trainings of one Method share: the next one compiles nothing. A rerun with a
+  workdir it had before goes on from the last checkpoint, bit for bit on CPU.
   Writes config.json, metrics.jsonl and checkpoints/ in `workdir`. A line of
   metrics holds means over the steps since the line before.
   Raises ValueError for a workdir of another config, or a loss that is not
   finite (naming step and examples); KeyboardInterrupt, after saving, when told
   to stop by SIGTERM or Ctrl-C.
   """
-  plan = make_plan(config.train, len(examples), mesh)
+  plan = training_plan.make_plan(config.train, len(examples), mesh)
   checkpoint.claim_workdir(workdir, config)
   learning_rate, optimizer, update = _program(
       method, config, plan, mesh, {} if programs is None else programs)
@@ -72,18 +60,35 @@ def fit(method, examples, config, workdir, mesh, params=None, order=None,
     if step is None:
       state = init_state(optimizer, trainable, mesh)
     else:
-      state = _resume(checkpoints, step, len(examples),
+      state = _resume(checkpoints, step, plan,
                       abstract_state(optimizer, trainable, mesh))
+    _say(method.name, plan, config.train.batch_size, int(state.step))
     if int(state.step) < plan.total_steps:
       constants = {name: sharding.constant(mesh, array)
                    for name, array in examples.constants.items()}
       with Progress(workdir, int(state.step), plan.total_steps) as progress:
         state = _loop(
-            plan, config, state, _batches(method, examples, config, mesh,
-                                          int(state.step), order, instead),
+            plan, config, state, _batches(
+                method, examples, plan.batch_size, config.seed, mesh,
+                int(state.step), order, instead),
             lambda state, batch: update(state, frozen, constants, batch),
             _Watch(examples.ids), learning_rate, checkpoints, progress)
   return optim.merge(state.trainable, frozen)
+
+
+def _say(name, plan, batch_size, step):
+  """Says on the console what is trained, and on smaller batches than asked."""
+  if step >= plan.total_steps:
+    logging.info('already trained: %s, step %d of %d', name, step,
+                 plan.total_steps)
+    return
+  if plan.batch_size < batch_size:
+    logging.warning('%s has %d examples to train on: batches are of %d, not of '
+                    '--config.train.batch_size=%d', name, plan.n_examples,
+                    plan.batch_size, batch_size)
+  logging.info('training %s on %d examples, %d steps; compiling the first '
+               'one, up to a minute', name, plan.n_examples,
+               plan.total_steps - step)
 
 
 def _program(method, config, plan, mesh, programs):
@@ -127,24 +132,6 @@ def trained_steps(workdir):
   if not steps:
     raise ValueError(f'no whole checkpoint in {directory}: train there first')
   return directory, steps
-
-
-def make_plan(config, n_examples, mesh):
-  """Turns batch_size, accumulation_steps and epochs (or steps) into a Plan.
-
-  config: the `train` section. Raises ValueError when the batch does not split
-  over micro-batches and devices, or is larger than the data.
-  """
-  size, micro_batches = config.batch_size, config.accumulation_steps
-  parts = micro_batches * sharding.batch_shards(mesh)
-  if size < 1 or micro_batches < 1 or size % parts:
-    raise ValueError(
-        f'train.batch_size {size} does not split into {micro_batches} '
-        f'micro-batches over {sharding.batch_shards(mesh)} devices: make it a '
-        f'multiple of {max(parts, 1)}')
-  steps_per_epoch = loader.steps_per_epoch(n_examples, size)
-  total = config.get('steps') or round(config.epochs * steps_per_epoch)
-  return Plan(micro_batches, n_examples, steps_per_epoch, max(1, total))
 
 
 def init_params(method, seed, mesh):
@@ -271,19 +258,27 @@ def _mean_gradients(method, trainable, frozen, constants, batch, key):
   return means, {name: value.mean() for name, value in metrics.items()}
 
 
-def _resume(checkpoints, step, n_examples, state):
+def _resume(checkpoints, step, plan, state):
   """The state of a checkpoint; `state` has its shapes and shardings."""
-  old = checkpoints.run(step)['n_examples']
-  if old != n_examples:
+  run = checkpoints.run(step)
+  old = run['n_examples']
+  if old != plan.n_examples:
     raise ValueError(
         f'{checkpoints.directory} was trained on {old} examples, the data now '
-        f'has {n_examples}: use another --workdir')
+        f'has {plan.n_examples}: use another --workdir')
+  size = run.get('batch_size', plan.batch_size)  # older ones were never less
+  if size != plan.batch_size:
+    raise ValueError(
+        f'{checkpoints.directory} was trained on batches of {size}, the '
+        f'{plan.n_examples} examples fill {plan.batch_size} on these devices: '
+        'use as many devices as before, or another --workdir')
   found = checkpoints.restore(step, state._asdict())
   logging.info('resumed at step %d from %s', step, checkpoints.directory)
   return State(**found)
 
 
-def _batches(method, examples, config, mesh, start_step, order, instead):
+def _batches(method, examples, batch_size, seed, mesh, start_step, order,
+             instead):
   """Yields (batch on the mesh, this process's example indices, amounts).
 
   amounts: what the whole batch counts for in the rates. Where processes load
@@ -291,8 +286,8 @@ def _batches(method, examples, config, mesh, start_step, order, instead):
   """
   index, count = sharding.process_rows(mesh)
   batches = loader.train_batches(
-      examples, config.train.batch_size, config.seed, start_step, index, count,
-      with_index=True, order=order, instead=instead)
+      examples, batch_size, seed, start_step, index, count, with_index=True,
+      order=order, instead=instead)
   for batch in batches:
     chosen = batch.pop('index')
     amounts = {'examples': count * len(chosen),
@@ -308,7 +303,7 @@ def _loop(plan, config, state, batches, update, watch, learning_rate,
   log_every = config.train.log_every_steps
   save_every = config.train.checkpoint_every_steps
   run = {'fingerprint': checkpoint.fingerprint(config),
-         'n_examples': plan.n_examples}
+         'n_examples': plan.n_examples, 'batch_size': plan.batch_size}
   with Interruption() as interruption:
     for step in range(first, plan.total_steps + 1):
       batch, chosen, amounts = next(batches)

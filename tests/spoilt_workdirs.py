@@ -28,7 +28,8 @@ SCORED = ('results.json', '*scores', '*embeddings', '*searches')
 CASES = {
     'blim': (
         (r'scores/test/.*|features/test/.*|media/test.json|config.json|'
-         r'(metrics|skipped)\.jsonl|results\.(json|txt)|report.html', DONE),
+         r'(metrics|skipped)\.jsonl|results\.(json|txt)|report.html|'
+         r'ranks.npz|provenance.json', DONE),
         (r'features/test/.*|tokenizer/.*|(tower/)?config.json|'
          r'checkpoints/2/.*', SCORED),
         (r'videos/test/.*|tower/.*', (*SCORED, 'features')),

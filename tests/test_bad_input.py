@@ -108,7 +108,8 @@ def test_two_files_with_one_id(refused, tmp_path):
 
 
 @pytest.mark.parametrize('fields, message', [
-    ({'train.batch_size': 64}, 'batch_size 64 does not fit 2 examples'),
+    ({'train.batch_size': 64, 'train.accumulation_steps': 4},
+     '2 examples to train on do not fill 4 micro-batches over 1 devices'),
     ({'mesh.tensor': 1, 'mesh.fsdp': 8},
      'train.batch_size 2 does not split into 1 micro-batches over 8 devices'),
     ({'eval.topk': 4}, 'eval.first_stage is not set'),

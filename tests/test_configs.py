@@ -74,7 +74,7 @@ def test_fields_are_those_of_before_less_the_removed(name):
   retuned = json.loads((ROOT / 'tests' / 'old_configs' / 'retuned.json'
                         ).read_text())  # values that were meant to change
   added = {'data.alpha': 'white', 'data.strict': False,
-           'data.max_pixels': 89478485} | (
+           'data.max_pixels': 89478485, 'eval.embed_media': False} | (
       {} if name == 'leccr' else {'model.attention': 'xla'}) | (
           {'rerank.alpha': 'white'} if name == 'mm_embed' else {}) | (
               {'data.allow_outside': False} if 'data.train_on_all' in new

@@ -198,3 +198,13 @@ def test_libraries_log_warnings_only(config, capsys):
   assert not handler.filter(library) and handler.filter(ours)
   library.levelno = std_logging.WARNING
   assert handler.filter(library)
+
+
+def test_a_line_of_the_log_has_time_and_message():
+  """And says what is a warning; the record itself is left as it is."""
+  plain = main._Plain('%(asctime)s %(message)s', '%H:%M:%S')
+  for level, wanted in ((std_logging.INFO, 'step 3'),
+                        (std_logging.WARNING, 'warning: step 3')):
+    record = std_logging.LogRecord('a', level, 'f', 1, 'step %d', (3,), None)
+    assert plain.format(record)[8:] == f' {wanted}'
+    assert record.msg == 'step %d'

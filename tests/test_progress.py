@@ -17,6 +17,30 @@ def test_short_numbers(number, text):
   assert progress.short(number) == text
 
 
+def test_phases_are_counted(caplog):
+  with caplog.at_level('INFO'):
+    progress.phase(('reading', 'training', 'scoring'), 'training')
+    progress.phase(('reading', 'scoring'), 'scoring', '3 videos')
+    progress.phase(('reading', 'scoring'), 'another')
+    progress.phase(('scoring',), 'scoring')
+  assert caplog.messages == [
+      '2 of 3: training', '2 of 2: scoring: 3 videos', 'another', 'scoring']
+
+
+def test_lines_say_the_time_that_is_left(tmp_path, monkeypatch, caplog):
+  clock = [100.0]
+  monkeypatch.setattr(progress.time, 'perf_counter', lambda: clock[0])
+  with caplog.at_level('INFO'), progress.Progress(tmp_path, 6, 40) as shown:
+    for step in (7, 8, 40):
+      shown.count(examples=8)
+      clock[0] += 4.0
+      if step != 7:
+        shown.log(step, {'loss': 1.5})
+  assert caplog.messages == [
+      'step 8/40 loss 1.5000 examples/s 2, about 2 min left',
+      'step 40/40 loss 1.5000 examples/s 2']
+
+
 def test_rates_count_what_came_since_the_last_line(tmp_path, monkeypatch):
   clock = [100.0]
   monkeypatch.setattr(progress.time, 'perf_counter', lambda: clock[0])

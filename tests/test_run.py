@@ -2,10 +2,11 @@
 import json
 import pathlib
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from jaxret import run
+from jaxret import report, run
 from jaxret.data import sets, types
 from jaxret.data.sets import splits
 
@@ -166,7 +167,7 @@ def published(tmp_path, monkeypatch, name, source):
   (outer / '__init__.py').touch()
   (package / '__init__.py').write_text(source)
   monkeypatch.syspath_prepend(tmp_path)
-  run.publish(ConfigDict({'method': name}), tmp_path, RESULTS)
+  run.publish(ConfigDict({'method': name}), tmp_path, RESULTS)  # no `eval`
   return [(tmp_path / file).read_text()
           for file in ('report.html', 'results.txt')]
 
@@ -185,6 +186,22 @@ def test_rows_are_called_as_their_package_says(tmp_path, monkeypatch):
   assert '<th scope="row">Our Method</th>' in page and 'our row' not in page
   assert page.count('It is ours.') == 1
   assert 'Our Method' in table
+
+
+@pytest.mark.parametrize('embed', [False, True])
+def test_the_config_says_whether_the_page_holds_media(tmp_path, embed):
+  clip = tmp_path / 'a.mp4'
+  clip.write_bytes(b'a clip')
+  shown = report.Shown('a', frames=np.zeros((1, 8, 8, 3), np.uint8),
+                       path=str(clip))
+  query = report.GalleryQuery('a_to_b', report.Shown('q', 'a dog'), shown, {
+      'our_row': report.Ranked(1, (shown,), (True,))})
+  run.publish(
+      ConfigDict({'method': 'unite', 'eval': {'embed_media': embed}}), tmp_path,
+      RESULTS, gallery=[query])
+  page = (tmp_path / 'report.html').read_text()
+  assert ('data:video/mp4;base64,YSBjbGlw' in page) == embed
+  assert ('href="./a.mp4"' in page) == (not embed)
 
 
 def folder(root):

@@ -6,13 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxret import optim, sharding, train
+from jaxret import optim, sharding, train, training_plan
 from jaxret.data import loader
 from tests.tiny_training import Examples, init, loss, make_config, make_method
 
@@ -250,7 +251,7 @@ def test_loss_that_is_not_finite_names_step_and_examples(tmp_path):
 
 @pytest.mark.parametrize('fields, n_examples, message', [
     ({'batch_size': 15}, 64, 'batch_size 15 does not split into 2 micro'),
-    ({'batch_size': 128}, 64, 'batch_size 128 does not fit 64 examples'),
+    ({}, 1, '1 examples to train on do not fill 2 micro-batches over 1 dev'),
 ])
 def test_batch_that_does_not_fit_is_refused(
     tmp_path, fields, n_examples, message):
@@ -258,6 +259,52 @@ def test_batch_that_does_not_fit_is_refused(
     fit(tmp_path / 'run', examples=Examples(n_examples),
         config=make_config(**fields))
   assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.slow
+def test_a_batch_larger_than_the_data_is_what_they_fill(tmp_path):
+  """As if the config had asked for it."""
+  few = Examples(15)
+  params = fit(tmp_path / 'cut', examples=few,
+               config=make_config(batch_size=128, steps=1))
+  assert_same_bits(params, fit(
+      tmp_path / 'asked', examples=few,
+      config=make_config(batch_size=14, steps=1)))
+
+
+@pytest.mark.parametrize('n_devices, n_examples, size', [
+    (1, 64, 16), (1, 15, 14), (4, 15, 8), (4, 16, 16)])
+def test_batches_fill_every_device(n_devices, n_examples, size):
+  mesh = sharding.make_mesh(devices=jax.devices()[:n_devices])
+  plan = training_plan.make_plan(make_config().train, n_examples, mesh)
+  assert plan.batch_size == size
+  assert plan.steps_per_epoch == n_examples // size
+
+
+@pytest.mark.parametrize('step, asked, said', [
+    (0, 128, ['tiny has 15 examples to train on: batches are of 14, not of '
+              '--config.train.batch_size=128',
+              'training tiny on 15 examples, 3 steps; compiling the first one, '
+              'up to a minute']),
+    (2, 14, ['training tiny on 15 examples, 1 steps; compiling the first one, '
+             'up to a minute']),
+    (3, 128, ['already trained: tiny, step 3 of 3'])])
+def test_what_is_trained_is_said(caplog, step, asked, said):
+  plan = training_plan.Plan(2, 15, 1, 3, 14)
+  with caplog.at_level('INFO'):
+    train._say('tiny', plan, asked, step)
+  assert caplog.messages == said
+
+
+def test_cut_batches_of_other_devices_are_refused():
+  """The order of examples is another: a rerun would not go on."""
+  mesh = sharding.make_mesh(devices=jax.devices()[:4])
+  plan = training_plan.make_plan(make_config().train, 15, mesh)
+  kept = types.SimpleNamespace(
+      directory='checkpoints',
+      run=lambda step: {'n_examples': 15, 'batch_size': 14})
+  with pytest.raises(ValueError, match='batches of 14, the 15 examples fill 8'):
+    train._resume(kept, 4, plan, None)
 
 
 def test_changed_data_or_model_is_refused(undisturbed):

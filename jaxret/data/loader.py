@@ -14,7 +14,7 @@ def steps_per_epoch(n_examples, batch_size):
   if not 0 < batch_size <= n_examples:
     raise ValueError(
         f'batch_size {batch_size} does not fit {n_examples} examples; choose '
-        f'a batch_size from 1 to {n_examples}')
+        f'--config.train.batch_size from 1 to {n_examples}')
   return n_examples // batch_size
 
 

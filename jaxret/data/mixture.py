@@ -55,8 +55,8 @@ class MixedOrder:
       name = mixture.names[int(np.argmin(mixture.sizes))]
       raise ValueError(
           f'source {name!r} has {mixture.sizes.min()} examples, a batch is '
-          f'{batch_size}: with batches per source each must fill one; choose '
-          'a smaller batch_size or leave the source out')
+          f'{batch_size}: with batches per source each must fill one; lower '
+          '--config.train.batch_size, or leave the source out')
     self._cached = {}
 
   def __call__(self, step, batch_size, row):

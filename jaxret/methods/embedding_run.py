@@ -15,18 +15,30 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxret import embedder, methods, optim, processes, retrieval, sharding
+from jaxret import (
+  embedder,
+  methods,
+  optim,
+  processes,
+  progress,
+  retrieval,
+  sharding,
+  training_plan,
+)
 from jaxret import run as run_lib
 from jaxret import train as train_lib
 from jaxret.data import media, pair_examples, redraws
 from jaxret.data import mixture as mixture_lib
 from jaxret.methods import base, embedding_losses
 
+READING = 'reading the media'
+
 
 class Run(NamedTuple):
   """What all parts of a run share.
 
-  trained: {row: (config, params)}, which grows.
+  trained: {row: (config, params)}, which grows. phases: the names of its
+  parts, as `phases_of` gives them.
   """
   config: ConfigDict
   workdir: pathlib.Path
@@ -34,6 +46,25 @@ class Run(NamedTuple):
   embeds: base.Embeds
   tokenizer: Any
   trained: dict
+  phases: tuple = ()
+
+  def begin(self, part):
+    """Says that a part of the run begins."""
+    progress.phase(self.phases, part)
+
+
+def phases_of(stages, evaluated):
+  """The names of a run's parts: what is trained, and what it is tried on."""
+  return (READING, *(training(stage.row) for stage in stages),
+          *(evaluating(one.name) for one in evaluated))
+
+
+def training(row):
+  return f'training {row}'
+
+
+def evaluating(name):
+  return f'evaluating on {name}'
 
 
 def train_all(config, workdir, prepare=None):
@@ -46,6 +77,8 @@ def train_all(config, workdir, prepare=None):
   embeds = check_config(config)
   mesh = run_lib.open_workdir(config, workdir)
   evaluated = _evaluated(config, workdir)  # before hours of training
+  phases = phases_of(stages(config, workdir), evaluated)
+  progress.phase(phases, READING)
   sources = embeds.training_pairs(config)
   run_lib.leave_out_entries(config, workdir, 'train', _left_out(
       sources.values()))
@@ -55,8 +88,9 @@ def train_all(config, workdir, prepare=None):
       config, workdir, _texts(config, sources), **embeds.tokenizer_options())
   reader = embeds.reader(config, tokenizer, int(config.data.cache_gb * 2 ** 30))
   sources = readable(workdir, reader, sources)
-  run = Run(config, pathlib.Path(workdir), mesh, embeds, tokenizer, {})
+  run = Run(config, pathlib.Path(workdir), mesh, embeds, tokenizer, {}, phases)
   for stage in stages(config, workdir):
+    run.begin(training(stage.row))
     pairs = prepare(run, stage, sources) if prepare else sources
     run.trained[stage.row] = stage.config, train(run, stage, pairs, reader)
   return run, evaluated
@@ -78,7 +112,8 @@ def open_trained(config, workdir):
     method = methods.get(config.method).method(plain, tokenizer)
     models[config.method] = plain, run_lib.start(
         plain, method, tokenizer, workdir, mesh)
-  run = Run(config, pathlib.Path(workdir), mesh, embeds, tokenizer, models)
+  run = Run(config, pathlib.Path(workdir), mesh, embeds, tokenizer, models,
+            phases_of((), evaluated)[1:])
   return run, evaluated
 
 
@@ -136,9 +171,9 @@ def train(run, stage, sources, reader):
   """Trains one stage from where it starts; returns its parameters."""
   config = stage.config
   method = methods.get(config.method).method(config, run.tokenizer)
-  examples, mixture, order = make_examples(config, method, reader, sources)
-  logging.info('training %s on %d pairs of %s', stage.row, len(examples),
-               ', '.join(mixture.names))
+  examples, mixture, order = make_examples(
+      config, method, reader, sources, run.mesh)
+  logging.info('%d pairs of %s', len(examples), ', '.join(mixture.names))
   params = None
   if run_lib.earlier_run(config, stage.directory) is not None:
     params = run_lib.start(
@@ -156,7 +191,7 @@ def train(run, stage, sources, reader):
   return params
 
 
-def make_examples(config, method, reader, sources):
+def make_examples(config, method, reader, sources, mesh):
   """(examples, Mixture, order) of a stage, from the pairs of its sources.
 
   With batches of one source each, every source has shapes of its own.
@@ -166,9 +201,9 @@ def make_examples(config, method, reader, sources):
   mixture = mixture_lib.Mixture(chosen)
   embedding_losses.check_pairs(config.loss, chosen)
   weights = dict(zip(names, config.pairs.weights)) or None
+  plan = training_plan.make_plan(config.train, len(mixture), mesh)
   order = mixture_lib.MixedOrder(
-      mixture, config.train.batch_size, config.seed, weights,
-      config.pairs.per_source)
+      mixture, plan.batch_size, config.seed, weights, config.pairs.per_source)
   make = functools.partial(
       method.examples, reader=reader, shapes=_shapes(config))
   if not config.pairs.per_source:

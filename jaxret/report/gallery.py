@@ -2,6 +2,8 @@
 import base64
 import dataclasses
 import io
+import mimetypes
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -22,10 +24,34 @@ class Shown:
   """A query or a candidate in the gallery: its text, its frames, or both.
 
   frames: uint8 [F, H, W, 3] in temporal order; at most four are shown.
+  path: of the file of its medium, where that is one, to enlarge or to play.
   """
   id: str
   text: str | None = None
   frames: np.ndarray | None = None
+  path: str | None = None
+
+  @property
+  def seen(self) -> str:
+    """'picture' where there is one frame alone, else 'frames'."""
+    one = self.frames is not None and len(self.frames) == 1
+    return 'picture' if one else 'frames'
+
+  @property
+  def is_image(self) -> bool:
+    """Whether its file is an image, as the name of the file says."""
+    kind = mimetypes.guess_type(self.path or '')[0]
+    return bool(kind and kind.startswith('image/'))
+
+
+def path_of(medium: object) -> str | None:
+  """The file that a medium of an Item is, or a clip is of; None = no file."""
+  medium = getattr(medium, 'source', medium)
+  if isinstance(medium, tuple) and len(medium) == 1:
+    return path_of(medium[0])
+  if isinstance(medium, (str, os.PathLike)):
+    return os.fspath(medium)
+  return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +60,12 @@ class Ranked:
 
   rank: 1-based rank of the best relevant candidate. top: the first
   candidates, best first. hits: bool per candidate of `top`, is it relevant.
+  scores: of `top`, () where they are not known.
   """
   rank: int
   top: tuple[Shown, ...]
   hits: tuple[bool, ...]
+  scores: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,11 +110,13 @@ class Row:
     is not shown.
   top: index of a query -> indices of its first candidates, best first.
   show: index of a candidate -> Shown.
+  score: (query, indices of candidates) -> their scores; None = not known.
   """
   ranks: np.ndarray
   relevant: Sequence[Sequence[int]]
   top: Callable[[int], Sequence[int]]
   show: Callable[[int], Shown]
+  score: Callable[[int, list[int]], ArrayLike] | None = None
 
   @classmethod
   def of_scores(cls, scores: np.ndarray, relevant: Sequence[Sequence[int]],
@@ -94,13 +124,17 @@ class Row:
     """From scores [Q, C], higher is better; ties count against the row."""
     def top(query):
       return metrics.top(scores[query], relevant[query], SHOWN_CANDIDATES)
-    return cls(metrics.ranks(scores, relevant), relevant, top, show)
+    return cls(metrics.ranks(scores, relevant), relevant, top, show,
+               lambda query, indices: scores[query][indices])
 
   def ranked(self, query: int) -> Ranked:
     """Ranked of one query."""
     first = [int(index) for index in self.top(query)[:SHOWN_CANDIDATES]]
+    scores = () if self.score is None or not first else np.asarray(
+        self.score(query, first), np.float64).tolist()
     return Ranked(int(self.ranks[query]), tuple(map(self.show, first)),
-                  tuple(np.isin(first, self.relevant[query]).tolist()))
+                  tuple(np.isin(first, self.relevant[query]).tolist()),
+                  tuple(scores))
 
 
 def gallery_queries(
@@ -152,6 +186,20 @@ def grouped(gallery: Sequence[GalleryQuery], directions: Sequence[str]
     if of_direction:
       groups.append((direction, [(h, q) for h, q in halves if q]))
   return groups
+
+
+def naming(gallery: Sequence[GalleryQuery]) -> Callable[[str], str]:
+  """The words of a direction or size: 'text_to_video' -> 'text to video'.
+
+  Where all media that are shown are images, they are not called videos.
+  """
+  media = [one for query in gallery for one in (query.query, query.truth)
+           if one.frames is not None]
+  images = bool(media) and all(one.is_image for one in media)
+  def words(name):
+    name = name.replace('_', ' ')
+    return name.replace('video', 'image') if images else name
+  return words
 
 
 class Tiles:

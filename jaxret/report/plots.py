@@ -77,8 +77,15 @@ class Hubness:
     return int(sum(next(iter(self.counts.values()))))
 
 
-def sweep_plot(sweeps: Sweeps) -> str:
-  """R@1 against the weight of Sweeps; the chosen value is marked."""
+def _words(name):
+  return name.replace('_', ' ')
+
+
+def sweep_plot(sweeps: Sweeps, words: Callable[[str], str] = _words) -> str:
+  """R@1 against the weight of Sweeps; the chosen value is marked.
+
+  words: of a direction.
+  """
   weight = sweeps.weight
 
   def draw(axes):
@@ -95,24 +102,25 @@ def sweep_plot(sweeps: Sweeps) -> str:
       if sweep.paper is not None:
         axis.axvline(sweep.paper, color=_INK, lw=1, ls=':',
                      label=f"the paper's {weight}")
-      axis.set(title=_words(sweep.direction), ylabel='R@1, %',
+      axis.set(title=words(sweep.direction), ylabel='R@1, %',
                xlabel=sweeps.axis)
       axis.margins(y=0.12)
 
   return _svgs(draw, [
-      f'{_words(s.direction)}: R@1 on validation goes from '
+      f'{words(s.direction)}: R@1 on validation goes from '
       f'{s.validation[0]:.1f} at {weight} {s.values[0]:.1f} to '
       f'{s.validation[-1]:.1f} at {weight} {s.values[-1]:.1f}; '
       f'{weight} {s.chosen:.2f} is chosen' for s in sweeps.panels])
 
 
 def hubness_plot(hubness: Sequence[Hubness],
-                 row_words: Callable[[str], str]) -> str:
+                 row_words: Callable[[str], str],
+                 words: Callable[[str], str] = _words) -> str:
   """How often each candidate is ranked first, one panel a direction.
 
   Against its prior where that is known, which shows whether likely candidates
   are preferred; else sorted. hubness: sequence of Hubness. row_words: row ->
-  label, for the legend.
+  label, for the legend. words: of a direction.
   """
   def draw(axes):
     for axis, hubs in zip(axes, hubness):
@@ -121,10 +129,10 @@ def hubness_plot(hubness: Sequence[Hubness],
                    ls=(0, (1, 3)), label='equal shares')
       (_draw_sorted if hubs.prior is None else _draw_by_prior)(
           axis, hubs, row_words)
-      axis.set(title=_words(hubs.direction), ylabel='times ranked first')
+      axis.set(title=words(hubs.direction), ylabel='times ranked first')
 
   return _svgs(draw, ['; '.join(
-      f'{_words(h.direction)}, {row_words(row)}: the most frequent candidate '
+      f'{words(h.direction)}, {row_words(row)}: the most frequent candidate '
       f'is ranked first {max(counts)} times' + _shares_in_words(h, counts)
       for row, counts in h.counts.items()) for h in hubness])
 
@@ -197,10 +205,6 @@ def training_plot(records: Sequence[Mapping[str, Any]]) -> str:
       f'Training: loss {records[0]["loss"]:.3g} at step '
       f'{records[0]["step"]}, {records[-1]["loss"]:.3g} at step '
       f'{records[-1]["step"]}', 'Training: the learning rate'][:len(panels)])
-
-
-def _words(name):
-  return name.replace('_', ' ')
 
 
 def _svgs(draw, texts):

@@ -1,6 +1,6 @@
 """Tables of results.json, as rows of text and as aligned lines."""
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 Results: TypeAlias = Mapping[str, Any]  # as page.write takes them
@@ -101,9 +101,14 @@ def _direction_table(results, direction):
 
 
 def _aligned(table, left_last=True):
+  """An empty line and those of a table; its last column perhaps to the left."""
+  return ['', *aligned(table, left_last)]
+
+
+def aligned(table: Table, left_last: bool = False) -> list[str]:
   """Lines of a table; its first column, and perhaps its last, to the left."""
   widths = [max(map(len, column)) for column in zip(*table)]
-  lines = ['']
+  lines = []
   for i, (first, *cells) in enumerate(table):
     cells = [c.ljust(w) if left_last and n == len(cells) - 1 else c.rjust(w)
              for n, (c, w) in enumerate(zip(cells, widths[1:]))]
@@ -228,6 +233,15 @@ def groups(results: Results, direction: str, main_row: str | None
   return [row for row in results[direction] if row not in further], further
 
 
+def main_rows(results: Results, rows: Rows) -> Results:
+  """The results less the further rows of `groups`, for a short table."""
+  main = results.get('main_row', rows.main)
+  return {**results, **{
+      direction: {row: results[direction][row]
+                  for row in groups(results, direction, main)[0]}
+      for direction in directions(results)}}
+
+
 # Parts of the results.
 
 
@@ -246,6 +260,29 @@ def sentences(results: Results, rows: Rows) -> list[str]:
   names = {name for direction in directions(results)
            for name in results[direction]}
   return [text for name, text in rows.explained.items() if name in names]
+
+
+def headline(results: Results, rows: Rows,
+             words: Callable[[str], str] = lambda name: name.replace('_', ' ')
+             ) -> str:
+  """'R@1 of ours: 40.0 % text to video, 33.0 % video to text.', or ''.
+
+  Of the main row, else the last one; of many tasks the mean alone. words: of
+  a direction.
+  """
+  found = [(direction, results[direction]) for direction in directions(results)]
+  main = results.get('main_row', rows.main)
+  values = {direction: of[main if main in of else list(of)[-1]]['recall_at_1']
+            for direction, of in found}
+  if not values:
+    return ''
+  name = rows.name(main if main in found[0][1] else list(found[0][1])[-1])
+  if len(values) > 2:
+    mean = sum(values.values()) / len(values)
+    return f'R@1 of {name}: {mean:.1f} % on average of {len(values)} tasks.'
+  return f'R@1 of {name}: ' + ', '.join(
+      f'{value:.1f} % {words(direction)}'
+      for direction, value in values.items()) + '.'
 
 
 def sizes(results: Results) -> str:

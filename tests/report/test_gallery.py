@@ -46,7 +46,8 @@ def by_hand(scores, relevant, query):
       -scores[query, c], c in relevant[query]))
   rank = 1 + min(order.index(c) for c in relevant[query])
   return report.Ranked(rank, tuple(candidate_of(c) for c in order[:5]),
-                       tuple(c in relevant[query] for c in order[:5]))
+                       tuple(c in relevant[query] for c in order[:5]),
+                       tuple(float(scores[query, c]) for c in order[:5]))
 
 
 def test_answers_are_those_of_a_loop():
@@ -115,3 +116,17 @@ def test_groups_are_in_the_order_of_the_directions(inputs):
       for name, ranked in first.rows.items()})
   assert [heading for heading, _ in gallery.grouped(
       [only], directions)[0][1]] == ['Found']
+
+
+@pytest.mark.parametrize('path, said', [
+    ('a.jpg', 'text to image'), ('a.mp4', 'text to video'),
+    (None, 'text to video')])
+def test_images_are_not_called_videos(path, said, inputs, tmp_path):
+  shown = report.Shown('a', frames=np.zeros((1, 8, 8, 3), np.uint8), path=path)
+  query = report.GalleryQuery('text_to_video', report.Shown('t', 'a dog'),
+                              shown, {'blim': report.Ranked(1, (), ())})
+  page = report.write(tmp_path, inputs['results'], gallery=[query],
+                      sweeps=inputs['sweeps'], hubness=inputs['hubness'])
+  page = page.read_text()
+  other = {'text to image': 'text to video'}.get(said, 'text to image')
+  assert f'<h3>{said}</h3>' in page and other not in page

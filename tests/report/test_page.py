@@ -13,7 +13,7 @@ from jaxret import methods, report
 
 class Page(html.parser.HTMLParser):
   """Collects tags and checks that they nest."""
-  VOID = {'meta', 'br'}
+  VOID = {'meta', 'br', 'input'}
 
   def __init__(self, source):
     super().__init__()
@@ -45,9 +45,11 @@ def test_page_stands_alone_and_nests(workdir):
   source = (workdir / 'report.html').read_text()
   tags = Page(source).attributes
   for tag, attributes in tags:
-    assert tag not in ('script', 'link', 'img', 'iframe')
+    assert tag not in ('link', 'img', 'iframe')
     for name in ('src', 'href', 'xlink:href'):
       assert attributes.get(name, '#').startswith('#'), (tag, attributes)
+  assert 'http' not in source.partition('<script>')[2]
+  assert source.count('<script>') == 1
   urls = re.findall(r'url\(([^)]{0,30})', source)
   assert urls and all(u.startswith(('data:image/jpeg', '#')) for u in urls)
   assert len(source) < 3e6
@@ -81,7 +83,8 @@ def test_page_shows_ranks_hits_and_skipped(workdir, inputs):
   assert 'corrupted.mp4' in source
   assert source.index('to video: missed') < source.index('to video: found')
   assert 'test (not used to choose)' in source
-  assert '<h2>How much of it</h2>\n<p>Beta &lt; 1 is chosen.</p>' in source
+  assert ('<h2 id="weight">How much of it</h2>\n<p>Beta &lt; 1 is chosen.</p>'
+          ) in source
   assert "the paper's beta" in html.unescape(source)
 
 
@@ -202,3 +205,31 @@ def test_an_item_that_two_splits_lack_is_left_out_once(inputs, tmp_path):
   page = report.write(tmp_path, **inputs).read_text()
   assert page.count('<dt>left out</dt>') == 1
   assert '<dt>left out</dt><dd>1</dd>' in page
+
+
+def test_one_logged_step_is_said_and_not_drawn(inputs, tmp_path):
+  """A line of one point would be an empty plot."""
+  (tmp_path / 'metrics.jsonl').write_text(
+      '{"step": 4, "loss": 5.25}\n' * 2)  # a restart repeats a step
+  page = report.write(tmp_path, inputs['results']).read_text()
+  assert 'One step was logged: step 4, loss 5.25.' in page
+  assert 'Training: loss' not in page and '<svg' not in page
+
+
+def test_an_item_of_two_splits_has_one_line(inputs, tmp_path):
+  (tmp_path / 'skipped.jsonl').write_text(''.join(
+      json.dumps({'id': 'a.mp4', 'reason': 'cut', 'split': split}) + '\n'
+      for split in ('train', 'test')))
+  page = report.write(tmp_path, inputs['results']).read_text()
+  assert page.count('>a.mp4</th>') == 1
+
+
+def test_head_says_result_and_where_it_comes_from(inputs, tmp_path):
+  page = report.write(tmp_path, **inputs, provenance={
+      'line': 'today, seed 0', 'command': 'jaxret run <x>'}).read_text()
+  first = inputs['results']['text_to_video']['blim']['recall_at_1']
+  assert f'R@1 of blim: {first:.1f} % text to video, ' in page
+  assert 'today, seed 0<br><code>jaxret run &lt;x&gt;</code>' in page
+  names = re.findall(r'<li><a href="#(.*?)"', page)
+  assert names == ['recall', 'weight', 'hubs', 'searches']
+  assert all(page.count(f'id="{name}"') == 1 for name in names)

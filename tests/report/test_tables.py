@@ -110,3 +110,25 @@ def test_a_metric_is_shown_by_one_line(with_toy, tmp_path):
 def test_what_the_results_hold_makes_the_directions(inputs):
   assert tables.directions(inputs['results']) == list(DIRECTIONS)
   assert tables.directions(of_tasks()) == ['a_to_b', 'b_to_a']
+
+
+def test_main_rows_are_those_that_are_compared(inputs):
+  """What is not folded in the page; the rest of the results stays."""
+  results = inputs['results']
+  found = tables.main_rows(results, report.Rows(main='blim'))
+  for direction in DIRECTIONS:
+    assert list(found[direction]) == [
+        'candidate_likelihood', 'query_likelihood', 'cpn', 'bidirectional',
+        'blim']
+  assert found['weights'] == results['weights']
+  assert 'blim_oracle' in results['text_to_video']
+  assert 'oracle' not in report.format_table(found)
+
+
+def test_headline_is_of_the_main_row(inputs):
+  results = inputs['results']
+  first, second = (results[d]['blim']['recall_at_1'] for d in DIRECTIONS)
+  assert tables.headline(results, report.Rows({'blim': 'Ours'}, 'blim')) == (
+      f'R@1 of Ours: {first:.1f} % text to video, {second:.1f} % video to '
+      'text.')
+  assert tables.headline({'dataset': 'x', 'split': 'y'}, report.Rows()) == ''

@@ -4,7 +4,14 @@ import pathlib
 
 from absl import logging
 
-from jaxret import answers, generator, processes, writing
+from jaxret import (
+  answers,
+  generator,
+  processes,
+  progress,
+  training_plan,
+  writing,
+)
 from jaxret import run as run_lib
 from jaxret import train as train_lib
 from jaxret.data import media, sets
@@ -12,16 +19,18 @@ from jaxret.data.qwen2_vl import prompts as prompts_lib
 from jaxret.methods.answers import evaluator, examples, results
 from jaxret.methods.answers import method as method_lib
 
+READING, TRAINING = 'reading the media', 'training'
+WRITING = 'writing descriptions'
+
 
 def train_and_evaluate(config, workdir):
   """Trains on questions with their answers, then evaluates."""
   mesh, data, tokenizer, reader = start(
       config, workdir, ('train', *config.eval.splits))
   method = method_lib.method(config, tokenizer)
-  train_lib.make_plan(config.train, len(data['train'].questions), mesh)
+  training_plan.make_plan(config.train, len(data['train'].questions), mesh)
   found = method.examples(data['train'], reader)
-  logging.info('training on %d questions about %d items', len(found),
-               len(data['train'].items))
+  progress.phase(phases(config), TRAINING)
   params = train_lib.fit(method, found, config, workdir, mesh,
                          initial(config, method, tokenizer, mesh, workdir))
   return _evaluate(config, workdir, mesh, data, tokenizer, params, reader)
@@ -39,10 +48,22 @@ def evaluate(config, workdir):
   return _evaluate(config, workdir, mesh, data, tokenizer, params, reader)
 
 
+def phases(config):
+  """The names of the parts of a run; see progress.phase."""
+  return (READING, *[TRAINING] * (config.task != 'evaluate'),
+          *map(_scoring, config.eval.splits),
+          *[WRITING] * bool(config.eval.captions))
+
+
+def _scoring(split):
+  return f'scoring {split}'
+
+
 def start(config, workdir, names):
   """(mesh, {split: Questions that can be used}, tokenizer, reader)."""
   check_config(config)
   mesh = run_lib.open_workdir(config, workdir)
+  progress.phase(phases(config), READING)
   read = sets.get(config.data.name, 'questions').questions
   data = {name: read(config.data, name) for name in dict.fromkeys(names)}
   for name, split in data.items():
@@ -123,8 +144,8 @@ def _evaluate(config, workdir, mesh, data, tokenizer, params, reader):
 def _score(config, model, split):
   """evaluator.Scored of the questions that have something to choose."""
   asked = split.to_choose()
-  logging.info('scoring the choices of %d questions of %s', len(asked),
-               split.name)
+  progress.phase(phases(config), _scoring(split.name),
+                 f'the choices of {len(asked)} questions')
   found = answers.answer(
       examples.media_of(split, asked), [q.text for q in asked],
       [q.choices for q in asked], model, alpha=1.0,
@@ -143,5 +164,6 @@ def _describe(config, model, split, alpha):
       show_progress=processes.first())
   if not config.eval.captions:
     return {}
+  progress.phase(phases(config), WRITING)
   return {row: [one.text for one in write(alpha=weight)]
           for row, weight in (('greedy', 0.0), ('greedy_cpn', alpha))}

@@ -3,7 +3,7 @@ import numpy as np
 
 from jaxret import report, run
 from jaxret.data import media
-from jaxret.methods.answers import ROWS, evaluator
+from jaxret.methods.answers import MAIN_ROW, ROWS, evaluator
 from jaxret.scoring.likelihood import choices, cpn
 
 FRAMES, FRAME_PX = 4, 96  # of an item in the report
@@ -37,6 +37,7 @@ def write(config, workdir, split, scored, chosen, described, train=None):
       for i, item in enumerate(split.items[:config.eval.captions])]
   run.publish(config, workdir, results, _sweeps(scored, alpha),
               gallery=_gallery(config, split, reported, table),
+              queries=_all_queries(reported, table),
               written=_written(config, split, described, alpha))
   return results
 
@@ -78,6 +79,23 @@ def _sweeps(scored, alpha):
                            list(curves.values())[-1]),))
 
 
+def _all_queries(scored, table):
+  """[report.Queries] of the kinds of questions; all of them come first."""
+  found = []
+  for kind, index in scored.groups().items():
+    own = [scored.questions[i] for i in index]
+    found.append(report.Queries(
+        kind, [q.id for q in own], [q.text for q in own],
+        {row: choices.ranks(scores[index], [q.answer for q in own])
+         for row, scores in table.items()}, _main(table),
+        pool=report.pool_of(choice for q in own for choice in q.choices)))
+  return found
+
+
+def _main(table):
+  return MAIN_ROW if MAIN_ROW in table else list(table)[-1]
+
+
 def _gallery(config, split, scored, table):
   """Some questions of each kind, with the choices in the order of each row."""
   queries = []
@@ -87,7 +105,7 @@ def _gallery(config, split, scored, table):
     own = [scored.questions[i] for i in index]
     def asked(n, own=own):
       item = split.items[own[n].item]
-      return report.Shown(own[n].id, own[n].text, _frames(item))
+      return _shown(own[n].id, own[n].text, item)
     queries += report.gallery_queries(
         kind, asked, {row: _row(own, table[row][index])
                       for row in SHOWN_ROWS if row in table},
@@ -105,12 +123,15 @@ def _row(questions, scores):
     return starts[n] + np.argsort(-own, kind='stable')
   return report.Row(
       ranks, [[starts[n] + q.answer] for n, q in enumerate(questions)], top,
-      lambda c: report.Shown(f'choice {c}', texts[c]))
+      lambda c: report.Shown(f'choice {c}', texts[c]),
+      lambda n, indices: scores[n][np.asarray(indices) - starts[n]])
 
 
-def _frames(item):
-  return media.load_frames(item, FRAMES if item.video is not None else 1,
-                           FRAME_PX)
+def _shown(name, text, item):
+  frames = media.load_frames(
+      item, FRAMES if item.video is not None else 1, FRAME_PX)
+  return report.Shown(name, text, frames, report.path_of(
+      item.video if item.video is not None else item.image))
 
 
 def _written(config, split, described, alpha):
@@ -119,7 +140,7 @@ def _written(config, split, described, alpha):
                 if q.text == config.eval.prompt and len(q.choices) == 1}
   words = {'greedy': 'without CPN', 'greedy_cpn': f'with CPN, alpha {alpha:g}'}
   return [report.Written(
-      report.Shown(item.id, config.eval.prompt, _frames(item)),
+      _shown(item.id, config.eval.prompt, item),
       references.get(i), {words[row]: texts[i]
                           for row, texts in described.items()})
           for i, item in enumerate(split.items[:config.eval.captions])

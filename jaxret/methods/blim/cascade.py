@@ -9,10 +9,9 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
-from absl import logging
 
 from jaxret import processes
-from jaxret.methods.blim import evaluator, first_stage
+from jaxret.methods.blim import evaluator, first_stage, phases
 from jaxret.methods.blim import scores as scores_lib
 from jaxret.scoring.likelihood import cascades, cpn
 
@@ -74,9 +73,10 @@ def evaluate(config, workdir, mesh, method, params, splits, options):
     place = options, pathlib.Path(workdir) / 'scores' / name
     learns = bool(name == 'validation' != last and config.eval.first_stage
                   and not config.eval.topk)
-    logging.info('scoring %d videos x %d texts of %s, %s',
-                 len(data.split.videos), len(data.split.texts), name,
-                 "the first stage's best" if plan.topk else 'exhaustively')
+    phases.begin(
+        config, phases.scoring(name),
+        f'{len(data.split.videos)} videos x {len(data.split.texts)} texts, '
+        + ("the first stage's best" if plan.topk else 'exhaustively'))
     stage_of = _stage(config, data, common, inputs, place)
     if learns:
       scored = evaluator.evaluate(*common, inputs, *place)

@@ -7,16 +7,23 @@ ranks by P(text | item), video to text by the same less the prior (CPN).
 import functools
 from typing import NamedTuple
 
-from absl import logging
 from ml_collections import ConfigDict
 
-from jaxret import checkpoint, generator, loading, optim, sharding
+from jaxret import (
+  checkpoint,
+  generator,
+  loading,
+  optim,
+  sharding,
+  training_plan,
+)
 from jaxret import run as run_lib
 from jaxret import train as train_lib
 from jaxret.methods import base
 from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import first_stage as first_stage_lib
 from jaxret.methods.blim import (
+  phases,
   prompted,
   prompted_method,
   prompted_videos,
@@ -52,10 +59,11 @@ def train_and_evaluate(config, workdir):
   config: checked.
   """
   mesh = run_lib.open_workdir(config, workdir)
+  phases.begin(config, phases.READING)
   data = RunData(*features_lib.open_splits(
       config, workdir, ('train', *config.eval.splits)))
-  # Before anything is loaded: a batch larger than the data, say.
-  train_lib.make_plan(config.train, len(data.splits['train'].texts), mesh)
+  # Before anything is loaded: fewer examples than devices, say.
+  training_plan.make_plan(config.train, len(data.splits['train'].texts), mesh)
   found = prompted_method.backbone(config)
   method = prompted_method.method(config, found)
   _check_prompts(config, found.reader, data.splits)
@@ -63,7 +71,7 @@ def train_and_evaluate(config, workdir):
   model = generator.Generator(found.sizes, params, found.reader, mesh)
   features = _features(config, workdir, data.splits, model)
   examples = method.examples(data.splits['train'], features['train'])
-  logging.info('training %s on %d examples', found.sizes.name, len(examples))
+  phases.begin(config, phases.TRAINING)
   params = train_lib.fit(
       method, examples, config, workdir, mesh, model.params)
   _export(config, workdir, method, found, params)
@@ -77,6 +85,7 @@ def evaluate(config, workdir):
   if not config.eval.zero_shot and not run_lib.has_checkpoints(workdir):
     raise ValueError(f'{workdir} holds no checkpoints: train there first, or '
                      'set eval.zero_shot=True to score the model as it is')
+  phases.begin(config, phases.READING)
   data = RunData(*features_lib.open_splits(
       config, workdir, config.eval.splits))
   if config.eval.zero_shot:
@@ -163,6 +172,7 @@ def _check_prompts(config, reader, splits):
 
 def _features(config, workdir, splits, model):
   """{name of split: FeatureStore} of what the tower gives of the videos."""
+  phases.begin(config, phases.FEATURES)
   return {name: prompted_videos.store(
       config, workdir, split, _shown(config, split), model)
           for name, split in splits.items()}

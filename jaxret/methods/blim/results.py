@@ -85,8 +85,18 @@ def _write(config, workdir, directions, splits, about_cascade):
   run.publish(config, workdir, results,
               _sweeps(directions, splits, name, chosen, paper),
               _hubs(scores, table.matrices),
-              _gallery(config, data, table.ranks, _queries(scores, chosen)))
+              _gallery(config, data, table.ranks, _queries(scores, chosen)),
+              queries=_all_queries(data.split, table.ranks))
   return results
+
+
+def _all_queries(split, ranks):
+  """[report.Queries]; ranks: {direction: {row: [Q]}}."""
+  tasks = {direction: getattr(split, direction)() for direction in ranks}
+  return [report.Queries.of_items(
+      direction, tasks[direction].queries, of, blim.MAIN_ROW,
+      candidates=tasks[direction].candidates)
+          for direction, of in ranks.items()]
 
 
 def _write_trec(config, workdir, split, matrices):
@@ -192,11 +202,16 @@ def _gallery(config, data, ranks, rows_of):
     item = items[index]
     if item.text is not None or data.frames is None:
       return report.Shown(item.id, item.text or item.id)
-    return report.Shown(item.id, frames=data.frames[index])
+    return report.Shown(
+        item.id, frames=data.frames[index], path=report.path_of(
+            item.video if item.image is None else item.image))
 
   def top(direction, row, relevant, query):
     return metrics.top(rows_of[direction](query)[row][0], relevant[query],
                        report.SHOWN_CANDIDATES)
+
+  def score(direction, row, query, indices):
+    return rows_of[direction](query)[row][0][indices]
 
   n_shown, gallery = config.eval.gallery_queries // 2, []
   for direction, of_row in ranks.items():
@@ -205,7 +220,8 @@ def _gallery(config, data, ranks, rows_of):
         row: report.Row(
             of_row[row], task.relevant,
             functools.partial(top, direction, row, task.relevant),
-            functools.partial(show, task.candidates))
+            functools.partial(show, task.candidates),
+            functools.partial(score, direction, row))
         for row in SHOWN_ROWS if row in of_row}
     gallery += report.gallery_queries(
         direction, functools.partial(show, task.queries), rows, n_shown,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxret import methods, optim
+from jaxret import methods, optim, training_plan
 from jaxret import run as run_lib
 from jaxret import train as train_lib
 from jaxret.data import text, types
@@ -13,6 +13,7 @@ from jaxret.data.videochat import prompts
 from jaxret.methods.blim import (
   cascade,
   evaluator,
+  phases,
   prompted_run,
   search_results,
 )
@@ -45,11 +46,11 @@ def train_and_evaluate(config, workdir):
     return prompted_run.train_and_evaluate(config, workdir)
   mesh, data, method = start(
       config, workdir, ('train', *config.eval.splits))
-  # Before the tower is trained: a batch larger than the data, say.
-  train_lib.make_plan(config.train, len(data.splits['train'].texts), mesh)
+  # Before the tower is trained: fewer examples than devices, say.
+  training_plan.make_plan(config.train, len(data.splits['train'].texts), mesh)
   features, first_stage = see(config, workdir, mesh, data)
   examples = method.examples(data.splits['train'], features['train'])
-  logging.info('training %s on %d examples', method.name, len(examples))
+  phases.begin(config, phases.TRAINING)
   params = train_lib.fit(method, examples, config, workdir, mesh,
                          initial(config, method, mesh))
   if 'lora' in params:
@@ -93,6 +94,7 @@ def start(config, workdir, names):
   """
   check_config(config)
   mesh = run_lib.open_workdir(config, workdir)
+  phases.begin(config, phases.READING)
   stored = features_lib.has_stored_features(config)
   whole, splits, visuals = features_lib.open_splits(config, workdir, names)
   tokenizer = run_lib.open_tokenizer(
@@ -212,6 +214,7 @@ def see(config, workdir, mesh, data):
                      for name in config.eval.splits}
   else:
     tower = features_lib.pretrained_tower(config, mesh)
+  phases.begin(config, phases.FEATURES)
   features = {name: features_lib.store_features(
       config, workdir, data.splits[name], data.frames[name], tower)
       for name in data.frames}
@@ -224,7 +227,7 @@ def train_tower(config, workdir, mesh, data):
     return open_tower(config, workdir, mesh, data.tokenizer)
   stage, method = _tower(config, data.tokenizer)
   examples = method.examples(data.splits['train'], data.frames['train'])
-  logging.info('training the video tower on %d examples', len(examples))
+  phases.begin(config, phases.TOWER)
   return stage, train_lib.fit(
       method, examples, stage, pathlib.Path(workdir) / 'tower', mesh)
 

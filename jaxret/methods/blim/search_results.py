@@ -11,9 +11,9 @@ import jax
 import numpy as np
 from absl import logging
 
-from jaxret import metrics, run
+from jaxret import metrics, report, run
 from jaxret.data.sets import splits as data_splits
-from jaxret.methods.blim import evaluator, search
+from jaxret.methods.blim import evaluator, phases, search
 from jaxret.methods.blim import scores as scores_lib
 
 UNKNOWN = ('median_rank', 'mean_rank', 'mrr')  # they need all ranks
@@ -29,11 +29,13 @@ def write(config, workdir, mesh, method, params, splits):
       direction: rows['blim']
       for direction, rows in scores_lib.paper_weights(config).items()}
   if 'validation' in splits and name != 'validation':
+    phases.begin(config, phases.scoring('validation'))
     chosen_on, chosen = 'validation', _choose(
         config, common, method.scorer, splits['validation'], options,
         scores / 'validation')
   inputs = _inputs(config, method.scorer, data)
   found, ranks = {}, {}
+  phases.begin(config, phases.scoring(name))
   for direction in config.eval.exact_directions:
     logging.info('searching the best %d of %s', k, direction.replace('_', ' '))
     place = *common, inputs, options, scores / name, direction, (
@@ -83,7 +85,11 @@ def _publish(config, workdir, split, found, ranks, chosen_on, chosen):
   note = data_splits.note(run.trained_on(config, workdir), split)
   if note:
     results['note'] = note
-  run.publish(config, workdir, results)
+  run.publish(config, workdir, results, queries=[
+      report.Queries.of_items(
+          direction, task.queries, {'blim': ranks[direction]},
+          deepest=config.eval.exact_topk, candidates=task.candidates)
+      for direction in ranks for task in (getattr(split, direction)(),)])
   return results
 
 

@@ -3,7 +3,7 @@ import pathlib
 
 from absl import logging
 
-from jaxret import loading, retrieval, sharding
+from jaxret import loading, progress, retrieval, sharding
 from jaxret import run as run_lib
 from jaxret.data import media
 from jaxret.data.dual_encoder import pixels
@@ -30,7 +30,9 @@ def evaluate(config, workdir):
   model = open_model(config, mesh)
   logging.info('%s: %r', config.model.pretrained, model)
   results = None
+  phases = embedding_run.phases_of((), evaluated)[1:]
   for one in evaluated:
+    progress.phase(phases, embedding_run.evaluating(one.name))
     where = pathlib.Path(workdir) / (one.name if len(evaluated) > 1 else '')
     encoder = retrieval.Encoder(
         embedding_run.encode_all(model, config.eval, workdir),
@@ -51,7 +53,8 @@ def publish(config, workdir, one, results, answers, where):
   results['left_out'] = run_lib.left_out(workdir)
   shown = config.eval.gallery_queries // 2
   run_lib.publish(config, where, results,
-                  gallery=retrieval.gallery(answers, shown, shown))
+                  gallery=retrieval.gallery(answers, shown, shown),
+                  queries=retrieval.all_queries(answers))
 
 
 def open_model(config, mesh):

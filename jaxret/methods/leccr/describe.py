@@ -71,7 +71,6 @@ def open_describer(config, workdir, mesh, local, splits):
       stage, directory, [caption.text for caption in split.texts])
   method = captioner.method(stage, tokenizer)
   examples = method.examples(split, visuals.spare_bytes(config, splits))
-  logging.info('training a captioner on %d captions', len(examples))
   params = sharding.to_host(
       train_lib.fit(method, examples, stage, directory, mesh))
   params = jax.device_put(params, sharding.shardings(local, params))

@@ -208,7 +208,8 @@ def gallery(split, visuals, language, scores, n_shown):
     description = split.descriptions[index] if split.descriptions else item.id
     if visuals is None:
       return report.Shown(item.id, description)
-    return report.Shown(item.id, description, visuals[index])
+    return report.Shown(item.id, description, visuals[index], report.path_of(
+        item.video if item.image is None else item.image))
 
   queries = []
   for name, (task, transposed) in tasks(split, language).items():
@@ -219,3 +220,11 @@ def gallery(split, visuals, language, scores, n_shown):
     queries += report.gallery_queries(
         name, functools.partial(show, task.queries), rows, n_shown, n_shown)
   return queries
+
+
+def all_queries(split, language, scores):
+  """report.Queries of both directions; scores: {row: [T, V]}, main row last."""
+  return [report.Queries.of_items(name, task.queries, {
+      row: metrics.ranks(matrix.T if transposed else matrix, task.relevant)
+      for row, matrix in scores.items()}, candidates=task.candidates)
+          for name, (task, transposed) in tasks(split, language).items()]

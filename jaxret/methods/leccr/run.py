@@ -13,7 +13,14 @@ import jax
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxret import checkpoint, process_settings, processes, sharding
+from jaxret import (
+  checkpoint,
+  process_settings,
+  processes,
+  progress,
+  sharding,
+  training_plan,
+)
 from jaxret import run as run_lib
 from jaxret import train as train_lib
 from jaxret.data.shapes import parallel as shapes_parallel
@@ -21,6 +28,9 @@ from jaxret.methods.leccr import describe, evaluator, sets, tokenizers
 from jaxret.methods.leccr import method as leccr
 from jaxret.methods.leccr import visuals as visuals_lib
 from jaxret.models import leccr as leccr_lib
+
+READING, DESCRIBING = 'reading the media', 'describing'
+EVALUATING = 'evaluating'
 
 
 class Data(NamedTuple):
@@ -39,9 +49,10 @@ class Data(NamedTuple):
 def train_and_evaluate(config, workdir):
   """Describes what is to be searched, trains every model, evaluates them."""
   mesh = start(config, workdir)
+  progress.phase(phases(config, workdir), READING)
   data = open_data(config, workdir, ('train', *evaluation_splits(config)))
-  for language in config.data.languages:  # a batch larger than the data, say
-    train_lib.make_plan(
+  for language in config.data.languages:  # fewer examples than devices, say
+    training_plan.make_plan(
         config.train, len(data.splits[language, 'train'].texts), mesh)
   data = with_descriptions(config, workdir, mesh, data)
   tokenizer = tokenizers.text_encoder(config, workdir, data.splits)
@@ -56,6 +67,7 @@ def evaluate(config, workdir):
              if not run_lib.has_checkpoints(stage.directory)]
   if lacking:
     raise ValueError(f'{lacking[0]} holds no checkpoints: train there first')
+  progress.phase(phases(config, workdir), READING)
   names = evaluation_splits(config)
   if not config.data.descriptions and not config.captioner.model.pretrained:
     names = ('train', *names)  # what the captioner was trained on
@@ -74,6 +86,23 @@ def caption(config, workdir):
       workdir) / 'descriptions'
   keys = describe.describe_all(config, workdir, mesh, data.splits, directory)
   logging.info('%d descriptions in %s', len(keys), directory)
+
+
+def phases(config, workdir):
+  """The names of the parts of a run; see progress.phase."""
+  trained = [] if config.task == 'evaluate' else stages(config, workdir)
+  return (READING, *[DESCRIBING] * _describes(config, workdir),
+          *map(_training, trained), EVALUATING)
+
+
+def _training(stage):
+  return f'training {stage.row} for {stage.config.data.languages[0]}'
+
+
+def _describes(config, workdir):
+  """Whether a model has slots for descriptions, and none are given."""
+  return not config.data.descriptions and any(
+      stage.config.model.slots for stage in stages(config, workdir))
 
 
 def start(config, workdir):
@@ -151,6 +180,8 @@ def with_descriptions(config, workdir, mesh, data):
   """The Data with descriptions, if any of the models has slots for them."""
   if not any(stage.config.model.slots for stage in stages(config, workdir)):
     return data
+  if not config.data.descriptions:
+    progress.phase(phases(config, workdir), DESCRIBING)
   return data._replace(splits=describe.described(
       config, workdir, mesh, data.splits, data.where, data.file_names))
 
@@ -163,6 +194,7 @@ def train_all(config, workdir, mesh, data, tokenizer):
     fields = leccr.method_config(stage.config)
     if str(fields) not in methods:
       methods[str(fields)] = leccr.method(fields, tokenizer)
+    progress.phase(phases(config, workdir), _training(stage))
     train(stage, methods[str(fields)], data, mesh, programs)
 
 
@@ -174,20 +206,18 @@ def train(stage, method, data, mesh, programs):
     split = dataclasses.replace(split, descriptions=())
   examples = method.examples(split, data.visuals[language, 'train'],
                              leccr.loss_weights(config.loss))
-  logging.info('training %s for %s on %d captions', stage.row, language,
-               len(examples))
   train_lib.fit(method, examples, config, stage.directory, mesh,
                 programs=programs)
 
 
 def evaluate_all(config, workdir, mesh, data, tokenizer):
   """Writes the results of every model, each at its best checkpoint."""
+  progress.phase(phases(config, workdir), EVALUATING)
   select_on, name = leccr.recipe(config).select_on, config.eval.split
   scores = {language: {} for language in config.data.languages}
   chosen = {language: {} for language in config.data.languages}
   for stage in stages(config, workdir):
     language = stage.config.data.languages[0]
-    logging.info('evaluating %s for %s', stage.row, language)
     sums = {}
     for step, params in _checkpoints(stage, tokenizer, mesh):
       score = functools.partial(_score, stage, params, mesh, data, tokenizer)
@@ -208,7 +238,10 @@ def evaluate_all(config, workdir, mesh, data, tokenizer):
       query for language, split in splits.items()
       for query in evaluator.gallery(
           split, None if config.data.features else data.visuals[language, name],
-          language, scores[language], shown)])
+          language, scores[language], shown)], queries=[
+              one for language, split in splits.items()
+              for one in evaluator.all_queries(
+                  split, language, scores[language])])
   return results
 
 

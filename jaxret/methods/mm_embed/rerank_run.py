@@ -7,7 +7,6 @@ import functools
 import pathlib
 
 import numpy as np
-from absl import logging
 from ml_collections import ConfigDict
 
 from jaxret import sharding
@@ -43,7 +42,6 @@ def train(config, workdir, mesh, tokenizer, embedder, params, groups):
   settings = config.rerank
   method = _method(settings, tokenizer, embedder)
   directory = pathlib.Path(workdir) / 'reranker'
-  logging.info('training the reranker on %d queries', len(groups))
   params = train_lib.fit(
       method, method.examples(groups), _training(config), directory, mesh,
       llava_next.start(params))

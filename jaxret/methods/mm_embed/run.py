@@ -1,8 +1,6 @@
 """MM-Embed's whole pipeline: train, mine, train again, continue, rerank."""
 import functools
 
-from absl import logging
-
 from jaxret import processes, sharding
 from jaxret import run as run_lib
 from jaxret.data.sets import circo, mixed
@@ -78,8 +76,8 @@ def judge(run, benchmarks, reranker):
     where = run.workdir / benchmark.name if len(benchmarks) > 1 else (
         run.workdir)
     union, rankings = evaluator.Union(benchmark), {}
+    run.begin(embedding_run.evaluating(benchmark.name))
     for row in run.trained:
-      logging.info('evaluating %s on %s', row, benchmark.name)
       rankings[row] = evaluator.rank(
           benchmark, union, embedding_run.encoder(run, row), where,
           sharding.local_mesh())
@@ -135,7 +133,8 @@ def publish(run, benchmark, union, rankings, where):
   shown = run.config.eval.gallery_queries // 2
   run_lib.publish(
       run.config, where, results,
-      gallery=mixed_tables.gallery(benchmark, union, rankings, shown, shown))
+      gallery=mixed_tables.gallery(benchmark, union, rankings, shown, shown),
+      queries=mixed_tables.all_queries(benchmark, union, rankings))
   return results
 
 

@@ -151,9 +151,35 @@ def gallery(benchmark, union, rankings, n_missed, n_found):
   return queries
 
 
+def all_queries(benchmark, union, rankings):
+  """report.Queries of each task, in the union where there is one.
+
+  Only of the rows that left out what the main row did.
+  """
+  found = []
+  where = 'union' if benchmark.union else 'local'
+  pools = {name: report.pool_of(item.id for item in union.pool(name))
+           for name in benchmark.pools}
+  for task in benchmark.tasks:
+    by_row = {row: of_row[task.name, where] for row, of_row in rankings.items()
+              if (task.name, where) in of_row}
+    main = list(by_row.values())[-1]
+    ranks = {row: mixed.ranks(union, task, one) for row, one in by_row.items()
+             if np.array_equal(one.kept, main.kept)}
+    found.append(report.Queries.of_items(
+        task.name, [task.queries[q] for q in main.kept], ranks,
+        deepest=min(one.scores.shape[1] for one in by_row.values()),
+        pool='; '.join(pools.values()) if benchmark.union else (
+            pools[task.pool])))
+  return found
+
+
 def _gallery_row(union, task, ranking, relevant, show):
   def top(query):
     candidates = ranking.candidates[query]
     return candidates[candidates >= 0]
+  def score(query, indices):
+    known = dict(zip(ranking.candidates[query], ranking.scores[query]))
+    return [known[index] for index in indices]
   return report.Row(mixed.ranks(union, task, ranking), relevant, top,
-                    lambda index: show(union[index]))
+                    lambda index: show(union[index]), score)

@@ -1,6 +1,4 @@
 """UNITE's run: stages of training, then any tasks."""
-from absl import logging
-
 from jaxret import retrieval, sharding
 from jaxret import run as run_lib
 from jaxret.data.sets import splits
@@ -28,8 +26,7 @@ def judge(run, evaluated):
     where = run.workdir / one.name if len(evaluated) > 1 else run.workdir
     encoders = {row: embedding_run.encoder(run, row, one.n_frames)
                 for row in run.trained}
-    logging.info('evaluating %s on %d tasks of %s', ', '.join(encoders),
-                 len(one.tasks), one.name)
+    run.begin(embedding_run.evaluating(one.name))
     results, answers = retrieval.evaluate(
         one.tasks, encoders, where, one.name, run.config.eval.split,
         one.recall_at, sharding.local_mesh())
@@ -52,4 +49,5 @@ def publish(run, one, results, answers, where):
   shown = run.config.eval.gallery_queries // 2
   run_lib.publish(
       run.config, where, results,
-      gallery=retrieval.gallery(answers, shown, shown))
+      gallery=retrieval.gallery(answers, shown, shown),
+      queries=retrieval.all_queries(answers))

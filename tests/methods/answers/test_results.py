@@ -38,8 +38,22 @@ def test_the_gallery_shows_each_questions_own_choices_in_order(found):
   assert plain.hits == (False, True, False) and plain.rank == 2
   assert [one.text for one in ours.top] == ['cyan', 'red', 'blue']
   assert ours.rank == 1
+  for ranked in (plain, ours):
+    assert ranked.scores == tuple(sorted(ranked.scores, reverse=True))
+    assert len(ranked.scores) == 3
   other = next(q for q in shown if q.query.id == 'q1')
   assert sorted(one.text for one in other.rows['cpn'].top) == ['blue', 'red']
+
+
+def test_every_question_has_its_rank_in_every_row(found):
+  kept = {one.direction: one for one in results._all_queries(SCORED, found[1])}
+  assert list(kept) == list(found[0]['tasks'])
+  for kind, one in kept.items():
+    assert list(one.ranks) == list(found[0][kind]) and one.main == 'cpn'
+    for row, ranks in one.ranks.items():
+      assert 100 * np.mean(ranks == 1) == found[0][kind][row]['recall_at_1']
+  assert (kept['colour'].ids[0], kept['colour'].texts[0]) == ('q0', 'what')
+  assert len({one.pool for one in kept.values()}) == len(kept)
 
 
 def test_descriptions_stand_beside_their_reference():

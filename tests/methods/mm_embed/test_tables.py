@@ -39,6 +39,21 @@ def hand_made(n_found):
                  for name, n in n_found.items()}
 
 
+def test_queries_and_gallery_tell_ranks_and_scores():
+  found, rankings = hand_made({'one': 4, 'two': 2})
+  union = evaluator.Union(found)
+  one, two = mixed_tables.all_queries(found, union, {'row': rankings})
+  np.testing.assert_array_equal(one.ranks['row'], [1, 1, 1, 1])
+  np.testing.assert_array_equal(two.ranks['row'], [1, 1, 2, 2])
+  assert one.deepest == 3 and one.pool == two.pool
+  assert one.pool.startswith('3 candidates, ')
+  shown = mixed_tables.gallery(found, union, {'row': rankings}, 1, 1)
+  assert [(query.direction, query.rows['row'].rank) for query in shown] == [
+      ('one', 1), ('two', 2), ('two', 1)]
+  for query in shown:
+    assert query.rows['row'].scores == (3.0, 2.0, 1.0)
+
+
 def test_means_are_of_tasks_and_parts_of_one_are_averaged_first():
   """Hand numbers; stack is a task of two parts."""
   found, rankings = hand_made({'stack/a': 4, 'stack/b': 0, 'plain': 3,

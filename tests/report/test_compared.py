@@ -1,0 +1,55 @@
+"""Runs side by side as a page."""
+import re
+
+import numpy as np
+import pytest
+
+from jaxret import comparisons
+from jaxret.report import compared
+from jaxret.report import queries as queries_lib
+from tests.report.test_page import Page
+
+RANKS = {'first run': np.array([1, 1, 1, 3] * 5),
+         'runs/<b>': np.array([1, 1, 1, 1] * 5)}
+
+
+def made(**ranks):
+  ranks = ranks or RANKS
+  first, other = ranks
+  shared = queries_lib.Queries(
+      'text_to_video', [f'q{i}' for i in range(20)],
+      [f'a <dog> {i}' for i in range(20)], ranks, first, 10)
+  return compared.Compared(
+      'text_to_video', 20, 25,
+      {name: {'recall_at_1': 100 * float(np.mean(of == 1))}
+       for name, of in ranks.items()},
+      comparisons.compare(ranks, [(other, first)], ('recall_at_1',), 200),
+      shared)
+
+
+@pytest.mark.parametrize('a, b, said', [
+    ([1] * 20, [2] * 10 + [1] * 10, 'b is worse than a: R@1 -50.0 points'),
+    ([2] * 10 + [1] * 10, [1] * 20, 'b is better than a: R@1 +50.0 points'),
+    ([1] * 20, [1] * 20, 'b and a do not differ by more than noise: R@1 +0.0')])
+def test_a_sentence_says_which_is_better(a, b, said):
+  sentence, = made(a=np.array(a), b=np.array(b)).verdicts
+  assert sentence.startswith(said)
+
+
+def test_page_has_every_query_and_leads_to_the_reports(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'first run').mkdir()
+  (tmp_path / 'first run' / 'report.html').write_text('')
+  compared.write(tmp_path / 'pages' / 'both.html', [made()], {
+      'first run': 'today, seed 0', 'runs/<b>': 'not known'})
+  source = (tmp_path / 'pages' / 'both.html').read_text()
+  links = [a['href'] for tag, a in Page(source).attributes if 'href' in a]
+  assert './../first%20run/report.html' in links and len(links) == 2
+  assert '<b>' not in source and 'runs/&lt;b&gt;' in source
+  assert 'today, seed 0' in source and '20 of 25 queries' in source
+  body = source.partition('class="every"')[2].partition('</table>')[0]
+  rows = re.findall(r'<tr class="(.*?)">.*?</th>(.*?)</tr>', body)
+  assert [kinds for kinds, _ in rows] == [
+      'found', 'found', 'found', 'missed differ'] * 5
+  assert re.findall('<td.*?>(.+?)</td>', rows[3][1]) == ['3', '1']
+  assert '<script>' in source and 'http' not in source

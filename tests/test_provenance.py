@@ -1,0 +1,57 @@
+"""Where a result comes from."""
+import json
+import subprocess
+
+import jaxret
+from jaxret import provenance
+
+
+def test_what_is_gathered_is_plain_and_whole(tmp_path, monkeypatch):
+  monkeypatch.setattr('sys.argv', ['jaxret', 'run', '--config=a b.py'])
+  found = provenance.gather(7)
+  assert list(found) == ['date', 'command', 'version', 'commit', 'device',
+                         'duration_s', 'seed']
+  assert found['command'] == "jaxret run '--config=a b.py'"
+  assert found['version'] == jaxret.__version__ and found['seed'] == 7
+  assert found['duration_s'] > 0
+  provenance.write(tmp_path, found)
+  assert json.loads((tmp_path / 'provenance.json').read_text()) == found
+
+
+def test_the_commit_is_that_of_the_checkout(tmp_path, monkeypatch):
+  """'+' where a file was changed; None where nothing is a checkout."""
+  def git(*arguments):
+    return subprocess.run(
+        ['git', '-C', tmp_path, '-c', 'user.name=a', '-c', 'user.email=a@b',
+         *arguments], capture_output=True, text=True, check=True).stdout
+  module = tmp_path / 'jaxret' / 'provenance.py'
+  module.parent.mkdir()
+  module.write_text('one')
+  monkeypatch.setattr(provenance, '__file__', str(module))
+  assert provenance.commit() is None
+  git('init')
+  assert provenance.commit() is None  # nothing was committed
+  git('add', '.')
+  git('commit', '-m', 'first')
+  head = git('rev-parse', 'HEAD').strip()[:12]
+  assert provenance.commit() == head
+  module.write_text('two')
+  assert provenance.commit() == f'{head}+'
+
+
+def test_what_was_written_is_read(tmp_path):
+  assert provenance.read(tmp_path) is None
+  found = provenance.gather(0)
+  provenance.write(tmp_path, found)
+  assert provenance.read(tmp_path) == found
+  (tmp_path / 'provenance.json').write_text('["no such thing"]')
+  assert provenance.read(tmp_path) is None
+
+
+def test_line_leaves_out_what_is_not_known():
+  found = {'date': 'today', 'version': '1', 'commit': None, 'device': '1 x cpu',
+           'duration_s': 312.4, 'seed': None}
+  assert provenance.line(found) == 'today, jaxret 1, 1 x cpu, 5 min 12 s'
+  assert provenance.line({**found, 'commit': 'abc', 'duration_s': 2, 'seed': 0}
+                         ) == ('today, jaxret 1, commit abc, 1 x cpu, 2 s, '
+                               'seed 0')
