@@ -4,6 +4,7 @@
 # make test-campaign  long campaigns of damage and kills, further full sizes
 # make test-lowest  some of them with every dependency at its lower bound
 # make lint   the same environment, then ruff and mypy
+# make docs   the pages of docs/ as a site, build/site/index.html
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -45,7 +46,7 @@ LOWEST_TESTS := tests/test_lowest.py tests/test_wheel.py tests/data \
   tests/parity/test_mm_embed_load.py tests/parity/test_mm_embed_model.py \
   tests/parity/test_leccr_encoders.py tests/parity/test_leccr_data.py
 
-.PHONY: run test test-slow test-campaign test-lowest lint parity tpu clean
+.PHONY: run test test-slow test-campaign test-lowest lint docs parity tpu clean
 
 run: $(INSTALLED)
 	$(RUN) -m jaxret.main --config=configs/blim.py $(ARGS)
@@ -68,6 +69,10 @@ test-lowest: $(LOWEST_INSTALLED)
 lint: $(TEST_INSTALLED)
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
+
+docs: $(TEST_INSTALLED)
+	$(INSTALL) -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
 
 # PyTorch, for the tests that compare with it directly. It comes first, so
 # that peft takes this version.

@@ -113,9 +113,9 @@ class Embedder(sentence_names.SentenceNames):
         'ubinary', [N, D / 8]: codes as sentence-transformers has them.
       calibration: floats [M, D], whose ranges 'int8' and 'uint8' divide; None
         = of these items; see quantization.quantize.
-      prompt_name, show_progress_bar, convert_to_numpy, convert_to_tensor,
-        normalize_embeddings, device: as sentence-transformers has them; see
-        sentence_names.Options. Its other keywords are taken at their defaults.
+      prompt_name: this and the next ones, show_progress_bar to device, are
+        those of sentence-transformers; see sentence_names.Options.
+      **more: its other keywords, taken at their defaults.
 
     Raises:
       ValueError: one line that names the first item that cannot be used.

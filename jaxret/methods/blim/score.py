@@ -81,11 +81,11 @@ def score_matrix(
     ones. None on all processes but the first.
 
   Raises:
-    ValueError that names it, before anything is computed, for an empty or too
-    long text, an item that cannot be decoded (where a prompt is built: whose
-    header cannot be read), features that are not finite or of another shape,
-    ids that are not unique, a first stage of another shape, a workdir that
-    another process writes, or a model that scores nothing.
+    ValueError: naming it, before anything is computed, for an empty or too
+      long text, an item that cannot be decoded (where a prompt is built: whose
+      header cannot be read), features that are not finite or of another shape,
+      ids that are not unique, a first stage of another shape, a workdir that
+      another process writes, or a model that scores nothing.
   """
   process_settings.exact_float32()
   _check_mode(mode, topk)
