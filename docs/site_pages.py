@@ -35,8 +35,8 @@ def moved(text):
 
 def config_page(directory):
   """A table of fields for each config file: default and meaning."""
-  parts = ['# Every config field\n\n`--config.FIELD=VALUE` changes one. Defaults '
-           'are those of the file without a variant; `jaxret run '
+  parts = ['# Every config field\n\n`--config.FIELD=VALUE` changes one. '
+           'Defaults are those of the file without a variant; `jaxret run '
            '--config=configs/FILE.py:VARIANT --help` has those of a variant.\n']
   for path in sorted(directory.glob('*.py')):
     if not config_files.is_config(path):
