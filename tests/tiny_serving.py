@@ -6,7 +6,7 @@ import pytest
 import jaxret
 from tests import tiny_index
 
-REASON = "no Starlette or httpx is installed: pip install 'jaxret[serve,test]'"
+REASON = "no Starlette or httpx is installed: pip install -e '.[serve,test]'"
 
 
 def part(name):
