@@ -45,7 +45,7 @@ LOWEST_TESTS := tests/test_lowest.py tests/test_wheel.py tests/data \
   tests/parity/test_mm_embed_load.py tests/parity/test_mm_embed_model.py \
   tests/parity/test_leccr_encoders.py tests/parity/test_leccr_data.py
 
-.PHONY: run test test-slow test-campaign test-lowest lint parity tpu clean
+.PHONY: run test test-slow test-campaign test-lowest lint parity tpu browser clean
 
 run: $(INSTALLED)
 	$(RUN) -m jaxret.main --config=configs/blim.py $(ARGS)
@@ -78,6 +78,13 @@ parity: $(TEST_INSTALLED)
 # The TPU compiler (about 140 MB), for the tests that compile for a pod.
 tpu: $(TEST_INSTALLED)
 	$(INSTALL) -e '.[tpu]'
+
+# Playwright (about 50 MB), which drives a browser for the tests of the search
+# page: Chromium or Chrome where one is on the path, else its own (180 MB).
+browser: $(TEST_INSTALLED)
+	$(INSTALL) -e '.[browser]'
+	@command -v chromium || command -v chromium-browser || \
+	  command -v google-chrome || $(RUN) -m playwright install chromium
 
 clean:
 	rm -rf $(VENV) $(LOWEST)
