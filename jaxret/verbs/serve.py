@@ -9,6 +9,7 @@ describes the API.
 """
 import socket
 import sys
+import threading
 
 from jaxret import process_settings
 from jaxret.verbs import _flags
@@ -31,6 +32,8 @@ def parse(argv):
                       'is bound to (127.0.0.1, this machine alone)')
   parser.add_argument('--port', type=int, default=8000,
                       help='0 = any that is free (8000)')
+  parser.add_argument('--open', action='store_true',
+                      help='open the page in the browser of this machine')
   parser.add_argument('--rerank', metavar='MODEL', help='offers to look at the '
                       'best again, see jaxret.load_reranker')
   parser.add_argument('--candidates', type=int, default=50, help='how many are '
@@ -71,6 +74,10 @@ def serve(options):
     listening.listen(128)
     print(f'{n_rows:,} rows of {options.index}: open {address(listening)} '
           '(Ctrl-C ends it)', flush=True)
+    if options.open:  # a connection waits until it is served
+      import webbrowser
+      threading.Thread(target=webbrowser.open, args=[address(listening)],
+                       daemon=True).start()
     if not guard.is_loopback(options.host):
       print(f'jaxret: --host={options.host}: whoever reaches this machine sees '
             'the files of the index; there is no password', file=sys.stderr)
