@@ -1,4 +1,6 @@
 # make run    environment, then the default run; flags: make run ARGS='...'
+# make demo   train a small embedder on the embedded corpus, index its test
+#             clips, and open the page to search them
 # make test   environment with the test tools, then the tests
 # make test-slow  the tests that take longest; .ci/run runs both
 # make test-campaign  long campaigns of damage and kills, further full sizes
@@ -9,12 +11,14 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 ARGS ?=
+DEMO ?= workdirs/demo
 PYTEST_ARGS ?=
 # Compiling takes most of the time, one core each.
 WORKERS ?= -n logical --maxprocesses=4 --dist=loadfile
 
 # The stamps say which installation was done last for this packaging.
 INSTALLED := $(VENV)/installed.stamp
+DEMO_INSTALLED := $(VENV)/demo_installed.stamp
 TEST_INSTALLED := $(VENV)/test_installed.stamp
 PACKAGING := setup.cfg setup.py pyproject.toml
 
@@ -46,10 +50,19 @@ LOWEST_TESTS := tests/test_lowest.py tests/test_wheel.py tests/data \
   tests/parity/test_mm_embed_load.py tests/parity/test_mm_embed_model.py \
   tests/parity/test_leccr_encoders.py tests/parity/test_leccr_data.py
 
-.PHONY: run test test-slow test-campaign test-lowest lint docs parity tpu clean
+.PHONY: run demo test test-slow test-campaign test-lowest lint docs parity tpu \
+  browser clean
 
 run: $(INSTALLED)
 	$(RUN) -m jaxret.main --config=configs/blim.py $(ARGS)
+
+# The second time it only opens the page.
+demo: $(DEMO_INSTALLED)
+	$(RUN) -m jaxret run --config=configs/unite.py --workdir=$(DEMO)/unite \
+	  --config.data.root=$(DEMO)/corpus '--config.compare=()'
+	$(RUN) -m jaxret index $(DEMO)/corpus/captions_test.json \
+	  --model=$(DEMO)/unite --out=$(DEMO)/index
+	$(RUN) -m jaxret serve $(DEMO)/index --open $(ARGS)
 
 test: $(TEST_INSTALLED)
 	$(RUN) -m pytest -q $(WORKERS) -m 'not slow' $(PYTEST_ARGS)
@@ -84,6 +97,13 @@ parity: $(TEST_INSTALLED)
 tpu: $(TEST_INSTALLED)
 	$(INSTALL) -e '.[tpu]'
 
+# Playwright (about 50 MB), which drives a browser for the tests of the search
+# page: Chromium or Chrome where one is on the path, else its own (180 MB).
+browser: $(TEST_INSTALLED)
+	$(INSTALL) -e '.[browser]'
+	@command -v chromium || command -v chromium-browser || \
+	  command -v google-chrome || $(RUN) -m playwright install chromium
+
 clean:
 	rm -rf $(VENV) $(LOWEST)
 
@@ -97,6 +117,10 @@ $(RUN):
 $(INSTALLED): $(PACKAGING) | $(RUN)
 	$(INSTALL) -e .
 	@touch $@
+
+$(DEMO_INSTALLED): $(PACKAGING) | $(RUN)
+	$(INSTALL) -e '.[index,serve]'
+	@touch $@ $(INSTALLED)
 
 $(TEST_INSTALLED): $(PACKAGING) | $(RUN)
 	$(INSTALL) -e '.[test]'

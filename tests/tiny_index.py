@@ -7,7 +7,7 @@ import pytest
 
 from tests import numbered_videos, tiny_dual_encoder, tiny_unite
 
-REASON = "LanceDB is not installed: pip install 'jaxret[index]'"
+REASON = "LanceDB is not installed: pip install -e '.[index]'"
 # The tests' own tiny CLIP as transformers writes it.
 CLIP = pathlib.Path(__file__).parent / 'golden' / 'clip' / 'model'
 

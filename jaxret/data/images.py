@@ -212,7 +212,7 @@ def _register_heif(name):
   except ImportError:
     raise sources.MediaError(
         name, "a HEIC image, which Pillow alone does not read: pip install "
-        "'jaxret[heif]', or convert it to JPEG") from None
+        "-e '.[heif]', or convert it to JPEG") from None
   pillow_heif.register_heif_opener()
 
 

@@ -7,7 +7,6 @@ Killed at any moment, it goes on with the next file when it is called again.
 """
 import dataclasses
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,7 +70,7 @@ def index(source: str | os.PathLike | Sequence[Any],
     ValueError: for a source or a model that is none, an index by another model
       or with other windows, or one that another run writes.
   """
-  out = pathlib.Path(out).expanduser()
+  out = store.local(out)
   if out.exists() and not out.is_dir():
     raise ValueError(f'{out}: a file is there; name a directory')
   given = walk.walk(source, bool(follow_links))

@@ -222,7 +222,7 @@ def open_index(path: str | os.PathLike,
   Raises:
     ValueError: where no index is, and for another model than its own.
   """
-  path = pathlib.Path(path).expanduser()
+  path = store.local(path)
   made = store.described(path)
   opener = (opening.of_description(path, made) if model is None
             else opening.of_index(path, made, model, options))

@@ -52,6 +52,15 @@ class Description(NamedTuple):
   format: int = FORMAT
 
 
+def local(directory: str | os.PathLike) -> pathlib.Path:
+  """A directory; ValueError for a URL, which would be made a folder's name."""
+  if '://' in str(directory):
+    raise ValueError(f'{directory}: an index lies on a local disk, object '
+                     'stores are not supported: name a directory, and copy it '
+                     'there when it is done')
+  return pathlib.Path(directory).expanduser()
+
+
 def describe(directory: str | os.PathLike, made: Description) -> None:
   """Writes the Description of an index."""
   files.write_atomically(pathlib.Path(directory) / NAME,
@@ -60,7 +69,7 @@ def describe(directory: str | os.PathLike, made: Description) -> None:
 
 def described(directory: str | os.PathLike) -> Description:
   """The Description of an index; ValueError where there is none."""
-  path = pathlib.Path(directory).expanduser() / NAME
+  path = local(directory) / NAME
   if not path.is_file():
     raise ValueError(f'{directory}: no index is there (no {NAME}); make it: '
                      'jaxret index FOLDER --model=MODEL --out='
@@ -83,7 +92,7 @@ def lancedb() -> Any:
   try:
     import lancedb as module
   except ImportError:
-    raise ValueError("an index needs LanceDB: pip install 'jaxret[index]'"
+    raise ValueError("an index needs LanceDB: pip install -e '.[index]'"
                      ) from None
   return module
 

@@ -14,13 +14,12 @@ For each line one comes out, in order, with its "id" if it has one: "answer",
 "index", and, in the order of the choices, "scores", "likelihood" and, with an
 alpha above 0, "prior".
 """
-import argparse
 import json
 import sys
 from typing import Any, NamedTuple
 
 from jaxret import json_lines
-from jaxret import main as program
+from jaxret.verbs import _flags
 
 KEYS = ('question', 'choices', 'image', 'video', 'text', 'answer', 'id')
 MEDIA = ('image', 'video')
@@ -34,30 +33,19 @@ class Line(NamedTuple):
   choices: list[str]
 
 
-class _Parser(argparse.ArgumentParser):
-
-  def error(self, message):
-    raise ValueError(f'{message}; see jaxret answer --help')
-
-
 def main(argv):
-  try:
-    options = parse(argv)
-    lines = read(options.file, options.choices)
-    for line in answers(lines, options):
-      print(json.dumps(line, ensure_ascii=False))
-  except ValueError as error:
-    print(f'jaxret: {program.one_line(error)}', file=sys.stderr)
-    return 1
-  except SystemExit as asked:  # --help
-    return asked.code
-  return 0
+  return _flags.run(run, argv)
+
+
+def run(argv):
+  options = parse(argv)
+  lines = read(options.file, options.choices)
+  for line in answers(lines, options):
+    print(json.dumps(line, ensure_ascii=False))
 
 
 def parse(argv):
-  parser = _Parser(
-      'jaxret answer', description=__doc__, allow_abbrev=False,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = _flags.Parser('answer', __doc__)
   parser.add_argument('file', metavar='FILE', nargs='?', default='-',
                       help='JSON lines; - is standard input (-)')
   parser.add_argument('--model', required=True,

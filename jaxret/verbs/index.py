@@ -9,47 +9,39 @@ reason. In place of FOLDER a list: .json or .jsonl of objects {"image" or
 "video": FILE, "caption": TEXT} or {"text": TEXT}; .parquet of such columns;
 .txt of a file on each line.
 """
-import argparse
 import json
-import sys
+import shlex
 
-from jaxret import main as program
 from jaxret import process_settings
 from jaxret.data import sources
-
-
-class _Parser(argparse.ArgumentParser):
-
-  def error(self, message):
-    raise ValueError(f'{message}; see jaxret index --help')
+from jaxret.verbs import _flags
 
 
 def main(argv):
+  return _flags.run(run, argv)
+
+
+def run(argv):
+  options = parse(argv)
+  process_settings.keep_compiled_of_user()
   try:
-    options = parse(argv)
-    process_settings.keep_compiled_of_user()
     done = index(options)
-    if options.json:
-      print(json.dumps({
-          'rows': done.rows, 'added': done.added, 'changed': done.changed,
-          'unchanged': done.unchanged, 'gone': done.gone,
-          'embedded': done.embedded,
-          'skipped': [{'path': one.path, 'reason': one.reason}
-                      for one in done.skipped]}))
-    else:
-      report(done, options.out)
-  except ValueError as error:
-    print(f'jaxret: {program.one_line(error)}', file=sys.stderr)
-    return 1
-  except SystemExit as asked:  # --help
-    return asked.code
-  return 0
+  except KeyboardInterrupt:
+    raise KeyboardInterrupt('interrupted; the blocks that were written are '
+                            'kept: call it again to go on') from None
+  if options.json:
+    print(json.dumps({
+        'rows': done.rows, 'added': done.added, 'changed': done.changed,
+        'unchanged': done.unchanged, 'gone': done.gone,
+        'embedded': done.embedded,
+        'skipped': [{'path': one.path, 'reason': one.reason}
+                    for one in done.skipped]}))
+  else:
+    report(done, options.out)
 
 
 def parse(argv):
-  parser = _Parser(
-      'jaxret index', description=__doc__, allow_abbrev=False,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = _flags.Parser('index', __doc__)
   parser.add_argument('source', metavar='FOLDER', help='or a list of files')
   parser.add_argument('--model', required=True,
                       help='a directory, hub name or workdir, see jaxret.load')
@@ -105,4 +97,6 @@ def report(done, out):
     print(f'skipped: {sources.one_line(first.path)}: {first.reason}' + (
         f' (and {len(done.skipped) - 1:,} more, in {out}/skipped.jsonl)'
         if len(done.skipped) > 1 else ''))
-  print(f"search it: jaxret search {out} 'a dog in the snow'")
+  out = shlex.quote(out)
+  print(f"search it: jaxret search {out} 'a dog in the snow', or jaxret serve "
+        f'{out}')

@@ -13,14 +13,12 @@ from FILE's folder, or a list of them. For each line one comes out, in order,
 with its "id" if it has one, "log_likelihood" in nats, the sum over the tokens
 of the suffix, and their number, "tokens"; lists where "suffix" is one.
 """
-import argparse
 import json
 import math
-import sys
 from typing import Any, NamedTuple
 
 from jaxret import json_lines
-from jaxret import main as program
+from jaxret.verbs import _flags
 
 KEYS = ('prefix', 'suffix', 'id')
 MEDIA = ('image', 'video')
@@ -35,29 +33,18 @@ class Line(NamedTuple):
   is_list: bool
 
 
-class _Parser(argparse.ArgumentParser):
-
-  def error(self, message):
-    raise ValueError(f'{message}; see jaxret score --help')
-
-
 def main(argv):
-  try:
-    options = parse(argv)
-    for line in answers(read(options.file), options):
-      print(json.dumps(line, ensure_ascii=False))
-  except ValueError as error:
-    print(f'jaxret: {program.one_line(error)}', file=sys.stderr)
-    return 1
-  except SystemExit as asked:  # --help
-    return asked.code
-  return 0
+  return _flags.run(run, argv)
+
+
+def run(argv):
+  options = parse(argv)
+  for line in answers(read(options.file), options):
+    print(json.dumps(line, ensure_ascii=False))
 
 
 def parse(argv):
-  parser = _Parser(
-      'jaxret score', description=__doc__, allow_abbrev=False,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = _flags.Parser('score', __doc__)
   parser.add_argument('file', metavar='FILE', nargs='?', default='-',
                       help='JSON lines; - is standard input (-)')
   parser.add_argument('--model', required=True,

@@ -6,41 +6,28 @@ Prints a hit on each line, the best one first: its score, of a video the moment,
 and the file, below the folder that was indexed. --rerank and --likelihood look
 at the best again with a larger model, and sort by what that says.
 """
-import argparse
 import json
-import sys
 
-from jaxret import main as program
 from jaxret import process_settings
 from jaxret.data import sources
+from jaxret.verbs import _flags
 
 FILTERS = ('kind', 'folder', 'min_duration_s', 'max_duration_s')
 
 
-class _Parser(argparse.ArgumentParser):
-
-  def error(self, message):
-    raise ValueError(f'{message}; see jaxret search --help')
-
-
 def main(argv):
-  try:
-    options = parse(argv)
-    query = asked(options)
-    process_settings.keep_compiled_of_user()
-    search(query, options)
-  except ValueError as error:
-    print(f'jaxret: {program.one_line(error)}', file=sys.stderr)
-    return 1
-  except SystemExit as wanted:  # --help
-    return wanted.code
-  return 0
+  return _flags.run(run, argv)
+
+
+def run(argv):
+  options = parse(argv)
+  query = asked(options)
+  process_settings.keep_compiled_of_user()
+  search(query, options)
 
 
 def parse(argv):
-  parser = _Parser(
-      'jaxret search', description=__doc__, allow_abbrev=False,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = _flags.Parser('search', __doc__)
   parser.add_argument('index', metavar='INDEX', help='of jaxret index')
   parser.add_argument('words', metavar='TEXT', nargs='?', help='what to find')
   parser.add_argument('--text', help='the same, where it starts with a dash')

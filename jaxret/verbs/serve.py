@@ -7,44 +7,33 @@ is found, too. It is bound to this machine unless --host says otherwise: there
 is no password, and who reaches it sees the files of the index. /openapi.json
 describes the API.
 """
-import argparse
 import socket
 import sys
+import threading
 
-from jaxret import main as program
 from jaxret import process_settings
-
-
-class _Parser(argparse.ArgumentParser):
-
-  def error(self, message):
-    raise ValueError(f'{message}; see jaxret serve --help')
+from jaxret.verbs import _flags
 
 
 def main(argv):
-  try:
-    options = parse(argv)
-    process_settings.keep_compiled_of_user()
-    serve(options)
-  except KeyboardInterrupt:
-    return 130
-  except ValueError as error:
-    print(f'jaxret: {program.one_line(error)}', file=sys.stderr)
-    return 1
-  except SystemExit as asked:  # --help
-    return asked.code
-  return 0
+  return _flags.run(run, argv)
+
+
+def run(argv):
+  options = parse(argv)
+  process_settings.keep_compiled_of_user()
+  serve(options)
 
 
 def parse(argv):
-  parser = _Parser(
-      'jaxret serve', description=__doc__, allow_abbrev=False,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = _flags.Parser('serve', __doc__)
   parser.add_argument('index', metavar='INDEX', help='of jaxret index')
   parser.add_argument('--host', default='127.0.0.1', help='the address that it '
                       'is bound to (127.0.0.1, this machine alone)')
   parser.add_argument('--port', type=int, default=8000,
                       help='0 = any that is free (8000)')
+  parser.add_argument('--open', action='store_true',
+                      help='open the page in the browser of this machine')
   parser.add_argument('--rerank', metavar='MODEL', help='offers to look at the '
                       'best again, see jaxret.load_reranker')
   parser.add_argument('--candidates', type=int, default=50, help='how many are '
@@ -71,7 +60,7 @@ def serve(options):
     import uvicorn
   except ImportError:
     raise ValueError("serving needs Starlette and uvicorn: pip install "
-                     "'jaxret[serve]'") from None
+                     "-e '.[serve]'") from None
   import jaxret
   from jaxret.serving import app, guard
   listening = bound(options.host, options.port)
@@ -85,6 +74,10 @@ def serve(options):
     listening.listen(128)
     print(f'{n_rows:,} rows of {options.index}: open {address(listening)} '
           '(Ctrl-C ends it)', flush=True)
+    if options.open:  # a connection waits until it is served
+      import webbrowser
+      threading.Thread(target=webbrowser.open, args=[address(listening)],
+                       daemon=True).start()
     if not guard.is_loopback(options.host):
       print(f'jaxret: --host={options.host}: whoever reaches this machine sees '
             'the files of the index; there is no password', file=sys.stderr)

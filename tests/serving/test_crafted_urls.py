@@ -3,15 +3,12 @@ import errno
 import http.client
 import itertools
 import socket
-import threading
-import time
 
 import pytest
 
 from tests import tiny_serving
 
 app = tiny_serving.part('app')
-uvicorn = pytest.importorskip('uvicorn', reason=tiny_serving.REASON)
 
 UP = ('../', '..%2f', '%2e%2e/', '%2e%2e%2f', '..\\', '..%5c', '..%252f',
       '....//', '%c0%ae%c0%ae/', './../')
@@ -26,16 +23,8 @@ def server(tmp_path_factory):
   """(port, folder) of a server that runs."""
   path = tmp_path_factory.mktemp('crafted')
   made = app.create(tiny_serving.made(path), most_bytes=50_000)
-  with socket.create_server(('127.0.0.1', 0)) as listening:
-    runs = uvicorn.Server(uvicorn.Config(
-        made, http='h11', ws='none', lifespan='off', log_level='critical'))
-    thread = threading.Thread(target=runs.run, kwargs={'sockets': [listening]})
-    thread.start()
-    while not runs.started:
-      time.sleep(0.01)
-    yield listening.getsockname()[1], path
-    runs.should_exit = True
-    thread.join()
+  with tiny_serving.server(made) as port:
+    yield port, path
 
 
 def raw(port, request, is_all=False):

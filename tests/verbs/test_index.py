@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+import jaxret
 from jaxret import cli
 from tests import tiny_index
 
@@ -27,7 +28,9 @@ def test_a_folder_is_indexed_and_kept(capsys, tmp_path, own_cache):
   code, said, _ = run(capsys, *argv)
   assert code == 0
   assert f'{out}: 7 rows: 5 files added, 0 changed, 0 as they were' in said
-  assert '3 skipped' in said and f"jaxret search {out} 'a dog" in said
+  assert '3 skipped' in said and said.endswith(
+      f"search it: jaxret search {out} 'a dog in the snow', or jaxret serve "
+      f'{out}\n')
   code, said, _ = run(capsys, *argv, '--json')
   done = json.loads(said)
   assert (done['rows'], done['added'], done['unchanged']) == (7, 0, 5)
@@ -35,10 +38,11 @@ def test_a_folder_is_indexed_and_kept(capsys, tmp_path, own_cache):
       'broken.mp4', 'empty.png', 'table.csv'}
 
 
-def test_what_is_wrong_is_one_line(capsys, tmp_path, own_cache):
+def test_what_is_wrong_is_one_line(capsys, tmp_path, monkeypatch, own_cache):
   tiny_index.picture(tmp_path / 'm' / 'a.png', 0)
   out = f'--out={tmp_path / "i"}'
   model = f'--model={tiny_index.CLIP}'
+  monkeypatch.chdir(tmp_path)
   for argv, said in (
       ([tmp_path / 'm', out], '--model'),
       ([tmp_path / 'none', model, out], 'no such folder'),
@@ -46,10 +50,20 @@ def test_what_is_wrong_is_one_line(capsys, tmp_path, own_cache):
       ([tmp_path / 'm', model, out, '--window=x'], 'invalid float'),
       ([tmp_path / 'm', model, out, '--window=0'], 'window is 0 s'),
       ([tmp_path / 'm', model, out, '--recipe=none'], 'recipe'),
-      ([tmp_path / 'm', model, out, '--batch_size=0'], 'batch_size is 0')):
+      ([tmp_path / 'm', model, out, '--batch_size=0'], 'batch_size is 0'),
+      ([tmp_path / 'm', model, '--out=s3://bucket/i'], 'object stores are')):
     code, shown, error = run(capsys, *argv)
     assert (code, shown) == (1, '')
     assert said in error and len(error.strip().splitlines()) == 1
+  assert not (tmp_path / 's3:').exists()
+
+
+def test_interrupted_it_says_what_is_kept(capsys, tmp_path, monkeypatch):
+  def stop(*args, **kwargs):
+    raise KeyboardInterrupt
+  monkeypatch.setattr(jaxret, 'index', stop)
+  code, _, error = run(capsys, tmp_path, '--model=m', f'--out={tmp_path / "i"}')
+  assert code == 130 and error.startswith('jaxret: interrupted; the blocks')
 
 
 def test_help(capsys):

@@ -30,6 +30,7 @@ def test_what_is_wrong_is_one_line(capsys, tmp_path):
     port = taken.getsockname()[1]
     for argv, said in (
         ([], 'the following arguments'), ([tmp_path], 'no index is there'),
+        (['gs://bucket/i'], 'object stores are not supported'),
         ([tmp_path, '--port=70000'], '--port is 70000'),
         ([tmp_path, f'--port={port}'], f'127.0.0.1 port {port} cannot'),
         ([tmp_path, '--host=none.invalid'], 'none.invalid port 8000 cannot'),
@@ -46,7 +47,7 @@ def test_what_is_wrong_is_one_line(capsys, tmp_path):
 def test_without_its_libraries(capsys, monkeypatch, tmp_path):
   monkeypatch.setitem(sys.modules, 'uvicorn', None)
   assert cli.main(['serve', str(tmp_path)]) == 1
-  assert "pip install 'jaxret[serve]'" in capsys.readouterr().err
+  assert "pip install -e '.[serve]'" in capsys.readouterr().err
 
 
 def test_addresses():

@@ -98,7 +98,7 @@ def _load(path):
   except ImportError:
     raise ValueError(
         f'reading {path} needs torch, which is not installed; install it with '
-        "pip install 'jaxret[parity]'") from None
+        "pip install -e '.[parity]'") from None
   try:
     return torch.load(path, map_location='cpu', weights_only=True)
   except Exception as error:  # torch raises many kinds for a broken file
