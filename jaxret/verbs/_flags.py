@@ -19,10 +19,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(work: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
-  """Calls work(argv); the exit code: of a ValueError 1, with one line."""
+  """Calls work(argv); the exit code: of what is wrong 1, with one line."""
   try:
     work(argv)
-  except ValueError as error:
+  except BrokenPipeError:  # whoever read has seen enough, see `cli`
+    raise
+  except (ValueError, OSError) as error:
     print(f'jaxret: {program.one_line(error)}', file=sys.stderr)
     return 1
   except SystemExit as asked:  # --help

@@ -7,45 +7,33 @@ row of each: the difference, its 95 % interval and its two-sided p-value, from
 drawing the queries again with replacement, each with both of its answers. Where
 the interval leaves out 0, other queries of this kind would show it, too.
 """
-import argparse
 import json
 import sys
 
 import numpy as np
 
 from jaxret import comparisons, provenance
-from jaxret import main as program
 from jaxret.report import compared, tables
 from jaxret.report import queries as queries_lib
-
-
-class _Parser(argparse.ArgumentParser):
-
-  def error(self, message):
-    raise ValueError(f'{message}; see jaxret compare --help')
+from jaxret.verbs import _flags
 
 
 def main(argv):
-  try:
-    options = parse(argv)
-    found = compare(options.workdirs, options.row, options.resamples)
-    print(json.dumps(plain(found), indent=2) if options.json else text(found))
-    if options.html:
-      compared.write(options.html, found, {
-          name: _about(name) for name in options.workdirs})
-      print(f'page: {options.html}', file=sys.stderr)
-  except (ValueError, OSError) as error:
-    print(f'jaxret: {program.one_line(error)}', file=sys.stderr)
-    return 1
-  except SystemExit as wanted:  # --help
-    return wanted.code
-  return 0
+  return _flags.run(run, argv)
+
+
+def run(argv):
+  options = parse(argv)
+  found = compare(options.workdirs, options.row, options.resamples)
+  print(json.dumps(plain(found), indent=2) if options.json else text(found))
+  if options.html:
+    compared.write(options.html, found, {
+        name: _about(name) for name in options.workdirs})
+    print(f'page: {options.html}', file=sys.stderr)
 
 
 def parse(argv):
-  parser = _Parser(
-      'jaxret compare', description=__doc__, allow_abbrev=False,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = _flags.Parser('compare', __doc__)
   parser.add_argument('workdirs', metavar='WORKDIR', nargs='+',
                       help='of finished runs, two at least; with several '
                       'benchmarks, the directory of one in it')
