@@ -1,6 +1,7 @@
 """Chromium, driven by Playwright, where both are there."""
 import contextlib
 import shutil
+import time
 
 import pytest
 
@@ -28,7 +29,7 @@ def page(browser, url, width=1280, height=900, **options):
   """A page of its own; what it logs as an error, or asks elsewhere, fails."""
   context = browser.new_context(
       viewport={'width': width, 'height': height}, **options)
-  context.set_default_timeout(20_000)
+  context.set_default_timeout(90_000)
   opened, wrong = context.new_page(), []
   opened.on('pageerror', lambda error: wrong.append(str(error)))
   opened.on('console', lambda said: said.type == 'error' and (
@@ -39,3 +40,14 @@ def page(browser, url, width=1280, height=900, **options):
   yield opened
   context.close()
   assert not wrong
+
+
+def until(page, expression, seconds=90):
+  """Waits until an expression of JavaScript is true.
+
+  Playwright's own waiting evaluates inside the page, which its policy forbids.
+  """
+  end = time.monotonic() + seconds
+  while not page.evaluate(expression):
+    assert time.monotonic() < end, f'not within {seconds} s: {expression}'
+    time.sleep(0.02)

@@ -213,7 +213,13 @@ function take(file) {
   search();
 }
 
+// What is no film to a browser: it moves as a picture.
+const MOVING = /\.(gif|webp|png|avif)$/i;
+
 function video(hit) {
+  if (MOVING.test(hit.path)) {
+    return make('img', {src: `/media/${hit.id}`, alt: hit.path});
+  }
   const made = make('video', {controls: true, playsInline: true,
     preload: 'metadata', poster: `/thumb/${hit.id}?size=1280`});
   made.src = `/media/${hit.id}`;

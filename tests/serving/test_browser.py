@@ -73,8 +73,8 @@ def answered(page):
   """Waits for the hits of what is done inside, drawn."""
   with page.expect_response(re.compile('/api/search')):
     yield
-  page.wait_for_function(
-      '!document.querySelector("#said").innerText.startsWith("Searching")')
+  browsers.until(page, """
+      !document.querySelector('#said').innerText.startsWith('Searching')""")
 
 
 def search(page, text):
@@ -108,7 +108,6 @@ def test_a_text_finds_what_the_library_does(page, served):
   assert names(page) == [name(hit) for hit in want]
   page.go_back()
   page.wait_for_selector('#hits li', state='detached')
-  page.wait_for_function('document.images.length === 0')
 
 
 def test_by_what_is_chosen_dropped_and_pasted(page, served):
@@ -153,10 +152,9 @@ def test_a_clip_plays_at_its_moment(page):
     page.click('#hits .open:has(.time:text("0:02 to"))')
   assert media.value.status == 206
   video = page.locator('#large video')
-  page.wait_for_function("""() => {
-    const video = document.querySelector('#large video');
-    return video && !video.seeking && video.currentTime > 2 + 1 / 25;
-  }""")
+  browsers.until(page, """(([video]) =>
+      video && !video.seeking && video.currentTime > 2 + 1 / 25)(
+      document.querySelectorAll('#large video'))""")
   video.evaluate('video => video.pause()')
   time_s = video.evaluate('video => video.currentTime')
   number = video.evaluate(NUMBER)
