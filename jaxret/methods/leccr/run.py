@@ -13,7 +13,13 @@ import jax
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxret import checkpoint, process_settings, processes, sharding
+from jaxret import (
+  checkpoint,
+  process_settings,
+  processes,
+  protocols,
+  sharding,
+)
 from jaxret import run as run_lib
 from jaxret import train as train_lib
 from jaxret.data.shapes import parallel as shapes_parallel
@@ -203,6 +209,9 @@ def evaluate_all(config, workdir, mesh, data, tokenizer):
   splits = {language: data.splits[language, name] for language in scores}
   results = evaluator.results(splits, scores, chosen)
   results['left_out'] = run_lib.left_out(workdir)
+  protocols.add(results, config, config.data.root, [
+      task for language, split in splits.items()
+      for task, _ in evaluator.tasks(split, language).values()])
   shown = config.eval.gallery_queries // 2
   run_lib.publish(config, workdir, results, gallery=[
       query for language, split in splits.items()
