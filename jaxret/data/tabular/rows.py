@@ -155,13 +155,11 @@ def _one(table, i, column, cell, names, entry=None):
 
 
 def _texts(table, i, column, captions):
-  captions = [captions] if isinstance(captions, str) else captions
-  if not isinstance(captions, list) or not captions or not all(
-      isinstance(one, str) and one.strip() and not types.is_broken(one)
-      for one in captions):
-    raise _wrong(table, i, column, f'the caption {captions!r:.60}', 'a text, '
-                 'or a list of texts')
-  return tuple(one.strip() for one in captions)
+  listed = captions if isinstance(captions, list) else [captions]
+  for one in listed or [listed]:
+    if not isinstance(one, str) or not one.strip() or types.is_broken(one):
+      raise _wrong(table, i, column, f'the caption {one!r:.60}', 'a text')
+  return tuple(one.strip() for one in listed)
 
 
 def _id(table, i, column, value):
