@@ -5,7 +5,7 @@ Those of the 7B run on a TPU slice v5e:4x4 or v5p:2x2x2 at least, which
 """
 from ml_collections import ConfigDict
 
-from configs import common, plans, towers
+from configs import common, folders, plans, towers
 
 VARIANTS = {
     '': 'a tiny model and its video tower, trained on shapes world',
@@ -148,7 +148,7 @@ def base():
       'clips': 4,  # clips of a video
       'tokens_per_clip': 6,  # features of a clip
   }, layers=3, tie_embeddings=False)
-  common.add_folder(config)
+  folders.add_folder(config)
   # Enough to choose weights on and to tell rows apart; as many candidates in
   # both, which what is guaranteed for new queries supposes.
   config.data.sizes.update(train=3000, validation=400, test=400)

@@ -76,16 +76,6 @@ def data():
   })
 
 
-def add_folder(config):
-  """What a source that names no such split is divided by."""
-  config.data.update({
-      'validation_fraction': 0.0,  # share of the train media held out
-      'test_fraction': 1.0,  # share of a folder's media that is test
-      'train_on_all': False,  # no train split: train on what is evaluated
-      'allow_outside': False,  # read files that a captions.json names elsewhere
-  })
-
-
 def add_images(config):
   """Still images of shapes world."""
   config.data.update({

@@ -1,7 +1,7 @@
 """Embedders of others, as they are published: on own media, on benchmarks."""
 from ml_collections import ConfigDict
 
-from configs import common, unite
+from configs import common, folders, unite
 
 SMALL = 'google/siglip2-base-patch16-224'
 # CLIP and SigLIP embed no text with an image: of other models WebVid-CoVR and
@@ -71,4 +71,5 @@ def base():
       'test_fraction': 1.0,  # share of a folder's media that is test
       # Read files that a captions.json names elsewhere.
       'allow_outside': False})
+  folders.add_tables(config)
   return config

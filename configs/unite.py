@@ -1,7 +1,7 @@
 """UNITE: trained in two stages and evaluated on shapes world; on benchmarks."""
 from ml_collections import ConfigDict
 
-from configs import common, objectives, plans, qwen3_vl
+from configs import common, folders, objectives, plans, qwen3_vl
 
 QWEN2_VL = 'Qwen/Qwen2-VL-{}-Instruct'
 BASE = 'friedrichor/Unite-Base-Qwen2-VL-{}'  # the result of stage 1, merged
@@ -125,7 +125,7 @@ def full_qwen2_vl(config, name):
 def base():
   """A Qwen2-VL that is trained from scratch on CPU in minutes."""
   config = common.base_embedder('unite')
-  common.add_folder(config)
+  folders.add_folder(config)
   objectives.add_objectives(config)
   objectives.add_graded(config)
   # Training files in data.root, where data.name is 'pairs'.

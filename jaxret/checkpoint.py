@@ -42,7 +42,10 @@ ADDED_FIELDS = {'data.alpha': 'white', 'data.allow_outside': False,
                 'loss.distillation_temperature': 1.0, 'loss.graded': '',
                 'loss.graded_temperature': 0.05, 'mine.negatives': 1,
                 'mine.teacher': False, 'model.backbone': 'blim',
-                'model.prompt': '', 'model.pooling': 'last'}
+                'model.prompt': '', 'model.pooling': 'last',
+                'data.fetch': [], 'data.subsets': [],
+                **{f'data.columns.{name}': '' for name in (
+                    'image', 'video', 'caption', 'id', 'split')}}
 # What a start leaves in a workdir before anything is trained, extracted or
 # scored, and what task=plan writes: where there is nothing else another config
 # may begin. Hidden files are parts of what was being written. All else is a

@@ -77,8 +77,11 @@ def test_fields_are_those_of_before_less_the_removed(name):
            'data.max_pixels': 89478485, 'eval.embed_media': False} | (
       {} if name == 'leccr' else {'model.attention': 'xla'}) | (
           {'rerank.alpha': 'white'} if name == 'mm_embed' else {}) | (
-              {'data.allow_outside': False} if 'data.train_on_all' in new
-              else {})
+              {'data.allow_outside': False, 'data.fetch': [],
+               'data.subsets': [], **{f'data.columns.{column}': '' for column in
+                                      ('image', 'video', 'caption', 'id',
+                                       'split')}}
+              if 'data.train_on_all' in new else {})
   assert new == added | ADDED[name] | {
       key: value for key, value in old.items() if key not in removed
   } | retuned.get(name, {}) | (

@@ -20,13 +20,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # the level of their own name in PAPER.
 LEVELS = {
     'by_rows': -1, 'device_grid': -1,
-    'config_files': 0, 'data.clips': 0, 'data.images': 0, 'data.sources': 0,
+    'config_files': 0, 'data.clips': 0, 'data.containers': 0, 'data.images': 0,
+    'data.sources': 0,
     'data.types': 0, 'files': 0, 'foreign_files': 0, 'gradients': 0,
     'own_files': 0, 'losses': 0, 'metrics': 0,
     'interruption': 0, 'json_lines': 0, 'outside': 0, 'process_settings': 0,
     'processes': 0, 'quantization': 0, 'sentence_names': 0, 'sharding': 0,
     'skipped': 1, 'workdir_lock': 1,
     'config_ranges': 2,
+    'protocols': 2,
     'checkpoint': 1, 'comparisons': 1, 'data': 1, 'models': 1, 'optim': 1,
     'progress': 1, 'provenance': 1, 'scoring': 1, 'tpu_slices': 1,
     'report': 2, 'training_plan': 2,

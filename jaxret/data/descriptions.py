@@ -24,6 +24,7 @@ import numpy as np
 from absl import logging
 
 from jaxret import files, own_files
+from jaxret.data import sources
 from jaxret.data.sets import nrccr
 
 IMPORTED = 'imported'
@@ -55,9 +56,12 @@ def _content(medium):
     return hashlib.sha256(
         f'{medium.shape}'.encode() + medium.tobytes()).digest()
   try:
+    medium = sources.checked(medium, 'image')
+    if isinstance(medium, bytes):  # inside of a file
+      return _content(medium)
     with open(medium, 'rb') as file:
       return hashlib.file_digest(file, 'sha256').digest()
-  except OSError:
+  except (OSError, sources.MediaError):
     return f'no file {medium}'.encode()  # whoever reads it says so
 
 

@@ -14,18 +14,21 @@ import os
 import pathlib
 import zlib
 
-from jaxret.data import sources, types
+from jaxret.data import hub, sources, types
 
 _WORDS = {dict: 'an object', list: 'a list', str: 'a string', int: 'a number',
           float: 'a number', bool: 'a boolean', type(None): 'null'}
 
 
 def root_of(root, name, wanted):
-  """The directory of a benchmark's files; ValueError where there is none."""
+  """The directory of a benchmark's files; ValueError where there is none.
+
+  root: a directory, or a data set of the hub, which is fetched: see hub.
+  """
   if not root:
     raise ValueError(f'data.root is not set; give the directory of {name}: '
                      f'{wanted}')
-  root = pathlib.Path(root).expanduser()
+  root = hub.local(root)
   if not root.is_dir():
     raise ValueError(f'data.root {root} is not a directory; {wanted}')
   return root
@@ -141,10 +144,11 @@ def json_lines(path):
     yield line, entry
 
 
-def read_csv(path, columns):
+def read_csv(path, columns, separator=','):
   """The rows of a CSV file with a header, as dicts of strings."""
   # As csv wants it: line ends inside of quotes are those of the file.
-  reader = csv.DictReader(io.StringIO(read_text(path), newline='\n'))
+  reader = csv.DictReader(io.StringIO(read_text(path), newline='\n'),
+                          delimiter=separator)
   try:
     found = reader.fieldnames or []
     rows = list(reader)
@@ -189,7 +193,7 @@ def read_parquet(path, columns, optional=()):
   columns: that must be there; optional: that are read where they are.
   """
   import pyarrow  # slow to import
-  with _open_parquet(path) as file:
+  with open_parquet(path) as file:
     names = file.schema_arrow.names
     _check_columns(path, names, columns)
     wanted = [*columns, *(name for name in optional if name in names)]
@@ -202,7 +206,7 @@ def read_parquet(path, columns, optional=()):
 def parquet_rows(path, columns, rows_at_once):
   """Yields the same, of files whose media do not fit in memory together."""
   import pyarrow
-  with _open_parquet(path) as file:
+  with open_parquet(path) as file:
     _check_columns(path, file.schema_arrow.names, columns)
     try:
       for batch in file.iter_batches(rows_at_once, columns=list(columns)):
@@ -211,7 +215,8 @@ def parquet_rows(path, columns, rows_at_once):
       raise _unreadable(path, error) from None
 
 
-def _open_parquet(path):
+def open_parquet(path):
+  """The ParquetFile; ValueError for what is none."""
   import pyarrow
   import pyarrow.parquet
   try:
@@ -305,6 +310,6 @@ def find(root, name, folders, allow_outside=False):
     below(root, name)
   for folder in folders:
     path = sources.located(os.path.join(root, folder, name))
-    if os.path.isfile(path):
+    if sources.is_file(path):
       return path
   return os.path.join(root, folders[0], name)

@@ -14,7 +14,7 @@ import shutil
 import numpy as np
 
 from jaxret import files, own_files
-from jaxret.data import records, sources, types
+from jaxret.data import containers, records, sources, types
 
 
 class FeatureWriter:
@@ -214,7 +214,9 @@ def write_videos(out_dir, split, progress=True):
 def _video_example(video, captions):
   media = video.image if video.video is None else video.video
   if not isinstance(media, bytes):
-    media = pathlib.Path(sources.located(media)).read_bytes()
+    media = sources.located(media)
+    media = pathlib.Path(media).read_bytes() if os.path.exists(media) else (
+        containers.read(media))
   return {'id': video.id.encode(), 'media': media,
           'modality': b'image' if video.video is None else b'video',
           'captions': json.dumps(captions).encode()}
@@ -223,7 +225,9 @@ def _video_example(video, captions):
 def _readable(video):
   media = video.image if video.video is None else video.video
   return isinstance(media, bytes) or (
-      media is not None and os.access(sources.located(media), os.R_OK))
+      isinstance(media, (str, os.PathLike)) and (
+          os.access(path := sources.located(media), os.R_OK)
+          or sources.is_file(path)))
 
 
 class VideoStore:

@@ -70,8 +70,9 @@ def as_videos(given, name):
     return (given,)
   if any(stills):
     other = given[stills.index(False)]
-    if isinstance(other, (str, os.PathLike)) and not os.path.exists(
-        sources.located(other)):
+    if isinstance(other, (str, os.PathLike)) and not (
+        os.path.exists(path := sources.located(other))
+        or sources.is_file(path)):
       raise MediaError(name, f'its frame {os.fspath(other)}: no such file')
     raise MediaError(
         name, f'its list of videos has an image (entry {stills.index(True)}) '

@@ -2,14 +2,19 @@
 
 A source is a path or the encoded bytes. A path is found also where its letters
 with accents are composed otherwise than on the disk (macOS writes e and its
-accent apart). Whatever is raised while a medium is read is its MediaError.
+accent apart), and may go on inside an archive or a table, see containers.
+Whatever is raised while a medium is read is its MediaError.
 """
 import contextlib
 import os
+import threading
 import unicodedata
+
+from jaxret.data import containers
 
 MOST_PIXELS = 89_478_485  # above it Pillow warns of what is small in a file
 _most_pixels = MOST_PIXELS
+_last = threading.local()  # what a thread read last inside of a file
 
 
 class MediaError(ValueError):
@@ -77,11 +82,37 @@ def located(path):
   return path
 
 
+def is_file(path):
+  """Whether a path is that of a file, or leads to a medium inside of one.
+
+  Errors: ValueError for an archive that cannot be read.
+  """
+  return os.path.isfile(path) or containers.has(path)
+
+
+def state(path):
+  """(size, time of change in ns) of a file, or of that which a path leads into.
+
+  Errors: OSError where there is none.
+  """
+  path = located(path)
+  if not os.path.exists(path) and (found := containers.state(path)):
+    return found
+  found = os.stat(path)
+  return found.st_size, found.st_mtime_ns
+
+
 def checked(source, kind):
-  """A source that can be opened: bytes, or the path of a file, not empty."""
+  """A source that can be opened: bytes, or the path of a file, not empty.
+
+  Of a path that goes on inside a file the bytes are given.
+  """
   name = name_of(source, kind)
   if not isinstance(source, bytes):
     source = located(source)
+    if not os.path.exists(source) and containers.located(source):
+      source = _inside(source, name)
+  if not isinstance(source, bytes):
     if not os.path.isfile(source):  # a pipe would be waited for
       raise MediaError(
           name, 'no such file' if not os.path.exists(source) else
@@ -93,6 +124,15 @@ def checked(source, kind):
   return source
 
 
+def _inside(path, name):
+  """The bytes inside of a file, which a thread reads once for all it asks."""
+  key = path, containers.state(path)
+  if getattr(_last, 'key', None) != key:
+    with blamed(name, 'cannot be read'):
+      _last.data, _last.key = containers.read(path), key
+  return _last.data
+
+
 def head(source, n_bytes=64):
   """The first bytes of a source, b'' where there is none."""
   if isinstance(source, bytes):
@@ -102,7 +142,9 @@ def head(source, n_bytes=64):
     if os.path.isfile(path):
       with open(path, 'rb') as file:
         return file.read(n_bytes)
-  except OSError:
+    if containers.located(path):
+      return _inside(path, path)[:n_bytes]
+  except (OSError, MediaError):
     pass  # who reads it says why
   return b''
 

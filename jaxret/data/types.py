@@ -66,6 +66,7 @@ class Task:
     reference that the query asks to change. None = none.
   query_prompt, candidate_prompt: what the encoder is told of each side.
   left_out: what its files hold besides and cannot be used.
+  files: paths of the data files that it was read from.
   Errors: ValueError where these do not fit; it names the task and the query.
   """
   name: str
@@ -77,6 +78,7 @@ class Task:
   query_prompt: str | None = None
   candidate_prompt: str | None = None
   left_out: tuple[LeftOut, ...] = dataclasses.field(default=(), kw_only=True)
+  files: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
 
   def __post_init__(self) -> None:
     for field in ('relevant', 'lists', 'excluded'):
@@ -124,6 +126,7 @@ class Split:
   texts: one entry per caption, in the order of the source.
   text_video: int32 [T], the index of the video that each text describes.
   left_out: what its files hold besides and cannot be used.
+  files: paths of the data files that it was read from.
   """
   dataset: str
   name: str
@@ -131,6 +134,7 @@ class Split:
   texts: tuple[Item, ...]
   text_video: np.ndarray
   left_out: tuple[LeftOut, ...] = dataclasses.field(default=(), kw_only=True)
+  files: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
 
   def without(self, video_ids: Iterable[str]) -> Self:
     """This split less the videos named in `video_ids` and their texts."""
@@ -150,14 +154,14 @@ class Split:
   def text_to_video(self) -> Task:
     relevant = tuple(np.array([v], np.int32) for v in self.text_video)
     return Task('text_to_video', self.texts, self.videos, relevant,
-                left_out=self.left_out)
+                left_out=self.left_out, files=self.files)
 
   def video_to_text(self) -> Task:
     order = np.argsort(self.text_video, kind='stable').astype(np.int32)
     ends = np.cumsum(np.bincount(self.text_video, minlength=len(self.videos)))
     relevant = tuple(np.split(order, ends[:-1]))
     return Task('video_to_text', self.videos, self.texts, relevant,
-                left_out=self.left_out)
+                left_out=self.left_out, files=self.files)
 
 
 class Visuals(Protocol):

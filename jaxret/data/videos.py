@@ -314,6 +314,8 @@ def _index_of(source, clip):
   if clip is None or isinstance(source, bytes):
     return _demux_index(source)
   path = sources.checked(source, 'video')
+  if isinstance(path, bytes):  # inside of a file
+    return _demux_index(source)
   state = os.stat(path)
   return _kept_index(path, state.st_size, state.st_mtime_ns)
 

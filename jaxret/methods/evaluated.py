@@ -12,6 +12,7 @@ class Evaluated(NamedTuple):
 
   n_frames: of a video, 0 = as the config says. groups: {name: names of tasks}
   whose means are reported. split: a types.Split that may have been trained on.
+  root: of its files, as the config has it.
   """
   name: str
   tasks: tuple
@@ -19,6 +20,7 @@ class Evaluated(NamedTuple):
   groups: Any = None
   n_frames: int = 0
   split: Any = None
+  root: str = ''
 
   @property
   def left_out(self):
@@ -48,13 +50,14 @@ def _evaluated(config, name):
     return Evaluated(
         name, sets.tasks(name, root, config.eval.tasks or None),
         getattr(module, 'RECALL_AT', (1, 5, 10)), groups or {},
-        getattr(module, 'N_FRAMES', 0))
+        getattr(module, 'N_FRAMES', 0), root=str(root))
   section = config.data
   if name != section.name:
     section = ConfigDict({**section.to_dict(), 'name': name, 'root': root})
   if hasattr(module, 'tasks_of_split'):
     return Evaluated(
-        name, module.tasks_of_split(section, config.eval.split), groups=groups)
+        name, module.tasks_of_split(section, config.eval.split), groups=groups,
+        root=section.root)
   split = sets.load(section, config.eval.split)
   return Evaluated(name, (split.text_to_video(), split.video_to_text()),
-                   groups=groups, split=split)
+                   groups=groups, split=split, root=section.root)

@@ -17,7 +17,7 @@ import numpy as np
 from jaxret import files, own_files
 from jaxret import skipped as skipped_lib
 from jaxret.report import gallery as gallery_lib
-from jaxret.report import media_links, plots, tables
+from jaxret.report import manifest, media_links, plots, tables
 from jaxret.report import queries as queries_lib
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def write(workdir: str | os.PathLike, results: tables.Results,
     'candidates', 'chance'}} in place of the two directions, perhaps 'means':
     {row: {group: {'mean', 'tasks', 'of'}}} and 'sum_of_recalls': {language:
     {row: SumR}}, and 'main_row'. 'tables', if any: [{'title', 'rows': lists of
-    cells, the head first}], shown as they are.
+    cells, the head first}], shown as they are; 'protocol', if any, as
+    protocols.manifest gives it.
   run: facts for the header, {label: text or number}, in the order to show.
   rows: tables.Rows, what a method says of its rows.
   sweeps: Sweeps of a weight, if any. hubness, gallery: sequences of Hubness
@@ -107,6 +108,8 @@ def _render(workdir, results, run, rows, sweeps, hubness, gallery, written,
                   for one in skipped_lib.read(of_run)}.values())
   config = of_run / 'config.json'
   directions = tables.directions(results)
+  results = {**results, 'tables': [*results.get('tables', ()),
+                                   *manifest.table(results)]}
   return environment.get_template('page.html.jinja').render(
       results=results, run=run, tables=tables, directions=directions,
       row_words=rows.name, explained=rows.explained,

@@ -5,14 +5,13 @@ at one `Shape`. Shapes come in buckets, so that a model compiles for a few of
 them however many sizes there are.
 """
 import math
-import os
 import threading
 from typing import NamedTuple
 
 import numpy as np
 from absl import logging
 
-from jaxret.data import images, types
+from jaxret.data import images, sources, types
 from jaxret.data.qwen2_vl import layout as visual_tokens
 from jaxret.data.qwen2_vl import pixels as qwen2_vl
 from jaxret.data.qwen2_vl import prompts as unite_prompts
@@ -245,10 +244,9 @@ class Reader:
 def _state(path):
   """Size and time of change of a file, None where there is none."""
   try:
-    state = os.stat(path)
+    return sources.state(path)
   except OSError:
     return None
-  return state.st_size, state.st_mtime_ns
 
 
 def open_reader(config, tokenizer, max_tokens=2048, trim_text=False,

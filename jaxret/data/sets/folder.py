@@ -2,12 +2,13 @@
 
 captions.json is a list of {"video" or "image": file, "caption": text or texts,
 "split": 'train', 'validation' or 'test' (in all entries or in none)}; the files
-lie beside it or in videos/ or images/.
+lie beside it or in videos/ or images/. In place of it, tables of media and
+captions: parquet, Arrow, JSON or CSV, of a folder, a file or a data set of the
+Hugging Face hub; see tabular.
 """
-import os
-
-from jaxret.data import entries, sets
+from jaxret.data import entries, hub, sets, sources
 from jaxret.data.sets import caption_files, splits
+from jaxret.data.tabular import rows as tabular
 
 WANTED = (
     'wanted captions.json, a list of {"video": file, "caption": text}, and the '
@@ -15,9 +16,11 @@ WANTED = (
 
 
 def load(section, split):
-  """The types.Split of the folder `section.root`.
+  """The types.Split of what lies at `section.root`.
 
   section: besides what splits.open_split reads,
+    fetch: patterns of files of a hub's data set that are fetched, () = all.
+    columns, subsets: of tables, see tabular.rows.
     test_fraction: where entries name no split, the share of the videos in
       test; the others are train (default 1: all are test).
     allow_outside: whether captions.json may name files that are not in root.
@@ -29,24 +32,31 @@ def load(section, split):
 
 
 def _read(section, split):
-  root = entries.root_of(getattr(section, 'root', None), 'folder', WANTED)
+  root = getattr(section, 'root', None)
+  if root and not hub.is_name(root) and hub.local(root).is_file():
+    return tabular.read(hub.local(root), section, split)
+  if root and hub.is_name(root):
+    root = hub.local(root, getattr(section, 'fetch', ()))
+  root = entries.root_of(root, 'folder', WANTED)
   if not any(root.iterdir()):
     raise ValueError(f'data.root {root} is empty; {WANTED}')
   path = root / 'captions.json'
   if not path.is_file():
-    raise ValueError(f'data.root {root} has no captions.json; {WANTED}')
+    return tabular.read(root, section, split)
   rows = caption_files.rows(
       root, path, getattr(section, 'allow_outside', False))
-  if not any(os.path.isfile(row.path) for row in rows):
+  if not any(sources.is_file(row.path) for row in rows):
     raise ValueError(
         f'{path}: none of the {len(rows)} files named there lies in {root}, '
         f'{root / "videos"} or {root / "images"}; {WANTED}')
   labels = _labels(path, rows)
+  rows = splits.Rows(rows, files=(path,))
   if any(labels):
-    return [row for row, label in zip(rows, labels) if label == split]
+    return rows.like([row for row, label in zip(rows, labels)
+                      if label == split])
   fraction = getattr(section, 'test_fraction', 1.0)
   train, test = ([], rows) if fraction >= 1 else splits.held_out(rows, fraction)
-  return {'train': train, 'validation': [], 'test': test}[split]
+  return rows.like({'train': train, 'validation': [], 'test': test}[split])
 
 
 def _labels(path, rows):

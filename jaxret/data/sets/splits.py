@@ -17,11 +17,18 @@ class Row(NamedTuple):
 
 
 class Rows(list):
-  """[Row], and the types.LeftOut of those of their file that are not there."""
+  """[Row], and the types.LeftOut of those of their file that are not there.
 
-  def __init__(self, rows=(), left_out=()):
+  files: paths of the data files that were read.
+  """
+
+  def __init__(self, rows=(), left_out=(), files=()):
     super().__init__(rows)
-    self.left_out = tuple(left_out)
+    self.left_out, self.files = tuple(left_out), tuple(map(str, files))
+
+  def like(self, rows):
+    """Others of the same files."""
+    return Rows(rows, self.left_out, self.files)
 
 
 def open_split(name, read, section, split, remedy=''):
@@ -71,16 +78,21 @@ def note(trained_on, split):
 def _files(split):
   media = (item.image if item.video is None else item.video
            for item in split.videos)
-  return {os.path.realpath(path) for path in media if isinstance(path, str)}
+  return {os.path.realpath(path) for medium in media
+          for path in (medium if isinstance(medium, tuple) else (medium,))
+          if isinstance(path, str)}
 
 
 def _rows_of(read, fraction, split):
   """The split's rows, less or only those held out where it has none."""
   rows = read(split)
   if split == 'validation' and not rows:
-    return held_out(read('train'), fraction)[1]
+    train = read('train')
+    held = held_out(train, fraction)[1]
+    return train.like(held) if isinstance(train, Rows) else held
   if split == 'train' and fraction and not read('validation'):
-    return Rows(held_out(rows, fraction)[0], getattr(rows, 'left_out', ()))
+    kept = held_out(rows, fraction)[0]
+    return rows.like(kept) if isinstance(rows, Rows) else kept
   return rows
 
 
@@ -118,4 +130,5 @@ def _split(dataset, name, rows):
       count[i] += 1
   return types.Split(dataset, name, tuple(videos), tuple(texts),
                      np.array(text_video, np.int32),
-                     left_out=getattr(rows, 'left_out', ()))
+                     left_out=getattr(rows, 'left_out', ()),
+                     files=getattr(rows, 'files', ()))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxret import by_rows, comparisons, metrics, report, run
+from jaxret import by_rows, comparisons, metrics, protocols, report, run
 from jaxret.data import types
 from jaxret.data.sets import splits as data_splits
 from jaxret.methods import blim
@@ -78,6 +78,9 @@ def _write(config, workdir, directions, splits, about_cascade):
     results['all_queries_at_once'] = sorted(all_at_once)
   if note := data_splits.note(run.trained_on(config, workdir), data.split):
     results['note'] = note
+  protocols.add(results, config, config.data.root, (
+      data.split.text_to_video(), data.split.video_to_text()),
+                protocols.counts_of(results))
   if about_cascade:
     results.update(cascade=about_cascade, tables=cascade.tables(about_cascade))
   if config.eval.trec_depth:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from jaxret import metrics, report, run
+from jaxret import metrics, protocols, report, run
 from jaxret.data.sets import splits as data_splits
 from jaxret.methods.blim import evaluator, phases, search
 from jaxret.methods.blim import scores as scores_lib
@@ -85,6 +85,9 @@ def _publish(config, workdir, split, found, ranks, chosen_on, chosen):
   note = data_splits.note(run.trained_on(config, workdir), split)
   if note:
     results['note'] = note
+  protocols.add(results, config, config.data.root, (
+      split.text_to_video(), split.video_to_text()),
+                protocols.counts_of(results))
   run.publish(config, workdir, results, queries=[
       report.Queries.of_items(
           direction, task.queries, {'blim': ranks[direction]},

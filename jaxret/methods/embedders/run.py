@@ -3,7 +3,7 @@ import pathlib
 
 from absl import logging
 
-from jaxret import loading, progress, retrieval, sharding
+from jaxret import loading, progress, protocols, retrieval, sharding
 from jaxret import run as run_lib
 from jaxret.data import media
 from jaxret.data.dual_encoder import pixels
@@ -50,6 +50,8 @@ def publish(config, workdir, one, results, answers, where):
   if one.groups:
     results['means'] = retrieval.group_means(results, one.groups)
   results['model'] = config.model.pretrained
+  protocols.add(results, config, one.root, one.tasks,
+                protocols.counts_of(results))
   results['left_out'] = run_lib.left_out(workdir)
   shown = config.eval.gallery_queries // 2
   run_lib.publish(config, where, results,

@@ -18,6 +18,7 @@ from jaxret import (
   process_settings,
   processes,
   progress,
+  protocols,
   sharding,
   training_plan,
 )
@@ -233,6 +234,9 @@ def evaluate_all(config, workdir, mesh, data, tokenizer):
   splits = {language: data.splits[language, name] for language in scores}
   results = evaluator.results(splits, scores, chosen)
   results['left_out'] = run_lib.left_out(workdir)
+  protocols.add(results, config, config.data.root, [
+      task for language, split in splits.items()
+      for task, _ in evaluator.tasks(split, language).values()])
   shown = config.eval.gallery_queries // 2
   run_lib.publish(config, workdir, results, gallery=[
       query for language, split in splits.items()

@@ -1,7 +1,7 @@
 """MM-Embed's whole pipeline: train, mine, train again, continue, rerank."""
 import functools
 
-from jaxret import processes, sharding
+from jaxret import processes, protocols, sharding
 from jaxret import run as run_lib
 from jaxret.data.sets import circo, mixed
 from jaxret.methods import base, embedding_run
@@ -130,6 +130,9 @@ def publish(run, benchmark, union, rankings, where):
       benchmark, union, rankings, run.config.eval.split)
   results['left_out'] = run_lib.left_out(run.workdir)
   results['tables'] += mine_lib.tables(run.workdir / 'mined')
+  protocols.add(results, run.config, run.config.eval.root
+                or run.config.data.root, benchmark.tasks,
+                pools=benchmark.pools.values())
   shown = run.config.eval.gallery_queries // 2
   run_lib.publish(
       run.config, where, results,

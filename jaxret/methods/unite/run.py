@@ -1,5 +1,5 @@
 """UNITE's run: stages of training, then any tasks."""
-from jaxret import retrieval, sharding
+from jaxret import protocols, retrieval, sharding
 from jaxret import run as run_lib
 from jaxret.data.sets import splits
 from jaxret.methods import embedding_run, unite
@@ -45,6 +45,8 @@ def publish(run, one, results, answers, where):
     results['note'] = note
   results['differences'] = retrieval.differences(
       answers, unite.PAIRS, one.recall_at)
+  protocols.add(results, run.config, one.root, one.tasks,
+                protocols.counts_of(results), n_frames=one.n_frames)
   results['left_out'] = run_lib.left_out(run.workdir)
   shown = run.config.eval.gallery_queries // 2
   run_lib.publish(

@@ -69,11 +69,11 @@ def _state(medium):
   if isinstance(medium, clips.Clip):
     medium = medium.source
   try:
-    state = (os.stat(sources.located(medium))
+    state = (sources.state(medium)
              if isinstance(medium, (str, os.PathLike)) else None)
   except OSError:
     state = None  # the encoder will say it better
-  return '' if state is None else f'{state.st_size} {state.st_mtime_ns}'
+  return '' if state is None else f'{state[0]} {state[1]}'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,5 @@
 """configs/embedders.py: a published embedder, evaluated on own media."""
+import hashlib
 import json
 import pathlib
 
@@ -8,7 +9,7 @@ import PIL.Image
 import pytest
 
 from jaxret import loading, main, sharding
-from tests import tiny_runs, tiny_unite
+from tests import tables, tiny_runs, tiny_unite
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 CONFIG = ROOT / 'configs' / 'embedders.py'
@@ -80,3 +81,30 @@ def test_every_variant_evaluates_what_it_names():
     config = main.load_config(f'{CONFIG}:{variant}')
     assert config.eval.benchmarks == (variant or 'folder',)
     assert config.task == 'evaluate' and config.model.pretrained
+
+
+def without_source(results):
+  """Results, less what says where the data lie."""
+  kept = {name: value for name, value in results['protocol'].items()
+          if name not in ('source', 'files')}
+  return {**results, 'protocol': kept}
+
+
+def test_a_folder_and_a_parquet_of_it_give_the_same_results(folder, tmp_path):
+  rows = json.loads((folder / 'captions.json').read_text())
+  tables.parquet(
+      tmp_path / 'hub' / 'data' / 'test-00000-of-00001.parquet',
+      image=(tables.MEDIUM, [tables.medium(
+          (folder / row['image']).read_bytes(), row['image'])
+                             for row in rows]),
+      caption=[row['caption'] for row in rows])
+  assert run(folder, tmp_path / 'a') == 0
+  assert run(tmp_path / 'hub', tmp_path / 'b') == 0
+  one, other = (tiny_runs.results(tmp_path / name) for name in 'ab')
+  assert without_source(one) == without_source(other)
+  assert one['protocol']['files'][0]['name'] == 'captions.json'
+  (file,) = other['protocol']['files']
+  data = tmp_path / 'hub' / file['name']
+  assert file['sha256'] == hashlib.sha256(data.read_bytes()).hexdigest()
+  assert file['sha256'] in (tmp_path / 'b' / 'report.html').read_text()
+  assert other['left_out'] == 1

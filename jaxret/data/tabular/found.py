@@ -1,0 +1,78 @@
+"""Where the media lie that a table names: in folders, or inside of archives."""
+import functools
+import os
+import pathlib
+import re
+
+from jaxret.data import entries
+from jaxret.data.containers import archives
+
+FOLDERS = '', 'videos', 'images', 'video', 'image', 'data'
+_URL = re.compile(r'[a-z][a-z0-9+.-]*://', re.IGNORECASE)
+_PART = re.compile(r'\.part-?[^/]*$')
+
+
+class Names:
+  """`[name]` -> the path of a medium below a root.
+
+  A name is looked up beside its table, in FOLDERS, and in the zip and tar
+  archives below the root: there as it is, else as the end of a member's name.
+  A medium that is nowhere keeps its path in the root.
+  Errors: ValueError for a name that leads elsewhere or is a URL, and for one
+  that several members end with.
+  """
+
+  def __init__(self, root):
+    self._root = pathlib.Path(root)
+
+  def find(self, name, table):
+    """table: path of the file that names it."""
+    if _URL.match(name):
+      raise ValueError(f'the URL {name!r:.80}, wanted a file below '
+                       f'{self._root}: URLs are not fetched')
+    if not entries.is_inside(name):
+      raise ValueError(f'{name!r:.80}, which is not in {self._root}, wanted a '
+                       'file below it')
+    beside = os.path.relpath(pathlib.Path(table).parent, self._root)
+    folders = (beside, *FOLDERS) if entries.is_inside(beside) else FOLDERS
+    path = entries.find(self._root, name, [
+        '' if folder == '.' else folder for folder in folders])
+    if os.path.isfile(path):
+      return path
+    return self._packed(name) or os.path.join(self._root, name)
+
+  def _packed(self, name):
+    file = name.rpartition('/')[2]
+    found = [(archive, member) for archive, member in self._members.get(
+        file, ()) if f'/{member}'.endswith(f'/{name}')]
+    if len(found) > 1:
+      exact = [one for one in found if one[1] == name]
+      found = exact if len(exact) == 1 else found
+    if len(found) > 1:
+      raise ValueError(f'{name!r}, which is {"/".join(found[0])} and '
+                       f'{"/".join(found[1])}, wanted one file of that name')
+    return '/'.join(found[0]) if found else None
+
+  @functools.cached_property
+  def _members(self):
+    """{name of a file: [(archive, member)]}."""
+    found = {}
+    for archive in _archives(self._root):
+      for member in archives.members(archive):
+        found.setdefault(member.rpartition('/')[2], []).append(
+            (archive, member))
+    return found
+
+
+def _archives(root):
+  """The archives below a folder; of one in parts the name without them."""
+  names = {_PART.sub('', str(path)) for path in root.rglob('*')
+           if path.is_file()}
+  return sorted(name for name in names
+                if name.lower().endswith(archives.ENDINGS))
+
+
+def compressed(root):
+  """Archives below a root that cannot be read in place, for messages."""
+  return sorted(path.name for path in pathlib.Path(root).rglob('*')
+                if path.name.lower().endswith(archives.COMPRESSED))
