@@ -31,6 +31,8 @@ def base(method):
           'data': -1,  # shards of the batch, weights in each whole
           'fsdp': 1,  # shards of both the batch and the weights
           'tensor': 1},  # shards of the weights within a layer
+      'log': {
+          'to': ()},  # trackers besides metrics.jsonl: 'tensorboard', 'wandb'
       'train': train(),  # steps, batches, checkpoints
   })
 

@@ -16,7 +16,7 @@ from jaxret import files, own_files, sharding
 # Fields, or whole sections, that may differ between the calls that share a
 # workdir, in sub-configs too: they change what is shown, kept or measured, or
 # where it is computed, not what is trained.
-FREE_FIELDS = ('task', 'mesh', 'eval', 'plan', 'rerank',
+FREE_FIELDS = ('task', 'mesh', 'eval', 'plan', 'rerank', 'log',
                'train.log_every_steps', 'train.checkpoint_every_steps',
                'train.keep_checkpoints', 'data.cache_gb',
                'data.extract_batch_size', 'data.strict', 'model.attention')

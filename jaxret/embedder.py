@@ -22,11 +22,14 @@ from absl import logging
 from jax.sharding import Mesh
 
 from jaxret import process_settings, quantization, sentence_names, sharding
+from jaxret import vectors as vectors_lib
 from jaxret.data import images, types
 from jaxret.methods import base
 
 if TYPE_CHECKING:
   from jaxret.scoring.embeddings.similarity import Placed
+  Searched: TypeAlias = (
+      np.ndarray | vectors_lib.Vectors | Iterable[np.ndarray] | Placed)
 
 FIELDS = ('id', 'text', 'image', 'video')
 READ_AHEAD = 2  # batches whose items are read while the device works
@@ -89,7 +92,7 @@ class Embedder(sentence_names.SentenceNames):
              show_progress_bar: bool | None = None,
              convert_to_numpy: bool = True, convert_to_tensor: bool = False,
              normalize_embeddings: bool = True, device: Any = None,
-             **more: Any) -> np.ndarray:
+             ids: Sequence[Any] | None = None, **more: Any) -> Any:
     """Embeds items, float32 [N, D], in their order; one item alone as [D].
 
     Items are grouped by size into buckets; the model is compiled once for
@@ -115,6 +118,8 @@ class Embedder(sentence_names.SentenceNames):
         = of these items; see quantization.quantize.
       prompt_name: this and the next ones, show_progress_bar to device, are
         those of sentence-transformers; see sentence_names.Options.
+      ids: of the items, each once: Vectors come back, see vectors.Vectors, of
+        those that could be used.
       **more: its other keywords, taken at their defaults.
 
     Raises:
@@ -125,9 +130,13 @@ class Embedder(sentence_names.SentenceNames):
         normalize_embeddings, device)
     sentence_names.check_defaults(more)
     prompt = asked.prompt(self.prompts, prompt)
-    return asked.given(self._encode(
+    if ids is not None:
+      items = vectors_lib.with_ids(items, ids, is_one(items))
+    found = self._encode(
         items, prompt, batch_size, on_error, asked.progress(show_progress),
-        truncate_dim, precision, calibration))
+        truncate_dim, precision, calibration)
+    return (asked.given(found) if ids is None else
+            vectors_lib.usable(ids, found))
 
   def _encode(self, items, prompt, batch_size, on_error, show_progress,
               truncate_dim, precision, calibration):
@@ -154,24 +163,27 @@ class Embedder(sentence_names.SentenceNames):
       out = quantization.quantize(out, precision, calibration)
     return out[0] if alone else out
 
-  def search(self, queries: np.ndarray,
-             candidates: 'np.ndarray | Iterable[np.ndarray] | Placed',
-             k: int = 10, exclude: Sequence[np.ndarray] | None = None
-             ) -> tuple[np.ndarray, np.ndarray]:
+  def search(self, queries: 'np.ndarray | vectors_lib.Vectors',
+             candidates: 'Searched', k: int = 10,
+             exclude: Sequence[np.ndarray] | None = None) -> Any:
     """The k best candidates of each query: (scores, indices), both [Q, k].
 
     candidates: [C, D], or an iterable of blocks of them where they are more
     than fit in memory; or what `placed` gives, for one search after another.
-    See scoring.embeddings.similarity.search.
+    See scoring.embeddings.similarity.search. Of Vectors, a vectors.Found of
+    their ids. A row of NaN, which on_error='skip' leaves, is never found.
     """
     from jaxret.scoring.embeddings import similarity
     checked = sentence_names.not_codes
     if isinstance(candidates, similarity.Placed):
       return candidates.search(np.atleast_2d(checked(queries)), k, exclude)
-    blocks = (checked(candidates) if hasattr(candidates, 'shape')
-              else map(checked, candidates))
-    return similarity.search(np.atleast_2d(checked(queries)), blocks, k,
-                             mesh=self.mesh, exclude=exclude)
+    if not isinstance(candidates, np.ndarray | vectors_lib.Vectors):
+      blocks = (checked(candidates) if hasattr(candidates, 'shape')
+                else map(checked, candidates))
+      return similarity.search(np.atleast_2d(checked(queries)), blocks, k,
+                               mesh=self.mesh, exclude=exclude)
+    return vectors_lib.search(functools.partial(
+        similarity.search, mesh=self.mesh), queries, candidates, k, exclude)
 
   def placed(self, candidates: np.ndarray) -> 'Placed':
     """Candidates [C, D] on the devices, where any number of searches use them.

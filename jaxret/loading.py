@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from jaxret import (
   checkpoint,
   embedder,
+  embedding_settings,
   foreign_files,
   generator,
   methods,
@@ -25,6 +26,7 @@ from jaxret.data import recipes, text
 from jaxret.data.dual_encoder import pixels as dual_encoder
 from jaxret.data.qwen2_vl import pixels as qwen2_vl
 from jaxret.data.qwen3_vl import pixels as qwen3_vl
+from jaxret.methods import base
 from jaxret.models import model_files
 
 Resolution: TypeAlias = (
@@ -35,7 +37,7 @@ Resolution: TypeAlias = (
 def load(path: str | os.PathLike, position_mode: str | None = None,
          dtype: str = 'float32', adapter: str | os.PathLike | None = None,
          resolution: Resolution | None = None, max_tokens: int | None = None,
-         trim_text: bool = False, alpha: str = 'white',
+         trim_text: bool = False, alpha: str | None = None,
          truncate_dim: int | None = None, mesh: Mesh | None = None,
          recipe: str | None = None, prompt: str | None = None,
          pooling: str | None = None) -> embedder.Embedder:
@@ -47,7 +49,8 @@ def load(path: str | os.PathLike, position_mode: str | None = None,
       Qwen3-VL-Embedding and Qwen3-VL; nvidia/MM-Embed and
       nvidia/NV-Embed-v1; CLIP and SigLIP 2; of sentence-transformers what is a
       BERT or XLM-R), or the workdir of a training run of ours, which keeps its
-      own settings: only trim_text, truncate_dim and mesh count there.
+      own settings: only trim_text, truncate_dim and mesh count there. What
+      `jaxret export` wrote says how it is used; options come before that.
     position_mode: of Qwen2-VL and Qwen2.5-VL; 'sequential', as UNITE is
       trained and by default, or 'mrope', as the model itself is.
     dtype: of weights and computation, 'float32' or 'bfloat16'.
@@ -59,8 +62,8 @@ def load(path: str | os.PathLike, position_mode: str | None = None,
     max_tokens: of an item, visual tokens included; default: 2048, of Qwen3-VL
       8192, of a text encoder as its files say. CLIP and SigLIP have their own.
     trim_text: True cuts the text of a longer item and says so; False refuses.
-    alpha: 'white' lays transparent pixels on white; 'released' shows the
-      colours that lie hidden under them, as the authors' code does.
+    alpha: 'white', the default, lays transparent pixels on white; 'released'
+      shows the colours that lie hidden under them, as the authors' code does.
     truncate_dim: how many numbers of an embedding are kept; see Embedder.
     mesh: of devices; default: all of them.
     recipe: how what is trained on Qwen2-VL or Qwen2.5-VL is used, a name of
@@ -92,10 +95,13 @@ def load(path: str | os.PathLike, position_mode: str | None = None,
 def _open_embedder(path, options, recipe, mesh):
   """(sizes, parameters, reader); what is None is as the recipe has it."""
   wings = models.embedding_wings()
-  _, config = model_files.read_json(path, sorted(wings))
+  file, config = model_files.read_json(path, sorted(wings))
   wing = wings[config['model_type']]
+  told = [embedding_settings.read(place) for place in (
+      options['adapter'] or file.parent, file.parent)]
   if recipe is not None:
-    chosen = recipes.options(recipe, config['model_type'])
+    told.insert(0, recipes.options(recipe, config['model_type']))
+  for chosen in told:
     options = options | {name: value for name, value in chosen.items()
                          if options[name] is None}
   parts = (named(f'models.{wing}.embedder', 'open_embedder'),
@@ -210,13 +216,18 @@ def chosen_weights(path: str | os.PathLike, method: str) -> dict[str, float]:
   return next((rows[main] for rows in of_tasks.values() if main in rows), {})
 
 
-def _tokenizer(config, workdir):
+def workdir_tokenizer(config, workdir):
   """The tokenizer of what a workdir has trained."""
+  return text.load_tokenizer(tokenizer_place(config, workdir))
+
+
+def tokenizer_place(config, workdir):
+  """The directory or hub name of the same."""
   name = config.model.tokenizer or config.model.pretrained
   directory = pathlib.Path(config.init_from or workdir) / 'tokenizer'
   if not directory.is_dir():  # the stages of a run share the run's
     directory = workdir.parent / 'tokenizer'
-  return text.load_tokenizer(name or directory)
+  return name or directory
 
 
 def _open_workdir(workdir, trim_text, truncate_dim, mesh):
@@ -226,10 +237,12 @@ def _open_workdir(workdir, trim_text, truncate_dim, mesh):
   if embeds is None:
     raise ValueError(f'{workdir} was made by the method {config.method!r}, '
                      "which gives no embeddings; want one made by 'unite', say")
-  tokenizer = _tokenizer(config, workdir)
+  tokenizer = workdir_tokenizer(config, workdir)
   reader = embeds.reader(config, tokenizer)
   reader.trim_text = trim_text
+  params = run.trained(config, tokenizer, workdir, mesh)
+  if config.model.param_dtype == 'float32':  # where merging loses nothing
+    params = base.merged(config, params)
   return embedder.Embedder(
-      embeds.model(config, tokenizer),
-      run.trained(config, tokenizer, workdir, mesh), reader, mesh,
+      *embeds.served(embeds.model(config, tokenizer), params), reader, mesh,
       truncate_dim=truncate_dim)

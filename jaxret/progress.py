@@ -9,7 +9,7 @@ import jax
 from absl import logging
 from tqdm import tqdm
 
-from jaxret import files
+from jaxret import files, trackers
 
 _UNITS = ('', 'k', 'M', 'G', 'T', 'P', 'E')
 
@@ -17,10 +17,11 @@ _UNITS = ('', 'k', 'M', 'G', 'T', 'P', 'E')
 class Progress(contextlib.AbstractContextManager):
   """One line on standard error and one JSON line per log, by process 0 only.
 
-  On a terminal the line is a tqdm bar; elsewhere each log is one line.
+  On a terminal the line is a tqdm bar; elsewhere each log is one line. names,
+  config: of trackers that get the same numbers, see trackers.Trackers.
   """
 
-  def __init__(self, workdir, start_step, total_steps):
+  def __init__(self, workdir, start_step, total_steps, names=(), config=None):
     self._path = pathlib.Path(workdir) / 'metrics.jsonl'
     self._first = jax.process_index() == 0
     if self._first:
@@ -29,6 +30,8 @@ class Progress(contextlib.AbstractContextManager):
         total=total_steps, initial=start_step, unit='step', file=sys.stderr,
         dynamic_ncols=True, disable=not self._first or not sys.stderr.isatty())
     self._total = total_steps
+    self._trackers = trackers.Trackers(
+        names, workdir, start_step, config or {}, self._first)
     self.start_clock()
 
   def start_clock(self):
@@ -54,6 +57,7 @@ class Progress(contextlib.AbstractContextManager):
       return
     with self._path.open('a') as file:
       file.write(json.dumps({'step': step, **metrics, **rates}) + '\n')
+    self._trackers.log(step, {**metrics, **rates})
     shown = {'loss': f'{metrics["loss"]:.4f}'}
     shown |= {name.removeprefix('model_').replace('_per_s', '/s'): short(rate)
               for name, rate in rates.items()}
@@ -66,6 +70,7 @@ class Progress(contextlib.AbstractContextManager):
 
   def __exit__(self, *error):
     self._bar.close()
+    self._trackers.close()
 
 
 def phase(phases, name, about=''):

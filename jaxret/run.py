@@ -29,6 +29,7 @@ from jaxret import (
   provenance,
   report,
   sharding,
+  trackers,
 )
 from jaxret import skipped as skipped_lib
 from jaxret import train as train_lib
@@ -47,6 +48,7 @@ class Stage(NamedTuple):
 def open_workdir(config: ConfigDict, workdir: str | os.PathLike) -> Mesh:
   """Makes the workdir this config's own and gives the mesh of the run."""
   config_ranges.check(config)
+  trackers.check(config.get('log', {}).get('to', ()))
   sources.limit_pixels(config.data.get('max_pixels', sources.MOST_PIXELS))
   checkpoint.claim_workdir(workdir, config)
   mesh = sharding.make_mesh(config.mesh)

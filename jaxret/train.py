@@ -66,7 +66,10 @@ def fit(method, examples, config, workdir, mesh, params=None, order=None,
     if int(state.step) < plan.total_steps:
       constants = {name: sharding.constant(mesh, array)
                    for name, array in examples.constants.items()}
-      with Progress(workdir, int(state.step), plan.total_steps) as progress:
+      # Configs of old work directories, and of parts of a run, have no `log`.
+      with Progress(workdir, int(state.step), plan.total_steps,
+                    config.get('log', {}).get('to', ()),
+                    checkpoint.plain_config(config)) as progress:
         state = _loop(
             plan, config, state, _batches(
                 method, examples, plan.batch_size, config.seed, mesh,

@@ -42,7 +42,7 @@ def test_an_unknown_verb_is_answered_by_what_there_is(capsys):
   assert cli.main(['zzz']) == 1
   assert lines(capsys) == (
       '', "jaxret: unknown verb 'zzz'; there is answer, compare, configs, "
-      'index, run, score, search, serve\n')
+      'export, index, mteb, run, score, search, serve\n')
   assert cli.main([]) == 0
   assert 'jaxret VERB' in lines(capsys)[0]
 

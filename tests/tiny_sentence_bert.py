@@ -17,8 +17,20 @@ MODULES = [{'idx': 0, 'name': '0', 'path': '',
             'type': 'sentence_transformers.models.Normalize'}]
 
 
-def save(directory, pooling=None, modules=MODULES, read=None, whole=None):
-  """Writes it: 8 wide, two layers, six positions."""
+def save(directory, pooling=None, modules=MODULES, read=None, whole=None,
+         dense=None):
+  """Writes it: 8 wide, two layers, six positions.
+
+  dense: config.json of a Dense module, which comes after the pooling then.
+  """
+  if dense:
+    (directory / '2_Dense').mkdir()
+    (directory / '2_Dense' / 'config.json').write_text(json.dumps(dense))
+    safetensors.numpy.save_file(
+        linear(dense.get('bias', True)),
+        directory / '2_Dense' / 'model.safetensors')
+    modules = [*modules[:2], {
+        'path': '2_Dense', 'type': 'sentence_transformers.models.Dense'}]
   (directory / '1_Pooling').mkdir()
   for name, content in {
       'config.json': {
@@ -40,6 +52,15 @@ def save(directory, pooling=None, modules=MODULES, read=None, whole=None):
        for key, tensor in test_bert.bert_tensors().items()},
       directory / 'model.safetensors')
   return directory
+
+
+def linear(bias):
+  """The tensors of a Dense module from 8 to 3."""
+  random = np.random.default_rng(1)
+  tensors = {'linear.weight': random.normal(size=(3, 8)).astype(np.float32)}
+  if bias:
+    tensors['linear.bias'] = random.normal(size=3).astype(np.float32)
+  return tensors
 
 
 def tokenizer(directory):

@@ -94,6 +94,22 @@ def load_text_encoder_tokenizer(name_or_dir, max_tokens):
   return tokenizer._replace(encode=cut)
 
 
+def mark_texts(file):
+  """Writes into a tokenizer.json that it puts START and END around a text.
+
+  As load_text_encoder_tokenizer does where the tokenizer itself has no marks;
+  one that has them stays as it is.
+  """
+  import tokenizers
+  fast = tokenizers.Tokenizer.from_file(str(file))
+  if fast.post_processor is not None:
+    return
+  fast.post_processor = tokenizers.processors.TemplateProcessing(
+      single=f'{START} $A {END}', special_tokens=[
+          (token, fast.token_to_id(token)) for token in (START, END)])
+  fast.save(str(file))
+
+
 def _sums(directory):
   return {name: own_files.checksum((directory / name).read_bytes())
           for name in ('tokenizer.json', 'tokenizer_config.json')}

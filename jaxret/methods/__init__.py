@@ -14,9 +14,10 @@ and, where the names of its rows do not speak for themselves in the report,
 Its `method.py` has `method(config, tokenizer)`, a base.Method, and EMBEDS,
 a base.Embeds, where it gives embeddings. One that continues prompts has a
 module `generator` with `open_generator(config, workdir, mesh)`, which gives
-what jaxret.generator.Generator takes of a workdir. `config.method` is the name
-of one of the packages here, or a dotted name of one from elsewhere on Python's
-path, as 'mypackage.mymethod'.
+what jaxret.generator.Generator takes of a workdir. One whose models have a
+layout on the Hub has a module `export`, see base.Exported. `config.method` is
+the name of one of the packages here, or a dotted name of one from elsewhere on
+Python's path, as 'mypackage.mymethod'.
 """
 import importlib.util
 import pkgutil
@@ -68,6 +69,15 @@ def open_generator(name: str) -> 'Callable[..., tuple] | None':
     return None
   return outside.imported(
       f'{owner}.generator', name, 'config.method').open_generator
+
+
+def exporter(name: str) -> 'Callable[..., base.Exported] | None':
+  """The `exported` of a method whose models have a layout, else None."""
+  owner = package(name).__name__
+  if importlib.util.find_spec(f'{owner}.export') is None:
+    return None
+  return outside.imported(
+      f'{owner}.export', name, 'config.method').exported
 
 
 def tasks(name: str) -> dict[str, str]:

@@ -159,6 +159,43 @@ class Scorer(NamedTuple):
   feature_shape: tuple[int, int, int]
 
 
+class Part(NamedTuple):
+  """A file of weights of an exported model.
+
+  table: the names.Weights of `params`, a nested dict. base: a directory or hub
+  name of the model that was trained on, whose names of tensors and tensors that
+  are no parameters stay; '' = names are the table's. shapes: {key: shape} of
+  convolutions, where there is no base. extra: {key: weight_files.Tensor} of
+  what is no parameter and the layout has, then.
+  """
+  table: Sequence[names.Weight]
+  params: Params
+  base: str = ''
+  shapes: Mapping[str, tuple[int, ...]] = {}
+  extra: Mapping[str, Any] = {}
+
+
+class Exported(NamedTuple):
+  """What a trained model is in the layout that the Hub has for it.
+
+  A method that has one has a module `export` with `exported(config, tokenizer,
+  params)`, which gives it; params: as the run ends with them, LoRA merged.
+
+  layout: 'transformers' or 'sentence-transformers', whose it is.
+  parts: {folder, '' for the directory itself: Part}.
+  files: {name: what a JSON file holds}, and text of a file that is none.
+  options: of jaxret.load, which embedding_settings keeps.
+  model_type: of config.json, for the card. opened_by: 'load' or
+    'load_generator', what of jaxret opens it.
+  """
+  layout: str
+  parts: Mapping[str, Part]
+  files: Mapping[str, Any]
+  options: Mapping[str, Any]
+  model_type: str
+  opened_by: str = 'load'
+
+
 class Method(NamedTuple):
   """A retrieval method as pure functions of its parameters.
 

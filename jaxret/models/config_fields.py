@@ -103,7 +103,7 @@ def _same(value, other):
 def _check_type(where, field, value, fields):
   """As its default: a finite number, a truth, a text, or a list of numbers.
 
-  Where the default is above 0 the number must be, too.
+  Where the default is above 0 the number must be, too, but for a probability.
   """
   default = fields.sizes[field]
   if value is None and (default is None or field in fields.optional):
@@ -115,7 +115,7 @@ def _check_type(where, field, value, fields):
     fits = (isinstance(value, int if whole else (int, float))
             and not isinstance(value, bool) and math.isfinite(value))
     want = 'a whole number' if whole else 'a number'
-    if default > 0:
+    if default > 0 and not (field.endswith('_prob') and value == 0):
       fits, want = fits and 0 < value <= LARGEST, f'{want} above 0'
   elif isinstance(default, list):
     fits = isinstance(value, list) and all(type(one) is int for one in value)

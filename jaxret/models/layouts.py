@@ -79,6 +79,13 @@ def fitted(checkpoint, table):
       twins=checkpoint.twins | twins)
 
 
+def table_names(keys, table):
+  """{name in a file: the table's name for it} of the names that it has."""
+  known = {bare(weight.key): weight.key for weight in table}
+  found = {key: _name(bare(key), known) for key in keys}
+  return {key: name for key, name in found.items() if name}
+
+
 def _name(key, known):
   """The table's name for a bare one, or None."""
   if key in known:

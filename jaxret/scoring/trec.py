@@ -26,6 +26,39 @@ def write_run(path, scores, query_ids, candidate_ids, depth, tag):
           for rank, c in enumerate(_best(row, depth), 1))
 
 
+def write_hits(path, hits, tag):
+  """The same of (query id, candidate id, rank, score), in their order."""
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with path.open('w') as file:
+    for query, candidate, rank, score in hits:
+      query, candidate = _encoded((query, candidate))
+      file.write(f'{query} Q0 {candidate} {rank} {float(score)!r} {tag}\n')
+
+
+def read_run(path):
+  """{query id: {candidate id: score}} of a run, ids as they were given.
+
+  Raises ValueError, naming the line, for what is no run.
+  """
+  found = {}
+  with pathlib.Path(path).open() as file:
+    for number, line in enumerate(file, 1):
+      try:
+        query, _, candidate, _, score, _ = line.split()
+        found.setdefault(_decoded(query), {})[
+            _decoded(candidate)] = float(score)
+      except ValueError as error:
+        raise ValueError(f'{path}, line {number}: want `query Q0 candidate '
+                         f'rank score tag` ({error})') from error
+  return found
+
+
+def _decoded(name):
+  return '' if name == '%' else urllib.parse.unquote(
+      name, errors='surrogatepass')
+
+
 def _best(row, depth):
   """The first `depth` of a stable sort, best first; what is sorted is few."""
   found = np.flatnonzero(np.isfinite(row))

@@ -1,13 +1,15 @@
 """What `jaxret.score_matrix` gives: likelihoods that know how to rank."""
 import dataclasses
 import json
+import os
 import pathlib
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from jaxret import files
 from jaxret.methods.blim import evaluator
-from jaxret.scoring import all_queries
+from jaxret.scoring import all_queries, trec
 from jaxret.scoring.likelihood import cpn
 
 if TYPE_CHECKING:
@@ -106,8 +108,12 @@ class Scores:
     query_likelihood and prior are there as far as the model gives them. Raises
     ImportError where pandas is not installed, ValueError as `top`.
     """
-    _check_k('to_pandas', 1 if k is None else k)
     import pandas
+    return pandas.DataFrame(self._table(direction, k))
+
+  def _table(self, direction, k):
+    """The columns of `to_pandas`."""
+    _check_k('to_pandas', 1 if k is None else k)
     queries, candidates = self._ids(direction)
     scores = self._ranking(direction)
     order = np.argsort(-scores, 1, kind='stable')[:, :k]
@@ -125,7 +131,23 @@ class Scores:
       matrix = getattr(parts, part)
       if matrix is not None:
         table[names[part]] = np.broadcast_to(matrix, scores.shape)[row, column]
-    return pandas.DataFrame(table)
+    return table
+
+  def to_parquet(self, path: str | os.PathLike,
+                 direction: str = 'text_to_video', k: int | None = None
+                 ) -> None:
+    """Writes the columns of `to_pandas`, which need no pandas, to a file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    with files.replacing(path) as part:
+      pq.write_table(pa.table(self._table(direction, k)), part)
+
+  def to_trec(self, path: str | os.PathLike, direction: str = 'text_to_video',
+              k: int | None = None, tag: str = 'jaxret') -> None:
+    """Writes a run of TREC, of each query the best k; see scoring.trec."""
+    _check_k('to_trec', 1 if k is None else k)
+    trec.write_run(path, self._ranking(direction), *self._ids(direction),
+                   k or 0, tag)
 
   def _directions(self):
     likelihoods = evaluator.Likelihoods(

@@ -23,7 +23,9 @@ NV_EMBED = config_fields.Fields(
               'add_pad_token', 'tie_word_embeddings'))
 LATENT = config_fields.Fields(
     sizes={'hidden_dim': 4096, 'num_latents_value': 512, 'num_cross_heads': 8,
-           'cross_dim_head': 4096, 'latent_dim': None},
+           'cross_dim_head': 4096, 'latent_dim': None,
+           # Of files of ours alone: NV-Embed has no other.
+           'expansion': latent_attention.LatentConfig.expansion},
     only={'output_normalize': (True,)}, harmless=('tie_word_embeddings',))
 
 
@@ -112,7 +114,8 @@ def _retriever(path, whole, rope_theta, numerics):
             if name in numerics}
   latent = latent_attention.LatentConfig(
       sizes['hidden_dim'], sizes['num_latents_value'],
-      sizes['num_cross_heads'], sizes['cross_dim_head'], **shared)
+      sizes['num_cross_heads'], sizes['cross_dim_head'], sizes['expansion'],
+      **shared)
   return {'decoder': decoder, 'latent': latent}
 
 

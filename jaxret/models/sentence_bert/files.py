@@ -1,7 +1,8 @@
 """sentence-transformers' directories of BERT models: what says how they embed.
 
 modules.json lists what a text goes through: the transformer beside it, pooling,
-and perhaps a norm, which an embedding of ours always has.
+perhaps a linear layer, and perhaps a norm, which an embedding of ours always
+has.
 """
 import json
 
@@ -9,9 +10,11 @@ import jax
 
 from jaxret import foreign_files
 from jaxret.models import bert, config_fields, encoder_names, model_files
+from jaxret.models.names import Weight
 from jaxret.models.sentence_bert import model as model_lib
 
 TRANSFORMER, POOLING, NORMALIZE = 'Transformer', 'Pooling', 'Normalize'
+DENSE = 'Dense'
 # The switches of the Pooling module that are implemented. Divided by the root
 # of the length a sum has the direction of the mean.
 MODES = {'mean_tokens': 'mean', 'mean_sqrt_len_tokens': 'mean',
@@ -31,6 +34,18 @@ READ = config_fields.Fields(
           'unpad_inputs': (None, False)},
     harmless=('modality_config', 'processing_kwargs', 'method_output_name'))
 
+LINEAR = config_fields.Fields(
+    sizes={'in_features': 0, 'out_features': 0, 'bias': True,
+           'activation_function': 'torch.nn.modules.activation.Tanh'},
+    only={'use_residual': (False,),
+          'module_input_name': ('sentence_embedding',),
+          'module_output_name': ('sentence_embedding', None)})
+ACTIVATIONS = {'torch.nn.modules.linear.Identity': 'identity',
+               'torch.nn.modules.activation.Tanh': 'tanh'}
+# Of the linear layer's own file.
+DENSE_NAMES = (Weight('text_head/kernel', 'linear.weight', 'transpose'),
+               Weight('text_head/bias', 'linear.bias'))
+
 
 def read_config(name, **numerics):
   """The SentenceBertConfig of a directory or hub model.
@@ -40,8 +55,8 @@ def read_config(name, **numerics):
   """
   path, _ = model_files.read_json(name, bert.MODEL_TYPES)
   _, sizes = bert.open_bert(name, **numerics)
-  directory = path.parent
-  pooling_file = directory / _modules(directory)[POOLING] / 'config.json'
+  directory, modules = path.parent, _modules(path.parent)
+  pooling_file = directory / modules[POOLING] / 'config.json'
   pooling = _pooling(pooling_file, sizes.encoder.width)
   read = _optional(directory / 'sentence_bert_config.json', READ)
   most = read['max_seq_length']
@@ -53,7 +68,9 @@ def read_config(name, **numerics):
         'positions for: correct the file')
   return model_lib.SentenceBertConfig(
       sizes, pooling, most or sizes.max_tokens, read['do_lower_case'],
-      _prompt(directory))
+      _prompt(directory),
+      _dense(directory / modules[DENSE] / 'config.json', sizes.encoder.width)
+      if DENSE in modules else None)
 
 
 def _optional(path, fields):
@@ -62,7 +79,7 @@ def _optional(path, fields):
 
 
 def _modules(directory):
-  """{kind: directory} of modules.json: a transformer, pooling, maybe a norm."""
+  """{kind: directory} of modules.json: a transformer, pooling, maybe more."""
   path = directory / 'modules.json'
   if not path.is_file():
     raise ValueError(
@@ -79,10 +96,13 @@ def _modules(directory):
                      'correct the file')
   kinds = [one['type'].rpartition('.')[2] for one in found]
   wanted = [TRANSFORMER, POOLING]
-  if kinds not in (wanted, [*wanted, NORMALIZE]) or found[0]['path']:
+  more = kinds[2:]
+  if kinds[:2] != wanted or found[0]['path'] or more not in (
+      [], [NORMALIZE], [DENSE], [DENSE, NORMALIZE]):
     raise ValueError(
         f'{path}: got {", ".join(kinds)}; want {", ".join(wanted)} and perhaps '
-        f'{NORMALIZE}, the first in the directory itself: use another model')
+        f'{DENSE} and {NORMALIZE}, the first in the directory itself: use '
+        'another model')
   return {kind: one['path'] for kind, one in zip(kinds, found)}
 
 
@@ -104,6 +124,22 @@ def _pooling(path, width):
       raise ValueError(f'{path}: got {field} = {fields[field]}, want '
                        f'that of the model, {width}: correct the file')
   return modes[0]
+
+
+def _dense(path, width):
+  """The model.Dense of the file of a Dense module."""
+  fields = config_fields.read(path, foreign_files.read_object(path), LINEAR)
+  activation = fields['activation_function']
+  if fields['in_features'] != width or fields['out_features'] < 1:
+    raise ValueError(
+        f'{path}: got in_features = {fields["in_features"]} and out_features = '
+        f'{fields["out_features"]}, want {width}, the width of the model, and '
+        'one at least: correct the file')
+  if activation not in ACTIVATIONS:
+    raise ValueError(f'{path}: got activation_function = {activation!r}, want '
+                     f'one of {", ".join(ACTIVATIONS)}: use another model')
+  return model_lib.Dense(
+      fields['out_features'], fields['bias'], ACTIVATIONS[activation])
 
 
 def _prompt(directory):
@@ -128,4 +164,13 @@ def load(name, config, mesh):
   """
   abstract = jax.eval_shape(
       lambda key: model_lib.init(config, key), jax.random.key(0))
-  return model_files.load(name, encoder_names.BERT, abstract, mesh)
+  params = abstract['params']
+  encoder = {root: tree for root, tree in params.items() if root != 'text_head'}
+  loaded = model_files.load(
+      name, encoder_names.BERT, {'params': encoder}, mesh)
+  if config.dense:
+    directory = model_files.read_json(name, bert.MODEL_TYPES)[0].parent
+    loaded['params'] |= model_files.load(
+        directory / _modules(directory)[DENSE], DENSE_NAMES,
+        {'params': {'text_head': params['text_head']}}, mesh)['params']
+  return loaded

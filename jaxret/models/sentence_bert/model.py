@@ -3,6 +3,7 @@
 Source: Sentence-BERT (arXiv 1908.10084).
 """
 import dataclasses
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,6 +12,14 @@ from jaxret.models import bert
 from jaxret.models import decoder as decoder_lib
 
 POOLINGS = ('mean', 'first', 'last', 'max')
+ACTIVATIONS = {'identity': lambda x: x, 'tanh': jnp.tanh}
+
+
+class Dense(NamedTuple):
+  """A linear layer behind the pooling; activation: one of ACTIVATIONS."""
+  width: int
+  bias: bool = True
+  activation: str = 'identity'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,18 +28,19 @@ class SentenceBertConfig:
 
   pooling: of the hidden states of a text's tokens, one of POOLINGS. max_tokens:
   that are read. lower: whether texts are lower-cased first. prompt: what stands
-  before a text for which nothing else is said.
+  before a text for which nothing else is said. dense: None for no such layer.
   """
   encoder: bert.BertConfig
   pooling: str
   max_tokens: int
   lower: bool = False
   prompt: str = ''
+  dense: Dense | None = None
   name: str = 'sentence_bert'
 
   @property
   def width(self):
-    return self.encoder.encoder.width
+    return self.dense.width if self.dense else self.encoder.encoder.width
 
   def module(self):
     return SentenceBert(self)
@@ -41,13 +51,20 @@ class SentenceBert(nn.Module):
   config: SentenceBertConfig
 
   def setup(self):
-    self.text_encoder = bert.Bert(self.config.encoder)
+    c = self.config
+    self.text_encoder = bert.Bert(c.encoder)
+    if c.dense:
+      self.text_head = c.encoder.encoder.dense(c.dense.width, c.dense.bias)
 
   def __call__(self, batch):
     """Unit vectors float32 [B, D]; batch: tokens int [B, T], length int [B]."""
     mask = decoder_lib.length_mask(batch['length'], batch['tokens'].shape[1])
     hidden = self.text_encoder(batch['tokens'], mask).astype(jnp.float32)
     pooled = pool(hidden, mask, self.config.pooling)
+    if self.config.dense:
+      dense = self.text_head(pooled.astype(self.config.encoder.encoder.dtype))
+      pooled = ACTIVATIONS[self.config.dense.activation](
+          dense.astype(jnp.float32))
     norm = jnp.sqrt(jnp.sum(jnp.square(pooled), -1, keepdims=True))
     return pooled / jnp.maximum(norm, 1e-12)
 

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import jaxret
+from jaxret.data import types
 from jaxret.models.sentence_bert import files
 from tests import tiny_sentence_bert as tiny
 
@@ -37,8 +38,14 @@ def test_what_is_read_besides(tmp_path):
     ({'pooling': {**MEAN, 'word_embedding_dimension': 9}}, 'want that of'),
     ({'modules': tiny.MODULES[:1]}, 'got Transformer; want'),
     ({'modules': [*tiny.MODULES[:2], {
-        'type': 'sentence_transformers.models.Dense', 'path': '2_Dense'}]},
-     'got Transformer, Pooling, Dense; want'),
+        'type': 'sentence_transformers.models.LSTM', 'path': '2'}]},
+     'got Transformer, Pooling, LSTM; want'),
+    ({'dense': {'in_features': 9, 'out_features': 3}}, 'got in_features = 9'),
+    ({'dense': {'in_features': 8, 'out_features': 0}}, 'and out_features = 0'),
+    ({'dense': {'in_features': 8, 'out_features': 3, 'use_residual': True}},
+     'got use_residual = True'),
+    ({'dense': {'in_features': 8, 'out_features': 3, 'activation_function':
+                'torch.nn.modules.activation.GELU'}}, 'GELU'),
     ({'modules': {}}, 'want a list of modules'),
     ({'read': {'max_seq_length': 7}}, 'got max_seq_length = 7, want 3 to'),
     ({'read': {'max_seq_length': 5, 'stride': 2}}, 'got stride = 2'),
@@ -49,6 +56,32 @@ def test_what_is_refused(tmp_path, fields, message):
     files.read_config(tiny.save(tmp_path, **fields))
   assert message in str(error.value) and '\n' not in str(error.value)
   assert str(error.value).startswith(str(tmp_path))
+
+
+@pytest.mark.parametrize('bias, activation', [
+    (True, 'torch.nn.modules.linear.Identity'),
+    (False, 'torch.nn.modules.activation.Tanh')])
+def test_a_linear_layer_behind_the_pooling(tmp_path, bias, activation):
+  model = jaxret.load(tiny.save(tmp_path, dense={
+      'in_features': 8, 'out_features': 3, 'bias': bias,
+      'activation_function': activation}))
+  assert model.width == 3
+  linear = tiny.linear(bias)
+  found = model.encode('a dog runs', show_progress=False)
+  state = pooled(model, 'a dog runs') @ linear['linear.weight'].T
+  state += linear.get('linear.bias', 0)
+  want = np.tanh(state) if 'Tanh' in activation else state
+  np.testing.assert_allclose(found, want / np.linalg.norm(want), atol=1e-6)
+
+
+def pooled(model, text):
+  """The mean of the states of a text's tokens, no unit vector."""
+  module, inputs = model.config.module(), model.reader(types.Item('a', text))
+  batch = model.reader.pad([inputs], (len(inputs.tokens),))
+  hidden = module.apply(model.params, batch['tokens'], np.ones(
+      batch['tokens'].shape, bool), method=lambda self, *given:
+          self.text_encoder(*given))
+  return np.asarray(hidden[0]).mean(0)
 
 
 def test_a_bert_without_modules_is_refused(tmp_path):

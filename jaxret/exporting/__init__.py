@@ -1,0 +1,1 @@
+"""What was trained, as a directory that transformers and others load."""
