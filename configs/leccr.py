@@ -1,7 +1,7 @@
 """LECCR: cross-lingual retrieval on shapes world, and on the authors' data."""
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, plans
 
 # The authors' scripts: slots, layers that read the description, layers of the
 # interaction; weights of regularization, slots, softened matching and
@@ -96,6 +96,7 @@ def base():
   config = common.base('leccr')
   config.data = data()
   common.add_images(config)
+  plans.add_cross_lingual(config)
   config.data.update(renderings=6, images=common.splits(400, 70, 80))
   config.update({
       'compare': (),  # sections that are trained beside it, to compare

@@ -4,7 +4,7 @@ Where the paper leaves a point open, the comment says so: [open].
 """
 from ml_collections import ConfigDict
 
-from configs import common, objectives
+from configs import common, objectives, plans
 
 LLAVA = 'llava-hf/llava-v1.6-mistral-7b-hf'
 RECIPES = {
@@ -106,7 +106,7 @@ def full_size(config, pretrained):
   config.model.update(
       pretrained=pretrained, vocab_size=0, rope_theta=0.0, dtype='bfloat16',
       param_dtype='bfloat16', remat=True)
-  config.mesh.update(data=1, fsdp=-1)
+  config.mesh.data, config.mesh.fsdp, config.plan.topology = 1, -1, 'v5e:4x4'
 
 
 def recipe(config, stage):
@@ -171,8 +171,8 @@ def base():
       # Whether a query's own document is no negative where the batch holds it
       # once more [open].
       'mask_duplicates': True})
-  objectives.add_objectives(config)
-  objectives.add_mining(config)
+  for add in objectives.add_objectives, objectives.add_mining, plans.add_mixed:
+    add(config)
   config.data.update({
       # Sets in BEIR's layout to train on besides, where data.name is 'mbeir'.
       'text_sets': (),

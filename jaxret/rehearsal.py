@@ -1,9 +1,10 @@
-"""A run on TPU slices that are not at hand: its training step, what it costs.
+"""A run on accelerators that are not at hand: its programs, what it costs.
 
-With libtpu installed any machine runs the TPU compiler. Programs are compiled
-at full size for each slice of `config.plan.topology`: the real ones, for arrays
-that are not there. The compiler says what a chip must hold; FLOPs and hours are
-counted.
+With libtpu installed any machine runs the TPU compiler, with CUDA's plugin that
+of GPUs. Programs are compiled at full size for each slice of
+`config.plan.topology`: the real ones, for arrays that are not there. The
+compiler says what a chip must hold; FLOPs and hours are counted, and how many
+cores of the hosts must read what the chips take.
 """
 import concurrent.futures
 import functools
@@ -20,7 +21,15 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxret import files, methods, optim, sharding, tpu_slices, train
+from jaxret import (
+  files,
+  input_speed,
+  methods,
+  optim,
+  sharding,
+  tpu_slices,
+  train,
+)
 from jaxret.data import text as text_lib
 from jaxret.methods import base
 
@@ -45,16 +54,19 @@ def build(config: ConfigDict) -> Model:
   return Model(config, method, jax.eval_shape(method.init, jax.random.key(0)))
 
 
+_CONTROL = r'<\|\w+\|>|</?s>|<image>|<pad>'
+
+
 def word_tokenizer(vocab_size: int) -> text_lib.Tokenizer:
   """One token per word, mark and line; Qwen2 cuts the prompts into as many.
 
-  Control tokens have ids of their own, all else is 0.
+  Control tokens, of LLaVA too, have ids of their own, all else is 0.
   """
   controls: dict[str, int] = {}
   def encode(text):
-    tokens = re.findall(r'<\|\w+\|>|\w+|[^\w\s]\n?|\n', text)
+    tokens = re.findall(rf'{_CONTROL}|\w+|[^\w\s]\n?|\n', text)
     return [controls.setdefault(token, len(controls) + 1)
-            if token.startswith('<|') else 0 for token in tokens]
+            if re.fullmatch(_CONTROL, token) else 0 for token in tokens]
   return text_lib.Tokenizer(encode, lambda ids: '', 0, 0, vocab_size)
 
 
@@ -62,30 +74,43 @@ def layout(config: ConfigDict, part: tpu_slices.Slice) -> tuple[Mesh, int]:
   """(mesh, accumulation steps): the config's, as far as its batch allows.
 
   Where the batch has fewer rows than `data` and `fsdp` have chips, `tensor`
-  takes the rest; micro-batches are made larger until they fill the chips.
+  takes the rest; micro-batches are made larger until they fill the chips. A
+  batch that no mesh divides is that of `rows_of` on the config's own.
   """
-  size, mesh = config.train.batch_size, None
+  size = config.train.batch_size
   shape = config.mesh.to_dict()
+  mesh = own = sharding.make_mesh(shape, part.devices)
   if config.eval.get('zero_shot', False):
-    return sharding.make_mesh(shape, part.devices), 1
-  while mesh is None or size % sharding.batch_shards(mesh):
-    if mesh is not None:
-      shape['tensor'] *= 2
-    mesh = sharding.make_mesh(shape, part.devices)
-  rows = size // sharding.batch_shards(mesh)
+    return mesh, 1
+  while size % sharding.batch_shards(mesh):
+    shape['tensor'] *= 2
+    try:
+      mesh = sharding.make_mesh(shape, part.devices)
+    except ValueError:  # more than there are chips
+      mesh = own
+      break
+  rows = rows_of(config, mesh) // sharding.batch_shards(mesh)
   accumulation = max(
       steps for steps in range(1, config.train.accumulation_steps + 1)
       if rows % steps == 0)
   return mesh, accumulation
 
 
+def rows_of(config: ConfigDict, mesh: Mesh) -> int:
+  """The rows of an update: the config's, or the next that a mesh divides."""
+  shards = sharding.batch_shards(mesh)
+  return -(-config.train.batch_size // shards) * shards
+
+
 def slices_of(model: Model, parts: Sequence[tpu_slices.Slice],
-              works: Sequence[Callable], job: Mapping[str, float]) -> list:
+              works: Sequence[Callable], job: Mapping[str, float],
+              inputs: Mapping[str, input_speed.Input] | None = None) -> list:
   """What plan.json says of each slice; one compiler per core.
 
   works: functions (model, slice, mesh, accumulation steps) -> {program: as
   `describe` has it}, what takes longest first, so that no core waits for it in
-  the end. job: {'training', say: minimal FLOPs}.
+  the end. job: {'training', say: minimal FLOPs}. inputs: {of these: what is
+  read for it}.
   """
   layouts = [layout(model.config, part) for part in parts]
   cores = len(os.sched_getaffinity(0))
@@ -98,18 +123,33 @@ def slices_of(model: Model, parts: Sequence[tpu_slices.Slice],
       'slice': part.name, 'chips': len(part.devices),
       'hbm_gib': part.chip.hbm_gib, 'mesh': dict(mesh.shape),
       'accumulation_steps': accumulation, 'programs': done,
-      'jobs': cost(part, job, model.config.plan.utilization)}
+      'proposals': sorted({flag for program in done.values()
+                           for flag in program.get('flags', ())}),
+      'jobs': cost(part, job, model.config.plan.utilization, inputs)}
       for part, (mesh, accumulation), done in zip(parts, layouts, programs)]
 
 
-def cost(part: tpu_slices.Slice, job: Mapping[str, float], utilization: float
+def cost(part: tpu_slices.Slice, job: Mapping[str, float], utilization: float,
+         inputs: Mapping[str, input_speed.Input] | None = None
          ) -> dict[str, dict[str, float]]:
-  """{job: its FLOPs, hours and dollars on a slice}."""
+  """{job: its FLOPs, hours and dollars on a slice}.
+
+  Of what is read besides: items per second that the chips take, how many a core
+  of a host makes, and how many cores there must be, in all and on each host.
+  """
   chips = len(part.devices)
   speed = chips * part.chip.peak_flops_per_s * utilization
-  return {name: {'flops': flops, 'hours': flops / speed / 3600,
-                 'dollars': flops / speed / 3600 * chips * part.price}
-          for name, flops in job.items()}
+  found = {name: {'flops': flops, 'hours': flops / speed / 3600,
+                  'dollars': flops / speed / 3600 * chips * part.price}
+           for name, flops in job.items()}
+  hosts = max(1, chips // part.chip.per_host)
+  for name, (items, core_seconds) in (inputs or {}).items():
+    per_second = items * speed / job[name]
+    found[name] |= {
+        'items_per_s': per_second, 'items_per_s_per_core': 1 / core_seconds,
+        'host_cores': per_second * core_seconds,
+        'cores_per_host': per_second * core_seconds / hosts}
+  return found
 
 
 def largest(model: Model, part: tpu_slices.Slice, use_of: Callable, size: int,
@@ -128,7 +168,7 @@ def training_step(model: Model, part: tpu_slices.Slice, mesh: Mesh,
   example: arrays of one, as it is padded. constants: {name: (shape, dtype)} of
   what each step sees besides its batch.
   """
-  size, shards = model.config.train.batch_size, sharding.batch_shards(mesh)
+  size, shards = rows_of(model.config, mesh), sharding.batch_shards(mesh)
   _, state, frozen = training_state(model, mesh)
   held = frozen, state
   def use_of(rows):
@@ -138,10 +178,36 @@ def training_step(model: Model, part: tpu_slices.Slice, mesh: Mesh,
   rows = size // accumulation // shards
   use = use_of(rows)
   most = largest(model, part, use_of, rows, use, size // shards)
-  more = {} if use.fits else {
-      'accumulation_steps_that_fit': accumulation_for(size // shards, most)}
-  return describe(use, frozen, state, (), size=rows * shards,
+  more, flags = {}, []
+  if size != model.config.train.batch_size:
+    flags.append(f'--config.train.batch_size={size}')
+  if not use.fits:
+    steps = accumulation_for(size // shards, most)
+    more['accumulation_steps_that_fit'] = steps
+    flags.append(f'--config.train.accumulation_steps={steps}' if steps
+                 else _more_chips(use, part))
+  return describe(use, frozen, state, (), flags, size=rows * shards,
                   largest=shards * most, **more)
+
+
+def proposed(use: tpu_slices.Use, part: tpu_slices.Slice, field: str,
+             size: int, step: int = 1) -> list[str]:
+  """The flag of a size that fits, where the compiled one does not.
+
+  It is estimated, and a multiple of `step`.
+  """
+  if use.fits:
+    return []
+  most = tpu_slices.about_largest(size, use, size, part) // step * step
+  return [f'--config.{field}={most}'] if most else [_more_chips(use, part)]
+
+
+def _more_chips(use, part):
+  """What is said where no batch is small enough."""
+  if use.arguments < part.chip.hbm_gib * tpu_slices.GIB:
+    return 'a larger slice, or --config.mesh.tensor=2'
+  return ('a larger slice, or --config.mesh.fsdp=-1: what a chip holds is too '
+          'much')
 
 
 def accumulation_for(rows: int, most: int) -> int | None:
@@ -183,8 +249,8 @@ def batch_of(example: Mapping[str, Any], rows: int, mesh: Mesh
 
 
 def describe(use: tpu_slices.Use, weights: Any, state: Any, caches: Any,
-             **sizes: Any) -> dict[str, Any]:
-  """One program as plan.json has it, GiB per chip."""
+             flags: Sequence[str] = (), **sizes: Any) -> dict[str, Any]:
+  """One program as plan.json has it, GiB per chip; flags: what is proposed."""
   trees = {'weights': weights, 'state': state, 'caches': caches}
   parts = {name: tpu_slices.chip_bytes(tree) for name, tree in trees.items()}
   if use.arguments:
@@ -192,7 +258,8 @@ def describe(use: tpu_slices.Use, weights: Any, state: Any, caches: Any,
   parts['temporaries'] = use.total - sum(parts.values())
   parts['total'] = use.total
   gib = {name: round(size / tpu_slices.GIB, 3) for name, size in parts.items()}
-  return {'gib': {'inputs': 0.0, **gib}, 'fits': use.fits, **sizes}
+  return {'gib': {'inputs': 0.0, **gib}, 'fits': use.fits, **sizes,
+          **({'flags': list(flags)} if flags else {})}
 
 
 def publish(config: ConfigDict, job: Mapping[str, float], slices: list,
@@ -202,6 +269,9 @@ def publish(config: ConfigDict, job: Mapping[str, float], slices: list,
   print(format_memory(
       slices, 'largest' if config.plan.largest else 'largest, about'))
   print(format_job(slices, config.plan.utilization))
+  for part in slices:
+    for flag in part['proposals']:
+      print(f'{part["slice"]}: what does not fit, or divide, does with {flag}')
   directory = pathlib.Path(workdir)
   directory.mkdir(parents=True, exist_ok=True)
   files.write_atomically(
@@ -229,7 +299,8 @@ def format_memory(slices: list, largest: str) -> str:
 def format_job(slices: list, utilization: float) -> str:
   """A table of FLOPs, hours and costs, for people."""
   rows = [['slice', 'chips', 'mesh', 'accumulation', 'job', 'minimal FLOPs',
-           'hours', 'dollars']]
+           'hours', 'dollars', 'items/s', 'of a core', 'host cores',
+           'per host']]
   for part in slices:
     mesh = ' '.join(f'{axis}={size}' for axis, size in part['mesh'].items())
     for name, job in part['jobs'].items():
@@ -237,7 +308,10 @@ def format_job(slices: list, utilization: float) -> str:
           part['slice'], str(part['chips']), mesh,
           str(part['accumulation_steps']), name, f'{job["flops"]:.2e}',
           f'{job["hours"]:.3g}',
-          f'{job["dollars"]:.0f}' if job['dollars'] else '-'])
+          f'{job["dollars"]:.0f}' if job['dollars'] else '-',
+          *(f'{job[name]:.3g}' if name in job else '-' for name in (
+              'items_per_s', 'items_per_s_per_core', 'host_cores',
+              'cores_per_host'))])
   return f'At {utilization:.0%} of peak\n' + _table(rows)
 
 

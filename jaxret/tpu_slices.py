@@ -1,4 +1,7 @@
-"""TPU slices that are not at hand, compiled for with libtpu alone."""
+"""Accelerators that are not at hand, compiled for without one.
+
+TPU slices with libtpu alone, GPUs with the plugin alone, see gpu_nodes.
+"""
 import importlib.util
 import math
 import os
@@ -10,24 +13,33 @@ import jax
 import numpy as np
 from absl import logging
 
+from jaxret import gpu_nodes
+
 GIB = 2 ** 30
 
 
 class Chip(NamedTuple):
-  """HBM, and the peak in bfloat16, as the vendor states them."""
+  """HBM, and the peak in bfloat16, as the vendor states them.
+
+  per_host: how many a host has, of those that are planned for.
+  """
   hbm_gib: float
   peak_flops_per_s: float
+  per_host: int = 4
 
 
 CHIPS = {'v5e': Chip(16, 197e12), 'v5p': Chip(95, 459e12),
          'v6e': Chip(32, 918e12)}
+CHIPS |= {kind: Chip(
+    round(gpu_nodes.SHARE * gpu.memory_bytes / GIB, 1), gpu.peak_flops_per_s,
+    gpu_nodes.GPUS_PER_NODE) for kind, gpu in gpu_nodes.GPUS.items()}
 
 
 class Slice(NamedTuple):
-  """A TPU slice to compile for, or several of a kind.
+  """A TPU slice or a node of GPUs to compile for, or several of a kind.
 
   price: dollars for a chip for an hour. quick: compile at the compiler's lowest
-  level of optimization.
+  level of optimization; of TPUs.
   """
   name: str
   chip: Chip
@@ -37,7 +49,11 @@ class Slice(NamedTuple):
 
 
 class Use(NamedTuple):
-  """Bytes per chip. total: of all that lives while the program runs."""
+  """Bytes per chip.
+
+  arguments: of these, or at least of what is held; total: of all that lives
+  while the program runs.
+  """
   arguments: int
   total: int
   fits: bool
@@ -64,12 +80,23 @@ def open_all(config):
 
 
 def open_one(name, price=0.0, quick=True):
-  """A Slice by a name such as v5e:4x4, or 2xv5e:4x4 for two of them."""
+  """A Slice by a name such as v5e:4x4 or h100:8, or 2xv5e:4x4 for two."""
   count, topology_name = re.fullmatch(r'(?:([1-9]\d*)x)?(.*)', name).groups()
-  kind = topology_name.partition(':')[0]
+  kind, _, shape = topology_name.partition(':')
   if kind not in CHIPS:
     raise ValueError(f'plan.topology names {name!r}: its kind is one of '
-                     f'{", ".join(CHIPS)}, as in v5e:4x4 or 2xv5e:4x4')
+                     f'{", ".join(CHIPS)}, as in v5e:4x4, 2xv5e:4x4 or h100:8')
+  if kind in gpu_nodes.GPUS:
+    if not re.fullmatch(r'[1-8]', shape):
+      raise ValueError(f'plan.topology names {name!r}: a node has 1 to 8 GPUs, '
+                       f'as in {kind}:8; two of them are 2x{kind}:8')
+    found = gpu_nodes.devices(kind, int(count or 1), int(shape))
+    return Slice(name, CHIPS[kind], found, price, False)
+  return Slice(name, CHIPS[kind], _tpus(name, int(count or 1), topology_name),
+               price, quick)
+
+
+def _tpus(name, count, topology_name):
   if importlib.util.find_spec('libtpu') is None:
     raise ValueError("task 'plan' needs the TPU compiler, libtpu: install the "
                      "extra `tpu`, pip install -e '.[tpu]'")
@@ -79,13 +106,12 @@ def open_one(name, price=0.0, quick=True):
   os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', 'true')
   from jax.experimental import topologies
   try:
-    topology = topologies.get_topology_desc(
+    return tuple(topologies.get_topology_desc(
         platform='tpu', topology_name=topology_name,
-        **({'num_slices': int(count)} if int(count or 1) > 1 else {}))
+        **({'num_slices': count} if count > 1 else {})).devices)
   except (RuntimeError, ValueError) as error:
     raise ValueError(f'plan.topology {name!r} is no slice that libtpu knows: '
                      f'{error}') from None
-  return Slice(name, CHIPS[kind], tuple(topology.devices), price, quick)
 
 
 def compile_for(part, lowered, name, held=()):
@@ -105,7 +131,7 @@ def compile_for(part, lowered, name, held=()):
              + memory.generated_code_size_in_bytes)
     use = Use(arguments, total, total <= budget)
   except jax.errors.JaxRuntimeError as error:
-    compiled, use = None, Use(0, too_much(error), False)
+    compiled, use = None, Use(chip_bytes(held), too_much(error), False)
   logging.info('%s, %s: %.1f of %g GiB, compiled in %.0f s', part.name, name,
                use.total / GIB, part.chip.hbm_gib,
                time.perf_counter() - start)

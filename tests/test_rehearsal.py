@@ -3,7 +3,7 @@ import jax
 import numpy as np
 
 from configs import blim as blim_config
-from jaxret import rehearsal, sharding, tpu_slices
+from jaxret import input_speed, rehearsal, sharding, tpu_slices
 
 
 def test_small_batch_leaves_chips_to_tensor():
@@ -33,9 +33,46 @@ def test_hours_and_dollars_of_a_job():
       'flops': 360000.0, 'hours': 1.0, 'dollars': 6.0}}
 
 
+def test_host_cores_are_those_that_read_what_the_chips_take():
+  chip = tpu_slices.Chip(16, 100.0)
+  part = tpu_slices.Slice('', chip, tuple(range(8)))  # two hosts
+  found = rehearsal.cost(part, {'a': 360000.0, 'b': 1.0}, 0.5, {
+      'a': input_speed.Input(9000, 0.25)})
+  # 9000 items in 900 s, a quarter of a second of a core each.
+  assert found['a'] | {'flops': 0, 'hours': 0, 'dollars': 0} == {
+      'flops': 0, 'hours': 0, 'dollars': 0, 'items_per_s': 10.0,
+      'items_per_s_per_core': 4.0, 'host_cores': 2.5, 'cores_per_host': 1.25}
+  assert set(found['b']) == {'flops', 'hours', 'dollars'}
+
+
+def test_a_batch_that_no_mesh_divides_is_rounded_up():
+  config = blim_config.get_config('msrvtt')
+  part = tpu_slices.Slice('', tpu_slices.CHIPS['v5e'], tuple(jax.devices()[:6]))
+  config.train.update(batch_size=7, accumulation_steps=2)
+  mesh, accumulation = rehearsal.layout(config, part)
+  assert mesh == sharding.make_mesh(config.mesh.to_dict(), part.devices)
+  assert (sharding.batch_shards(mesh), accumulation) == (6, 2)
+  assert rehearsal.rows_of(config, mesh) == 12
+
+
+def test_what_does_not_fit_is_answered_by_a_size_that_does():
+  part = tpu_slices.Slice('', tpu_slices.Chip(10, 1.0), ())
+  def proposed(held, total, step=1):
+    use = tpu_slices.Use(held * tpu_slices.GIB, total * tpu_slices.GIB,
+                         total <= 10)
+    return rehearsal.proposed(use, part, 'eval.batch_size', 32, step)
+  assert proposed(2, 9) == []
+  # Half a GiB each: 15 fit beside what is held, of these whole fours.
+  assert proposed(2, 18) == ['--config.eval.batch_size=15']
+  assert proposed(2, 18, 4) == ['--config.eval.batch_size=12']
+  assert 'mesh.fsdp=-1' in proposed(11, 20)[0]
+  assert 'mesh.tensor=2' in proposed(9, 99, 4)[0]
+
+
 def test_control_tokens_have_ids_of_their_own():
   encode = rehearsal.word_tokenizer(9).encode
   assert encode('<|a|> b <|c|>, d\n<|a|>') == [1, 0, 2, 0, 0, 0, 1]
+  assert encode('<s><image>\nb</s>') == [3, 4, 0, 0, 5]
 
 
 def test_a_batch_that_is_too_large_is_cut_into_equal_parts():

@@ -89,8 +89,13 @@ def open_bert(name, **numerics):
   Raises:
     ValueError: if a size is missing, or the model is of another kind.
   """
-  sizes = _sizes(*model_files.read_json(name, MODEL_TYPES), numerics)
+  sizes = read_config(name, **numerics)
   return pretrained.open_checkpoint(name), sizes
+
+
+def read_config(name, **numerics):
+  """The BertConfig of a directory or hub model; see open_bert."""
+  return _sizes(*model_files.read_json(name, MODEL_TYPES), numerics)
 
 
 def _sizes(path, whole, numerics):

@@ -142,7 +142,9 @@ def rehearse_direction(model, part, mesh, name, lower_prefix, lower_tile):
   compiled, use = tpu_slices.compile_for(
       part, lowered, f'{name} prefixes', weights)
   found = {f'{name} prefixes': rehearsal.describe(
-      use, weights, (), (), size=shapes.rows)}
+      use, weights, (), (), rehearsal.proposed(
+          use, part, 'eval.rows', shapes.rows, sharding.batch_shards(mesh)),
+      size=shapes.rows)}
   if not use.fits:
     return found
   prefix = abstract.outputs(lowered, compiled)
@@ -158,7 +160,8 @@ def rehearse_direction(model, part, mesh, name, lower_prefix, lower_tile):
     sizes['largest'] = [shapes.rows, rehearsal.largest(
         model, part, use_of, columns, use, shapes.texts)]
   return found | {f'{name} tile': rehearsal.describe(
-      use, weights, (), prefix, **sizes)}
+      use, weights, (), prefix,
+      rehearsal.proposed(use, part, 'eval.columns', columns), **sizes)}
 
 
 def scoring_shapes(model, mesh):

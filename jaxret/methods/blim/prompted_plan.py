@@ -113,7 +113,10 @@ def rehearse(model, part, mesh, _):
   lowered = abstract.prompts(*common, rehearsal.batch_of(
       {name: array[0] for name, array in model.example.items()}, rows, mesh))
   compiled, use = tpu_slices.compile_for(part, lowered, 'prompts', weights)
-  found = {'prompts': rehearsal.describe(use, weights, (), (), size=rows)}
+  found = {'prompts': rehearsal.describe(
+      use, weights, (), (), rehearsal.proposed(
+          use, part, 'eval.rows', rows, sharding.batch_shards(mesh)),
+      size=rows)}
   if not use.fits:
     return found
   last, cache, _ = abstract.outputs(lowered, compiled)
@@ -132,7 +135,9 @@ def rehearse(model, part, mesh, _):
   columns = min(config.eval.columns, config.plan.texts)
   use = use_of(columns)
   return found | {'tile of texts': rehearsal.describe(
-      use, weights, (), prefix, size=[rows, columns], largest=[
+      use, weights, (), prefix,
+      rehearsal.proposed(use, part, 'eval.columns', columns),
+      size=[rows, columns], largest=[
           rows, rehearsal.largest(
               model, part, use_of, columns, use, config.plan.texts)])}
 

@@ -2,6 +2,7 @@
 
 Source: arXiv 2409.19961 and the authors' code.
 """
-TASKS = {'train_and_evaluate': 'run', 'evaluate': 'run', 'caption': 'run'}
+TASKS = {'train_and_evaluate': 'run', 'evaluate': 'run', 'caption': 'run',
+         'plan': 'plan'}
 
 ROWS = {'leccr': 'LECCR'}

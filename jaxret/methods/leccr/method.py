@@ -82,14 +82,14 @@ def method_config(config):
                'tokens': config.data.get('tokens', ConfigDict()).to_dict()}})
 
 
-def method(config, tokenizer):
-  """The Method of `config`, or of its `method_config`.
+def method(config, tokenizer, sizes=None):
+  """The Method of `config`, or of its `method_config`, or of other sizes.
 
   tokenizer: as load_text_encoder_tokenizer gives it. `examples` takes a
   ParallelSplit, its Visuals and `loss_weights`, which are inputs of a step:
   models that differ in these or in their data share what is compiled.
   """
-  sizes = model_config(config, tokenizer)
+  sizes = sizes or model_config(config, tokenizer)
   module = leccr_lib.Leccr(sizes)
   m = config.model
   init_all = functools.partial(init, module)

@@ -2,7 +2,8 @@
 
 Source: arXiv 2411.02571 and the released models.
 """
-TASKS = {'train_and_evaluate': 'run', 'evaluate': 'run', 'mine': 'run'}
+TASKS = {'train_and_evaluate': 'run', 'evaluate': 'run', 'mine': 'run',
+         'plan': 'plan'}
 
 ROWS = {'random': 'random negatives', 'hard': 'hard negatives',
         'mm_embed': 'MM-Embed', 'reranked': 'MM-Embed, reranked'}

@@ -33,6 +33,20 @@ def published(settings, mesh):
                    found.pinpoints if settings.anyres else ())
 
 
+def rehearsed(settings, tokenizer, embedder):
+  """(sizes, reader) of the reranker that a run asks, without its weights.
+
+  embedder: the MmEmbedConfig whose sizes it shares where none is published.
+  """
+  if not settings.pretrained:
+    model = llava_next.model_config(embedder)
+    return model, _reader(settings, model, tokenizer, ())
+  found = llava_next_files.read_config(
+      settings.pretrained, dtype=settings.dtype, param_dtype=settings.dtype)
+  return found.config, _reader(settings, found.config, tokenizer,
+                               found.pinpoints if settings.anyres else ())
+
+
 def train(config, workdir, mesh, tokenizer, embedder, params, groups):
   """A Reranker trained on [rerank_examples.Group], or on what is left of it.
 

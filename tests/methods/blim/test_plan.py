@@ -56,7 +56,7 @@ def test_training_flops_are_of_all_captions_and_epochs():
 
 
 @pytest.mark.parametrize('fields, message', [
-    ({'plan.topology': 'h100:8'}, 'its kind is one of v5e, v5p, v6e'),
+    ({'plan.topology': 'a100:8'}, 'its kind is one of v5e, v5p, v6e'),
     ({'plan.topology': ' '}, 'names 0 slices'),
     ({'plan.chips_per_hour_price': '1,2'}, 'one price for all or one for each'),
     ({'plan.chips_per_hour_price': 'cheap'}, 'is no number'),

@@ -112,7 +112,7 @@ def test_prompts_are_read_by_the_program_that_is_planned():
     ({'model.pretrained': ''}, 'the config names no weights'),
     ({'eval.zero_shot': False}, 'eval.zero_shot=True'),
     ({'plan.px': (4, 1000)}, 'plan.px: its video has 8000x32 pixels'),
-    ({'plan.topology': 'h100:8'}, 'its kind is one of v5e')])
+    ({'plan.topology': 'a100:8'}, 'its kind is one of v5e')])
 def test_what_cannot_be_planned_is_refused_in_one_line(fields, said, tmp_path):
   with pytest.raises(ValueError, match=said) as error:
     plan.plan(make_config(**fields), tmp_path / 'run')

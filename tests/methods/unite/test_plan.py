@@ -8,6 +8,7 @@ import pytest
 from configs import unite as unite_config
 from jaxret import main, rehearsal, tpu_slices
 from jaxret.data import pair_examples
+from jaxret.methods import embedding_plan
 from jaxret.methods.unite import plan
 from tests import published_configs
 
@@ -22,9 +23,13 @@ def build(**fields):
   return rehearsal.build(config)
 
 
+def example_of(model):
+  return embedding_plan.example_of(model, plan.pair_of(model.config))
+
+
 def test_an_example_is_padded_as_the_config_says():
   model = build()
-  example = plan.example_of(model)
+  example = example_of(model)
   tokens, rows, patches = model.config.data.shape
   for side in ('query', 'candidate'):
     assert example[f'{side}_tokens'].shape == (tokens,)
@@ -32,10 +37,10 @@ def test_an_example_is_padded_as_the_config_says():
   # 56 x 56 pixels of 14-pixel patches, four of which are a token.
   assert (example['candidate_segments'] > 0).sum() == 16
   text = build(**{'plan.candidate_frames': 0, 'data.shape': ()})
-  rows = pair_examples.sides(plan.example_of(text))['candidate']
+  rows = pair_examples.sides(example_of(text))['candidate']
   assert 'segments' not in rows
   assert rows['length'] == pair_examples.sides(
-      plan.example_of(text))['query']['length']
+      example_of(text))['query']['length']
 
 
 def test_flops_grow_with_what_is_trained_and_embedded():
@@ -43,7 +48,8 @@ def test_flops_grow_with_what_is_trained_and_embedded():
                  'plan.train_pairs': 10, 'plan.candidates': 10})
   two = build(**{'train.steps': 0, 'train.epochs': 2.0,
                  'plan.train_pairs': 30, 'plan.candidates': 20})
-  jobs = [plan.count_job({'unite': model}, {'unite': plan.example_of(model)})
+  jobs = [embedding_plan.count_job(embedding_plan.Stages(
+      {'unite': model}, {}, {'unite': example_of(model)}, plan.flops))
           for model in (one, two)]
   assert jobs[1]['training unite'] == pytest.approx(
       6 * jobs[0]['training unite'])
@@ -55,7 +61,7 @@ def test_flops_grow_with_what_is_trained_and_embedded():
 def test_what_cannot_be_planned_is_refused_in_one_line(tmp_path):
   for fields, message in (
       ({'model.vocab_size': 0}, 'model.vocab_size is 0'),
-      ({'plan.topology': 'h100:8'}, 'its kind is one of'),
+      ({'plan.topology': 'a100:8'}, 'its kind is one of'),
       ({'plan.candidate_px': (560, 560)}, 'candidate')):
     config = unite_config.get_config()
     config.update_from_flattened_dict(fields)
