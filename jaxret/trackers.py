@@ -76,7 +76,8 @@ def _tensorboard(workdir, start_step, config):
   del config
   writer = _imported('tensorboardX', 'tensorboard').SummaryWriter(
       str(workdir / 'tensorboard'),
-      purge_step=start_step + 1 if start_step else None)
+      purge_step=start_step + 1 if start_step else None,
+      filename_suffix=f'.{start_step}')  # else two of a second are one file
   def log(step, metrics):
     for name, value in metrics.items():
       writer.add_scalar(name, value, step)

@@ -85,7 +85,7 @@ def test_hits_have_ids_and_are_no_more_than_there_are(model, media):
   assert scores.shape == ids.shape == (2, 6) and found.query_ids == (
       'q 1', 'q2')
   want = model.search(media.vectors[:2], media.vectors, k=6)
-  np.testing.assert_array_equal(scores, want[0])
+  np.testing.assert_allclose(scores, want[0], atol=1e-6)
   assert [[IDS.index(one) for one in row] for row in ids] == want[1].tolist()
   best = found.to_dict()['q2']
   assert len(best) == 6 and best[0] == ('b 2', float(scores[1, 0]))

@@ -101,7 +101,7 @@ class Encoder:
     return '' if self.model.config.name in _PROMPTED else None
 
   def similarity(self, left: Any, right: Any) -> Any:
-    """Cosines [N, M]; those of Embedder.search, to the bit."""
+    """Cosines [N, M] of unit vectors, [N, D] and [M, D]."""
     tensor = sentence_names.is_tensor(left) or sentence_names.is_tensor(right)
     left, right = (np.atleast_2d(np.asarray(one, np.float32))
                    for one in (left, right))
@@ -196,12 +196,19 @@ def likelihood(model: Any, name: str | None = None, **options: Any
           + '; want texts against images or videos')
     texts, media = (queries, candidates) if sides[0] else (candidates, queries)
     scores = score_lib.score_matrix(
-        {f'v{number}': item for number, item in enumerate(media)},
+        {f'v{number}': _medium_alone(item)
+         for number, item in enumerate(media)},
         {f't{number}': item['text'] for number, item in enumerate(texts)},
         model, **options)
     return scores.text_to_video() if sides[0] else scores.video_to_text()
   return PairSearch(name or _name_of(model), score, revision=_revision(
       model, options))
+
+
+def _medium_alone(item):
+  """A video as every model that scores pairs takes it; else the item."""
+  item = {name: value for name, value in item.items() if name != 'id'}
+  return item['video'] if set(item) == {'video'} else item
 
 
 def reranking(model: Any, instruction: str | None = None,

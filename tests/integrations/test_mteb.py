@@ -238,7 +238,8 @@ def test_likelihood_knows_which_side_is_text(monkeypatch):
         metrics.ranks(-table, want))
   videos, texts, name = asked[1]
   assert texts['t0'] == f'{TEXTS[4]} up' and name == 'a/model'
-  assert videos['v0']['image'] == png(0)
+  assert videos['v0'] == {'image': png(0)}
+  assert integration._medium_alone({'id': 'a', 'video': b'x'}) == b'x'
   with pytest.raises(ValueError, match='got texts on both sides'):
     run(search, task('Retrieval', ('text',), ('text',)))
 

@@ -108,12 +108,12 @@ def mm_embed_vector(model, tensors, inputs):
     mean, std = ([*map(float, values)] for values in (
         (0.48145466, 0.4578275, 0.40821073),
         (0.26862954, 0.26130258, 0.27577711)))
-    pixels = (torch.from_numpy(inputs.image) / 255 - torch.tensor(mean)
+    pixels = (torch.tensor(inputs.image) / 255 - torch.tensor(mean)
               ) / torch.tensor(std)
     states = model.vision_tower(
         pixels.permute(2, 0, 1)[None], output_hidden_states=True)
-    x[tokens < 0] = model.multi_modal_projector(
-        states.hidden_states[-2][:, 1:])[0]
+    seen = model.multi_modal_projector(states.hidden_states[-2][0, 1:])
+    x[tokens < 0] = torch.cat([seen, model.image_newline[None]])
   every = torch.zeros(1, 1, len(tokens), len(tokens))  # nothing is masked
   hidden = model.language_model(
       inputs_embeds=x[None], attention_mask=every).last_hidden_state

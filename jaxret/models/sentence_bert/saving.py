@@ -21,6 +21,10 @@ def files_of(bert, width, max_tokens):
           {'idx': number, 'name': str(number), 'path': path,
            'type': _PACKAGE + kind}
           for number, (path, kind) in enumerate(kinds)],
+      # Prompts of the base, if it has some, are none of what was trained.
+      'config_sentence_transformers.json': {
+          'prompts': {}, 'default_prompt_name': None,
+          'similarity_fn_name': 'cosine'},
       'sentence_bert_config.json': {
           'max_seq_length': max_tokens, 'do_lower_case': False},
       f'{POOLING}/config.json': {

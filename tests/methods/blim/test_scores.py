@@ -7,6 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxret.methods.blim import scores as scores_lib
+from jaxret.scoring import trec
 from jaxret.scoring.likelihood import cpn
 
 VIDEOS, TEXTS = ('cat.mp4', 'dog.mp4', 'fox.mp4'), ('a cat', 'a dog')
@@ -126,6 +127,24 @@ def test_tables_have_a_row_per_pair():
   np.testing.assert_array_equal(
       best['prior'], [scores.text_prior[TEXTS.index(t)]
                       for t in best['candidate']])
+
+
+def test_files_hold_what_the_tables_do(tmp_path):
+  """Ids survive; a pair that was left out is in neither."""
+  pandas = pytest.importorskip('pandas')
+  scores = dataclasses.replace(
+      make(dropped=[(2, 1)]), text_ids=('t ü', ''))
+  scores.to_parquet(tmp_path / 'pairs.parquet')
+  pandas.testing.assert_frame_equal(
+      pandas.read_parquet(tmp_path / 'pairs.parquet'), scores.to_pandas(),
+      check_dtype=False)
+  scores.to_trec(tmp_path / 'run.txt')
+  assert trec.read_run(tmp_path / 'run.txt') == {
+      name: dict(hits) for name, hits in scores.top(9).items()}
+  scores.to_trec(tmp_path / 'run.txt', 'video_to_text', k=1, tag='best')
+  assert trec.read_run(tmp_path / 'run.txt') == {
+      name: dict(hits) for name, hits in scores.top(
+          1, 'video_to_text').items()}
 
 
 @pytest.mark.parametrize('call, message', [
