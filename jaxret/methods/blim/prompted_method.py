@@ -39,8 +39,11 @@ class Backbone(NamedTuple):
   opened: Any
 
 
-def backbone(config):
-  """The Backbone of a checked config; ValueError for one of another kind."""
+def backbone(config, tokenizer=None):
+  """The Backbone of a checked config; ValueError for one of another kind.
+
+  tokenizer: default: that of `model.pretrained`.
+  """
   m, path = config.model, config.model.pretrained
   _, found = model_files.read_json(path, models.scoring_types())
   wing = models.generative_wings()[found['model_type']]
@@ -57,7 +60,7 @@ def backbone(config):
       raise ValueError(f'data.alpha has no effect on a {sizes.name}: leave it '
                        'out')
   return Backbone(sizes, open_reader(
-      sizes, text_lib.load_tokenizer(path),
+      sizes, tokenizer or text_lib.load_tokenizer(path),
       resolution=prompted.RESOLUTIONS.get(wing),
       cache_bytes=int(config.data.cache_gb * 2 ** 30), **options), opened)
 

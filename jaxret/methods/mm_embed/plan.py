@@ -102,13 +102,13 @@ def count_job(stages, asked):
         model_lib.flops(sizes, length) + 2 * sizes.width * plan.candidates)
   if asked:
     model, prompts, reader = asked
-    arrays = questions.pad_groups(
-        [prompts], questions.group_shape([prompts]), reader.grid)
-    shared = int(arrays['length'][0])
+    shape = questions.group_shape([prompts])
+    shared = int(questions.pad_groups(
+        [prompts], shape, reader.grid)['length'][0])
     def read(tokens):
       return (tokens * decoder_lib.flops_per_token(model.decoder)
               + decoder_lib.attention_flops(model.decoder, tokens))
-    crops = sum(len(image) for one in prompts for image in one.images)
+    crops = shape.crops + len(prompts) * shape.suffix_crops
     job['reranking'] = plan.queries * (
         read(shared) + crops * llava_next.image_flops(model)
         + sum(read(len(one.tokens)) - read(shared) for one in prompts))

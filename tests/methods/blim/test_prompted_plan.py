@@ -10,6 +10,7 @@ import pytest
 from configs import blim as blim_config
 from jaxret import generator, sharding, tpu_slices
 from jaxret.methods.blim import plan, prompted_plan
+from jaxret.models import decoder
 from jaxret.models.qwen2_vl import vision
 from jaxret.scoring.likelihood import abstract, kernels
 from tests import published_configs, tiny_prompted
@@ -70,6 +71,53 @@ def test_flops_are_those_of_prompts_and_of_texts_behind_them():
   assert prompted_plan.count_job(model)['scoring'] == pytest.approx(want)
 
 
+def trained_config(**fields):
+  config = blim_config.get_config('folder_qwen3vl_train')
+  config.task = 'plan'
+  config.model.pretrained = str(GOLDEN / 'qwen3_vl' / 'model')
+  config.plan.update(frames=4, px=(64, 64))
+  config.update_from_flattened_dict(fields)
+  return config
+
+
+def test_a_trained_model_is_planned_with_its_head_and_its_clips():
+  fields = {'plan.longest_caption_tokens': 9, 'plan.train_texts': 10,
+            'train.epochs': 2.0, 'plan.caption_tokens': 9, 'plan.videos': 3,
+            'plan.texts': 5}
+  model = prompted_plan.build(trained_config(**fields))
+  example, constants = model.training
+  assert example['labels'].shape == (10,)  # with the one that ends it
+  clips = model.config.model.clips
+  assert constants['video_vocabulary'].shape == (1, clips, model.sizes.width)
+  assert 'visual_head' in model.params['params'] and 'lora' in model.params
+  job = prompted_plan.count_job(model)
+  batch = {name: np.asarray(value)[None] for name, value in example.items()}
+  assert job['training'] == pytest.approx(
+      20 * model.method.train_flops(batch))
+  # The other direction: each request once, clips behind it, priors as well.
+  alone = prompted_plan.count_job(model._replace(method=None))['scoring']
+  c, prefix = model.sizes.decoder, int(example['text_prefix_length'])
+  def read(tokens):
+    return (tokens * decoder.flops_per_token(c)
+            + decoder.attention_flops(c, tokens))
+  pair = read(prefix + clips - 1) - read(prefix) + (
+      2 * clips * model.sizes.width)
+  assert job['scoring'] - alone == pytest.approx(
+      5 * read(prefix) + 3 * (5 + 5) * pair)
+
+
+@pytest.mark.slow
+@needs_libtpu
+def test_plan_of_a_tiny_training(tmp_path):
+  config = trained_config(**{'plan.topology': 'v5e:2x2'})
+  [found] = prompted_plan.plan(config, tmp_path)['slices']
+  assert list(found['programs']) == [
+      'training step', 'prompts', 'tile of texts', 'requests',
+      'tile of clips']
+  assert all(program['fits'] for program in found['programs'].values())
+  assert set(found['jobs']) == {'training', 'scoring'}
+
+
 def test_rows_are_as_many_as_are_read_together():
   model = prompted_plan.build(make_config())
   mesh = sharding.make_mesh({'fsdp': 8})
@@ -110,7 +158,8 @@ def test_prompts_are_read_by_the_program_that_is_planned():
 @pytest.mark.parametrize('fields, said', [
     ({'model.backbone': 'qwen2_vl'}, 'is of a qwen3_vl: set model.backbone='),
     ({'model.pretrained': ''}, 'the config names no weights'),
-    ({'eval.zero_shot': False}, 'eval.zero_shot=True'),
+    ({'model.lora.targets': ('vision/.*',), 'eval.zero_shot': False},
+     'of the tower'),
     ({'plan.px': (4, 1000)}, 'plan.px: its video has 8000x32 pixels'),
     ({'plan.topology': 'a100:8'}, 'its kind is one of v5e')])
 def test_what_cannot_be_planned_is_refused_in_one_line(fields, said, tmp_path):
