@@ -22,6 +22,7 @@ from jaxret import (
   generator,
   loading,
   metrics,
+  reading,
   sequences,
 )
 from jaxret.data import questions as questions_lib
@@ -194,7 +195,7 @@ def answer(
   if not isinstance(model, generator.Generator):
     model = loading.load_generator(model)
   score = _scorer(model, prompts, own, _end(model) if score_end else '',
-                  embedder.reaction(on_error), {
+                  reading.reaction(on_error), {
                       'reduction': 'mean' if length_normalized else 'sum',
                       'rows': rows, 'columns': columns,
                       'show_progress': show_progress})

@@ -89,7 +89,7 @@ def mapped(function: Callable[[slice, np.ndarray], Any], scores: Any,
   if len(slices) == 1:
     yield function(slices[0], scores[slices[0]])
     return
-  # Not shut down, for the reason that embedder.read_ahead gives.
+  # Not shut down, for the reason that reading.read_ahead gives.
   pool = futures.ThreadPoolExecutor(N_THREADS)
   yield from pool.map(lambda rows: function(rows, scores[rows]), slices)
 

@@ -8,31 +8,33 @@
 The names follow sentence-transformers.
 """
 import collections
-import concurrent.futures
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 
 import jax
 import numpy as np
 import PIL.Image
 import tqdm
-from absl import logging
 from jax.sharding import Mesh
 
-from jaxret import process_settings, quantization, sentence_names, sharding
+from jaxret import (
+  process_settings,
+  quantization,
+  reading,
+  sentence_names,
+  sharding,
+)
 from jaxret import vectors as vectors_lib
 from jaxret.data import images, types
 from jaxret.methods import base
 
 if TYPE_CHECKING:
   from jaxret.scoring.embeddings.similarity import Placed
-  Searched: TypeAlias = (
-      np.ndarray | vectors_lib.Vectors | Iterable[np.ndarray] | Placed)
+  Blocks: TypeAlias = np.ndarray | Iterable[np.ndarray] | Placed
 
 FIELDS = ('id', 'text', 'image', 'video')
-READ_AHEAD = 2  # batches whose items are read while the device works
 
 # Pixels and PIL images are images; a video is said to be one, in a dict.
 Given: TypeAlias = (
@@ -81,6 +83,23 @@ class Embedder(sentence_names.SentenceNames):
   def width(self) -> int:
     """How many numbers an embedding has, D."""
     return self.truncate_dim or self.config.width
+
+  @overload
+  def encode(self, items: Given | Sequence[Given], prompt: str | None = None,
+             batch_size: int = 32,
+             on_error: str | Callable[[ValueError], None] = 'raise',
+             show_progress: bool = True,
+             truncate_dim: int | None = None, precision: str = 'float32',
+             calibration: np.ndarray | None = None, *,
+             prompt_name: str | None = None,
+             show_progress_bar: bool | None = None,
+             convert_to_numpy: bool = True, convert_to_tensor: bool = False,
+             normalize_embeddings: bool = True, device: Any = None,
+             ids: None = None, **more: Any) -> np.ndarray: ...
+
+  @overload
+  def encode(self, items: Sequence[Given], prompt: str | None = None, *,
+             ids: Sequence[Any], **more: Any) -> vectors_lib.Vectors: ...
 
   def encode(self, items: Given | Sequence[Given], prompt: str | None = None,
              batch_size: int = 32,
@@ -141,7 +160,7 @@ class Embedder(sentence_names.SentenceNames):
   def _encode(self, items, prompt, batch_size, on_error, show_progress,
               truncate_dim, precision, calibration):
     """`encode`, always as a numpy array."""
-    failed = reaction(on_error)
+    failed = reading.reaction(on_error)
     quantization.check(precision, calibration)
     if precision != 'float32' and on_error != 'raise':
       raise ValueError(f"on_error is {on_error!r}, want 'raise': codes of "
@@ -163,8 +182,19 @@ class Embedder(sentence_names.SentenceNames):
       out = quantization.quantize(out, precision, calibration)
     return out[0] if alone else out
 
-  def search(self, queries: 'np.ndarray | vectors_lib.Vectors',
-             candidates: 'Searched', k: int = 10,
+  @overload
+  def search(self, queries: vectors_lib.Vectors,
+             candidates: vectors_lib.Vectors, k: int = 10,
+             exclude: Sequence[np.ndarray] | None = None
+             ) -> vectors_lib.Found: ...
+
+  @overload
+  def search(self, queries: np.ndarray, candidates: 'Blocks', k: int = 10,
+             exclude: Sequence[np.ndarray] | None = None
+             ) -> tuple[np.ndarray, np.ndarray]: ...
+
+  def search(self, queries: np.ndarray | vectors_lib.Vectors,
+             candidates: 'vectors_lib.Vectors | Blocks', k: int = 10,
              exclude: Sequence[np.ndarray] | None = None) -> Any:
     """The k best candidates of each query: (scores, indices), both [Q, k].
 
@@ -198,8 +228,9 @@ class Embedder(sentence_names.SentenceNames):
       if self.shape:  # what does not fit is said of this item alone
         self.reader.pad([inputs], self.shape)
       return inputs
-    for index, inputs in usable(
-        read_ahead(read, range(len(items)), READ_AHEAD * batch_size),
+    ahead = reading.READ_AHEAD * batch_size
+    for index, inputs in reading.usable(
+        reading.read_ahead(read, range(len(items)), ahead),
         lambda index: name_of(items[index], index), failed):
       shape = self.shape or self.reader.bucket(inputs)
       waiting[shape].append((index, inputs))
@@ -253,57 +284,6 @@ def _cut(vector, dim):
   return part / max(float(np.linalg.norm(part)), 1e-12)
 
 
-def read_ahead(
-    read: Callable[[int], Any], indices: Iterable[int], ahead: int
-    ) -> Iterator[tuple[int, Callable[[], Any]]]:
-  """Yields (index, function that gives read(index) or raises), in order.
-
-  Threads read; at most about `ahead` results wait.
-  """
-  # Never shut down, which takes locks: what a caller left unfinished may be
-  # collected in a thread that is starting and holds them. Idle threads end
-  # with the pool.
-  pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
-  waiting: collections.deque = collections.deque()
-  try:
-    for index in indices:
-      waiting.append((index, pool.submit(read, index)))
-      if len(waiting) > ahead:
-        index, future = waiting.popleft()
-        yield index, future.result
-    while waiting:
-      index, future = waiting.popleft()
-      yield index, future.result
-  finally:
-    for _, future in waiting:
-      future.cancel()
-
-
-def usable(results: Iterable[tuple[int, Callable[[], Any]]],
-           name: Callable[[int], str],
-           failed: Callable[[ValueError], None]) -> Iterator[tuple[int, Any]]:
-  """Yields (index, result) of what was read; the rest is told to `failed`.
-
-  name: what an item is called whose error is not foreseen.
-  """
-  for index, result in results:
-    try:
-      value = result()
-    except ValueError as error:  # media.MediaError is one
-      failed(error)
-    except BaseException as error:  # no item ends the work on the others
-      # A panic of a tokenizer, which is written in Rust, is no Exception.
-      if isinstance(error, (KeyboardInterrupt, SystemExit)):
-        raise
-      unforeseen = ValueError(
-          f'{name(index)}: it cannot be used '
-          f'({type(error).__name__} {error})'.replace('\n', ' '))
-      unforeseen.__cause__ = error
-      failed(unforeseen)
-    else:
-      yield index, value
-
-
 def parts(group: Sequence, shards: int) -> Iterator[Sequence]:
   """Cuts a group so that at most a quarter of the rows are padding.
 
@@ -329,20 +309,6 @@ def _main_dtype(params):
 def _compiled(config):
   """The jitted forward pass; models of one config share what it compiles."""
   return jax.jit(config.module().apply)
-
-
-def reaction(on_error: str | Callable[[ValueError], None]
-             ) -> Callable[[ValueError], None]:
-  """What is done with the error of an item."""
-  if callable(on_error):
-    return on_error
-  if on_error not in ('raise', 'skip'):
-    raise ValueError(f"on_error is {on_error!r}; want 'raise' or 'skip'")
-  def failed(error):
-    if on_error == 'raise':
-      raise error
-    logging.warning('skipped: %s', error)
-  return failed
 
 
 def is_one(items: object) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 import tqdm
 from numpy.typing import ArrayLike
 
-from jaxret import embedder, generator, loading, sharding
+from jaxret import embedder, generator, loading, reading, sharding
 from jaxret.data import types
 from jaxret.scoring.embeddings import store
 from jaxret.scoring.likelihood import sequences
@@ -82,7 +82,7 @@ def score_sequences(
   Raises:
     ValueError: one line that names what cannot be used.
   """
-  failed = embedder.reaction(on_error)
+  failed = reading.reaction(on_error)
   _check(reduction, rows, columns)
   prefixes = _several('prefixes', prefixes)
   suffixes = _several('suffixes', suffixes)
@@ -336,9 +336,9 @@ def _groups(cells, model, items, how):
   order = [i for i in range(len(items)) if len(cells.of(i))]
   order.sort(key=lambda i: len(cells.of(i)))  # rows that want as many
   first = {}
-  for number, prompt in embedder.usable(
-      embedder.read_ahead(lambda i: read(items[i], how.chat), order,
-                          embedder.READ_AHEAD * rows),
+  for number, prompt in reading.usable(
+      reading.read_ahead(lambda i: read(items[i], how.chat), order,
+                          reading.READ_AHEAD * rows),
       lambda i: items[i].id, how.failed):
     if how.mask_media and cells.all_wanted:  # what differed was masked
       cells.same[number] = first.setdefault(_digest(prompt), number)

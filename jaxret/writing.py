@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import tqdm
 
-from jaxret import answers, embedder, generator, loading, sharding
+from jaxret import answers, embedder, generator, loading, reading, sharding
 from jaxret.models import generation
 from jaxret.scoring.likelihood import choices as choices_lib
 
@@ -71,7 +71,7 @@ def generate(
   with tqdm.tqdm(total=len(asked), desc='writing', unit='item',
                  disable=not show_progress) as progress:
     for shapes, group in _groups(model, asked, batch_size, bool(alpha),
-                                 embedder.reaction(on_error)):
+                                 reading.reaction(on_error)):
       found = _write(model, shapes, [seen for _, seen in group], max_tokens,
                      weights)
       for (index, _), one in zip(group, found):
@@ -87,8 +87,8 @@ def _groups(model, asked, batch_size, blind, failed):
     seen = [reader(asked[index], chat=True)]
     return seen + [reader.masked(asked[index], chat=True)] * blind
   waiting: dict[tuple, list] = collections.defaultdict(list)
-  for index, seen in embedder.usable(
-      embedder.read_ahead(read, range(len(asked)), 2 * batch_size),
+  for index, seen in reading.usable(
+      reading.read_ahead(read, range(len(asked)), 2 * batch_size),
       lambda index: asked[index].id, failed):
     shapes = tuple(reader.bucket(one) for one in seen)
     waiting[shapes].append((index, seen))

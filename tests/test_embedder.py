@@ -1,8 +1,6 @@
 """The embedding front end: order, buckets, recompilation, bad items."""
 import io
 import logging
-import threading
-import time
 
 import jax
 import numpy as np
@@ -217,17 +215,3 @@ def test_embedding_that_is_not_finite_names_its_item(model):
 def test_other_values_of_on_error_are_refused(model):
   with pytest.raises(ValueError, match="want 'raise' or 'skip'"):
     model.encode(['red'], on_error='ignore')
-
-
-def test_what_a_caller_leaves_unfinished_is_not_waited_for():
-  """It may be collected in a thread whose locks the waiting would need."""
-  go, done = threading.Event(), []
-  def read(index):
-    go.wait(20)
-    done.append(index)
-  results = embedding.read_ahead(read, range(1000), 100)
-  next(results)
-  start = time.monotonic()
-  results.close()
-  assert time.monotonic() - start < 10 and not done
-  go.set()

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxret import embedder, workdir_lock
+from jaxret import embedder, reading, workdir_lock
 from jaxret.data import sources
 from jaxret.indexing import look, opening, store, walk, windows
 from jaxret.progress import Counted
@@ -179,7 +179,7 @@ class _Run:
       if before and before['sha256'] == sha256:
         return None  # touched, and the same
       return look.look(one, sha256, self.made.window_s, self.made.stride_s)
-    for number, result in embedder.read_ahead(read, range(len(todo)), 64):
+    for number, result in reading.read_ahead(read, range(len(todo)), 64):
       one = todo[number]
       try:
         looked = result()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxret import embedder, sharding
+from jaxret import reading, sharding
 from jaxret.data import visual_features
 from jaxret.data.qwen2_vl import reader as inputs_lib
 from jaxret.models import reranking
@@ -154,9 +154,9 @@ def _usable(reader, media, keys: list, failed) -> Iterable:
     failed(keys[running], error)
   def results():
     nonlocal running
-    for running, result in embedder.read_ahead(
-        read, range(len(keys)), 2 * embedder.READ_AHEAD):
+    for running, result in reading.read_ahead(
+        read, range(len(keys)), 2 * reading.READ_AHEAD):
       yield running, result
-  for number, patches in embedder.usable(
+  for number, patches in reading.usable(
       results(), lambda number: media[keys[number]].name, told):
     yield keys[number], patches

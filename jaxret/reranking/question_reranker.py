@@ -12,7 +12,7 @@ import numpy as np
 import tqdm
 from jax.sharding import Mesh
 
-from jaxret import embedder, process_settings, sharding
+from jaxret import process_settings, reading, sharding
 from jaxret.data import question_frames
 from jaxret.data.llava import pairs, questions
 from jaxret.models.llava import model as llava_next
@@ -103,8 +103,8 @@ def _usable(reader, items, failed):
   """The numbers of Items that can be in a pair; the others are told."""
   there = [i for i, item in enumerate(items) if item is not None]
   empty = {i for i in there if items[i] is reranker.EMPTY}
-  found = {i for i, _ in embedder.usable(
-      embedder.read_ahead(lambda i: reader.check(items[i]),
+  found = {i for i, _ in reading.usable(
+      reading.read_ahead(lambda i: reader.check(items[i]),
                           [i for i in there if i not in empty], 64),
       lambda i: items[i].id, failed)}
   return found | empty
@@ -129,7 +129,7 @@ def _read(reader, query, universe, own, asked, instruction, failed):
   """{candidate: its prompt} of a query, of those that can be asked about."""
   def read(c):
     return reader(query, universe[c], asked, instruction)
-  return dict(embedder.usable(
-      embedder.read_ahead(read, own, 2 * embedder.READ_AHEAD),
+  return dict(reading.usable(
+      reading.read_ahead(read, own, 2 * reading.READ_AHEAD),
       lambda c: f'{query.id} with {universe[c].id}', failed))
 

@@ -11,7 +11,7 @@ import numpy as np
 import tqdm
 from jax.sharding import Mesh
 
-from jaxret import embedder, process_settings, sharding
+from jaxret import embedder, process_settings, reading, sharding
 from jaxret.data import media as media_lib
 from jaxret.data import question_frames, types, visual_features
 from jaxret.reranking import media_features, pair_scores, ranked
@@ -96,7 +96,7 @@ class Reranker:
     Raises:
       ValueError: one line that names the first item that cannot be used.
     """
-    failed = embedder.reaction(on_error)
+    failed = reading.reaction(on_error)
     score = self._scorer(frame, instruction, calibrate, features)
     alone = embedder.is_one(query)
     queries = _items(
@@ -239,8 +239,8 @@ def _look(call, items):
         for medium in shown.media))
   found = [None] * len(items)
   there = [i for i, item in enumerate(items) if item is not None]
-  for index, looked in embedder.usable(
-      embedder.read_ahead(look, there, 64), lambda i: items[i].id,
+  for index, looked in reading.usable(
+      reading.read_ahead(look, there, 64), lambda i: items[i].id,
       call.failed):
     found[index] = looked
   return found

@@ -15,7 +15,15 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxret import by_rows, embedder, generator, loading, models, sharding
+from jaxret import (
+  by_rows,
+  embedder,
+  generator,
+  loading,
+  models,
+  reading,
+  sharding,
+)
 from jaxret.data import images, media, types
 from jaxret.data.qwen3_vl import pixels as qwen3_vl
 from jaxret.methods.blim import evaluator, prompted_videos
@@ -164,10 +172,10 @@ def measured(reader, shown):
   """The outline of each Item, by threads; ValueError names the first bad one.
   """
   bad = []
-  reading = embedder.read_ahead(
+  started = reading.read_ahead(
       lambda i: reader.outline(shown[i], chat=True), range(len(shown)), 64)
-  found = tuple(one for _, one in embedder.usable(
-      reading, lambda i: shown[i].id, bad.append))
+  found = tuple(one for _, one in reading.usable(
+      started, lambda i: shown[i].id, bad.append))
   if bad:
     more = f' (and {len(bad) - 1} other items)' if len(bad) > 1 else ''
     raise ValueError(f'{bad[0]}{more}') from bad[0]
@@ -246,8 +254,8 @@ def _prompts(model, shown, outlines):
 
   def batches(strips, shapes):
     rows = [int(row) for strip in strips for row in strip.rows]
-    ahead = embedder.READ_AHEAD * max((len(s.rows) for s in strips), default=1)
-    found = embedder.usable(embedder.read_ahead(read, rows, ahead),
+    ahead = reading.READ_AHEAD * max((len(s.rows) for s in strips), default=1)
+    found = reading.usable(reading.read_ahead(read, rows, ahead),
                             lambda row: shown[row].id, _raise)
     for strip, shape in zip(strips, shapes):
       yield _padded(model, [next(found)[1] for _ in strip.rows], strip, shape)

@@ -16,7 +16,7 @@ import tqdm
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxret import embedder, processes, sharding
+from jaxret import processes, reading, sharding
 from jaxret import train as train_lib
 from jaxret.data import descriptions as descriptions_lib
 from jaxret.methods.leccr import captioner, tokenizers, visuals
@@ -122,7 +122,7 @@ def _read(describer, items, indices, batch_size):
   """Yields (index, what was read) in their order, read ahead by threads."""
   def read(index):
     return describer.read(items[index])
-  for index, result in embedder.read_ahead(
+  for index, result in reading.read_ahead(
       read, indices, READ_AHEAD * batch_size):
     yield index, result()
 
