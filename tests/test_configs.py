@@ -80,7 +80,9 @@ def test_fields_are_those_of_before_less_the_removed(name):
               {'data.allow_outside': False, 'data.fetch': [],
                'data.subsets': [], **{f'data.columns.{column}': '' for column in
                                       ('image', 'video', 'caption', 'id',
-                                       'split')}}
+                                       'split')},
+               **{f'data.splits.{split}': ''
+                  for split in ('train', 'validation', 'test')}}
               if 'data.train_on_all' in new else {})
   assert new == added | ADDED[name] | {
       key: value for key, value in old.items() if key not in removed
