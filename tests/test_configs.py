@@ -19,7 +19,8 @@ ADDED = {
     'unite': OBJECTIVES | {
         'loss.graded': '', 'loss.graded_temperature': 0.05,
         'model.prompt': '', 'model.pooling': 'last'},
-    'mm_embed': OBJECTIVES | {'data.subsets': [], 'mine.negatives': 1, 'mine.teacher': False}}
+    'mm_embed': OBJECTIVES | {
+        'data.subsets': [], 'mine.negatives': 1, 'mine.teacher': False}}
 # Sections that say what a training changes.
 STAGES = ('start', 'random', 'hard', 'stage1', 'plain', 'without_slots',
           'without_softened_matching')
