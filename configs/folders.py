@@ -22,6 +22,11 @@ def add_tables(config):
   config.data.update({
       'fetch': (),  # patterns of a hub's files that are fetched, () = all
       'subsets': (),  # of tables, as their README.md names them, () = all
+      # What splits of tables are called there; '' = by the words for them.
+      'splits': {
+          'train': '',  # as 'train_9k'
+          'validation': '',  # as 'val2'
+          'test': ''},  # as 'val1'
       # Names of the columns of tables; '' = found by type and name.
       'columns': {
           'image': '',  # of images, or of the names of their files

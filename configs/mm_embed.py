@@ -153,7 +153,6 @@ def base():
           'offset': 45,
           'part_queries': 65536}})  # queries that are searched for at a time
   common.add_weights(config, lora_alpha=64)
-  config.model.update(vocab_size=768, norm_eps=1e-5)
   config.model.update({
       # LLaVA-NeXT, whose tower and projector NV-Embed-v1 is trained with.
       'llava': '',
@@ -164,7 +163,7 @@ def base():
       'rope_theta': 1e4,
       # Regexes of whole parameter paths; 'params/latent_attention/.*' may be
       # trained, too [open], as targets and dropout of LoRA are.
-      'trainable': ('.*',)})
+      'trainable': ('.*',)}, vocab_size=768, norm_eps=1e-5)
   config.loss = ConfigDict({
       # Similarities are divided by it [open]; the released card hints at 0.01.
       'temperature': 0.05,
@@ -177,6 +176,7 @@ def base():
       # Sets in BEIR's layout to train on besides, where data.name is 'mbeir'.
       'text_sets': (),
       'text_root': '',  # directory of the folders of text_sets
+      'subsets': (),  # of mteb's sets: what is before their names, as ('en',)
       'tidy': False,  # texts and instructions as UniIR tidies them [open]
       # data.shape of candidates and negatives; () = that of queries.
       'candidate_shape': (),

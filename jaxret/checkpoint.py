@@ -45,7 +45,9 @@ ADDED_FIELDS = {'data.alpha': 'white', 'data.allow_outside': False,
                 'model.prompt': '', 'model.pooling': 'last',
                 'data.fetch': [], 'data.subsets': [],
                 **{f'data.columns.{name}': '' for name in (
-                    'image', 'video', 'caption', 'id', 'split')}}
+                    'image', 'video', 'caption', 'id', 'split')},
+                **{f'data.splits.{name}': '' for name in (
+                    'train', 'validation', 'test')}}
 # What a start leaves in a workdir before anything is trained, extracted or
 # scored, and what task=plan writes: where there is nothing else another config
 # may begin. Hidden files are parts of what was being written. All else is a

@@ -14,13 +14,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxret.data import hub
+from jaxret.data.tabular import recipes
 
 # Larger files are hashed where the hub's cache knows the hash, else not.
 MOST_BYTES = 256 << 20
 # Of how a video is looked at, and of what splits are made of.
 _FRAMES = {'n_frames', 'fps', 'min_frames', 'max_frames', 'clips', 'image_px',
            'limit_s', 'released'}
-_SPLITS = ('validation_fraction', 'test_fraction', 'train_on_all', 'subsets')
+_SPLITS = ('validation_fraction', 'test_fraction', 'train_on_all', 'subsets',
+           'splits')
 
 
 class Paper(NamedTuple):
@@ -88,7 +90,8 @@ def manifest(dataset: str, split: str, config: ConfigDict, root: str,
              n_frames: int = 0) -> dict[str, Any]:
   """What was read, from where and how; see `add`.
 
-  content_sha256: of all ids, texts and answers, wherever they lie.
+  content_sha256: of all ids, texts and answers, wherever they lie. recipe:
+  what is known of the repository, and counts where the config is silent.
   """
   files = list(dict.fromkeys(
       path for task in tasks for path in getattr(task, 'files', ())))
@@ -112,7 +115,8 @@ def manifest(dataset: str, split: str, config: ConfigDict, root: str,
       'files': [_file(place, path) for path in files],
       'frames': frames | ({'media.n_frames': n_frames} if n_frames else {}),
       'splits': {name: sections['data'][name] for name in _SPLITS
-                 if name in sections['data']}}
+                 if name in sections['data']},
+      'recipe': recipes.of(place) if place is not None else {}}
 
 
 def differences(made: dict[str, Any], counts: tuple[int, int] | None

@@ -16,6 +16,7 @@ from jaxret.scoring.embeddings import similarity
 from jaxret.scoring.embeddings import store as embeddings_lib
 
 DENSE_CANDIDATES = 1 << 17  # beyond, only the first places are looked at
+NDCG_DEPTH, NDCG_SEARCHED = 10, 100  # more are searched than count, for ties
 _DENSE_CELLS = 1 << 25  # scores in memory; 128 MiB
 _MARK = re.compile(r'<\|[A-Z]+\|>\s*')
 
@@ -36,13 +37,14 @@ class Answers(NamedTuple):
 
   task: less what was left out. queries, candidates: embeddings, [Q, D] and
   [C, D]. ranks: int64 [Q], 1-based. deepest: later ranks are not known; None
-  where all are.
+  where all are. ndcg: nDCG@10 of each query, of a task with grades.
   """
   task: types.Task
   queries: embeddings_lib.Rows
   candidates: embeddings_lib.Rows
   ranks: np.ndarray
   deepest: int | None
+  ndcg: np.ndarray | None = None
 
 
 def evaluate(
@@ -108,7 +110,25 @@ def _answer(task, queries, candidates, depth, mesh):
     deepest = depth + 1
     ranks = metrics.ranks_in_top(*similarity.search(
         queries[:], candidates, deepest, mesh, task.excluded), task.relevant)
-  return Answers(task, queries, candidates, ranks, deepest)
+  return Answers(task, queries, candidates, ranks, deepest,
+                 _ndcg(task, queries, candidates, mesh))
+
+
+def _ndcg(task, queries, candidates, mesh):
+  """nDCG of each query from grades, [Q]; ties count against us."""
+  if task.grades is None:
+    return None
+  scores, indices = similarity.search(
+      queries[:], candidates, min(len(candidates), NDCG_SEARCHED), mesh,
+      task.excluded)
+  grades = np.zeros(indices.shape)
+  for row, places, relevant, own in zip(
+      grades, indices, task.relevant, task.grades):
+    known = dict(zip(relevant.tolist(), own.tolist()))
+    row[:] = [known.get(place, 0) for place in places.tolist()]
+  order = np.lexsort((grades, -scores))
+  return metrics.ndcg_in_top(
+      np.take_along_axis(grades, order, 1), task.grades, NDCG_DEPTH)
 
 
 def _dense_ranks(task, queries, candidates):
@@ -149,18 +169,30 @@ def _usable(task, queries, candidates):
   def chosen(field):
     values = getattr(task, field)
     return values and tuple(fewer(values[q]) for q in kept)
+  grades = task.grades and tuple(
+      _missed_last(task.grades[q], good[1][np.asarray(task.relevant[q])])
+      for q in kept)
   left = types.Task(
       task.name, tuple(task.queries[q] for q in kept),
       tuple(c for c, ok in zip(task.candidates, good[1]) if ok),
       chosen('relevant'), chosen('lists'), chosen('excluded'),
-      task.query_prompt, task.candidate_prompt)
+      task.query_prompt, task.candidate_prompt, grades=grades)
   return (left, dataclasses.replace(queries, index=queries.index[kept]),
           dataclasses.replace(candidates, index=candidates.index[good[1]]))
+
+
+def _missed_last(grades, there):
+  """The grades of a query, those of what could not be embedded last."""
+  first = np.zeros(len(grades), bool)
+  first[:len(there)] = there
+  return np.concatenate([np.asarray(grades)[first], np.asarray(grades)[~first]])
 
 
 def _summary(found, recall_at):
   """As metrics.summary; None for what needs ranks that are not known."""
   numbers = metrics.summary(found.ranks, recall_at=recall_at)
+  if found.ndcg is not None:
+    numbers['ndcg_at_10'] = 100.0 * float(np.mean(found.ndcg))
   if found.deepest is not None:
     numbers |= {'mean_rank': None, 'mrr': None}
     if np.sort(found.ranks)[len(found.ranks) // 2] > found.deepest:

@@ -19,7 +19,8 @@ ADDED = {
     'unite': OBJECTIVES | {
         'loss.graded': '', 'loss.graded_temperature': 0.05,
         'model.prompt': '', 'model.pooling': 'last'},
-    'mm_embed': OBJECTIVES | {'mine.negatives': 1, 'mine.teacher': False}}
+    'mm_embed': OBJECTIVES | {
+        'data.subsets': [], 'mine.negatives': 1, 'mine.teacher': False}}
 # Sections that say what a training changes.
 STAGES = ('start', 'random', 'hard', 'stage1', 'plain', 'without_slots',
           'without_softened_matching')
@@ -80,7 +81,9 @@ def test_fields_are_those_of_before_less_the_removed(name):
               {'data.allow_outside': False, 'data.fetch': [],
                'data.subsets': [], **{f'data.columns.{column}': '' for column in
                                       ('image', 'video', 'caption', 'id',
-                                       'split')}}
+                                       'split')},
+               **{f'data.splits.{split}': ''
+                  for split in ('train', 'validation', 'test')}}
               if 'data.train_on_all' in new else {})
   assert new == added | ADDED[name] | {
       key: value for key, value in old.items() if key not in removed

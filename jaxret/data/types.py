@@ -65,6 +65,8 @@ class Task:
   excluded[q]: candidates that are never an answer to query q, such as the
     reference that the query asks to change. None = none.
   query_prompt, candidate_prompt: what the encoder is told of each side.
+  grades[q]: int, above 0, of relevant[q] in that order; behind them those of
+    answers that are no candidate, which nDCG misses. None = they have none.
   left_out: what its files hold besides and cannot be used.
   files: paths of the data files that it was read from.
   Errors: ValueError where these do not fit; it names the task and the query.
@@ -77,6 +79,8 @@ class Task:
   excluded: tuple[np.ndarray, ...] | None = None
   query_prompt: str | None = None
   candidate_prompt: str | None = None
+  grades: tuple[np.ndarray, ...] | None = dataclasses.field(
+      default=None, kw_only=True)
   left_out: tuple[LeftOut, ...] = dataclasses.field(default=(), kw_only=True)
   files: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
 
@@ -95,6 +99,10 @@ class Task:
           relevant, self.excluded[q]).any():
         raise self._wrong(q, 'a relevant candidate that is excluded',
                           'an index in one of the two')
+      if self.grades is not None and (
+          len(self.grades[q]) < len(relevant) or np.min(self.grades[q]) < 1):
+        raise self._wrong(q, f'the grades {self.grades[q]}',
+                          'one above 0 for each relevant candidate')
 
   def _check_indices(self, field, indices):
     if len(indices) != len(self.queries):

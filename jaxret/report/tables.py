@@ -43,6 +43,7 @@ class Measure(NamedTuple):
 # What is shown of a row besides recall and its interval: the columns that any
 # row of a table has. A metric needs a line here and one in metrics.summary.
 MEASURES = (
+    Measure('ndcg_at_10', 'nDCG@10', 'nDCG@10', '%.1f'),
     Measure('median_rank', 'median', 'median rank', '%g'),
     Measure('mean_rank', 'mean', 'mean rank', '%.1f'),
     Measure('mrr', 'MRR', 'MRR', '%.3f'),

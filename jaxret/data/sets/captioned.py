@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 
 from jaxret.data import entries, types
+from jaxret.data.tabular import parts
+from jaxret.data.tabular import rows as tabular
 
 
 def both_ways(kind, rows, prefix='', left_out=()):
@@ -28,6 +30,22 @@ def both_ways(kind, rows, prefix='', left_out=()):
   to_medium, to_text = split.text_to_video(), split.video_to_text()
   return [dataclasses.replace(to_medium, name=f'{prefix}text_to_{kind}'),
           dataclasses.replace(to_text, name=f'{prefix}{kind}_to_text')]
+
+
+def of_tables(kind, root, name):
+  """The same of the split test of tables, where a file is not there.
+
+  name: of the file of the authors' own layout. Returns None where it is there,
+  or no table is: see tabular.
+  """
+  if (root / name).exists() or not parts.parts(root):
+    return None
+  rows = tabular.read(root, None, 'test')
+  if not rows:
+    raise ValueError(f'{root} has neither {name} nor a split test')
+  return [dataclasses.replace(task, files=rows.files) for task in both_ways(
+      kind, [(row.id, row.path, row.captions) for row in rows],
+      left_out=rows.left_out)]
 
 
 def karpathy(root, wanted, name, folders):

@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from jaxret.data import entries, types
+from jaxret.data import entries, hub, types
 from jaxret.data.sets import nrccr
 
 
@@ -23,7 +23,7 @@ def parallel(section, split, language):
   if not section.files[split]:
     raise ValueError(f'data.files.{split} is not set; give a JSON file in '
                      'data.root')
-  root = pathlib.Path(section.root).expanduser()
+  root = hub.local(section.root)
   translated = section.files.translated and root / section.files.translated
   found = read(root / section.files[split], split, section.media or root,
                translated or None)

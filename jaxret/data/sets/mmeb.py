@@ -2,6 +2,7 @@
 import numpy as np
 
 from jaxret.data import entries, types
+from jaxret.data.tabular import found as found_lib
 
 GROUPS = {
     'classification': (
@@ -19,8 +20,8 @@ GROUPS = {
 }
 DATASETS = tuple(name for names in GROUPS.values() for name in names)
 WANTED = (
-    'wanted one folder per data set with test-*.parquet, and images.zip '
-    'unpacked beside them or in eval_images/ '
+    'wanted one folder per data set with test-*.parquet, and images.zip beside '
+    'them, or unpacked there or in eval_images/ '
     '(https://huggingface.co/datasets/TIGER-Lab/MMEB-eval)')
 COLUMNS = ('qry_text', 'qry_img_path', 'tgt_text', 'tgt_img_path')
 # Of the second edition besides: what is said in front of these texts.
@@ -53,6 +54,8 @@ def tasks(root, names=None):
   if unknown:
     raise ValueError(f'mmeb has no task {unknown[0]!r}; choose from '
                      f'{", ".join(DATASETS)}')
+  media = found_lib.Names(
+      root, ('eval_images', 'images', 'image-tasks', ''))
   found = []
   for name in DATASETS:
     if names is not None and name not in names:
@@ -61,11 +64,11 @@ def tasks(root, names=None):
     files = sorted(folder.glob('test-*.parquet'))
     if not files:
       raise ValueError(f'{folder} has no test-*.parquet; {WANTED}')
-    found.append(_task(root, name, files))
+    found.append(_task(media, name, files))
   return found
 
 
-def _task(root, name, files):
+def _task(media, name, files):
   queries, relevant, lists, left_out = [], [], [], []
   pool, bad = {}, {}  # {(text, path): place}, {(text, path): why}
   candidates = []
@@ -81,11 +84,11 @@ def _task(root, name, files):
       if len(texts) != len(images):
         raise entries.wrong(path, i, f'{len(texts)} texts and {len(images)} '
                             'paths', 'as many of both')
-      query = _item(root, path, i, f'{name}:{len(queries)}',
+      query = _item(media, path, i, f'{name}:{len(queries)}',
                     row['qry_text'], row['qry_img_path'])
       own = {}
       for pair in zip(texts, images):
-        place = _place(root, path, i, name, pair, pool, candidates, bad)
+        place = _place(media, path, i, name, pair, pool, candidates, bad)
         if place is None and not own:
           raise ValueError(bad[pair])  # the answer
         own[place] = None
@@ -102,11 +105,11 @@ def _task(root, name, files):
                     tuple(lists), left_out=tuple(left_out))
 
 
-def _place(root, path, i, name, pair, pool, candidates, bad):
+def _place(media, path, i, name, pair, pool, candidates, bad):
   """Where a candidate stands in the pool, None where it cannot be read."""
   if pair not in pool and pair not in bad:
     try:
-      item = _item(root, path, i, f'{name}:candidate {len(candidates)}', *pair)
+      item = _item(media, path, i, f'{name}:candidate {len(candidates)}', *pair)
     except ValueError as error:
       bad[pair] = str(error)
     else:
@@ -157,14 +160,12 @@ def _joined(instruction, text=''):
   return whole.replace(' \n', '\n')
 
 
-def _item(root, path, i, name, text, image):
+def _item(media, path, i, name, text, image):
   text = (text or '').replace(_THEIR_MARK, _MARK)
   if not text.strip() and not image:
     raise entries.wrong(path, i, 'neither text nor image', 'one at least')
   if text.count(_MARK) > bool(image):
     raise entries.wrong(path, i, f'{text.count(_MARK)} marks {_THEIR_MARK} for '
                         f'{int(bool(image))} images', 'one for each')
-  where = entries.find(
-      root, image, ('eval_images', 'images', 'image-tasks', '')) if (
-          image) else None
-  return types.Item(name, text if text.strip() else None, where)
+  where = image and media.find(image, path)
+  return types.Item(name, text if text.strip() else None, where or None)

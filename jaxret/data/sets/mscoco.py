@@ -1,6 +1,7 @@
 """MSCOCO: 5,000 test images in English; captions in Chinese and Japanese."""
 import pathlib
 
+from jaxret.data import hub
 from jaxret.data.sets import captioned, nrccr
 
 WANTED = (
@@ -31,6 +32,6 @@ def parallel(section, split, language):
 
 def file_names(section, split):
   """As image_ids.txt has them."""
-  root = pathlib.Path(section.media or section.root).expanduser()
+  root = hub.local(section.media or section.root)
   return {video.id: str(pathlib.Path(video.image).relative_to(root))
           for video in split.videos}

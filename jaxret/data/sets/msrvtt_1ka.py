@@ -5,7 +5,7 @@ from jaxret.data.sets import captioned
 N_FRAMES = 48
 WANTED = (
     'wanted MSRVTT_JSFUSION_test.csv (https://github.com/ArrowLuo/CLIP4Clip, '
-    'section Data Preparing) and videos/')
+    'section Data Preparing) and videos/, or friedrichor/MSR-VTT of the hub')
 
 
 def tasks(root, names):
@@ -14,6 +14,8 @@ def tasks(root, names):
   The columns key, vid_key, video_id, sentence, as CLIP4Clip
   (dataloaders/dataloader_msrvtt_retrieval.py) reads them.
   """
+  if tasks_ := captioned.of_tables('video', root, 'MSRVTT_JSFUSION_test.csv'):
+    return tasks_
   path = entries.present(root, 'MSRVTT_JSFUSION_test.csv', WANTED)
   def read(i, entry):
     video = entries.field(path, i, entry, 'video_id')

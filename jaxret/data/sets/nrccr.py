@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxret import files
-from jaxret.data import entries, types
+from jaxret.data import entries, hub, types
 
 MAX_WORDS = 30
 
@@ -244,7 +244,7 @@ def open_split(layout, section, split, language):
   if not section.root:
     raise ValueError(f'data.root is not set; give the directory of '
                      f'{layout.name}, in the layout of NRCCR and LECCR')
-  root = pathlib.Path(section.root).expanduser()
+  root = hub.local(section.root)
   return (read(layout, root, split, language, media=section.media or root),
           id_lines(layout, root, split, language))
 

@@ -1,6 +1,5 @@
 """Files of training pairs in UNITE's published format."""
-import pathlib
-
+from jaxret.data import hub
 from jaxret.data.sets import pair_files
 
 
@@ -9,7 +8,7 @@ def training_pairs(section):
   if not section.pairs:
     raise ValueError('data.pairs names no file: give training files of UNITE '
                      "in data.root, as ('train.json',)")
-  root = pathlib.Path(section.root).expanduser()
+  root = hub.local(section.root)
   outside = getattr(section, 'allow_outside', False)
   return {name: pair_files.PairFile(root / name, root, outside)
           for name in section.pairs}

@@ -15,15 +15,15 @@ _PART = re.compile(r'\.part-?[^/]*$')
 class Names:
   """`[name]` -> the path of a medium below a root.
 
-  A name is looked up beside its table, in FOLDERS, and in the zip and tar
+  A name is looked up in `folders`, beside its table, and in the zip and tar
   archives below the root: there as it is, else as the end of a member's name.
-  A medium that is nowhere keeps its path in the root.
+  A medium that is nowhere keeps its path in the first folder.
   Errors: ValueError for a name that leads elsewhere or is a URL, and for one
   that several members end with.
   """
 
-  def __init__(self, root):
-    self._root = pathlib.Path(root)
+  def __init__(self, root, folders=FOLDERS):
+    self._root, self._folders = pathlib.Path(root), folders
 
   def find(self, name, table):
     """table: path of the file that names it."""
@@ -34,12 +34,11 @@ class Names:
       raise ValueError(f'{name!r:.80}, which is not in {self._root}, wanted a '
                        'file below it')
     beside = os.path.relpath(pathlib.Path(table).parent, self._root)
-    folders = (beside, *FOLDERS) if entries.is_inside(beside) else FOLDERS
-    path = entries.find(self._root, name, [
-        '' if folder == '.' else folder for folder in folders])
+    beside = (beside,) if entries.is_inside(beside) and beside != '.' else ()
+    path = entries.find(self._root, name, (*self._folders, *beside))
     if os.path.isfile(path):
       return path
-    return self._packed(name) or os.path.join(self._root, name)
+    return self._packed(name) or path
 
   def _packed(self, name):
     file = name.rpartition('/')[2]

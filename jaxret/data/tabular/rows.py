@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from jaxret.data import entries, sources, types
 from jaxret.data.sets import splits
-from jaxret.data.tabular import columns, found, parts, tables
+from jaxret.data.tabular import columns, found, parts, recipes, tables
 
 WANTED = (
     'wanted captions.json, or a table of media and captions: parquet, what '
@@ -26,24 +26,28 @@ class _Labelled(NamedTuple):
 def read(root, section, split):
   """The splits.Rows of one split of what lies at a root.
 
-  section: `columns`, `subsets` and `test_fraction` are read. A split that is
-  not there has no rows. Where no split is named all rows are test; where none
+  section: `columns`, `subsets`, `splits` and `test_fraction` are read, and
+  what recipes knows where these are empty. A split that is not there has no
+  rows. Where no split is named all rows are test; where none
   is test and test_fraction is below 1, that share is held out of the others.
   """
-  chosen = _chosen(root, section)
+  fields = _fields(root, section)
+  chosen = _chosen(root, fields)
+  if name := fields['splits'].get(split):
+    return _rows(_labelled(root, _called(root, chosen, name), fields))
   labels = {parts.split_of(part.split) for part in chosen}
   if len(labels) > 1:  # files beside those that say a split
     labels.discard('')
   one = None
   if len(labels) == 1:
-    one = _labelled(root, chosen, section)
+    one = _labelled(root, chosen, fields)
     by_row = {found.label for found in one}
     if len(by_row) > 1:  # a column says it, whatever the files are called
       return _rows(one, lambda found: found.label == split)
 
   def of(label):
     return _rows(one if one is not None else _labelled(
-        root, _of_split(root, chosen, label), section))
+        root, _of_split(root, chosen, label), fields))
 
   fraction = getattr(section, 'test_fraction', 1.0)
   if split in labels and ('test' in labels or split == 'validation'
@@ -57,7 +61,19 @@ def read(root, section, split):
   return whole.like({'train': train, 'test': test}.get(split, []))
 
 
-def _chosen(root, section):
+def _fields(root, section):
+  """{'subsets', 'splits', 'columns'} of the config, or of a recipe."""
+  known, made = recipes.of(root), {}
+  made['subsets'] = tuple(getattr(section, 'subsets', ())) or known.get(
+      'subsets', ())
+  for name, empty in (('splits', {}), ('columns', NO_COLUMNS)):
+    given = {key: value for key, value in getattr(section, name, {}).items()
+             if value}
+    made[name] = {**empty, **known.get(name, {}), **given}
+  return made
+
+
+def _chosen(root, fields):
   """[parts.Part] of the subsets that the config names, () = all."""
   there = parts.parts(root)
   if not there:
@@ -65,7 +81,7 @@ def _chosen(root, section):
     hint = f'; unpack {packed[0]}, which is compressed as a whole' if (
         packed) else ''
     raise ValueError(f'data.root {root} has no captions.json; {WANTED}{hint}')
-  wanted = tuple(getattr(section, 'subsets', ()))
+  wanted = fields['subsets']
   names = list(dict.fromkeys(part.subset for part in there))
   for name in wanted:
     if name not in names:
@@ -74,27 +90,44 @@ def _chosen(root, section):
   return [part for part in there if not wanted or part.subset in wanted]
 
 
+def _called(root, chosen, name):
+  """The parts of the split of that name, which must be of one subset."""
+  named = [part for part in chosen if part.split == name]
+  if not named:
+    there = ', '.join(repr(part.split) for part in chosen)
+    raise ValueError(f'data.splits names {name!r}; {root} has {there}')
+  return _of_one_subset(root, named, name)
+
+
 def _of_split(root, chosen, label):
-  """The parts of one split, which must be of one subset."""
+  """The parts whose split's name has a word for `label`, of one such name."""
   of_label = [part for part in chosen if parts.split_of(part.split) == label]
   exact = [part for part in of_label if part.split == label] or of_label
-  subsets = list(dict.fromkeys(part.subset for part in exact))
+  names = list(dict.fromkeys(part.split for part in exact))
+  if len(names) > 1:
+    raise ValueError(f'{root} has the splits {", ".join(map(repr, names))}; '
+                     f'choose by data.splits.{label}, as {names[0]!r}')
+  return _of_one_subset(root, exact, label)
+
+
+def _of_one_subset(root, named, name):
+  subsets = list(dict.fromkeys(part.subset for part in named))
   if len(subsets) > 1:
-    raise ValueError(f'{root} has the split {label or "without a name"!r} in '
+    raise ValueError(f'{root} has the split {name or "without a name"!r} in '
                      f'the subsets {", ".join(map(repr, subsets))}; choose by '
                      f"data.subsets, as ('{subsets[0]}',)")
-  return exact
+  return named
 
 
-def _labelled(root, chosen, section):
+def _labelled(root, chosen, fields):
   """Rows of [_Labelled] of all tables of some parts."""
-  given = {**NO_COLUMNS, **dict(getattr(section, 'columns', {}))}
   names = found.Names(root if root.is_dir() else root.parent)
   files = list(dict.fromkeys(
       file for part in chosen for file in part.files))
   made, left_out, known = [], [], {}
   for file in files:
-    used, unused = _of_table(tables.opened(file), given, names, known)
+    used, unused = _of_table(
+        tables.opened(file), fields['columns'], names, known)
     made += used
     left_out += unused
   if left_out and not made:
@@ -113,7 +146,7 @@ def _of_table(table, given, names, known):
   made, left_out = [], []
   for i in range(len(table)):
     try:
-      path, name = _place(table, i, chosen.medium, media[i], names)
+      path, name = place(table, i, chosen.medium, media[i], names)
       texts = _texts(table, i, chosen.caption, captions[i])
       if chosen.id:
         name = _id(table, i, chosen.id, ids[i])
@@ -126,7 +159,7 @@ def _of_table(table, given, names, known):
   return made, left_out
 
 
-def _place(table, i, column, cell, names):
+def place(table, i, column, cell, names):
   """(path, name) of a cell: a path or a tuple of such; name: None = has none.
   """
   if not cell:

@@ -54,3 +54,25 @@ def test_indices_are_small_integers(tmp_path):
   write(tmp_path / 'dataset_flickr30k.json', karpathy(2))
   for task in sets.tasks('flickr30k', tmp_path):
     assert {indices.dtype for indices in task.relevant} == {np.dtype(np.int32)}
+
+
+def test_video_benchmarks_are_read_from_tables_as_well(tmp_path):
+  """As friedrichor has them on the hub: the same tasks, N_FRAMES as well."""
+  for name in ('msrvtt_1ka', 'msvd', 'didemo'):
+    root = tmp_path / name
+    write(root / 'videos' / 'a.mp4', b'x')
+    write(root / 'own_test.json', [
+        {'video': 'a.mp4', 'caption': ['one', 'two']},
+        {'video': 'b.mp4', 'caption': 'three'}])
+    to_video, to_text = sets.tasks(name, root)
+    assert (to_video.name, to_text.name) == ('text_to_video', 'video_to_text')
+    assert texts(to_video.queries) == ['one', 'two', 'three']
+    assert relevant(to_text) == [[0, 1], [2]]
+    assert to_text.queries[0].video == str(root / 'videos' / 'a.mp4')
+    assert to_text.files == (str(root / 'own_test.json'),)
+    write(root / 'own_test.json', [{'video': '/etc/x.mp4', 'caption': 'x'}])
+    refused(name, root, 'not in')
+
+
+def test_a_benchmark_without_any_file_says_what_it_wants(tmp_path):
+  refused('msrvtt_1ka', tmp_path, 'MSRVTT_JSFUSION_test.csv', 'friedrichor')

@@ -4,6 +4,7 @@ import pytest
 from jaxret.data import sets
 from jaxret.data.sets import mmeb
 from tests.benchmark_files import parquet, refused, relevant, texts, write
+from tests.data.containers.test_archives import zipped
 
 
 def mmeb_row(text, image, candidates):
@@ -33,6 +34,19 @@ def test_mmeb_lists_and_marks(tmp_path):
   assert [c.image.rpartition('/')[2] for c in second.candidates] == [
       '3.jpg', '1.jpg', '2.jpg', '4.jpg']
   assert second.candidates[1].image.endswith('eval_images/CIRR/1.jpg')
+
+
+def test_mmeb_images_may_stay_in_their_zip(tmp_path):
+  parquet(tmp_path / 'CIRR' / 'test-00000-of-00001.parquet', [
+      mmeb_row('<|image_1|>\nMake it red', 'CIRR/q.jpg', [
+          ('<|image_1|>\nAn image', f'CIRR/{n}.jpg') for n in (3, 1)])])
+  zipped(tmp_path / 'images.zip', {
+      f'MMEB-eval/CIRR/{name}.jpg': b'x' for name in ('q', '3')})
+  task, = sets.tasks('mmeb', tmp_path, ('CIRR',))
+  assert [item.image for item in (*task.queries, *task.candidates)] == [
+      f'{tmp_path}/images.zip/MMEB-eval/CIRR/q.jpg',
+      f'{tmp_path}/images.zip/MMEB-eval/CIRR/3.jpg',
+      f'{tmp_path}/eval_images/CIRR/1.jpg']  # which is nowhere
 
 
 BAD = [

@@ -17,9 +17,9 @@ NAMED = {
     'training_pairs': 'shapes pairs',
     'tasks': 'flickr30k mscoco msrvtt_1ka msvd didemo sharegpt4v urban1k docci '
              'carebench webvid_covr mmeb',
-    'tasks_of_split': 'shapes',
+    'tasks_of_split': 'shapes mteb',
     'training_sets': 'shapes mbeir',
-    'benchmark': 'shapes mbeir beir circo',
+    'benchmark': 'shapes mbeir beir circo mteb',
     'questions': 'shapes mteb_questions',
     'parallel': 'shapes multi30k mscoco vatex msrvttcn cclm'}
 # A data set that somebody else wrote: clips of noise, each with its number.

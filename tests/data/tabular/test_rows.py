@@ -6,7 +6,7 @@ import pytest
 
 from jaxret.data import images, media, sets
 from jaxret.data.tabular import rows
-from tests import numbered_videos, tables
+from tests import hub_caches, numbered_videos, tables
 from tests.captions import texts
 from tests.data.containers.test_archives import zipped
 
@@ -144,6 +144,36 @@ def test_captions_in_json_and_videos_in_a_zip(tmp_path):
   assert len(load(root, 'test', subsets=chosen).videos) == 2
   with pytest.raises(ValueError, match=r"names 'train_5k'; .* has 'train_9k'"):
     load(root, subsets=('train_5k',))
+
+
+def test_what_is_known_of_a_repository_counts_where_nothing_is_said(
+    tmp_path, monkeypatch):
+  hub_caches.use(monkeypatch, tmp_path / 'hub')
+  made = friedrichor(tmp_path / 'own')
+  root = hub_caches.snapshot(tmp_path / 'hub', 'friedrichor/MSR-VTT', {
+      path.name: path.read_bytes() for path in made.iterdir()})
+  for where in (root, 'hf://friedrichor/MSR-VTT'):
+    assert len(load(where, 'train').videos) == 5
+    assert len(load(where, 'train', subsets=('train_7k',)).videos) == 4
+    assert len(load(where).videos) == 2
+
+
+def test_splits_are_chosen_by_their_own_names(tmp_path):
+  for name in ('train', 'val1', 'val2'):
+    tables.parquet(tmp_path / name / 'x.parquet', caption=[name],
+                   image=tables.images([f'{name}.png']))
+  readme = '---\nconfigs:\n- config_name: default\n  data_files:\n' + ''.join(
+      f'  - split: {name}\n    path: {name}/*\n'
+      for name in ('train', 'val1', 'val2')) + '---\n'
+  (tmp_path / 'README.md').write_text(readme)
+  assert texts(load(tmp_path, splits={'test': 'val1'})) == ['val1']
+  assert texts(load(tmp_path, 'validation', splits={
+      'validation': 'val2', 'test': 'val1'})) == ['val2']
+  with pytest.raises(ValueError, match="the splits 'val1', 'val2'; choose by "
+                     'data.splits.validation'):
+    load(tmp_path, 'validation')
+  with pytest.raises(ValueError, match="names 'val3'; .* has 'train', 'val1'"):
+    load(tmp_path, splits={'test': 'val3'})
 
 
 def test_a_column_says_the_split(tmp_path):
