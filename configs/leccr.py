@@ -14,8 +14,7 @@ RECIPES = {
     'mscoco_zh': (4, 3, 2, 0.01, 0.01, 0.5, 0.01, 70),
     'mscoco_ja': (4, 3, 2, 0.01, 0.05, 0.3, 0.01, 50),
     'cclm': (4, 3, 2, 0.01, 0.01, 0.5, 0.01, 50),
-    'vatex_zh': _VIDEO, 'msrvtt_zh': _VIDEO,
-}
+    'vatex_zh': _VIDEO, 'msrvtt_zh': _VIDEO}
 VARIANTS = {
     '': 'tiny models of four languages and a captioner, on shapes world',
     **{name: f'{name} by the published recipe' for name in RECIPES}}

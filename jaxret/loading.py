@@ -216,12 +216,12 @@ def chosen_weights(path: str | os.PathLike, method: str) -> dict[str, float]:
   return next((rows[main] for rows in of_tasks.values() if main in rows), {})
 
 
-def workdir_tokenizer(config, workdir):
+def workdir_tokenizer(config: Any, workdir: pathlib.Path) -> Any:
   """The tokenizer of what a workdir has trained."""
   return text.load_tokenizer(tokenizer_place(config, workdir))
 
 
-def tokenizer_place(config, workdir):
+def tokenizer_place(config: Any, workdir: pathlib.Path) -> str | pathlib.Path:
   """The directory or hub name of the same."""
   name = config.model.tokenizer or config.model.pretrained
   directory = pathlib.Path(config.init_from or workdir) / 'tokenizer'

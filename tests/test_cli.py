@@ -106,7 +106,7 @@ def test_configs_lists_files_variants_and_tasks(
   assert found['blim']['tasks'] == [
       'train_and_evaluate', 'evaluate', 'extract', 'plan']
   assert found['mm_embed']['tasks'] == [
-      'train_and_evaluate', 'evaluate', 'mine']
+      'train_and_evaluate', 'evaluate', 'mine', 'plan']
   assert found['leccr']['file'] == 'configs/leccr.py'
   for entry in found.values():
     for variant in entry['variants']:
