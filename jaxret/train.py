@@ -87,7 +87,7 @@ def _say(name, plan, batch_size, step):
     return
   if plan.batch_size < batch_size:
     logging.warning('%s has %d examples to train on: batches are of %d, not of '
-                    '--config.train.batch_size=%d', name, plan.n_examples,
+                    'its train.batch_size, %d', name, plan.n_examples,
                     plan.batch_size, batch_size)
   logging.info('training %s on %d examples, %d steps; compiling the first '
                'one, up to a minute', name, plan.n_examples,

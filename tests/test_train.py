@@ -283,7 +283,7 @@ def test_batches_fill_every_device(n_devices, n_examples, size):
 
 @pytest.mark.parametrize('step, asked, said', [
     (0, 128, ['tiny has 15 examples to train on: batches are of 14, not of '
-              '--config.train.batch_size=128',
+              'its train.batch_size, 128',
               'training tiny on 15 examples, 3 steps; compiling the first one, '
               'up to a minute']),
     (2, 14, ['training tiny on 15 examples, 1 steps; compiling the first one, '
