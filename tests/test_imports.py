@@ -34,7 +34,7 @@ LEVELS = {
     'rehearsal': 5, 'retrieval': 4, 'train': 4, 'run': 5, 'embedder': 6,
     'generator': 6,
     'loading': 7, 'reranking': 8, 'sequences': 8, 'answers': 9, 'writing': 10,
-    'bench': 9, 'indexing': 10, 'main': 10, 'serving': 11,
+    'bench.nearest': 11, 'bench': 9, 'indexing': 10, 'main': 10, 'serving': 11,
     'verbs': 12, 'cli': 13, '__main__': 14,
 }
 PAPER = {
