@@ -38,7 +38,8 @@ LEVELS = {
     'rehearsal': 5, 'retrieval': 4, 'train': 4, 'run': 5, 'embedder': 6,
     'embedding_settings': 2, 'generator': 6,
     'loading': 7, 'reranking': 8, 'sequences': 8, 'answers': 9, 'writing': 10,
-    'bench': 9, 'exporting': 10, 'indexing': 10, 'main': 10, 'serving': 11,
+    'bench.nearest': 11, 'bench': 9, 'exporting': 10, 'indexing': 10,
+    'main': 10, 'serving': 11,
     'integrations': 11, 'trackers': 1, 'vectors': 2,
     'verbs': 12, 'cli': 13, '__main__': 14,
 }
