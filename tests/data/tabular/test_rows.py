@@ -180,6 +180,16 @@ def test_what_is_known_of_a_repository_counts_where_nothing_is_said(
     assert len(load(where).videos) == 2
 
 
+def test_one_file_of_a_repository(tmp_path, monkeypatch):
+  hub_caches.use(monkeypatch, tmp_path / 'hub')
+  path = tables.parquet(tmp_path / 'x.parquet', caption=['one'],
+                        image=tables.images(['a.png']))
+  hub_caches.snapshot(tmp_path / 'hub', 'me/pets', {
+      'data/test-0.parquet': path.read_bytes(), 'other.txt': b'x'})
+  split = load('hf://me/pets/data/test-0.parquet')
+  assert texts(split) == ['one'] and greys(split) == [0]
+
+
 def test_splits_are_chosen_by_their_own_names(tmp_path):
   for name in ('train', 'val1', 'val2'):
     tables.parquet(tmp_path / name / 'x.parquet', caption=[name],
