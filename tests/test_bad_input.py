@@ -152,10 +152,14 @@ def test_first_stage_of_another_kind(refused, clips, tmp_path):
 def test_workdir_of_another_config(refused, clips, tmp_path):
   """Refused once there are results; a failed start leaves no trace."""
   workdir = tmp_path / 'other'
-  refused('folder', tiny(clips, **{'train.batch_size': 64}), workdir)
-  refused('folder', tiny(clips, **{'train.batch_size': 32}), workdir)
+  def line_for(batch_size):  # its micro-batches are more than there are clips
+    return refused('folder', tiny(clips, **{
+        'train.batch_size': batch_size, 'train.accumulation_steps': 16}),
+                   workdir)
+  line_for(64)
+  line_for(32)
   (workdir / 'scores').mkdir()
-  line = refused('folder', tiny(clips, **{'train.batch_size': 16}), workdir)
+  line = line_for(16)
   assert f'workdir {workdir} was made by another config' in line
   assert 'train.batch_size was 32, now 16' in line
 

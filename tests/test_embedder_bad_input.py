@@ -38,7 +38,7 @@ def corpus(tmp_path_factory):
      'it (before names nothing): set starts_from to one that is, or to nothing'
      ),
     ({'pairs.per_source': True}, 'loss.modality_mask has nothing'),
-    ({'eval.benchmarks': ('mteb',)}, "eval.benchmarks 'mteb' is unknown"),
+    ({'eval.benchmarks': ('mine',)}, "eval.benchmarks 'mine' is unknown"),
     ({'eval.benchmarks': (), 'task': 'evaluate'}, 'eval.benchmarks is empty'),
     ({'pairs.sources': ('x',), 'pairs.weights': (1.0,)},
      "pairs.sources names 'x'; there is text_to_video"),

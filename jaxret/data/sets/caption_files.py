@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from jaxret.data import entries, types
 from jaxret.data.sets import splits
+from jaxret.data.tabular import parts
+from jaxret.data.tabular import rows as tabular
 
 _ANNOTATIONS_FROM = 'https://github.com/mlvlab/BLiM (section Dataset)'
 
@@ -27,7 +29,10 @@ class Annotations:
 
 
 def open_split(name, annotations, section, split):
-  """The types.Split of a benchmark in the layout of BLiM's authors."""
+  """The types.Split of a benchmark in the layout of BLiM's authors.
+
+  Where its files are not there and tables are, as on the hub, those are read.
+  """
   return splits.open_split(
       name, lambda split: _read_annotations(name, annotations, section, split),
       section, split)
@@ -41,6 +46,10 @@ def _read_annotations(name, annotations, section, split):
       f'features/ in it: the json files and features from {_ANNOTATIONS_FROM}, '
       f'the videos from {annotations.videos_from}')
   root = entries.root_of(getattr(section, 'root', None), name, wanted)
+  theirs = annotations.train, annotations.test
+  if not any((root / name).exists() for name in theirs) and parts.parts(root):
+    rows = tabular.read(root, section, split)
+    return rows if annotations.separator is None else tabular.paragraphs(rows)
   path = entries.present(root, getattr(annotations, split), wanted)
   def read_row(i, entry):
     video = entries.field(path, i, entry, 'video')

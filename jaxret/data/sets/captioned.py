@@ -32,15 +32,17 @@ def both_ways(kind, rows, prefix='', left_out=()):
           dataclasses.replace(to_text, name=f'{prefix}{kind}_to_text')]
 
 
-def of_tables(kind, root, name):
+def of_tables(kind, root, name, joined=False):
   """The same of the split test of tables, where a file is not there.
 
-  name: of the file of the authors' own layout. Returns None where it is there,
-  or no table is: see tabular.
+  name: of the file of the authors' own layout. joined: whether the captions of
+  a row are sentences of one. Returns None where the file is there, or no table
+  is: see tabular.
   """
   if (root / name).exists() or not parts.parts(root):
     return None
   rows = tabular.read(root, None, 'test')
+  rows = tabular.paragraphs(rows) if joined else rows
   if not rows:
     raise ValueError(f'{root} has neither {name} nor a split test')
   return [dataclasses.replace(task, files=rows.files) for task in both_ways(

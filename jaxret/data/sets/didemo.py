@@ -26,7 +26,8 @@ def tasks(root, names):
   space, as CLIP4Clip (dataloaders/dataloader_didemo_retrieval.py) does.
   Annotators saw the first 30 seconds of longer videos.
   """
-  if tasks_ := captioned.of_tables('video', root, 'test_data.json'):
+  if tasks_ := captioned.of_tables(
+      'video', root, 'test_data.json', joined=True):
     return tasks_
   path = entries.present(root, 'test_data.json', WANTED)
   content = entries.listed(path, entries.read_json(path))

@@ -33,10 +33,10 @@ def load(section, split):
 
 def _read(section, split):
   root = getattr(section, 'root', None)
-  if root and not hub.is_name(root) and hub.local(root).is_file():
-    return tabular.read(hub.local(root), section, split)
-  if root and hub.is_name(root):
+  if root:
     root = hub.local(root, getattr(section, 'fetch', ()))
+    if root.is_file():
+      return tabular.read(root, section, split)
   root = entries.root_of(root, 'folder', WANTED)
   if not any(root.iterdir()):
     raise ValueError(f'data.root {root} is empty; {WANTED}')

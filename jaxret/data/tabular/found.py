@@ -17,7 +17,7 @@ class Names:
 
   A name is looked up in `folders`, beside its table, and in the zip and tar
   archives below the root: there as it is, else as the end of a member's name.
-  A medium that is nowhere keeps its path in the first folder.
+  It may be a folder, too. What is nowhere keeps its path in the first one.
   Errors: ValueError for a name that leads elsewhere or is a URL, and for one
   that several members end with.
   """
@@ -35,9 +35,13 @@ class Names:
                        'file below it')
     beside = os.path.relpath(pathlib.Path(table).parent, self._root)
     beside = (beside,) if entries.is_inside(beside) and beside != '.' else ()
-    path = entries.find(self._root, name, (*self._folders, *beside))
+    folders = *self._folders, *beside
+    path = entries.find(self._root, name, folders)
     if os.path.isfile(path):
       return path
+    for folder in folders:  # of frames
+      if name.strip('./') and os.path.isdir(self._root / folder / name):
+        return os.path.join(self._root, folder, name)
     return self._packed(name) or path
 
   def _packed(self, name):

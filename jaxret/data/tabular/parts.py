@@ -98,7 +98,7 @@ def _listed(root):
   configs = head.get('configs') if isinstance(head, dict) else None
   for config in configs if isinstance(configs, list) else ():
     if isinstance(config, dict) and 'data_files' in config:
-      folder = root / _inside(readme, str(config.get('data_dir') or ''))
+      folder = root / _inside(readme, str(config.get('data_dir') or '.'))
       found += _of_config(readme, folder, config)
   return [part for part in found if part.files]
 
@@ -119,7 +119,8 @@ def _of_config(readme, folder, config):
 
 
 def _inside(readme, pattern):
-  if not isinstance(pattern, str) or not entries.is_inside(pattern):
+  if not isinstance(pattern, str) or not pattern or (
+      not entries.is_inside(pattern)):
     raise ValueError(f'{readme}: configs name {pattern!r}; wanted a file below '
                      'the folder of it')
   return pattern

@@ -5,6 +5,8 @@ or the name of its file; without either, those of one content. What a row lacks
 leaves it out; rows are counted from 0.
 """
 import hashlib
+import os
+import re
 from typing import NamedTuple
 
 from jaxret.data import entries, sources, types
@@ -59,6 +61,12 @@ def read(root, section, split):
   train, test = ([], whole) if fraction >= 1 else splits.held_out(
       whole, fraction)
   return whole.like({'train': train, 'test': test}.get(split, []))
+
+
+def paragraphs(rows):
+  """The same splits.Rows, the captions of each joined to one."""
+  return rows.like([row._replace(captions=(' '.join(row.captions),))
+                    for row in rows])
 
 
 def _fields(root, section):
@@ -164,7 +172,7 @@ def place(table, i, column, cell, names):
   """
   if not cell:
     raise _wrong(table, i, column, 'an empty cell', 'a medium')
-  if isinstance(cell, list):
+  if isinstance(cell, list):  # of frames
     frames = [_one(table, i, column, one, names, k)
               for k, one in enumerate(cell)]
     return tuple(path for path, _ in frames), None
@@ -182,9 +190,23 @@ def _one(table, i, column, cell, names, entry=None):
   if not isinstance(cell, str) or not cell.strip():
     raise _wrong(table, i, column, 'an empty cell', 'a medium')
   try:
-    return names.find(cell, table.path), cell
+    path = names.find(cell, table.path)
+    return (_frames(path) if os.path.isdir(path) else path), cell
   except ValueError as error:
     raise ValueError(f'{table.where(i, column)}: got {error}') from None
+
+
+def _frames(folder):
+  """The stills in a folder that is a video, 2.jpg before 10.jpg."""
+  found = [name for name in os.listdir(folder)
+           if name.lower().endswith(columns.IMAGES)]
+  if not found:
+    raise ValueError(f'the folder {folder} without images, wanted a file, or '
+                     'a folder of frames')
+  return tuple(os.path.join(folder, name) for name in sorted(
+      found, key=lambda name: [
+          (not part.isdigit(), int(part) if part.isdigit() else part)
+          for part in re.split(r'(\d+)', name) if part]))
 
 
 def _texts(table, i, column, captions):

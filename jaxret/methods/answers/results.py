@@ -1,8 +1,10 @@
 """From scored choices to results.json, a table and report.html."""
+from typing import NamedTuple
+
 import numpy as np
 
-from jaxret import report, run
-from jaxret.data import media
+from jaxret import protocols, report, run
+from jaxret.data import media, types
 from jaxret.methods.answers import MAIN_ROW, ROWS, evaluator
 from jaxret.scoring.likelihood import choices, cpn
 
@@ -35,11 +37,26 @@ def write(config, workdir, split, scored, chosen, described, train=None):
   results['descriptions'] = [
       {'item': item.id, **{row: texts[i] for row, texts in described.items()}}
       for i, item in enumerate(split.items[:config.eval.captions])]
+  protocols.add(results, config, config.data.root, [_Asked.of(
+      reported.questions)])
   run.publish(config, workdir, results, _sweeps(scored, alpha),
               gallery=_gallery(config, split, reported, table),
               queries=_all_queries(reported, table),
               written=_written(config, split, described, alpha))
   return results
+
+
+class _Asked(NamedTuple):
+  """Questions as a task whose answers are places among their choices."""
+  name: str
+  queries: list
+  relevant: list
+
+  @classmethod
+  def of(cls, questions):
+    return cls('questions', [
+        types.Item(one.id, '\n'.join((one.text, *one.choices)))
+        for one in questions], [(one.answer,) for one in questions])
 
 
 def _yes_no_table(rows):

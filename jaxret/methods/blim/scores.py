@@ -147,8 +147,8 @@ class Scores:
     """Writes a run of TREC, of each query the best k; see scoring.trec."""
     _check_k('to_trec', 1 if k is None else k)
     queries, candidates = self._ids(direction)
-    trec.write_run(path, self._ranking(direction), queries, candidates, k or 0,
-                   tag)
+    trec.write_run(path, self._ranking(direction), queries, candidates,
+                   len(candidates) if k is None else k, tag)
 
   def _directions(self):
     likelihoods = evaluator.Likelihoods(

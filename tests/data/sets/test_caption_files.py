@@ -92,3 +92,19 @@ def test_an_entry_of_a_folder_of_ones_own_is_refused(tmp_path):
       b'\xef\xbb\xbf[{"video": "a.mp4", "caption": "' +
       'a\u2028b'.encode() + b'"}]')
   assert texts(sets.load(section('folder', tmp_path), 'test')) == ['a\u2028b']
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_tables_stand_in_for_the_authors_files(tmp_path, name):
+  """As the hub has them; sentences are joined where the authors join them."""
+  for split in ('train', 'test'):
+    write(tmp_path / f'their_{split}.json', [
+        {'video': f'{split}.mp4', 'caption': ['One.', 'Two.']}])
+  touch(tmp_path / 'videos' / 'test.mp4')
+  split = sets.load(section(name, tmp_path), 'test')
+  assert texts(split) == (['One. Two.'] if name in ('didemo', 'activitynet')
+                          else ['One.', 'Two.'])
+  assert split.videos[0].video == str(tmp_path / 'videos' / 'test.mp4')
+  assert [item.id for item in sets.load(
+      section(name, tmp_path), 'train').videos] == ['train.mp4']
+  fails(section(name, tmp_path), 'validation', 'validation_fraction')

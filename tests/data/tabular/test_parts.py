@@ -73,7 +73,8 @@ def test_the_head_of_a_readme_comes_first(tmp_path):
       ('all', '', ['test_1k.json', 'train_9k.json'])]
 
 
-@pytest.mark.parametrize('path', ['../x.json', '/etc/passwd.json', '[1, 2]'])
+@pytest.mark.parametrize('path', ['../x.json', '/etc/passwd.json', '[1, 2]',
+                                  '""'])
 def test_a_readme_leads_nowhere_else(tmp_path, path):
   put(tmp_path, 'test_1k.json')
   (tmp_path / 'README.md').write_text(README.format(nine=path))

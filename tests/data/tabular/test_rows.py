@@ -78,6 +78,28 @@ def test_frames_are_one_video(tmp_path):
   assert shown[:, 0, 0, 0].tolist() == [10, 11, 12]
 
 
+def test_a_folder_of_frames_is_a_video(tmp_path):
+  """As MMEB-V2 has them: frames/<id>/<number>.jpg."""
+  for name, greys_ in (('a', (3, 4, 5)), ('b', (6,))):
+    (tmp_path / 'frames' / name).mkdir(parents=True)
+    for number, grey in zip((2, 10, 11), greys_):
+      (tmp_path / 'frames' / name / f'{number}.png').write_bytes(
+          tables.png(grey))
+  (tmp_path / 'frames' / 'a' / 'notes.txt').write_text('x')
+  (tmp_path / 'frames' / 'empty').mkdir()
+  (tmp_path / 'test.jsonl').write_text('\n'.join(json.dumps(
+      {'frames': f'frames/{name}', 'caption': name})
+                                       for name in ('a', 'b', 'empty')))
+  split = load(tmp_path, columns={'video': 'frames'})
+  assert [item.id for item in split.videos] == ['frames/a', 'frames/b']
+  assert split.videos[0].video == tuple(
+      f'{tmp_path}/frames/a/{number}.png' for number in (2, 10, 11))
+  shown = media.load_frames(split.videos[0], 4, 8)
+  assert shown[:, 0, 0, 0].tolist() == [3, 3, 3, 4]
+  (left,) = split.left_out
+  assert 'row 2' in left.reason and 'empty without images' in left.reason
+
+
 @pytest.mark.parametrize('wrong, said', [
     ({'caption': ['', 'y']}, "the caption '', wanted a text"),
     ({'caption': [None, 'y']}, 'the caption None'),
@@ -156,6 +178,16 @@ def test_what_is_known_of_a_repository_counts_where_nothing_is_said(
     assert len(load(where, 'train').videos) == 5
     assert len(load(where, 'train', subsets=('train_7k',)).videos) == 4
     assert len(load(where).videos) == 2
+
+
+def test_one_file_of_a_repository(tmp_path, monkeypatch):
+  hub_caches.use(monkeypatch, tmp_path / 'hub')
+  path = tables.parquet(tmp_path / 'x.parquet', caption=['one'],
+                        image=tables.images(['a.png']))
+  hub_caches.snapshot(tmp_path / 'hub', 'me/pets', {
+      'data/test-0.parquet': path.read_bytes(), 'other.txt': b'x'})
+  split = load('hf://me/pets/data/test-0.parquet')
+  assert texts(split) == ['one'] and greys(split) == [0]
 
 
 def test_splits_are_chosen_by_their_own_names(tmp_path):

@@ -47,4 +47,4 @@ def test_tables_show_what_there_is(tmp_path):
   assert 'R@3' in text and 'R@5' not in text and 'MRR' not in text
   assert '1,000 of 1,000' in text
   page = report.write(tmp_path, results).read_text()
-  assert '1,000 of 1,000' in page and 'median rank' not in page
+  assert '1,000 of 1,000' in page and '>median</th>' not in page

@@ -108,3 +108,31 @@ def test_a_folder_and_a_parquet_of_it_give_the_same_results(folder, tmp_path):
   assert file['sha256'] == hashlib.sha256(data.read_bytes()).hexdigest()
   assert file['sha256'] in (tmp_path / 'b' / 'report.html').read_text()
   assert other['left_out'] == 1
+
+
+def test_a_set_of_mteb_has_the_ndcg_of_its_grades(folder, tmp_path):
+  root = tmp_path / 'set'
+  tables.parquet(root / 'corpus' / 'test-0.parquet', id=list('abcd'),
+                 image=(tables.MEDIUM, [tables.medium(
+                     (folder / f'{i}.png').read_bytes()) for i in range(4)]))
+  tables.parquet(root / 'queries' / 'test-0.parquet', id=['p', 'q'],
+                 text=list(CAPTIONS[:2]))
+  tables.parquet(root / 'qrels' / 'test-0.parquet', **{
+      'query-id': ['p', 'p', 'q'], 'corpus-id': ['a', 'c', 'b'],
+      'score': [2, 1, 1]})
+  assert run(root, tmp_path / 'w', "--config.eval.benchmarks=('mteb',)") == 0
+  found = tiny_runs.results(tmp_path / 'w')
+  model = loading.load(MODEL, mesh=sharding.make_mesh(
+      devices=jax.devices()[:1]))
+  scores = model.encode(list(CAPTIONS[:2]), show_progress=False) @ model.encode(
+      [{'image': str(folder / f'{i}.png')} for i in range(4)],
+      show_progress=False).T
+  grades = np.array([[2, 0, 1, 0], [0, 1, 0, 0]])
+  order = np.argsort(-scores, 1)
+  gains = np.take_along_axis(grades, order, 1) / np.log2(np.arange(2, 6))
+  ideal = -np.sort(-grades, 1) / np.log2(np.arange(2, 6))
+  assert found['set']['embedders']['ndcg_at_10'] == pytest.approx(
+      100 * np.mean(gains.sum(1) / ideal.sum(1)))
+  assert found['protocol']['rows']['set'] == {
+      'queries': 2, 'candidates': 4, 'relevant': 3}
+  assert 'nDCG@10' in (tmp_path / 'w' / 'report.html').read_text()
