@@ -216,8 +216,12 @@ def resize_in_float(frame, size):
     return frame
   x = frame.astype(np.float32).reshape(height, -1)
   x = (_bicubic(height, size[0]) @ x).reshape(size[0], width, -1)
-  x = _bicubic(width, size[1]) @ x
-  return np.clip(np.round(x), 0, 255).astype(np.uint8)
+  # Rows of one channel together: one large product is over twice as fast as
+  # one of three columns for each row.
+  x = x.swapaxes(1, 2).reshape(-1, width) @ _bicubic(width, size[1]).T
+  x = np.clip(np.round(x), 0, 255).astype(np.uint8)
+  return np.ascontiguousarray(
+      x.reshape(size[0], -1, size[1]).swapaxes(1, 2))
 
 
 @functools.lru_cache(maxsize=64)

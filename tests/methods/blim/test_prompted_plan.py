@@ -106,6 +106,7 @@ def test_a_trained_model_is_planned_with_its_head_and_its_clips():
       5 * read(prefix) + 3 * (5 + 5) * pair)
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @needs_libtpu
 def test_plan_of_a_tiny_training(tmp_path):

@@ -100,6 +100,7 @@ def test_plan_of_a_tiny_run(tmp_path, capsys):
   assert main.main([
       'jaxret', '--config=configs/leccr.py', '--config.task=plan',
       '--config.compare=()', '--config.captioner.model.layers=1',
+      '--config.model.reader_layers=1', '--config.model.text.layers=1',
       '--config.plan.px=(56, 56)', f'--workdir={tmp_path}']) == 0
   [found] = json.loads((tmp_path / 'plan.json').read_text())['slices']
   assert list(found['programs']) == ['training leccr', 'prompts', 'describing']
