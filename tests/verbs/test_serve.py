@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -62,10 +63,14 @@ def test_it_serves_until_it_is_interrupted(tmp_path):
   tiny_index.picture(tmp_path / 'm' / 'a.png', 0)
   jaxret.index(tmp_path / 'm', tiny_index.CLIP, tmp_path / 'i',
                show_progress=False)
+  browser = tmp_path / 'browser'  # stands for the user's own
+  browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+  browser.chmod(0o755)
   with subprocess.Popen(
       [sys.executable, '-m', 'jaxret', 'serve', tmp_path / 'i', '--port=0',
-       '--max_upload_mb=1'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-      text=True, env=os.environ | {'JAX_PLATFORMS': 'cpu'}) as process:
+       '--max_upload_mb=1', '--open'], stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE, text=True, env=os.environ | {
+          'JAX_PLATFORMS': 'cpu', 'BROWSER': str(browser)}) as process:
     try:
       said = process.stdout.readline()
       assert said.startswith(f'1 rows of {tmp_path / "i"}: open http://127.'), (
@@ -74,6 +79,13 @@ def test_it_serves_until_it_is_interrupted(tmp_path):
       with urllib.request.urlopen(f'{url}/api/search?text=a') as answer:
         assert 'Server' not in answer.headers
         assert json.load(answer)['hits'][0]['path'] == 'a.png'
+      for _ in range(3000):  # a thread opens it
+        if (tmp_path / 'opened').is_file() and (
+            (tmp_path / 'opened').read_text() == f'{url}\n'):
+          break
+        time.sleep(0.01)
+      else:
+        pytest.fail('no browser was opened')
       with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(urllib.request.Request(
             f'{url}/', headers={'Host': 'evil.example'}))
