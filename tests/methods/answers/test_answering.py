@@ -9,6 +9,7 @@ from configs import answers as answers_config
 from jaxret import report
 from jaxret.data import sets
 from jaxret.methods.answers import answering
+from jaxret.report import queries as queries_lib
 
 
 def tiny_config():
@@ -45,6 +46,7 @@ def test_a_run_writes_its_results_and_its_report(run):
                                    'cpn_oracle']
   assert results['weights']['colour']['cpn']['chosen_on'] == 'validation'
   assert len(results['descriptions']) == 2
+  assert list(queries_lib.load(workdir).directions) == list(results['tasks'])
   page = (workdir / 'report.html').read_text()
   for words in ('without CPN', 'with CPN, alpha', 'Describe the video.',
                 'How much of the prior', 'as POPE reports it'):

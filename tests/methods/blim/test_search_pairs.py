@@ -12,6 +12,7 @@ from jaxret.bench import certified
 from jaxret.data import sets
 from jaxret.methods.blim import run, search_pairs
 from jaxret.scoring.likelihood import cpn
+from jaxret.verbs import compare
 from tests import tiny_runs
 
 pytestmark = pytest.mark.usefixtures('one_device')
@@ -86,6 +87,11 @@ def test_a_run_reports_recall_up_to_k_and_what_proves_it(trained, tmp_path):
   assert 'the best 5 of each query are those of all pairs' in text
   assert '6 of 6' in text and 'mean' not in text
   assert '6 of 6' in (tmp_path / 'run' / 'report.html').read_text()
+  # What it knows of each query is what all pairs say.
+  for one in compare.compare([workdir, tmp_path / 'run'], n_resamples=10):
+    assert one.queries == 6
+    assert {d['metric']: (d['better'], d['worse']) for d in one.differences
+            } == {'recall_at_1': (0, 0), 'recall_at_5': (0, 0)}
   # Its weights are found by what ranks with them.
   found = jaxret.search_pairs(*given(split), tmp_path / 'run', k=1)
   assert found.chosen_on == 'validation'
