@@ -68,7 +68,7 @@ def _said(path):
   import pyarrow  # slow to import
   try:
     yield
-  except (pyarrow.ArrowException, OSError) as error:
+  except (pyarrow.ArrowException, OSError, IndexError) as error:
     if isinstance(error, FileNotFoundError):
       raise
     reason = ' '.join(str(error).split())[:200]
