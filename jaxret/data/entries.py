@@ -83,7 +83,7 @@ def _decoded(data, path, line):
 
 
 def _unreadable(path, error):
-  reason = getattr(error, 'strerror', None) or error
+  reason = getattr(error, 'strerror', None) or ' '.join(str(error).split())
   return ValueError(f'{path} cannot be read ({reason})')
 
 
@@ -222,7 +222,8 @@ def open_parquet(path):
   try:
     return pyarrow.parquet.ParquetFile(path)
   except (pyarrow.ArrowInvalid, OSError) as error:
-    raise ValueError(f'{path} is not a parquet file: {error}') from None
+    reason = ' '.join(str(error).split())
+    raise ValueError(f'{path} is not a parquet file: {reason}') from None
 
 
 def _check_columns(path, found, wanted):

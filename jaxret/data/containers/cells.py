@@ -16,7 +16,7 @@ import uuid
 
 ENDINGS = '.parquet', '.arrow'
 # Decoded bytes of a row group's column that are kept in memory, of eight.
-LARGEST_GROUP = 64 << 20
+LARGEST_GROUP = 16 << 20
 _KEPT = 8
 _lock = threading.Lock()
 
@@ -68,7 +68,7 @@ def _said(path):
   import pyarrow  # slow to import
   try:
     yield
-  except (pyarrow.ArrowException, OSError) as error:
+  except (pyarrow.ArrowException, OSError, IndexError) as error:
     if isinstance(error, FileNotFoundError):
       raise
     reason = ' '.join(str(error).split())[:200]

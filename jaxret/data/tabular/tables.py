@@ -43,11 +43,18 @@ class Table:
 
   def values(self, column):
     """The values of a column that holds no encoded media, one for each row."""
-    return self._read.values(column)
+    return self._whole(column, self._read.values(column))
 
   def media(self, column):
     """Of each row a Medium, a list of Medium, or None of an empty cell."""
-    return self._read.media(column)
+    return self._whole(column, self._read.media(column))
+
+  def _whole(self, column, found):
+    if len(found) != len(self):
+      raise ValueError(
+          f'{self.path}, column {column!r}: got {len(found)} values, wanted '
+          f'{len(self)}, one for each row: download it again')
+    return found
 
   def cell(self, row, column, entry=None):
     """The path of an encoded medium."""
@@ -145,7 +152,7 @@ class _Arrow:
     import pyarrow
     try:
       yield from self._batches(column)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, IndexError) as error:
       raise ValueError(
           f'{self._path}, column {column!r} cannot be read '
           f'({" ".join(str(error).split())[:200]}): download it again'

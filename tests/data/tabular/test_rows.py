@@ -1,7 +1,9 @@
 """From tables to splits, through the data set `folder`."""
 import json
+import random
 
 import ml_collections
+import pyarrow
 import pytest
 
 from jaxret.data import images, media, sets
@@ -9,6 +11,7 @@ from jaxret.data.tabular import rows
 from tests import hub_caches, numbered_videos, tables
 from tests.captions import texts
 from tests.data.containers.test_archives import zipped
+from tests.data.containers.test_cells import arrow
 
 
 def load(root, split='test', columns=None, **fields):
@@ -280,3 +283,24 @@ def test_tables_that_datasets_writes(tmp_path):
     split = load(tmp_path / root)
     assert [item.id for item in split.videos] == ['0.png', '1.png', '2.png']
     assert greys(split) == [0, 1, 2] and texts(split) == ['a', 'b', 'c']
+
+
+@pytest.mark.parametrize('form', ['parquet', 'file', 'stream'])
+def test_flipped_bits_are_read_or_said_in_one_line(tmp_path, form):
+  path = tables.parquet(tmp_path / 'x.parquet', 2, caption=list('abcde'),
+                        image=tables.images([f'{i}.png' for i in range(5)]))
+  if form != 'parquet':
+    path = arrow(tmp_path / 'x.arrow', pyarrow.parquet.read_table(path), form)
+  whole, rng = path.read_bytes(), random.Random(0)
+  said = 0
+  for _ in range(60):
+    data = bytearray(whole)
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    path.write_bytes(bytes(data))
+    try:
+      for item in load(path).videos:
+        images.read(item.image)
+    except ValueError as error:  # MediaError is one
+      assert '\n' not in str(error) and path.name in str(error)
+      said += 1
+  assert 0 < said < 60
