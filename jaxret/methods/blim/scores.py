@@ -146,8 +146,9 @@ class Scores:
               k: int | None = None, tag: str = 'jaxret') -> None:
     """Writes a run of TREC, of each query the best k; see scoring.trec."""
     _check_k('to_trec', 1 if k is None else k)
-    trec.write_run(path, self._ranking(direction), *self._ids(direction),
-                   k or 0, tag)
+    queries, candidates = self._ids(direction)
+    trec.write_run(path, self._ranking(direction), queries, candidates,
+                   k or len(candidates), tag)
 
   def _directions(self):
     likelihoods = evaluator.Likelihoods(
