@@ -6,21 +6,18 @@ says so in the options of `jaxret.load`, which it takes for those that are not
 given.
 """
 import dataclasses
+import importlib
 import json
 import os
 import pathlib
+import pkgutil
 from typing import Any
 
-from jaxret import files, foreign_files
-from jaxret.data.dual_encoder import pixels as dual_encoder
-from jaxret.data.qwen2_vl import pixels as qwen2_vl
+from jaxret import data, files, foreign_files
 from jaxret.data.qwen2_vl import prompts
-from jaxret.data.qwen3_vl import pixels as qwen3_vl
 
 FILE = 'jaxret.json'
 VERSION = 1
-RESOLUTIONS = {'qwen2_vl': qwen2_vl.Resolution, 'qwen3_vl': qwen3_vl.Resolution,
-               'dual_encoder': dual_encoder.Resolution}
 OPTIONS = ('position_mode', 'resolution', 'max_tokens', 'alpha', 'prompt',
            'pooling')
 
@@ -28,7 +25,8 @@ OPTIONS = ('position_mode', 'resolution', 'max_tokens', 'alpha', 'prompt',
 def write(directory: str | os.PathLike, options: dict[str, Any]) -> None:
   """Writes options of jaxret.load, those of OPTIONS that the model has.
 
-  resolution: of RESOLUTIONS; prompt: a text or a prompts.Template.
+  resolution: a Resolution of a wing of jaxret.data; prompt: a text or a
+  prompts.Template.
   """
   assert not set(options) - set(OPTIONS)
   files.write_atomically(pathlib.Path(directory) / FILE, json.dumps({
@@ -40,9 +38,9 @@ def write(directory: str | os.PathLike, options: dict[str, Any]) -> None:
 def _plain(value):
   if isinstance(value, prompts.Template):
     return value._asdict()
-  for kind, of in RESOLUTIONS.items():
-    if type(value) is of:
-      return {'of': kind, **dataclasses.asdict(value)}
+  if dataclasses.is_dataclass(value):  # 'qwen2_vl' of jaxret.data.qwen2_vl...
+    wing = type(value).__module__.split('.')[-2]
+    return {'of': wing, **dataclasses.asdict(value)}
   return value
 
 
@@ -66,7 +64,7 @@ def read(directory: str | os.PathLike) -> dict[str, Any]:
                      f'{", ".join(OPTIONS)}: use the jaxret that wrote it')
   try:
     return {name: _made(name, value) for name, value in options.items()}
-  except (TypeError, KeyError, ValueError) as error:
+  except (TypeError, KeyError, ValueError, ImportError) as error:
     raise ValueError(f'{path}: it cannot be used ({error}): export the model '
                      'again, or correct the file') from error
 
@@ -75,7 +73,15 @@ def _made(name, value):
   if name == 'resolution':
     fields = {key: tuple(one) if isinstance(one, list) else one
               for key, one in value.items() if key != 'of'}
-    return RESOLUTIONS[value['of']](**fields)
+    return _wing(value['of']).Resolution(**fields)
   if name == 'prompt' and isinstance(value, dict):
     return prompts.Template(**{**value, 'kinds': tuple(value['kinds'])})
   return value
+
+
+def _wing(name):
+  """The module `pixels` of a wing of jaxret.data; ValueError for none."""
+  wings = [one.name for one in pkgutil.iter_modules(data.__path__)]
+  if name not in wings:
+    raise ValueError(f'resolution of {name!r}, want one of a backbone')
+  return importlib.import_module(f'{data.__name__}.{name}.pixels')

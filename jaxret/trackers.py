@@ -8,6 +8,7 @@ metrics.jsonl has everything.
 """
 import importlib
 import json
+import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -96,11 +97,18 @@ def _wandb(workdir, start_step, config):
   if path.is_file():
     name = own_files.read_object(path).get('id')
   else:
-    name = wandb.util.generate_id()
+    name = os.urandom(4).hex()
     files.write_atomically(path, json.dumps({'id': name}) + '\n')
-  run = wandb.init(
-      project='jaxret', id=name, resume='allow', dir=str(workdir),
-      name=workdir.absolute().name, config=dict(config))
+  try:
+    run = wandb.init(
+        project='jaxret', id=name, resume='allow', dir=str(workdir),
+        name=workdir.absolute().name, config=dict(config))
+  except Exception as error:  # no key, no network; before anything is trained
+    reason = str(error).partition('\n')[0]
+    raise ValueError(
+        f"log.to names 'wandb', which does not start ({type(error).__name__}: "
+        f'{reason}): call `wandb login`, set WANDB_MODE=offline, or leave it '
+        'out') from error
   return Tracker('wandb', lambda step, metrics: run.log(
       dict(metrics), step=step), run.finish)
 

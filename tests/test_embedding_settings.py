@@ -9,6 +9,7 @@ from jaxret.data import recipes
 from jaxret.data.dual_encoder import pixels as dual_encoder
 from jaxret.data.qwen2_vl import pixels as qwen2_vl
 from jaxret.data.qwen3_vl import pixels as qwen3_vl
+from jaxret.data.qwen25_vl import pixels as qwen25_vl
 
 
 @pytest.mark.parametrize('options', [
@@ -17,7 +18,8 @@ from jaxret.data.qwen3_vl import pixels as qwen3_vl
      'position_mode': 'mrope', 'pooling': 'mean',
      'prompt': recipes.RECIPES['gve'].prompt},
     {'resolution': qwen3_vl.Resolution(max_frames=8)},
-    {'resolution': dual_encoder.Resolution(max_frames=3)}])
+    {'resolution': dual_encoder.Resolution(max_frames=3)},
+    {'resolution': qwen25_vl.Resolution(fps=1.0)}])
 def test_options_come_back(tmp_path, options):
   settings.write(tmp_path, options)
   found = settings.read(tmp_path)

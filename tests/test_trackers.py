@@ -32,9 +32,7 @@ def wandb(monkeypatch):
   runs = {}
   def init(**asked):
     return runs.setdefault(asked['id'], Run(asked))
-  monkeypatch.setitem(sys.modules, 'wandb', types.SimpleNamespace(
-      init=init, util=types.SimpleNamespace(
-          generate_id=lambda: f'id{len(runs)}')))
+  monkeypatch.setitem(sys.modules, 'wandb', types.SimpleNamespace(init=init))
   return runs
 
 
@@ -83,6 +81,14 @@ def test_a_tracker_that_fails_ends_no_training(tmp_path, wandb, monkeypatch,
   [said] = [one.getMessage() for one in caplog.records
             if 'wandb fails' in one.getMessage()]
   assert 'OSError: no network) and gets no more' in said
+
+
+def test_a_tracker_that_does_not_start_is_said(tmp_path, monkeypatch):
+  def init(**asked):
+    raise RuntimeError('no API key\nlog in')
+  monkeypatch.setitem(sys.modules, 'wandb', types.SimpleNamespace(init=init))
+  with pytest.raises(ValueError, match='no API key.*: call `wandb login`'):
+    write(tmp_path, [1])
 
 
 @pytest.mark.parametrize('names, message', [

@@ -7,16 +7,12 @@ import shlex
 from typing import Any, NamedTuple
 
 import jaxret
-from jaxret import checkpoint, config_files, files, own_files
+from jaxret import checkpoint, config_files, files, methods, own_files
 from jaxret.models import pretrained
 
 FILE = 'README.md'
 # Of a config, what the card says of the data.
 _DATA = ('name', 'languages', 'pairs', 'sizes', 'images', 'texts')
-_TITLES = {'unite': 'UNITE', 'mm_embed': 'MM-Embed', 'leccr': 'LECCR',
-           'blim': 'BLiM', 'answers': 'answers'}
-_PAPERS = {'unite': '2505.19650', 'mm_embed': '2411.02571',
-           'leccr': '2409.19961', 'blim': '2507.23284'}
 
 
 class Facts(NamedTuple):
@@ -60,16 +56,21 @@ def _licence(config, base):
 def _front(config, facts, licence):
   """What the Hub reads."""
   library = 'peft' if facts.layout == 'peft' else facts.layout
-  paper = _PAPERS.get(config.method)
+  paper = re.search(r'^Source: arXiv ([\d.]+\d)', _about(config), re.MULTILINE)
   base = _shown(facts.base)
   return ['---', f'license: {licence or "other"}', f'library_name: {library}',
           *([f'base_model: {base}'] if base else []),
           'tags:', '- jaxret', '- retrieval',
-          *([f'- arxiv:{paper}'] if paper else []), '---', '']
+          *([f'- arxiv:{paper[1]}'] if paper else []), '---', '']
+
+
+def _about(config):
+  """What the package of the method says of itself: 'NAME: what it is.'"""
+  return methods.package(config.method).__doc__ or config.method
 
 
 def _what(config, facts, licence):
-  title = _TITLES.get(config.method, config.method)
+  title = _about(config).partition(':')[0]
   of = f', trained on {_shown(facts.base)}' if facts.base else (
       ', trained from scratch')
   how = {'peft': "LoRA's factors, to be applied to that model"}.get(

@@ -36,7 +36,7 @@ _WEIGHTS = ('.safetensors', '.bin', '.pt', '.pth', '.gguf', '.h5', '.msgpack',
             '.onnx', '.index.json')
 _OTHERS = ('.json', '.txt', '.jinja', '.model', '.py')
 _TOKENIZER = ('tokenizer.json', 'tokenizer_config.json', 'vocab.json',
-              'merges.txt', 'special_tokens_map.json')
+              'merges.txt', 'added_tokens.json', 'special_tokens_map.json')
 
 
 class Trained(NamedTuple):

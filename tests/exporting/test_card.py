@@ -69,3 +69,8 @@ def test_a_method_from_elsewhere_has_no_command():
   config = main.load_config(UNITE)
   config.method = 'mine.method'
   assert 'run.json has all fields' in card.command(config)
+
+
+def test_a_method_is_called_as_its_package_says(tmp_path):
+  text = written(tmp_path, main.load_config(UNITE))
+  assert '\n# UNITE, trained from scratch\n' in text
