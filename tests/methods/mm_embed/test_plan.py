@@ -82,7 +82,7 @@ def test_plan_of_a_tiny_run(trains, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(embedding_plan, 'rehearse_trainings', lambda stages: [])
   assert main.main([
       'jaxret', '--config=configs/mm_embed.py', '--config.task=plan',
-      '--config.before=()', "--config.starts_from=''",
+      '--config.before=()', '--config.starts_from=', '--config.negatives=',
       '--config.model.layers=1', '--config.vision.encoder.layers=1',
       f'--workdir={tmp_path}']) == 0
   [found] = json.loads((tmp_path / 'plan.json').read_text())['slices']
