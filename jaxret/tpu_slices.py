@@ -21,18 +21,21 @@ GIB = 2 ** 30
 class Chip(NamedTuple):
   """HBM, and the peak in bfloat16, as the vendor states them.
 
-  per_host: how many a host has, of those that are planned for.
+  per_host: how many a host has, of those that are planned for; host: what a
+  slice of one is called behind its kind.
   """
   hbm_gib: float
   peak_flops_per_s: float
   per_host: int = 4
+  host: str = '2x2'
 
 
-CHIPS = {'v5e': Chip(16, 197e12), 'v5p': Chip(95, 459e12),
+CHIPS = {'v5e': Chip(16, 197e12), 'v5p': Chip(95, 459e12, host='2x2x1'),
          'v6e': Chip(32, 918e12)}
 CHIPS |= {kind: Chip(
     round(gpu_nodes.SHARE * gpu.memory_bytes / GIB, 1), gpu.peak_flops_per_s,
-    gpu_nodes.GPUS_PER_NODE) for kind, gpu in gpu_nodes.GPUS.items()}
+    gpu_nodes.GPUS_PER_NODE, str(gpu_nodes.GPUS_PER_NODE))
+          for kind, gpu in gpu_nodes.GPUS.items()}
 
 
 class Slice(NamedTuple):
@@ -94,6 +97,14 @@ def open_one(name, price=0.0, quick=True):
     return Slice(name, CHIPS[kind], found, price, False)
   return Slice(name, CHIPS[kind], _tpus(name, int(count or 1), topology_name),
                price, quick)
+
+
+def one_host(part):
+  """The Slice of one host of a slice: what its own chips are compiled for."""
+  if len(part.devices) <= part.chip.per_host:
+    return part
+  kind = re.fullmatch(r'(?:\d+x)?(\w+):.*', part.name)[1]
+  return open_one(f'{kind}:{part.chip.host}', part.price, part.quick)
 
 
 def _tpus(name, count, topology_name):

@@ -58,6 +58,15 @@ def test_a_jobset_starts_a_run_on_all_hosts_of_its_slice():
   assert config.method == 'blim'
 
 
+def test_kubernetes_knows_what_a_jobset_makes():
+  """JobSet's own fields are few; all below them is a Job of Kubernetes."""
+  validator = pytest.importorskip('kubernetes_validate')
+  [made] = read('gke_jobset.yaml')['spec']['replicatedJobs']
+  job = {'apiVersion': 'batch/v1', 'kind': 'Job',
+         'metadata': {'name': made['name']}, **made['template']}
+  validator.validate(job, validator.latest_version(), strict=True)
+
+
 def run_skypilot(tmp_path, **env):
   """What the `run` of skypilot.yaml would start: (arguments, environment)."""
   found = read('skypilot.yaml')

@@ -50,6 +50,15 @@ def test_slice_that_does_not_exist_is_refused():
 
 
 @needs_libtpu
+def test_a_host_of_a_slice_is_compiled_for_alone():
+  for name, host in (('v5e:4x4', 'v5e:2x2'), ('2xv5p:2x2x2', 'v5p:2x2x1'),
+                     ('v6e:2x2', 'v6e:2x2')):
+    part = tpu_slices.one_host(tpu_slices.open_one(name, 2.0, False))
+    assert (part.name, part.price, part.quick) == (host, 2.0, False)
+    assert len(part.devices) == 4
+
+
+@needs_libtpu
 def test_several_slices_are_apart_along_data_alone():
   part = tpu_slices.open_one('2xv5e:2x2')
   assert len(part.devices) == 8

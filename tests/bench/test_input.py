@@ -14,6 +14,7 @@ def test_every_reader_reads():
   assert len(image) == grid[0] * grid[1] * grid[2] and steps == 2
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_rates_of_one_and_of_several():
   found = bench.measure((32, 64), 2, 2, 1)

@@ -192,9 +192,8 @@ def rehearse_describing(described, model, part, mesh, _):
   A host describes its share on its own chips.
   """
   section, sizes, example, params = described
-  own = part.devices[0].process_index
-  mesh = sharding.make_mesh(devices=tuple(
-      device for device in part.devices if device.process_index == own))
+  part = tpu_slices.one_host(part)
+  mesh = sharding.make_mesh(devices=part.devices)
   weights, shards = sharding.abstract(mesh, params), sharding.batch_shards(mesh)
   rows, module = -(-section.batch_size // shards) * shards, sizes.module()
   with jax.set_mesh(mesh):

@@ -96,14 +96,19 @@ def test_what_cannot_be_planned_is_refused_in_one_line(tmp_path):
 
 @pytest.mark.slow
 @needs_libtpu
-def test_plan_of_a_tiny_run(tmp_path, capsys):
+@pytest.mark.parametrize('trains', [
+    False, pytest.param(True, marks=pytest.mark.campaign)])
+def test_plan_of_a_tiny_run(trains, tmp_path, capsys, monkeypatch):
+  if not trains:  # that is what compiles long
+    monkeypatch.setattr(plan, 'rehearse_training', lambda *of: {})
   assert main.main([
       'jaxret', '--config=configs/leccr.py', '--config.task=plan',
       '--config.compare=()', '--config.captioner.model.layers=1',
       '--config.model.reader_layers=1', '--config.model.text.layers=1',
       '--config.plan.px=(56, 56)', f'--workdir={tmp_path}']) == 0
   [found] = json.loads((tmp_path / 'plan.json').read_text())['slices']
-  assert list(found['programs']) == ['training leccr', 'prompts', 'describing']
+  assert list(found['programs']) == [
+      *['training leccr'] * trains, 'prompts', 'describing']
   assert all(program['fits'] for program in found['programs'].values())
   assert set(found['jobs']) == {'training leccr', 'describing'}
   assert 'v5e:2x2 | describing' in capsys.readouterr().out

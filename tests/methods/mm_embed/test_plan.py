@@ -75,15 +75,19 @@ def test_what_cannot_be_planned_is_refused_in_one_line(tmp_path):
 
 @pytest.mark.slow
 @needs_libtpu
-def test_plan_of_a_tiny_run(tmp_path, capsys):
+@pytest.mark.parametrize('trains', [
+    False, pytest.param(True, marks=pytest.mark.campaign)])
+def test_plan_of_a_tiny_run(trains, tmp_path, capsys, monkeypatch):
+  if not trains:  # that is what compiles long
+    monkeypatch.setattr(embedding_plan, 'rehearse_trainings', lambda stages: [])
   assert main.main([
       'jaxret', '--config=configs/mm_embed.py', '--config.task=plan',
-      '--config.before=()', "--config.starts_from=''",
+      '--config.before=()', '--config.starts_from=', '--config.negatives=',
       '--config.model.layers=1', '--config.vision.encoder.layers=1',
       f'--workdir={tmp_path}']) == 0
   [found] = json.loads((tmp_path / 'plan.json').read_text())['slices']
   assert list(found['programs']) == [
-      'training mm_embed', 'embedding', 'reranking']
+      *['training mm_embed'] * trains, 'embedding', 'reranking']
   assert all(program['fits'] for program in found['programs'].values())
   assert found['jobs']['embedding']['host_cores'] > 0
   assert 'v5e:2x2 | reranking' in capsys.readouterr().out
