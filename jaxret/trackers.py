@@ -119,7 +119,7 @@ def _imported(module, extra):
   except ImportError as error:
     raise ValueError(
         f"log.to names {extra!r}, and {module} cannot be imported ({error}): "
-        f"pip install 'jaxret[{extra}]', or leave it out") from error
+        f"pip install -e '.[{extra}]', or leave it out") from error
 
 
 OPENED = {'tensorboard': _tensorboard, 'wandb': _wandb}

@@ -108,7 +108,8 @@ def test_names_that_are_none_are_refused(tmp_path, names, message, capsys):
     ('tensorboard', 'tensorboardX'), ('wandb', 'wandb')])
 def test_what_is_not_installed_is_said(tmp_path, monkeypatch, name, module):
   monkeypatch.setitem(sys.modules, module, None)
-  with pytest.raises(ValueError, match=rf'pip install .jaxret\[{name}\]'):
+  with pytest.raises(ValueError,
+                     match=rf"pip install -e '.\[{name}\]'"):
     write(tmp_path, [1], names=(name,))
 
 

@@ -13,7 +13,7 @@ import sys
 
 from jaxret import main as program
 
-LACKING = ("mteb is not installed: pip install 'jaxret[ecosystem]', with "
+LACKING = ("mteb is not installed: pip install -e '.[ecosystem]', with "
            'PyTorch')
 
 

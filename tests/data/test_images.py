@@ -315,7 +315,7 @@ def test_heic_is_read_or_its_extra_is_named(monkeypatch):
   data = (FILES / 'phone.heic').read_bytes()
   monkeypatch.setitem(sys.modules, 'pillow_heif', None)
   for read in (images.read, media.probe):
-    with pytest.raises(MediaError, match=r"HEIC.*pip install 'jaxret\[heif\]'"):
+    with pytest.raises(MediaError, match=r"HEIC.*pip install -e '.\[heif\]'"):
       read(data)
 
 

@@ -108,5 +108,5 @@ def test_what_was_left_out(tmp_path):
 def test_without_lancedb_it_is_said_how_to_get_it(monkeypatch):
   import sys
   monkeypatch.setitem(sys.modules, 'lancedb', None)
-  with pytest.raises(ValueError, match=r"pip install 'jaxret\[index\]'"):
+  with pytest.raises(ValueError, match=r"pip install -e '.\[index\]'"):
     store.lancedb()

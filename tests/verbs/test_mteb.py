@@ -66,7 +66,7 @@ def test_without_mteb_one_line_says_what_to_install(monkeypatch, capsys):
   monkeypatch.setitem(sys.modules, 'mteb', None)
   assert cli.main(['mteb', '--model=x', '--tasks=T']) == 1
   error = capsys.readouterr().err
-  assert "pip install 'jaxret[ecosystem]'" in error and error.count('\n') == 1
+  assert "pip install -e '.[ecosystem]'" in error and error.count('\n') == 1
 
 
 def test_an_unknown_task_is_named(monkeypatch, capsys):
