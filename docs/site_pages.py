@@ -1,7 +1,8 @@
 """Pages of the site that are made from what lies elsewhere: a hook of MkDocs.
 
 The front page is README.md; others are of launch/, CONTRIBUTING and CHANGELOG,
-and what the sources of configs/ say of each field.
+and what the sources of configs/ say of each field. Examples come along as they
+are.
 """
 import pathlib
 import re
@@ -23,14 +24,22 @@ def on_files(files, config):
     files.append(files_lib.File.generated(config, page, content=moved(text)))
   files.append(files_lib.File.generated(
       config, 'config.md', content=config_page(ROOT / 'configs')))
+  for path in sorted((ROOT / 'examples').glob('*.ipynb')):
+    files.append(files_lib.File.generated(
+        config, f'examples/{path.name}', abs_src_path=str(path)))
   return files
+
+
+def on_page_markdown(text, page, config, files):
+  """The text of a page of docs/, its links moved."""
+  return moved(text)
 
 
 def moved(text):
   """Markdown whose links to pages hold where all pages lie in one folder."""
   for page, source in COPIED.items():
     text = re.sub(rf'\]\((\.\./)?{re.escape(source)}', f']({page}', text)
-  return re.sub(r'\]\((\.\./)?docs/', '](', text)
+  return re.sub(r'\]\((\.\./)?(docs/|(?=examples/))', '](', text)
 
 
 def config_page(directory):
