@@ -7,40 +7,27 @@ is written: WORKDIR/<language>/leccr). DIR gets merged weights, config,
 tokenizer and a model card with the results of the run. `jaxret.load(DIR)`
 embeds as the run does.
 """
-import argparse
 import json
-import sys
 
-from jaxret import main as program
-
-
-class _Parser(argparse.ArgumentParser):
-
-  def error(self, message):
-    raise ValueError(f'{message}; see jaxret export --help')
+from jaxret.verbs import _flags
 
 
 def main(argv):
-  try:
-    options = parse(argv)
-    done = export(options)
-  except (ValueError, OSError) as error:
-    print(f'jaxret: {program.one_line(str(error))}', file=sys.stderr)
-    return 1
-  except SystemExit as asked:  # --help
-    return asked.code
+  return _flags.run(run, argv)
+
+
+def run(argv):
+  options = parse(argv)
+  done = export(options)
   if options.json:
     print(json.dumps(done))
   else:
     print(f'{done["out"]}: written' + (
         f', and pushed: {done["pushed"]}' if done['pushed'] else ''))
-  return 0
 
 
 def parse(argv):
-  parser = _Parser(
-      'jaxret export', description=__doc__, allow_abbrev=False,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = _flags.Parser('export', __doc__)
   parser.add_argument('workdir', metavar='WORKDIR')
   parser.add_argument('--out', required=True, metavar='DIR',
                       help='what is made; not there yet, or empty')

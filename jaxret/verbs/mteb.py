@@ -9,37 +9,25 @@ prompts, with --score=rerank a reranker, whose pairs are scored. Results lie in
 import argparse
 import json
 import pathlib
-import sys
 
-from jaxret import main as program
+from jaxret.verbs import _flags
 
 LACKING = ("mteb is not installed: pip install -e '.[ecosystem]', with "
            'PyTorch')
 
 
-class _Parser(argparse.ArgumentParser):
-
-  def error(self, message):
-    raise ValueError(f'{message}; see jaxret mteb --help')
-
-
 def main(argv):
-  try:
-    options = parse(argv)
-    results = evaluate(options)
-  except (ValueError, OSError) as error:
-    print(f'jaxret: {program.one_line(str(error))}', file=sys.stderr)
-    return 1
-  except SystemExit as asked:  # --help
-    return asked.code
+  return _flags.run(run, argv)
+
+
+def run(argv):
+  options = parse(argv)
+  results = evaluate(options)
   print(json.dumps(results) if options.json else '\n'.join(table(results)))
-  return 0
 
 
 def parse(argv):
-  parser = _Parser(
-      'jaxret mteb', description=__doc__, allow_abbrev=False,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = _flags.Parser('mteb', __doc__)
   parser.add_argument('--model', required=True)
   parser.add_argument('--tasks', required=True, help='names, commas between')
   parser.add_argument('--out', default='mteb-results', metavar='DIR',
