@@ -190,6 +190,7 @@ def compare_with_transformers(tied, rope):
       logits(jnp.concatenate([hidden, rest[:, 0]], 1)), want, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_remat_changes_no_gradient():
   """With LoRA and its dropout, whose masks must be drawn alike twice."""
   x, weight = normal(2, 4, CONFIG.width), normal(2, 4, CONFIG.width, seed=1)

@@ -73,6 +73,7 @@ def trained(params):
       0.3 * rng.normal(size=leaf.shape).astype(np.float32) for leaf in leaves])
 
 
+@pytest.mark.slow
 def test_merged_weights_give_the_outputs_of_factors_beside_the_base(params):
   lora = trained(params)
   merged = lora_lib.merge(params, lora, SCALE)

@@ -82,6 +82,7 @@ def test_clip_text_hidden_states(cases):
                     reference.HIDDEN)
 
 
+@pytest.mark.slow
 def test_clip_texts_padded_to_any_length(cases):
   for case in cases:
     module = case.config.module()

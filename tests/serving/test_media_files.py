@@ -74,6 +74,7 @@ def test_head_and_versions(ask):
   assert 'sandbox' in whole.headers['content-security-policy']
 
 
+@pytest.mark.slow
 def test_a_link_that_is_put_there_meanwhile(tmp_path):
   tiny_index.picture(tmp_path / 'media' / 'a.png', 0)
   tiny_index.picture(tmp_path / 'secret.png', 1)

@@ -55,6 +55,7 @@ def batch(tokenizer, pairs):
   return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
+@pytest.mark.slow
 def test_it_is_prompted_and_read_as_its_embedder(tokenizer, pairs, batch):
   config = make_config()
   assert unite.model_config(config, tokenizer).name == 'qwen3_vl'

@@ -89,6 +89,7 @@ def test_positions_of_the_same_grid_are_the_table():
   np.testing.assert_allclose(got[1, :2], want, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_padding_of_patches_changes_nothing():
   config = tiny.config('siglip2')
   read = tiny.make_reader(config)

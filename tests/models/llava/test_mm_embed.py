@@ -46,6 +46,7 @@ def random_batch(rows=8, length=12, seed=0):
 embed = jax.jit(mm_embed.embed, static_argnums=0)
 
 
+@pytest.mark.slow
 def test_embeddings_are_unit_vectors_and_padding_has_no_part(params):
   batch = random_batch()
   vectors = np.asarray(embed(CONFIG, params, batch))

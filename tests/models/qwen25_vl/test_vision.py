@@ -85,6 +85,7 @@ def towers():
   return found, rows, patches
 
 
+@pytest.mark.slow
 def test_a_patch_sees_its_window_or_its_slice(towers):
   """Changing one window changes itself alone, or all of its slice."""
   found, rows, patches = towers

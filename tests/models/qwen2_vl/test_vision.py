@@ -29,6 +29,7 @@ def tower():
       params, patches, rows.segments, rows.coordinates))), rows, patches
 
 
+@pytest.mark.slow
 def test_a_patch_sees_its_own_slice_alone(tower):
   """Changing one slice changes the tokens of that slice, and no other."""
   apply, rows, patches = tower

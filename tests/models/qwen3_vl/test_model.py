@@ -75,6 +75,7 @@ def test_gradients_are_the_same_with_remat(alone):
                gradients, alone[2])
 
 
+@pytest.mark.slow
 def test_rows_of_long_videos_are_seen_in_turn(alone, monkeypatch):
   """With room for a row at a time: the same embeddings."""
   batch = tiny_qwen3_vl.batch()

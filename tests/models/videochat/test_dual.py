@@ -48,6 +48,7 @@ def test_a_video_is_the_projection_of_its_clips_means(params, frames):
   assert np.abs(other - got).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_text_is_its_last_token_and_padding_has_no_part(params, tokens):
   embed = jax.jit(lambda tokens, lengths: MODULE.apply(
       params, tokens, lengths, method='embed_text'))

@@ -55,6 +55,7 @@ def test_visual_tokens_are_projected_clip_by_clip():
         got[b, 2 * k + n], project('vtg', FEATURES[b, k, n]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_clip_tokens_are_means_of_projections():
   got = apply('clip_tokens', FEATURES)
   assert got.shape == (2, 3, 16)

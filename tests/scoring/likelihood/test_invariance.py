@@ -42,6 +42,7 @@ def check(got, whole, texts=EVERY_TEXT):
         getattr(got, name), getattr(whole, name)[place], err_msg=name)
 
 
+@pytest.mark.slow
 def test_bits_do_not_depend_on_sizes_of_tiles_or_other_texts(scored):
   whole = scored()
   check(scored(INVARIANT._replace(
