@@ -146,6 +146,8 @@ def scalars(directory):
 
 
 @pytest.mark.slow
+@pytest.mark.campaign  # others run the same training; its programs, of
+# several CPU devices, may wait for each other when they come from a warm cache
 def test_a_run_fills_its_trackers(tmp_path, wandb):
   """Of the method and of the tower that is trained before it."""
   flags = tiny_runs.shapes_flags(tmp_path / 'shapes', **{
