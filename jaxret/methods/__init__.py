@@ -64,20 +64,20 @@ def embeds(name: str) -> 'base.Embeds | None':
 
 def open_generator(name: str) -> 'Callable[..., tuple] | None':
   """The function of a method that continues prompts, else None."""
-  owner = package(name).__name__
-  if importlib.util.find_spec(f'{owner}.generator') is None:
-    return None
-  return outside.imported(
-      f'{owner}.generator', name, 'config.method').open_generator
+  return _of_module(name, 'generator', 'open_generator')
 
 
 def exporter(name: str) -> 'Callable[..., base.Exported] | None':
   """The `exported` of a method whose models have a layout, else None."""
-  owner = package(name).__name__
-  if importlib.util.find_spec(f'{owner}.export') is None:
+  return _of_module(name, 'export', 'exported')
+
+
+def _of_module(name, module, function):
+  """A function of a module that a method may have, else None."""
+  owner = f'{package(name).__name__}.{module}'
+  if importlib.util.find_spec(owner) is None:
     return None
-  return outside.imported(
-      f'{owner}.export', name, 'config.method').exported
+  return getattr(outside.imported(owner, name, 'config.method'), function)
 
 
 def tasks(name: str) -> dict[str, str]:

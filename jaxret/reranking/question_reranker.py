@@ -12,7 +12,7 @@ import numpy as np
 import tqdm
 from jax.sharding import Mesh
 
-from jaxret import process_settings, reading, sharding
+from jaxret import reading, sharding
 from jaxret.data import question_frames
 from jaxret.data.llava import pairs, questions
 from jaxret.models.llava import model as llava_next
@@ -32,13 +32,7 @@ class QuestionReranker(reranker.Reranker):
                reader: pairs.PairReader, mesh: Mesh | None = None,
                frame: Any = None, queries_at_once: int = 4,
                candidates_at_once: int = 10):
-    process_settings.exact_float32()
-    self.config, self.reader = config, reader
-    self.frame = self.check_frame(frame)
-    reader.words(self.frame)
-    self.mesh = mesh or sharding.make_mesh()
-    self.params = jax.device_put(
-        params, sharding.shardings(self.mesh, params))
+    self._open(config, params, reader, mesh, frame)
     self.queries_at_once = queries_at_once * sharding.batch_shards(self.mesh)
     self.candidates_at_once = candidates_at_once
 

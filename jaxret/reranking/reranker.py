@@ -39,6 +39,12 @@ class Reranker:
                frame: Frame = None,
                cache_bytes: int = 2 ** 31, queries_at_once: int = 8,
                tile_tokens: int = 2048):
+    self._open(config, params, reader, mesh, frame)
+    self.queries_at_once, self.tile_tokens = queries_at_once, tile_tokens
+    self._memory = visual_features.Memory(cache_bytes)
+
+  def _open(self, config, params, reader, mesh, frame):
+    """Places the parameters, and sees that the words of the frame exist."""
     process_settings.exact_float32()
     self.config, self.reader = config, reader
     self.frame = self.check_frame(frame)
@@ -46,8 +52,6 @@ class Reranker:
     self.mesh = mesh or sharding.make_mesh()
     self.params = jax.device_put(
         params, sharding.shardings(self.mesh, params))
-    self.queries_at_once, self.tile_tokens = queries_at_once, tile_tokens
-    self._memory = visual_features.Memory(cache_bytes)
 
   def __repr__(self) -> str:
     devices = self.mesh.devices.ravel()
