@@ -226,7 +226,7 @@ def start_jax(options):
   process_settings.keep_freed_memory()
   sharding.start(options.coordinator, options.num_processes,
                  options.process_id, options.distributed)
-  process_settings.without_cache_where_it_aborts()
+  process_settings.without_cache_where_it_stops()
   process_settings.exact_float32()
 
 

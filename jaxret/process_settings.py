@@ -52,20 +52,21 @@ def keep_compiled_of_user():
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 
 
-def without_cache_where_it_aborts():
-  """Compiles anew where several CPU processes are one run.
+def without_cache_where_it_stops():
+  """Compiles anew where a run has several CPU devices.
 
-  A program that one of them loads from JAX's persistent cache, while another
-  has compiled it, orders its collectives otherwise, and gloo aborts.
-  To be called before anything is compiled.
+  A program that is loaded from JAX's persistent cache orders its collectives
+  otherwise than the one that was compiled: among several processes gloo aborts,
+  and the devices of one process, which share a few threads, may wait for each
+  other for ever. To be called before anything is compiled.
   """
   import jax
-  if (jax.process_count() == 1 or jax.default_backend() != 'cpu'
+  if (jax.device_count() == 1 or jax.default_backend() != 'cpu'
       or not jax.config.jax_enable_compilation_cache):
     return
   jax.config.update('jax_enable_compilation_cache', False)
   if jax.process_index() == 0 and jax.config.jax_compilation_cache_dir:
-    logging.info('several CPU processes: the cache of compiled programs (%s) '
+    logging.info('several CPU devices: the cache of compiled programs (%s) '
                  'is not used', jax.config.jax_compilation_cache_dir)
 
 

@@ -53,9 +53,8 @@ def test_it_says_what_was_read_and_how(tmp_path):
   assert made['splits'] == {'test_fraction': 1.0, 'train_on_all': False,
                             'subsets': ()}
   assert (made['source'], made['repository']) == (str(tmp_path), None)
-  (table,) = manifest.table({'protocol': made})
   assert ('captions.json', f'2 bytes, SHA-256 {made["files"][0]["sha256"]}'
-          ) in table['rows']
+          ) in manifest.table({'protocol': made})
   assert manifest.table({}) == []
 
 

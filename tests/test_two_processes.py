@@ -16,11 +16,11 @@ pytestmark = pytest.mark.slow
 # Seconds in which a process that is left alone ends: no sign of the other for
 # sharding's 20 s, and some for a machine that has other things to do.
 LEFT_ALONE_S = 60
-# As runs were, when several CPU processes shared a cache of compiled programs.
+# As runs were, when several CPU devices shared a cache of compiled programs.
 WITH_CACHE = """
 import sys
 from jaxret import main, process_settings
-process_settings.without_cache_where_it_aborts = lambda: None
+process_settings.without_cache_where_it_stops = lambda: None
 sys.exit(main.leave(main.main()))
 """
 

@@ -4,8 +4,8 @@ from typing import Any
 MAX_FILES = 20
 
 
-def table(results: dict[str, Any]) -> list[dict[str, Any]]:
-  """One of `tables` of report.write; [] where results have no `protocol`."""
+def table(results: dict[str, Any]) -> list[tuple[str, str]]:
+  """Its rows, the heads first; [] where results have no `protocol`."""
   made = results.get('protocol')
   if not made:
     return []
@@ -24,4 +24,4 @@ def table(results: dict[str, Any]) -> list[dict[str, Any]]:
                  'in results.json'))
   rows += [(name, str(value)) for part in ('frames', 'splits')
            for name, value in made[part].items()]
-  return [{'title': 'protocol: what was evaluated', 'rows': rows}]
+  return rows

@@ -108,8 +108,7 @@ def _render(workdir, results, run, rows, sweeps, hubness, gallery, written,
                   for one in skipped_lib.read(of_run)}.values())
   config = of_run / 'config.json'
   directions = tables.directions(results)
-  results = {**results, 'tables': [*results.get('tables', ()),
-                                   *manifest.table(results)]}
+  evaluated = manifest.table(results)
   return environment.get_template('page.html.jinja').render(
       results=results, run=run, tables=tables, directions=directions,
       row_words=rows.name, explained=rows.explained,
@@ -130,7 +129,7 @@ def _render(workdir, results, run, rows, sweeps, hubness, gallery, written,
       training=training, config=config.read_text() if config.exists() else None,
       headline=tables.headline(results, rows, words), contents=_contents(
           results, sweeps, hubness, gallery, written, training, skipped,
-          config.exists(), also['queries']),
+          evaluated, config.exists(), also['queries']), evaluated=evaluated,
       listed=queries_lib.listed, most_listed=queries_lib.MOST_LISTED,
       gallery=gallery_lib.grouped(gallery, directions), tile=tiles.name,
       tiles=tiles.used, **also | {'queries': [
@@ -138,7 +137,7 @@ def _render(workdir, results, run, rows, sweeps, hubness, gallery, written,
 
 
 def _contents(results, sweeps, hubness, gallery, written, training, skipped,
-              config, queries):
+              evaluated, config, queries):
   """[(id, heading)] of the parts that the page has."""
   return [(name, heading) for name, heading, there in (
       ('recall', 'Recall', True),
@@ -147,6 +146,7 @@ def _contents(results, sweeps, hubness, gallery, written, training, skipped,
       ('queries', 'All queries', queries), ('searches', 'Searches', gallery),
       ('written', 'Written', written), ('training', 'Training', training),
       ('skipped', 'Left out', skipped),
+      ('evaluated', 'What was evaluated', evaluated),
       ('configuration', 'Configuration', config)) if there]
 
 
