@@ -20,6 +20,7 @@ from jaxret import (
   methods,
   models,
   own_files,
+  process_settings,
   sharding,
 )
 from jaxret.data import recipes, text
@@ -77,6 +78,7 @@ def load(path: str | os.PathLike, position_mode: str | None = None,
     ValueError: for what is not there, damaged, or of another kind, and for an
       option that has no effect on the model at `path`.
   """
+  process_settings.keep_compiled_of_user()
   mesh = mesh or sharding.make_mesh()
   options = {'position_mode': position_mode, 'dtype': dtype, 'adapter': adapter,
              'resolution': resolution, 'max_tokens': max_tokens,
@@ -133,6 +135,7 @@ def load_generator(
   Raises:
     ValueError: as `load` does.
   """
+  process_settings.keep_compiled_of_user()
   mesh = mesh or sharding.make_mesh()
   options = {'dtype': dtype, 'adapter': adapter, 'resolution': resolution,
              'max_tokens': max_tokens, 'clips': clips, 'alpha': alpha}

@@ -44,8 +44,9 @@ def main(argv=None):
     task = find_task(config)
     start_jax(options)
     workdir = options.workdir or default_workdir(options['config'])
-    from jaxret import workdir_lock
-    with workdir_lock.held(workdir), _terminated_as_interrupted():
+    from jaxret import provenance, workdir_lock
+    with (workdir_lock.held(workdir), _terminated_as_interrupted(),
+          provenance.timed(workdir)):
       task(config, workdir)
     return 0
   except KeyboardInterrupt as error:
@@ -226,6 +227,7 @@ def start_jax(options):
   process_settings.keep_freed_memory()
   sharding.start(options.coordinator, options.num_processes,
                  options.process_id, options.distributed)
+  process_settings.keep_compiled_of_user()
   process_settings.without_cache_where_it_stops()
   process_settings.exact_float32()
 

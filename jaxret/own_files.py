@@ -23,14 +23,19 @@ def read_object(path: str | os.PathLike, remedy: str = REMOVE
 
   remedy: what the reader of the message can do.
   """
-  path = pathlib.Path(path)
+  return object_of(pathlib.Path(path).read_bytes(), path, remedy)
+
+
+def object_of(data: bytes, name: str | os.PathLike, remedy: str = REMOVE
+              ) -> dict[str, Any]:
+  """The same of bytes that were read; name: where they lie."""
   try:
-    found = json.loads(path.read_bytes())
+    found = json.loads(data)
   except (ValueError, RecursionError) as error:
-    raise ValueError(f'{path} is damaged: not JSON ({error}); {remedy}'
+    raise ValueError(f'{name} is damaged: not JSON ({error}); {remedy}'
                      ) from error
   if not isinstance(found, dict):
-    raise ValueError(f'{path} is damaged: got a JSON {type(found).__name__}, '
+    raise ValueError(f'{name} is damaged: got a JSON {type(found).__name__}, '
                      f'want an object; {remedy}')
   return found
 
@@ -42,10 +47,13 @@ def read_lines(path: str | os.PathLike) -> list[dict[str, Any]]:
   ValueError naming file and line for another one.
   """
   path = pathlib.Path(path)
-  if not path.exists():
-    return []
+  return lines_of(path.read_bytes(), path) if path.exists() else []
+
+
+def lines_of(data: bytes, name: str | os.PathLike) -> list[dict[str, Any]]:
+  """The same of bytes that were read; name: where they lie."""
   found: list[dict[str, Any]] = []
-  lines = path.read_bytes().split(b'\n')
+  lines = data.split(b'\n')
   while lines and not lines[-1]:
     lines.pop()
   for number, line in enumerate(lines, 1):
@@ -56,9 +64,9 @@ def read_lines(path: str | os.PathLike) -> list[dict[str, Any]]:
       found.append(record)
     except (ValueError, RecursionError) as error:
       if number == len(lines):
-        logging.warning('%s: the last line is unfinished and is left out', path)
+        logging.warning('%s: the last line is unfinished and is left out', name)
         break
-      raise ValueError(f'{path}, line {number} is damaged: no JSON object '
+      raise ValueError(f'{name}, line {number} is damaged: no JSON object '
                        f'({error}); remove that line') from error
   return found
 

@@ -7,6 +7,8 @@ import sys
 
 from absl import logging
 
+from jaxret import program_cache
+
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from glibc's malloc.h
 
 
@@ -42,12 +44,21 @@ def keep_compiled(directory):
 def keep_compiled_of_user():
   """Keeps all compiled programs in the user's own cache, for the next call.
 
-  For commands that compile longer than they compute. To be called before
-  anything is compiled.
+  In JAX_COMPILATION_CACHE_DIR where that is set, else where program_cache keeps
+  them small. Not where JAX's cache is switched off, nor for several CPU
+  devices, whose programs must be compiled anew. To be called before anything is
+  compiled; a second call does nothing.
   """
   import jax
-  cache = pathlib.Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache')
-  keep_compiled(cache.expanduser() / 'jaxret' / 'compiled')
+  if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.jax_enable_compilation_cache or (
+        jax.default_backend() == 'cpu' and jax.device_count() > 1):
+      return
+    cache = pathlib.Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache')
+    directory = cache.expanduser() / 'jaxret' / 'compiled' / (
+        program_cache.of_machine())
+    program_cache.prune(directory)
+    keep_compiled(directory)
   if 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS' not in os.environ:
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 

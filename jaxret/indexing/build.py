@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxret import embedder, reading, workdir_lock
+from jaxret import embedder, reading
 from jaxret.data import sources
-from jaxret.indexing import look, opening, store, walk, windows
+from jaxret.indexing import look, opening, places, store, walk, windows
 from jaxret.progress import Counted
 
 BLOCK_ROWS = 512  # that are embedded, then written, together
@@ -50,7 +50,8 @@ def index(source: str | os.PathLike | Sequence[Any],
   Args:
     source: a folder, a list of files on disk, or a list; see walk.walk.
     model: what jaxret.load opens, or an Embedder.
-    out: the directory of the index; one run at a time.
+    out: the directory of the index, or s3://, gs:// or az:// BUCKET/NAME; one
+      run at a time.
     window: seconds of a video that are one row; default: as the index has it,
       10 in a new one. A shorter video is one row.
     stride: seconds from one window to the next; default: the window.
@@ -70,25 +71,24 @@ def index(source: str | os.PathLike | Sequence[Any],
     ValueError: for a source or a model that is none, an index by another model
       or with other windows, or one that another run writes.
   """
-  out = store.local(out)
-  if out.exists() and not out.is_dir():
-    raise ValueError(f'{out}: a file is there; name a directory')
+  place = places.of(out)
+  place.check()
   given = walk.walk(source, bool(follow_links))
-  if not given.found and not (out / store.NAME).is_file():
+  if not given.found and place.read(store.NAME) is None:
     first = ''.join(f' ({one.path}: {one.reason})' for one in given.skipped[:1])
     raise ValueError(f'{source}: nothing to index: got {len(given.skipped)} '
                      f'files, and no image, video or text among them{first}')
-  with workdir_lock.held(out):
-    made, opener = _agreed(out, given.root, model, options, window, stride,
+  with place.held() as check:
+    made, opener = _agreed(place, given.root, model, options, window, stride,
                            precision, follow_links)
-    run = _Run(store.Table(out, made), made, opener, batch_size)
+    run = _Run(store.Table(place, made, check), made, opener, batch_size)
     return run.update(given, retry, ann, show_progress)
 
 
 def _agreed(out, root, model, options, window, stride, precision,
             follow_links):
   """(the Description of the index, its model's Opener); ValueError."""
-  if not (out / store.NAME).is_file():
+  if out.read(store.NAME) is None:
     window = windows.LENGTH_S if window is None else float(window)
     stride = window if stride is None else float(stride)
     windows.check(window, stride)
@@ -129,7 +129,7 @@ class _Run:
     known = self._known()
     self.done.skipped = list(given.skipped)
     tried = {} if retry else {
-        one.path: one for one in store.read_skipped(self.table.directory)
+        one.path: one for one in store.read_skipped(self.table.place)
         if one.size is not None}
     here = {one.path for one in given.found}
     gone = [path for path in known if path not in here]
@@ -243,10 +243,10 @@ class _Run:
         not self.table.has_ann()):  # `finish` takes what is new into one
       self.table.build_ann(n_rows)
     stale = n_rows <= store.MOST_EXACT and not store.is_current(
-        self.table.directory)
+        self.table.place)
     if changed or self.said or stale:
       self.table.finish()
-    store.write_skipped(self.table.directory, self.done.skipped)
+    store.write_skipped(self.table.place, self.done.skipped)
 
 
 def _is_as_it_was(one, before):

@@ -9,7 +9,6 @@ search at the same time, and a run of jaxret.index may add to it meanwhile.
 """
 import dataclasses
 import os
-import pathlib
 import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -17,10 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxret import embedder, sharding
+from jaxret import embedder, process_settings, sharding
 from jaxret.data import types
 from jaxret.indexing import hits as hits_lib
-from jaxret.indexing import opening, second_look, store
+from jaxret.indexing import opening, places, second_look, store
 from jaxret.scoring.embeddings import similarity
 
 # Of the approximate index: parts that are looked at, and rows kept in each.
@@ -34,11 +33,15 @@ class _Version(NamedTuple):
 
 
 class Index:
-  """An index that is open; see `open_index`. made: its store.Description."""
+  """An index that is open; see `open_index`.
 
-  def __init__(self, path: pathlib.Path, made: store.Description,
+  path: its directory, a pathlib.Path, or its URL. made: its store.Description.
+  """
+
+  def __init__(self, place: places.Place, made: store.Description,
                opener: opening.Opener, mesh: Mesh | None = None):
-    self.path, self.made = path, made
+    self.path, self.name, self.made = place.path, place.name, made
+    self._place = place
     self._opener, self._mesh = opener, mesh
     self._lock = threading.Lock()
     self._version: _Version | None = None
@@ -62,7 +65,7 @@ class Index:
     """Takes in what was indexed since; True where anything was."""
     with self._lock:
       if self._version is None or (
-          store.newest(self.path) == self._version.rows.version):
+          store.newest(self._place) == self._version.rows.version):
         return False
       self._version = self._table = None
       return True
@@ -153,7 +156,7 @@ class Index:
   def _newest(self):
     with self._lock:
       if self._version is None:
-        rows = store.read(self.path)
+        rows = store.read(self._place)
         if not len(rows.said):
           raise ValueError(f'{self.path}: the index is empty')
         self._version = _Version(rows, similarity.Placed(
@@ -172,7 +175,7 @@ class Index:
 
   def _approximates(self):
     """Whether there are more rows than are looked at one by one."""
-    if self._version is not None or store.is_current(self.path):
+    if self._version is not None or store.is_current(self._place):
       return False
     table = self._opened()
     return len(table) > store.MOST_EXACT and table.has_ann()
@@ -180,7 +183,7 @@ class Index:
   def _opened(self):
     with self._lock:
       if self._table is None:
-        self._table = store.Table(self.path, self.made)
+        self._table = store.Table(self._place, self.made)
       return self._table
 
   def _near(self, vector, k, chosen):
@@ -214,7 +217,7 @@ def open_index(path: str | os.PathLike,
   """Opens an index that jaxret.index has made.
 
   Args:
-    path: its directory.
+    path: its directory, or s3://, gs:// or az:// BUCKET/NAME.
     model: the model that it was made by, an Embedder or what jaxret.load
       opens with **options; None = as the index names it.
     mesh: of this process's devices, which keep the vectors; default: all.
@@ -222,8 +225,9 @@ def open_index(path: str | os.PathLike,
   Raises:
     ValueError: where no index is, and for another model than its own.
   """
-  path = store.local(path)
-  made = store.described(path)
-  opener = (opening.of_description(path, made) if model is None
-            else opening.of_index(path, made, model, options))
-  return Index(path, made, opener, mesh)
+  process_settings.keep_compiled_of_user()
+  place = places.of(path)
+  made = store.described(place)
+  opener = (opening.of_description(place.path, made) if model is None
+            else opening.of_index(place.path, made, model, options))
+  return Index(place, made, opener, mesh)

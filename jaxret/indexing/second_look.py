@@ -29,6 +29,11 @@ def chosen(rerank: Any, likelihood: Any, candidates: int, k: int
       model, query, hits[:max(candidates, k)], item_of)
 
 
+def kinds_by_likelihood(query: types.Item) -> tuple[str, ...]:
+  """The kinds of hits that `by_likelihood` ranks for a query."""
+  return ('image', 'video') if query.text is not None else ('text',)
+
+
 def by_reranker(model, query, hits, item_of):
   """Sorts hits by jaxret.rerank; `rerank` of each is its score, 0 to 1."""
   from jaxret.reranking import rerank as rerank_lib

@@ -1,19 +1,20 @@
-"""An index on disk: a table of LanceDB, and what is said of it.
+"""What an index holds: a table of LanceDB, and what is said of it.
 
   index.jaxret    JSON: the model, the source, how windows are cut
   items.lance/    the table: a row for each image, text, and window of a video
   search/         the same rows as arrays, as of the last finished run: read in
-                  milliseconds, where importing LanceDB alone takes seconds
+                  milliseconds, where importing LanceDB alone takes seconds;
+                  on the local disk, see places
   skipped.jsonl   what was left out, and why
 
 A run adds whole files only, each block in one step that is there or not.
 """
+import hashlib
 import json
 import os
-import pathlib
 import shutil
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from absl import logging
 
 from jaxret import files, own_files
 from jaxret.data import sources
-from jaxret.indexing import walk
+from jaxret.indexing import places, walk
 
 NAME, TABLE, SEARCH, SKIPPED = (
     'index.jaxret', 'items', 'search', 'skipped.jsonl')
@@ -52,31 +53,24 @@ class Description(NamedTuple):
   format: int = FORMAT
 
 
-def local(directory: str | os.PathLike) -> pathlib.Path:
-  """A directory; ValueError for a URL, which would be made a folder's name."""
-  if '://' in str(directory):
-    raise ValueError(f'{directory}: an index lies on a local disk, object '
-                     'stores are not supported: name a directory, and copy it '
-                     'there when it is done')
-  return pathlib.Path(directory).expanduser()
+Where: TypeAlias = str | os.PathLike | places.Place
 
 
-def describe(directory: str | os.PathLike, made: Description) -> None:
+def describe(where: Where, made: Description) -> None:
   """Writes the Description of an index."""
-  files.write_atomically(pathlib.Path(directory) / NAME,
-                         json.dumps(made._asdict(), indent=2))
+  places.of(where).write(NAME, json.dumps(made._asdict(), indent=2).encode())
 
 
-def described(directory: str | os.PathLike) -> Description:
+def described(where: Where) -> Description:
   """The Description of an index; ValueError where there is none."""
-  path = local(directory) / NAME
-  if not path.is_file():
-    raise ValueError(f'{directory}: no index is there (no {NAME}); make it: '
-                     'jaxret index FOLDER --model=MODEL --out='
-                     f'{directory}')
-  found = own_files.read_object(path, REMEDY)
+  data = places.of(where).read(NAME)
+  if data is None:
+    raise ValueError(f'{where}: no index is there (no {NAME}); make it: '
+                     f'jaxret index FOLDER --model=MODEL --out={where}')
+  name = f'{where}/{NAME}'
+  found = own_files.object_of(data, name, REMEDY)
   if found.get('format') != FORMAT or set(found) != set(Description._fields):
-    raise ValueError(f'{path}: got an index of format {found.get("format")!r}, '
+    raise ValueError(f'{name}: got an index of format {found.get("format")!r}, '
                      f'want {FORMAT}: {REMEDY}')
   return Description(**found)
 
@@ -98,23 +92,29 @@ def lancedb() -> Any:
 
 
 class Table:
-  """The table of an index, for who writes it. made: its Description."""
+  """The table of an index, for who writes it.
 
-  def __init__(self, directory: str | os.PathLike, made: Description):
-    self.directory = pathlib.Path(directory)
+  made: its Description. check: is called before each write, see Place.held.
+  """
+
+  def __init__(self, where: Where, made: Description,
+               check: Callable[[], None] = lambda: None):
+    self.place, self._check = places.of(where), check
     self.schema = schema(made.model['width'], made.precision)
-    database = lancedb().connect(str(self.directory))
-    if _manifest(self.directory) is None:
+    database = lancedb().connect(str(self.place))
+    if newest(self.place) is None:
+      check()
       self._table = database.create_table(TABLE, schema=self.schema)
     else:
+      name = f'{self.place}/{TABLE}.lance'
       try:
         self._table = database.open_table(TABLE)
       except (ValueError, RuntimeError, OSError) as error:
-        raise ValueError(f'{self.directory / TABLE}.lance is damaged '
-                         f'({sources.cause(error):.200}); {REMEDY}') from error
+        raise ValueError(f'{name} is damaged ({sources.cause(error):.200}); '
+                         f'{REMEDY}') from error
       if self._table.schema != self.schema:
-        raise ValueError(f'{self.directory / TABLE}.lance has other columns '
-                         f'than an index has; {REMEDY}')
+        raise ValueError(f'{name} has other columns than an index has; '
+                         f'{REMEDY}')
 
   def files(self) -> pa.Table:
     """Columns file, path, size, mtime_ns, sha256, caption of each file."""
@@ -142,30 +142,35 @@ class Table:
                 vectors, self.schema.field('vector').type.value_type
                 .to_pandas_dtype()).ravel()), vectors.shape[1])},
         schema=self.schema)
+    self._check()
     self._table.add(made)
 
   def remove(self, numbers: Iterable[int]) -> None:
     """Removes the rows of files by their numbers, `file`."""
     numbers = [str(int(number)) for number in numbers]
     for first in range(0, len(numbers), 1000):
+      self._check()
       self._table.delete(f'file IN ({", ".join(numbers[first:first + 1000])})')
 
   def update(self, number: int, **values: Any) -> None:
     """Changes what is said of a file, not its vectors."""
+    self._check()
     self._table.update(where=f'file = {int(number)}', values=values)
 
   def finish(self) -> None:
     """Joins the blocks, and writes `search/` for at most MOST_EXACT rows."""
     import datetime
+    self._check()
     self._table.optimize(cleanup_older_than=datetime.timedelta(hours=1))
     if len(self) <= MOST_EXACT:
-      snapshot(self.directory, self._table.to_arrow())
+      snapshot(self.place, self._table.to_arrow())
     else:
-      shutil.rmtree(self.directory / SEARCH, ignore_errors=True)
+      shutil.rmtree(self.place.near / SEARCH, ignore_errors=True)
 
   def build_ann(self, n_rows: int) -> None:
     """Trains LanceDB's approximate index of the vectors."""
     from lancedb import index
+    self._check()
     self._table.create_index('vector', config=index.HnswSq(
         distance_type='cosine', num_partitions=max(1, n_rows >> 16)))
 
@@ -186,26 +191,34 @@ class Table:
     return self._table.to_arrow()
 
 
-def _manifest(directory):
-  """The name of the table's newest version; None where there is none.
+def newest(where: Where) -> str | None:
+  """What changes with every change of the table; None where there is none.
 
   LanceDB names a version by what is left of 2**64, in twenty digits, so that
   the newest comes first.
   """
-  folder = pathlib.Path(directory) / f'{TABLE}.lance' / '_versions'
-  names = sorted(path.name for path in folder.glob('*.manifest'))
+  states = places.of(where).states(f'{TABLE}.lance/_versions')
+  names = sorted(name for name in states if name.endswith('.manifest'))
   if not names:
     return None
-  return names[0] if all(len(name) == 29 for name in names) else ''
+  if not all(len(name) == 29 for name in names):
+    return ''
+  state = states[names[0]]
+  return names[0].removesuffix('.manifest') + (state and '-' + hashlib.sha256(
+      state.encode()).hexdigest()[:16])
 
 
-def snapshot(directory: str | os.PathLike, rows: pa.Table) -> None:
+def snapshot(where: Where, rows: pa.Table) -> None:
   """Writes `search/` from all rows of the newest version."""
-  folder = pathlib.Path(directory) / SEARCH
-  name = _manifest(directory)
-  if not name:
-    return
-  new = folder / name.removesuffix('.manifest')
+  place = places.of(where)
+  name = newest(place)
+  if name:
+    _snapshot(place, rows, name)
+
+
+def _snapshot(place, rows, name):
+  folder = place.near / SEARCH
+  new = folder / name
   shutil.rmtree(new, ignore_errors=True)
   new.mkdir(parents=True)
   files.save_atomically(new / 'vectors.npy', lambda file: np.save(
@@ -216,7 +229,7 @@ def snapshot(directory: str | os.PathLike, rows: pa.Table) -> None:
       writer.write_table(said)
   files.save_atomically(new / 'rows.arrow', save)
   files.write_atomically(folder / 'newest.json', json.dumps({
-      'manifest': name, 'crc32': _sums(new)}))
+      'version': name, 'crc32': _sums(new)}))
   for old in folder.iterdir():
     if old.is_dir() and old != new:
       shutil.rmtree(old, ignore_errors=True)
@@ -242,20 +255,20 @@ class Rows(NamedTuple):
   vectors: np.ndarray
 
 
-def read(directory: str | os.PathLike) -> Rows:
+def read(where: Where) -> Rows:
   """The Rows of the newest version: of `search/`, or of the table itself."""
-  directory = pathlib.Path(directory)
+  place = places.of(where)
   for _ in range(3):  # a run that ends just now replaces them
-    version = _manifest(directory)
+    version = newest(place)
     if version is None:
-      raise ValueError(f'{directory}: the index holds nothing yet: run jaxret '
+      raise ValueError(f'{place}: the index holds nothing yet: run jaxret '
                        'index again')
     try:
-      newest = own_files.read_object(directory / SEARCH / 'newest.json')
-      if newest.get('manifest') != version:
+      kept = own_files.read_object(place.near / SEARCH / 'newest.json')
+      if kept.get('version') != version:
         break
-      folder = directory / SEARCH / version.removesuffix('.manifest')
-      if newest.get('crc32') != _sums(folder):
+      folder = place.near / SEARCH / version
+      if kept.get('crc32') != _sums(folder):
         logging.warning('%s is damaged: the table itself is read', folder)
         break
       with pa.memory_map(str(folder / 'rows.arrow')) as file:
@@ -264,36 +277,37 @@ def read(directory: str | os.PathLike) -> Rows:
                                          mmap_mode='r'))
     except (OSError, ValueError, pa.ArrowInvalid):
       continue
-  rows = Table(directory, described(directory)).rows()
+  rows = Table(place, described(place)).rows()
+  if place.near != place.path and version and len(rows) <= MOST_EXACT and (
+      newest(place) == version):  # rows are of no older one, and of no newer
+    try:
+      _snapshot(place, rows, version)
+    except OSError as error:  # another process does the same, or it is full
+      logging.info('%s is not kept in %s (%s)', place, place.near, error)
   return Rows(version, rows.drop_columns(['vector']), _matrix(rows))
 
 
-def newest(directory: str | os.PathLike) -> str | None:
-  """What changes with every change of the table."""
-  return _manifest(directory)
-
-
-def is_current(directory: str | os.PathLike) -> bool:
+def is_current(where: Where) -> bool:
   """Whether `search/` is of the newest version."""
-  path = pathlib.Path(directory) / SEARCH / 'newest.json'
+  place = places.of(where)
+  path = place.near / SEARCH / 'newest.json'
   return path.is_file() and own_files.read_object(path).get(
-      'manifest') == _manifest(directory)
+      'version') == newest(place)
 
 
-def write_skipped(directory: str | os.PathLike,
-                  skipped: Sequence[walk.Skipped]) -> None:
+def write_skipped(where: Where, skipped: Sequence[walk.Skipped]) -> None:
   """What was left out, a JSON object on each line."""
-  files.write_atomically(pathlib.Path(directory) / SKIPPED, ''.join(
+  places.of(where).write(SKIPPED, ''.join(
       json.dumps({name: value for name, value in one._asdict().items()
-                  if value is not None}) + '\n' for one in skipped))
+                  if value is not None}) + '\n' for one in skipped).encode())
 
 
-def read_skipped(directory: str | os.PathLike) -> list[walk.Skipped]:
+def read_skipped(where: Where) -> list[walk.Skipped]:
   """The same, read; what is damaged is none."""
   try:
-    return [walk.Skipped(**line) for line in own_files.read_lines(
-        pathlib.Path(directory) / SKIPPED)]
+    return [walk.Skipped(**line) for line in own_files.lines_of(
+        places.of(where).read(SKIPPED) or b'', f'{where}/{SKIPPED}')]
   except (ValueError, TypeError) as error:
     logging.warning('%s: files that were left out are tried again (%s)',
-                    directory, error)
+                    where, error)
     return []

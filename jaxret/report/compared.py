@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxret import files
-from jaxret.report import media_links, page, tables
+from jaxret.report import media_links, page, plots, tables
 from jaxret.report import queries as queries_lib
 
 
@@ -64,9 +64,25 @@ def write(path: str | os.PathLike, compared: Sequence[Compared],
                                      path.absolute().parent)
            for run in about if (pathlib.Path(run) / 'report.html').is_file()}
   environment = page.environment_of_pages()
-  environment.filters['words'] = lambda name: name.replace('_', ' ')
+  environment.filters['words'] = _words
   files.write_atomically(
       path, environment.get_template('compared.html.jinja').render(
           compared=compared, about=about, links=links, heading=heading,
+          plot=_plot(compared),
           value=value, tables=tables, row_words=str,
           listed=queries_lib.listed, most_listed=queries_lib.MOST_LISTED))
+
+
+def _plot(compared):
+  """R@1 of each other run less the first: a picture each, a line a task."""
+  found: dict[str, dict[str, Mapping[str, Any]]] = {}
+  for one in compared:
+    for difference in one.differences:
+      if difference['metric'] == 'recall_at_1':
+        found.setdefault(difference['row'], {})[
+            _words(one.direction)] = difference
+  return plots.differences_plot(found) if found else None
+
+
+def _words(name):
+  return name.replace('_', ' ')

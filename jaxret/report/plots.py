@@ -15,6 +15,7 @@ import numpy as np
 
 BLUE, ORANGE, GREEN, PURPLE = '#2f86c1', '#e07b00', '#009e73', '#b8629a'
 MAX_DOTS = 300  # of a panel, for the size of the page
+MAX_TASKS = 60  # lines of a panel
 _CURVES = (('-', BLUE), ('--', ORANGE), (':', GREEN), ('-.', PURPLE))
 
 # Matplotlib writes literal colours; these two stand for the page's own.
@@ -207,7 +208,43 @@ def training_plot(records: Sequence[Mapping[str, Any]]) -> str:
       f'{records[-1]["step"]}', 'Training: the learning rate'][:len(panels)])
 
 
-def _svgs(draw, texts):
+def differences_plot(found: Mapping[str, Mapping[str, Mapping[str, Any]]]
+                     ) -> str:
+  """Paired differences with their intervals, a panel a run, a line a task.
+
+  found: {run: {task: one of comparisons.compare's}}, at most MAX_TASKS drawn.
+  What is noise is hollow.
+  """
+  found = {run: dict(list(of.items())[:MAX_TASKS]) for run, of in found.items()}
+
+  def draw(axes):
+    for axis, (run, of) in zip(axes, found.items()):
+      axis.axvline(0, color=_INK, lw=1)
+      for place, one in enumerate(of.values()):
+        low, high = one['ci95']
+        axis.plot([low, high], [place, place], color=BLUE, lw=2)
+        axis.plot(one['difference'], place, 'o', ms=7, color=BLUE,
+                  mfc='none' if low <= 0 <= high else BLUE)
+      axis.set_yticks(range(len(of)), [_short(task) for task in of])
+      axis.set_ylim(len(of) - 0.5, -0.5)
+      first = next(iter(of.values()))
+      axis.set(title=f'{_short(run)} less {_short(first["baseline"])}',
+               xlabel='R@1, points of a percent')
+
+  return _svgs(draw, ['; '.join(
+      f'{run}, {task}: R@1 {one["difference"]:+.1f} points, 95 % interval '
+      f'{one["ci95"][0]:+.1f} to {one["ci95"][1]:+.1f}'
+      for task, one in of.items()) for run, of in found.items()],
+               1.2 + 0.3 * max(map(len, found.values())))
+
+
+def _short(name, most=24):
+  """The end of a name, by which directories differ; no formula in it."""
+  name = name if len(name) <= most else '...' + name[3 - most:]
+  return name.replace('$', r'\$')
+
+
+def _svgs(draw, texts, height=3.7):
   """Draws a panel per text, which says what it shows; returns HTML.
 
   Each is a picture of its own, so that a narrow page has them one below the
@@ -217,7 +254,8 @@ def _svgs(draw, texts):
   import matplotlib
   from matplotlib.figure import Figure
   with matplotlib.rc_context(_STYLE):
-    figures = [Figure(figsize=(5.2, 3.7), layout='constrained') for _ in texts]
+    figures = [Figure(figsize=(5.2, height), layout='constrained')
+               for _ in texts]
     axes = [figure.subplots() for figure in figures]
     draw(axes)
     pictures = []

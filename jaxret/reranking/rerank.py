@@ -12,7 +12,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from jaxret import embedder, loading, models, sharding
+from jaxret import embedder, loading, models, process_settings, sharding
 from jaxret.models import model_files
 from jaxret.reranking import question_reranker, ranked, reranker
 
@@ -47,6 +47,7 @@ def load_reranker(
     ValueError: as `load` does; of a model that is none of these it names the
       model types that are.
   """
+  process_settings.keep_compiled_of_user()
   mesh = mesh or sharding.make_mesh()
   if loading.is_workdir(path):
     raise ValueError(f'{path}: it is the workdir of a run, want a directory or '

@@ -38,17 +38,19 @@ _STATIC = {'page.css': 'text/css', 'page.js': 'text/javascript',
 
 def create(index: query.Index, host: str = '127.0.0.1', rerank: Any = None,
            candidates: int = 50, prompt: str | None = None,
-           most_bytes: int = uploads.MOST_BYTES) -> guard.Guard:
+           most_bytes: int = uploads.MOST_BYTES, likelihood: Any = None
+           ) -> guard.Guard:
   """The application, for any ASGI server.
 
   Args:
     index: see jaxret.open_index. Its model is opened.
     host: what the server is bound to; on loopback it answers to no other name.
-    rerank, candidates, prompt: see service.Service.
+    rerank, candidates, prompt, likelihood: see service.Service.
     most_bytes: of an upload.
   """
-  handlers = _Handlers(service.Service(index, rerank, candidates, prompt),
-                       uploads.Uploads(most_bytes))
+  handlers = _Handlers(
+      service.Service(index, rerank, candidates, prompt, likelihood),
+      uploads.Uploads(most_bytes))
   app = applications.Starlette(routes=handlers.routes(), exception_handlers={
       ValueError: handlers.refused, exceptions.HTTPException: _http,
       Exception: _failed})
@@ -61,9 +63,9 @@ class _Handlers:
   def __init__(self, serves, takes):
     self.serves, self.takes = serves, takes
     self.pictures = pictures.Pictures(serves.index)
-    # Who waits for a picture or a reranker keeps no thread from a search.
+    # Who waits for a picture or a second look keeps no thread from a search.
     self.decoders = anyio.CapacityLimiter(os.cpu_count() or 1)
-    self.rerankers = anyio.CapacityLimiter(1)
+    self.second_looks = anyio.CapacityLimiter(1)
 
   def routes(self):
     return [routing.Route(path, handler, methods=methods) for
@@ -85,7 +87,7 @@ class _Handlers:
     return HTMLResponse(template.render(
         about=about, most_bytes=self.takes.most_bytes,
         most_hits=parameters.MOST_HITS,
-        name=sources.printable(self.serves.index.path.resolve().name)))
+        name=sources.printable(self.serves.index.name)))
 
   async def static(self, request):
     name = request.path_params['name']
@@ -111,7 +113,7 @@ class _Handlers:
   async def _searched(self, asked, *more):
     return JSONResponse(await anyio.to_thread.run_sync(
         self.serves.search, asked, *more,
-        limiter=self.rerankers if asked.rerank else None))
+        limiter=self.second_looks if asked.look else None))
 
   async def media(self, request):
     hit = await run_in_threadpool(

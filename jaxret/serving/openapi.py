@@ -16,7 +16,7 @@ _HIT = {'type': 'object', 'required': ['id', 'path', 'kind', 'gone'],
             'kind': {'type': 'string'}, 'gone': {
                 'type': 'boolean', 'description': 'Its file is no more.'},
             'score': {'type': 'number', 'description': 'Cosine of the '
-                      'embeddings.'}, 'rerank': _NUMBER,
+                      'embeddings.'}, 'rerank': _NUMBER, 'likelihood': _NUMBER,
             'start_s': _NUMBER, 'end_s': _NUMBER, 'duration_s': _NUMBER,
             'moment': {'type': 'string'}, 'caption': _NONE, 'text': _NONE,
             'size': {'type': 'integer'}, 'mtime_ns': {'type': 'integer'}}}

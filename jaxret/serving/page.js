@@ -4,7 +4,8 @@
 const by = (id) => document.getElementById(id);
 const form = by('form');
 const FIELDS = ['text', 'kind', 'folder', 'min_duration_s', 'max_duration_s',
-  'after', 'before', 'rerank'];
+  'after', 'before', 'rerank', 'likelihood'];
+const LOOKS = ['rerank', 'likelihood'];  // one at a time
 const STEP = 40;
 const MOST = Number(document.body.dataset.mostHits);
 const MOST_BYTES = Number(document.body.dataset.mostBytes);
@@ -64,7 +65,7 @@ function say(words, bad) {
 
 function sayFilters() {
   const n = [...fields().keys()].filter((name) =>
-    !['text', 'like', 'rerank'].includes(name)).length;
+    !['text', 'like', ...LOOKS].includes(name)).length;
   by('filters-said').textContent = n ? ` (${n} set)` : '';
 }
 
@@ -88,7 +89,8 @@ async function search(keep) {
   }
   if (running) running.abort();
   const own = running = new AbortController();
-  say(found.has('rerank') ? 'Searching and reranking ...' : 'Searching ...');
+  say(LOOKS.some((name) => found.has(name)) ?
+    'Searching, and looking at the best again ...' : 'Searching ...');
   let body = null;
   try {
     const answer = await fetch(request(), asked.upload ?
@@ -114,7 +116,8 @@ async function search(keep) {
 }
 
 function facts(hit) {
-  const pairs = [['score', hit.score], ['rerank', hit.rerank]];
+  const pairs = [['score', hit.score], ['rerank', hit.rerank],
+    ['likelihood', hit.likelihood]];
   return pairs.filter(([, value]) => typeof value === 'number').map(
     ([name, value]) => make('div', {}, make('dt', {textContent: name}),
       make('dd', {textContent: value.toFixed(4)})));
@@ -323,7 +326,13 @@ form.addEventListener('submit', (event) => {
   search();
 });
 by('filters').addEventListener('change', () => search());
-form.elements.rerank?.addEventListener('change', () => search());
+for (const name of LOOKS) {
+  form.elements[name]?.addEventListener('change', (event) => {
+    const other = form.elements[LOOKS.find((one) => one !== name)];
+    if (event.target.checked && other) other.checked = false;
+    search();
+  });
+}
 by('filters-clear').addEventListener('click', () => {
   for (const field of by('filters').querySelectorAll('input, select')) {
     field.value = '';

@@ -36,7 +36,11 @@ PARAMETERS = (
     Parameter('before', _NUMBER,
               'Changed before that, in seconds since 1970.'),
     Parameter('rerank', {'type': 'boolean', 'default': False},
-              'Look at the best again with the reranker that was opened.'))
+              'Look at the best again with the reranker that was opened.'),
+    Parameter('likelihood', {'type': 'boolean', 'default': False},
+              'Rank the best images and videos for a text, or texts for an '
+              'image or a video, by the likelihood of the model that was '
+              'opened.'))
 FILTERS = ('kind', 'folder', 'min_duration_s', 'max_duration_s', 'after',
            'before')
 
@@ -53,6 +57,12 @@ class Asked(NamedTuple):
   after: float | None = None
   before: float | None = None
   rerank: bool = False
+  likelihood: bool = False
+
+  @property
+  def look(self) -> str:
+    """'rerank' or 'likelihood', where one is asked for."""
+    return 'rerank' if self.rerank else 'likelihood' if self.likelihood else ''
 
   @property
   def filters(self) -> dict[str, Any]:

@@ -26,14 +26,16 @@ _ID = re.compile('([0-9a-f]{1,15})-([0-9a-f]{12})')
 class Service:
   """An open index, and the models that searches in it use.
 
-  rerank: a Reranker, or what jaxret.load_reranker opens; candidates: how many
-  it looks at; prompt: of queries, see Embedder.encode. Any number of threads
-  may ask.
+  rerank, likelihood: see Index.search, open; candidates: how many they look at;
+  prompt: of queries, see Embedder.encode. Any number of threads may ask.
   """
 
   def __init__(self, index: query.Index, rerank: Any = None,
-               candidates: int = 50, prompt: str | None = None):
-    self.index, self.model, self.reranks = index, index.model, rerank
+               candidates: int = 50, prompt: str | None = None,
+               likelihood: Any = None):
+    self.index, self.model = index, index.model
+    self.looks = {name: model for name, model in (
+        ('rerank', rerank), ('likelihood', likelihood)) if model is not None}
     self._candidates = candidates
     def encode(items):
       return np.asarray(self.model.encode(
@@ -48,7 +50,8 @@ class Service:
     """What is said of the index."""
     self._refresh()
     return {'rows': len(self.index), 'model': self.index.made.model['name'],
-            'rerank': self.reranks is not None}
+            'rerank': 'rerank' in self.looks,
+            'likelihood': 'likelihood' in self.looks}
 
   def search(self, asked: parameters.Asked,
              upload: pathlib.Path | None = None) -> dict[str, Any]:
@@ -57,8 +60,12 @@ class Service:
     upload: a file to search by, with or without a text.
     """
     start = time.perf_counter()
-    if asked.rerank and self.reranks is None:
-      raise Refused(400, 'no reranker is open; serve with --rerank=MODEL')
+    if asked.rerank and asked.likelihood:
+      raise Refused(400, 'rerank and likelihood each sort the hits; ask for '
+                    'one')
+    if asked.look and asked.look not in self.looks:
+      raise Refused(400, f'no model for {asked.look} is open; serve with '
+                    f'--{asked.look}=MODEL')
     self._refresh()
     if asked.like is not None:
       if asked.text is not None or upload is not None:
@@ -127,19 +134,28 @@ class Service:
       vector = self.index.vector(hit)
     except ValueError:  # found by the approximate index, or changed just now
       vector = self._media(self.index.item(hit))
-    item = self.index.item(hit) if asked.rerank else None
+    item = self.index.item(hit) if asked.look else None
     found = self._found(vector, item, asked._replace(k=asked.k + 1))
     return [one for one in found if id_of(one) != asked.like]
 
   def _found(self, vector, item, asked):
-    """Hits for a vector [D]; item: what a reranker is shown of the query."""
-    k = max(asked.k, self._candidates) if asked.rerank else asked.k
+    """Hits for a vector [D]; item: what a second look is shown of the query."""
+    k = max(asked.k, self._candidates) if asked.look else asked.k
     found = self.index.search(vector, k, **asked.filters)
-    if not asked.rerank:
+    if not asked.look:
       return found
     there = [hit for hit in found if hit.kind == 'text'
              or self.index.file_of(hit) is not None]
-    look = second_look.chosen(self.reranks, None, self._candidates, asked.k)
+    if asked.likelihood:
+      kinds = second_look.kinds_by_likelihood(item)
+      there = [hit for hit in there if hit.kind in kinds]
+      if found and not there:
+        raise Refused(400, f'likelihood ranks {" and ".join(kinds)} for such a '
+                      'query, and none is among the best: filter by kind')
+    look = second_look.chosen(
+        self.looks.get('rerank') if asked.rerank else None,
+        self.looks.get('likelihood') if asked.likelihood else None,
+        self._candidates, asked.k)
     return look(item, there, self.index.item) if there else []
 
 

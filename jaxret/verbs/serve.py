@@ -36,6 +36,8 @@ def parse(argv):
                       help='open the page in the browser of this machine')
   parser.add_argument('--rerank', metavar='MODEL', help='offers to look at the '
                       'best again, see jaxret.load_reranker')
+  parser.add_argument('--likelihood', metavar='MODEL', help='offers to rank '
+                      'the best by likelihood, see jaxret.score_matrix')
   parser.add_argument('--candidates', type=int, default=50, help='how many are '
                       'looked at again (50)')
   parser.add_argument('--prompt', help='of queries, see Embedder.encode')
@@ -62,13 +64,17 @@ def serve(options):
     raise ValueError("serving needs Starlette and uvicorn: pip install "
                      "-e '.[serve]'") from None
   import jaxret
+  from jaxret.methods.blim import opened
   from jaxret.serving import app, guard
   listening = bound(options.host, options.port)
   with listening:
     index = jaxret.open_index(options.index, options.model)
     rerank = options.rerank and jaxret.load_reranker(options.rerank)
-    made = app.create(index, options.host, rerank, options.candidates,
-                      options.prompt, int(options.max_upload_mb * 2 ** 20))
+    likelihood = options.likelihood and opened.open_likelihood(
+        options.likelihood)
+    made = app.create(
+        index, options.host, rerank, options.candidates, options.prompt,
+        int(options.max_upload_mb * 2 ** 20), likelihood)
     n_rows = len(index)
     index.model.encode('a', options.prompt, show_progress=False)  # compiles it
     listening.listen(128)

@@ -34,44 +34,44 @@ def test_rows_come_back_and_go_by_file(table):
   table.update(0, caption="one's")
   assert table.files()['caption'].to_pylist() == ["one's", None]
   table.remove([0])
-  found = store.read(table.directory)
+  found = store.read(table.place.path)
   assert found.said['path'].to_pylist() == ["it's\n1"]
   np.testing.assert_array_equal(found.vectors, np.eye(4)[2:3])
 
 
 def test_a_finished_run_is_read_without_lancedb(table, monkeypatch):
   table.finish()
-  assert store.is_current(table.directory)
+  assert store.is_current(table.place.path)
   def missing():
     raise AssertionError('the table is opened')
   monkeypatch.setattr(store, 'lancedb', missing)
-  found = store.read(table.directory)
+  found = store.read(table.place.path)
   np.testing.assert_array_equal(found.vectors, np.eye(4)[:3])
   assert found.said['start_s'].to_pylist() == [0, 1, 0]
 
 
 def test_what_was_added_since_is_read(table):
   table.finish()
-  before = store.newest(table.directory)
+  before = store.newest(table.place.path)
   table.add(rows(2), np.eye(4)[3:])
-  assert store.newest(table.directory) != before
-  assert not store.is_current(table.directory)
-  assert len(store.read(table.directory).vectors) == 4
+  assert store.newest(table.place.path) != before
+  assert not store.is_current(table.place.path)
+  assert len(store.read(table.place.path).vectors) == 4
 
 
 def test_more_rows_than_are_looked_at_one_by_one(table, monkeypatch):
   table.finish()
   monkeypatch.setattr(store, 'MOST_EXACT', 2)
   table.finish()
-  assert not (table.directory / store.SEARCH).exists()
-  assert len(store.read(table.directory).vectors) == 3
+  assert not (table.place.near / store.SEARCH).exists()
+  assert len(store.read(table.place.path).vectors) == 3
 
 
 def test_versions_are_many_and_the_newest_is_known(table):
   for number in range(12):
-    before = store.newest(table.directory)
+    before = store.newest(table.place.path)
     table.add(rows(number + 2), np.eye(4)[:1])
-    assert store.newest(table.directory) < before  # counted down
+    assert store.newest(table.place.path) < before  # counted down
 
 
 def test_no_index(tmp_path):

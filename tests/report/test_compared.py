@@ -52,4 +52,27 @@ def test_page_has_every_query_and_leads_to_the_reports(tmp_path, monkeypatch):
   assert [kinds for kinds, _ in rows] == [
       'found', 'found', 'found', 'missed differ'] * 5
   assert re.findall('<td.*?>(.+?)</td>', rows[3][1]) == ['3', '1']
-  assert '<script>' in source and 'http' not in source
+  # The names of SVG's own vocabulary, which nothing fetches.
+  assert '<script>' in source
+  assert 'http' not in source.replace('http://www.w3.org/', '')
+
+
+def test_a_plot_has_a_line_for_each_task_and_says_what_it_shows(tmp_path):
+  one = made(a=np.array([1] * 20), b=np.array([2] * 15 + [1] * 5))
+  other = one._replace(direction='video_to_text')
+  compared.write(tmp_path / 'p.html', [one, other], {'a': '', 'b': ''})
+  source = (tmp_path / 'p.html').read_text()
+  said, = re.findall('<svg role="img".*?aria-label="(.*?)"', source)
+  assert re.fullmatch(
+      r'b, text to video: R@1 -75.0 points, 95 % interval -\d+.\d to -\d+.\d; '
+      r'b, video to text: R@1 -75.0 points, .*', said)
+  assert source.count('>video to text</text>') == 1
+  assert '>b less a</text>' in source and 'where runs differ' in source
+
+
+def test_names_are_no_formulas_and_no_markup(tmp_path):
+  ranks = {'a$x': np.array([1] * 20), 'long/' * 9 + '<b>$y^2$': (
+      np.array([2] * 20))}
+  compared.write(tmp_path / 'p.html', [made(**ranks)], {'a$x': ''})
+  source = (tmp_path / 'p.html').read_text()
+  assert '...ng/long/long/&lt;b&gt;$y^2$ less a$x' in source

@@ -1,13 +1,17 @@
 """Links to the media that the page shows."""
 import base64
 import re
+import zipfile
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jaxret import report
 from jaxret.data import clips
 from jaxret.report import media_links
+from tests import tables
 
 FRAMES = np.zeros((2, 8, 8, 3), np.uint8)
 
@@ -73,3 +77,34 @@ def test_page_links_to_what_it_shows(clip, inputs, tmp_path, embed):
   assert len(links) == 2  # the relevant one, and the answer
   assert page.count('data:video/mp4') == page.count('<video') == embed
   assert '<div class="score">score 0.1235</div>' in page
+
+
+def test_what_lies_in_an_archive_or_a_table_is_put_into_the_page(
+    inputs, tmp_path):
+  """Without that no link leads there, and its frames are shown as they are."""
+  with zipfile.ZipFile(tmp_path / 'm.zip', 'w') as archive:
+    archive.writestr('a/1.mp4', b'a clip')
+  image = tables.png(3)
+  pq.write_table(pa.table({'image': [image]}), tmp_path / 'm.parquet')
+  clip, cell, gone = (
+      report.Shown(name, frames=FRAMES, path=str(tmp_path / name))
+      for name in ('m.zip/a/1.mp4', 'm.parquet/0/image', 'm.zip/2.mp4'))
+  outside = media_links.Links(tmp_path)
+  links = media_links.Links(tmp_path, embed=True)
+  for shown, link, is_still in (
+      (clip, '#medium-0', False), (cell, '#medium-1', True),
+      (gone, None, False)):
+    assert outside(shown) is None
+    assert (links(shown), links.is_still(shown)) == (link, is_still)
+  assert [one.url.partition(',')[0] for one in links.embedded] == [
+      'data:video/mp4;base64', 'data:image/png;base64']
+  assert base64.b64decode(links.embedded[1].url.partition(',')[2]) == image
+  query = report.GalleryQuery(
+      'text_to_video', report.Shown('t', 'a dog'), cell,
+      {'blim': report.Ranked(1, (clip,), (True,))})
+  page = report.write(tmp_path / 'w', inputs['results'], gallery=[query],
+                      embed_media=True).read_text()
+  assert re.findall('<a href="#medium-.*?>', page) == [
+      '<a href="#medium-0" data-still="1">', '<a href="#medium-1">']
+  assert page.count('<img alt="enlarged"') == page.count('<video') == 1
+  assert page.count('class="frames tile-') == 2

@@ -127,7 +127,7 @@ def test_the_page_and_the_api_as_described(client, index):
       answer = client.request(verb, path.replace('{id}', '0-000000000000'))
       assert answer.status_code not in (405, 500)
       assert verb == 'head' or answer.json().keys() <= {
-          'error', 'rows', 'model', 'rerank'}
+          'error', 'rows', 'model', 'rerank', 'likelihood'}
   hit = found(client, text='a', k=1)[0]
   known = described['components']['schemas']['Hit']['properties']
   assert hit.keys() <= known.keys()

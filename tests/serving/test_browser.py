@@ -51,13 +51,14 @@ def browser():
 @pytest.fixture(scope='module')
 def served(tmp_path_factory, browser):
   """(index, its URL); the browser comes first: without one nothing is made."""
-  from tests import tiny_rerankers
+  from tests import tiny_prompted, tiny_rerankers
   path = tmp_path_factory.mktemp('browser')
   media = tiny_index.folder(path / 'media')
   for number, name in enumerate((MARKUP, LONG), 3):
     tiny_index.picture(media / name, number)
   index = tiny_serving.indexed(path)
-  made = app.create(index, rerank=tiny_rerankers.qwen3_vl(), candidates=3)
+  made = app.create(index, rerank=tiny_rerankers.qwen3_vl(), candidates=3,
+                    likelihood=tiny_prompted.qwen3_vl())
   with tiny_serving.server(made) as port:
     yield index, f'http://127.0.0.1:{port}'
 
@@ -220,6 +221,23 @@ def test_the_rerank_switch(page, served):
   with answered(page):
     page.uncheck('[name=rerank]')
   assert 'rerank' not in page.inner_text('#hits')
+
+
+def test_one_look_at_a_time(page, served):
+  """Likelihood ranks what is seen for a text, with both scores."""
+  search(page, 'a dog')
+  with answered(page):
+    page.check('[name=rerank]')
+  with answered(page):
+    page.check('[name=likelihood]')
+  assert not page.is_checked('[name=rerank]') and 'rerank' not in page.url
+  shown = page.locator('#hits li').all_inner_texts()
+  assert shown and all('likelihood' in one for one in shown)
+  assert not any('note.txt' in one for one in shown)
+  assert page.inner_text('#filters-said') == ''
+  with answered(page):
+    page.uncheck('[name=likelihood]')
+  assert 'likelihood' not in page.inner_text('#hits')
 
 
 def test_with_the_keyboard_alone(page):

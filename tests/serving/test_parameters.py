@@ -10,7 +10,8 @@ def test_all_of_them():
       ('text', 'a dog'), ('k', '7'), ('kind', 'video'), ('folder', 'a/b'),
       ('min_duration_s', '1.5'), ('max_duration_s', '9'), ('after', '-1'),
       ('before', '4e9'), ('rerank', 'true'), ('like', '')])
-  assert asked == ('a dog', None, 7, 'video', 'a/b', 1.5, 9, -1, 4e9, True)
+  assert asked == (
+      'a dog', None, 7, 'video', 'a/b', 1.5, 9, -1, 4e9, True, False)
   assert set(asked.filters) == set(parameters.FILTERS)
   assert parameters.read([('text', ' ')]) == parameters.Asked()
   assert parameters.Asked._fields == tuple(

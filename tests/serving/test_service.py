@@ -5,7 +5,7 @@ import pytest
 
 from jaxret.indexing import hits
 from jaxret.serving.refusals import Refused
-from tests import tiny_index, tiny_serving
+from tests import tiny_index, tiny_prompted, tiny_serving
 
 service = tiny_serving.part('service')
 
@@ -73,6 +73,37 @@ def test_what_is_said_of_a_hit(serves):
   assert not said['gone']
   assert serves.shown(hits.Hit('b.png', 'image', 0.5))['gone']
   assert serves.shown(hits.Hit('../secret.txt', 'image', 0.5))['gone']
+
+
+def test_both_looks_at_once_or_one_that_is_not_open(serves):
+  both = service.parameters.Asked('a dog', rerank=True, likelihood=True)
+  for asked, said in (
+      (both, 'each sort the hits; ask for one'),
+      (both._replace(rerank=False), 'serve with --likelihood=MODEL')):
+    with pytest.raises(Refused, match=said):
+      serves.search(asked)
+  assert not serves.about()['likelihood']
+
+
+@pytest.mark.slow
+def test_likelihood_ranks_what_it_can(serves):
+  """A text what is seen, an image texts; both scores are shown."""
+  model = tiny_prompted.qwen3_vl()
+  looks = service.Service(serves.index, likelihood=model)
+  assert looks.about()['likelihood']
+  asked = service.parameters.Asked('a dog', k=3, kind='video', likelihood=True)
+  found = looks.search(asked)['hits']
+  hits = serves.index.search('a dog', 3, kind='video', likelihood=model)
+  assert [(one['path'], one['start_s'], one['score'], one['likelihood'])
+          for one in found] == [
+              (hit.path, hit.start_s, hit.score, pytest.approx(
+                  hit.likelihood, abs=1e-6)) for hit in hits]
+  like = next(one for one in serves.search(service.parameters.Asked(
+      'a dog', kind='image'))['hits'])
+  asked = service.parameters.Asked(like=like['id'], likelihood=True)
+  assert [one['kind'] for one in looks.search(asked)['hits']] == ['text']
+  with pytest.raises(Refused, match='ranks text for such a query'):
+    looks.search(asked._replace(kind='image'))
 
 
 def test_it_looks_for_what_is_new_now_and_then(serves, monkeypatch):

@@ -51,11 +51,11 @@ def test_what_is_wrong_is_one_line(capsys, tmp_path, monkeypatch, own_cache):
       ([tmp_path / 'm', model, out, '--window=0'], 'window is 0 s'),
       ([tmp_path / 'm', model, out, '--recipe=none'], 'recipe'),
       ([tmp_path / 'm', model, out, '--batch_size=0'], 'batch_size is 0'),
-      ([tmp_path / 'm', model, '--out=s3://bucket/i'], 'object stores are')):
+      ([tmp_path / 'm', model, '--out=ftp://bucket/i'], 'an index lies in')):
     code, shown, error = run(capsys, *argv)
     assert (code, shown) == (1, '')
     assert said in error and len(error.strip().splitlines()) == 1
-  assert not (tmp_path / 's3:').exists()
+  assert not (tmp_path / 'ftp:').exists()
 
 
 def test_interrupted_it_says_what_is_kept(capsys, tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ def test_what_is_wrong_is_one_line(capsys, tmp_path):
     port = taken.getsockname()[1]
     for argv, said in (
         ([], 'the following arguments'), ([tmp_path], 'no index is there'),
-        (['gs://bucket/i'], 'object stores are not supported'),
+        (['ftp://bucket/i'], 'an index lies in a directory'),
         ([tmp_path, '--port=70000'], '--port is 70000'),
         ([tmp_path, f'--port={port}'], f'127.0.0.1 port {port} cannot'),
         ([tmp_path, '--host=none.invalid'], 'none.invalid port 8000 cannot'),

@@ -120,38 +120,60 @@ def open_merged(config, workdir, mesh):
   return model.config, {'params': params}, model.reader
 
 
-def library_inputs(model, mesh, split, instruction, prior, **stage):
-  """(prompted.Inputs, the scores_lib.Chosen that ranks) of a library call.
+class Opened(NamedTuple):
+  """The model of a run, open. workdir: where it was trained; None = zero-shot,
+  by the weights of `chosen`."""
+  config: ConfigDict
+  workdir: str | None
+  model: generator.Generator
+  chosen: scores_lib.Chosen
+
+
+def opened(model, mesh):
+  """The Opened of a run or a config, the Generator of what is none of these.
 
   A workdir that holds no checkpoints, and a config, is scored zero-shot.
-
-  Args:
-    model, mesh, instruction, prior: as score_matrix takes them; of a workdir
-      and a config the latter two are by default its own.
-    split: of the Items. stage: first_stage and topk, see prompted.inputs.
   """
   config, workdir = model, None
+  if isinstance(model, Opened):
+    open_model(model.model, mesh)  # refuses another mesh
+    return model
   if not isinstance(model, (ConfigDict, generator.Generator)) and (
       loading.is_workdir(model)):
     config, workdir = checkpoint.read_config(model), str(model)
   if not isinstance(config, ConfigDict) or config.method != 'blim':
-    return prompted.inputs(
-        open_model(model, mesh), split, instruction, prior or 'mask', **stage
-        ), scores_lib.Chosen(prompted.WEIGHTS, 'paper')
-  instruction = instruction or config.eval.instruction or None
-  prior, features = prior or config.eval.prior, None
+    return open_model(model, mesh)
   if workdir and run_lib.has_checkpoints(workdir):
-    model = open_trained(
-        config, workdir, mesh or sharding.make_mesh(config.mesh))
+    return Opened(config, workdir, open_trained(
+        config, workdir, mesh or sharding.make_mesh(config.mesh)),
+                  scores_lib.chosen(config, workdir))
+  config = _zero_shot(config)
+  return Opened(config, None, open_model(config, mesh),
+                scores_lib.chosen(config, workdir))
+
+
+def library_inputs(model, mesh, split, instruction, prior, **stage):
+  """(prompted.Inputs, the scores_lib.Chosen that ranks) of a library call.
+
+  Args:
+    model, mesh, instruction, prior: as score_matrix takes them; of a run and a
+      config the latter two are by default its own.
+    split: of the Items. stage: first_stage and topk, see prompted.inputs.
+  """
+  found = opened(model, mesh)
+  if not isinstance(found, Opened):
+    return prompted.inputs(found, split, instruction, prior or 'mask', **stage
+                           ), scores_lib.Chosen(prompted.WEIGHTS, 'paper')
+  config, features = found.config, None
+  instruction = instruction or config.eval.instruction or None
+  if found.workdir:
     features = prompted_videos.extract_all(config, [
-        prompted.shown_of(item, instruction) for item in split.videos], model)
-  else:
-    config = _zero_shot(config)
-    model = open_model(config, mesh)
+        prompted.shown_of(item, instruction) for item in split.videos],
+                                           found.model)
   return prompted.inputs(
-      model, split, instruction, prior, features=features, **stage,
-      max_tokens=config.data.max_caption_tokens
-      ), scores_lib.chosen(config, workdir)
+      found.model, split, instruction, prior or config.eval.prior,
+      features=features, **stage, max_tokens=config.data.max_caption_tokens
+      ), found.chosen
 
 
 def _zero_shot(config):

@@ -14,22 +14,13 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxret import (
-  checkpoint,
-  generator,
-  loading,
-  methods,
-  process_settings,
-  sharding,
-  workdir_lock,
-)
-from jaxret import run as run_lib
+from jaxret import generator, process_settings, workdir_lock
 from jaxret.data import clips, images, types
 from jaxret.methods import base
 from jaxret.methods.blim import evaluator, prompted, prompted_run
 from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import first_stage as first_stage_lib
-from jaxret.methods.blim import run as blim_run
+from jaxret.methods.blim import opened as opened_lib
 from jaxret.methods.blim import scores as scores_lib
 from jaxret.scoring.likelihood import score as likelihood
 
@@ -37,11 +28,13 @@ Path: TypeAlias = str | os.PathLike
 Video: TypeAlias = Path | bytes | np.ndarray
 Videos: TypeAlias = Sequence[Video] | np.ndarray | Mapping[str, Video]
 Texts: TypeAlias = Sequence[str] | Mapping[str, str]
+Model: TypeAlias = (Path | ConfigDict | generator.Generator |
+                    opened_lib.Opened | prompted_run.Opened)
 
 
 def score_matrix(
     videos: Videos, texts: Texts,
-    model: Path | ConfigDict | generator.Generator, *,
+    model: Model, *,
     first_stage: np.ndarray | str | None = None, topk: int = 0,
     mode: str = 'shared', workdir: Path | None = None, rows: int = 32,
     columns: int = 64, mesh: Mesh | None = None,
@@ -60,8 +53,9 @@ def score_matrix(
       images, pixels, dicts of `image` or `video`, Items. A dict gives ids.
     texts: T strings, or a dict of them.
     model: a work directory that `python -m jaxret.main` has trained; a config,
-      whose `model.pretrained` is scored zero-shot; a Generator; or what
-      jaxret.load_generator opens as one, of Qwen2-VL, Qwen2.5-VL or Qwen3-VL.
+      whose `model.pretrained` is scored zero-shot; a Generator; what
+      jaxret.load_generator opens as one, of Qwen2-VL, Qwen2.5-VL or Qwen3-VL;
+      or what opened.open_likelihood gives, for several calls.
     first_stage: float [T, V], scores of another model, or 'clip', the free
       ones of the first clip (no zero-shot model has them); with `topk`, only
       each text's and each video's best are scored, the others are NaN.
@@ -87,9 +81,11 @@ def score_matrix(
       ids that are not unique, a first stage of another shape, a workdir that
       another process writes, or a model that scores nothing.
   """
+  process_settings.keep_compiled_of_user()
   process_settings.exact_float32()
   _check_mode(mode, topk)
-  score = _score_prompted if _continues_prompts(model) else _score_blim
+  score = (_score_prompted if opened_lib.continues_prompts(model)
+           else _score_blim)
   with workdir_lock.held_or_passing(workdir) as directory:
     return score(
         videos, texts, model, mesh, first_stage, topk,
@@ -104,9 +100,8 @@ def _score_blim(videos, texts, model, mesh, first_stage, topk, options,
     if value is not None:
       raise ValueError(f'{name} = {value!r:.60} has no effect on BLiM, whose '
                        'prompts and prior are its own: leave it out')
-  ready = prepare(videos, texts, model, mesh, lambda shape: (
-      _check_first_stage(first_stage, topk, shape,
-                         zero_shot=isinstance(model, ConfigDict))))
+  ready = prepare(videos, texts, model, mesh, lambda shape, zero_shot: (
+      _check_first_stage(first_stage, topk, shape, zero_shot)))
   inputs = evaluator.inputs(ready.scorer, ready.split, ready.features,
                             topk=topk, zero_shot=not ready.trained)
   options = options._replace(
@@ -116,25 +111,6 @@ def _score_blim(videos, texts, model, mesh, first_stage, topk, options,
                      inputs, options, directory, first_stage,
                      chosen.weights['text_to_video'].alpha)
   return _scores(found, ready.split, chosen)
-
-
-def _continues_prompts(model):
-  """Whether it is a model that continues prompts, and not a run of BLiM."""
-  if isinstance(model, ConfigDict):
-    return prompted_run.is_chosen(model)
-  if isinstance(model, generator.Generator):
-    return True
-  if loading.is_workdir(model):
-    config = checkpoint.read_config(model)
-    if config.method == 'blim':
-      return prompted_run.is_chosen(config)
-    return methods.open_generator(config.method) is not None
-  if os.path.isdir(model) and not os.path.isfile(f'{model}/config.json'):
-    raise ValueError(
-        f'{model} holds no config.json: give the work directory of a run of '
-        'python -m jaxret.main, the directory or hub name of a model, or a '
-        'config with model.pretrained')
-  return True
 
 
 def _score_prompted(items, texts, model, mesh, first_stage, topk, options,
@@ -177,32 +153,40 @@ class Ready(NamedTuple):
   features: types.Visuals
 
 
-def prepare(videos: Videos, texts: Texts, model: Path | ConfigDict,
+def prepare(videos: Videos, texts: Texts,
+            model: Path | ConfigDict | opened_lib.Opened,
             mesh: Mesh | None = None,
-            check: Callable[[tuple[int, int]], object] | None = None) -> Ready:
+            check: Callable[[tuple[int, int], bool], object] | None = None
+            ) -> Ready:
   """Checks what a call was given, extracts features, and loads the model.
 
   The arguments are those of `score_matrix`; check: gets (texts, videos), how
-  many there are, before anything is computed.
+  many there are, and whether the model is untrained, before anything is
+  computed.
   """
+  process_settings.keep_compiled_of_user()
   process_settings.exact_float32()
-  config, trained = _config(model)
-  mesh = mesh or sharding.make_mesh(config.mesh)
+  if isinstance(model, opened_lib.Opened):
+    if mesh is not None and mesh != model.mesh:
+      raise ValueError('mesh: the model lives on another one; give it to '
+                       'open_likelihood')
+    opened = model
+  else:
+    opened = opened_lib.Opened(*opened_lib.config_of(model), mesh)
   items, features = _videos(videos)
   captions = _texts(texts)
   if check:
-    check((len(captions), len(items)))
-  tokenizer = run_lib.open_tokenizer(config, trained)
-  method = methods.get(config.method).method(config, tokenizer)
+    check((len(captions), len(items)), opened.trained is None)
+  config, method = opened.config, opened.method
   method.check(captions, features_lib.feature_shape(config) if features is None
                else features.shape[1:])
   if features is None:
-    features = _extract(config, trained, mesh, tokenizer, items)
-  params = blim_run.parameters(config, method, mesh, trained)
+    features = opened.features(items)
   split = types.Split(
       'own', 'own', items, captions, np.zeros(len(captions), np.int32))
   assert method.scorer is not None  # BLiM's
-  return Ready(config, trained, mesh, method.scorer, params, split, features)
+  return Ready(config, opened.trained, opened.mesh, method.scorer,
+               opened.params, split, features)
 
 
 def weights_of(ready: Ready) -> scores_lib.Chosen:
@@ -252,26 +236,6 @@ def _check_mode(mode, topk):
         f'mode is {mode!r}: use one of {", ".join(likelihood.MODES)}')
   if mode == 'reference' and topk:
     raise ValueError("mode 'reference' scores all pairs: leave topk out")
-
-
-def _config(model):
-  """(config, workdir it was trained in or None)."""
-  if isinstance(model, ConfigDict):
-    if not model.model.pretrained:
-      raise ValueError('the config names no weights: set model.pretrained, or '
-                       'give the work directory of a trained model')
-    return model, None
-  if _continues_prompts(model):
-    known = isinstance(model, generator.Generator) or os.path.isdir(model)
-    raise ValueError(
-        f'{model} {"continues prompts" if known else "holds no config.json"}, '
-        'it is no model of BLiM: jaxret.score_matrix scores all pairs with one '
-        'that continues prompts')
-  config = checkpoint.read_config(model)
-  if config.method != 'blim':
-    raise ValueError(f'{model} was made by the method {config.method!r}: only '
-                     "'blim' gives likelihoods")
-  return config, str(model)
 
 
 def _named(things, what):
@@ -359,21 +323,3 @@ def _check_first_stage(first_stage, topk, shape, zero_shot):
   if topk and np.isnan(first_stage).any():
     raise ValueError('first_stage holds NaN, which cannot be ranked: give '
                      'numbers')
-
-
-def _extract(config, trained, mesh, tokenizer, videos):
-  """Features of media files, float16 [V, clips, tokens, width]."""
-  frames = features_lib.frames_of(config, videos)
-  bad = frames.scan()
-  if bad:
-    index, reason = next(iter(bad.items()))
-    raise ValueError(
-        f'{videos[index].id}: {reason}' + (
-            f' (and {len(bad) - 1} other videos)' if len(bad) > 1 else '')
-        + ': leave it out')
-  if trained and 'tower' in config.before:
-    _, params = blim_run.open_tower(config, trained, mesh, tokenizer)
-    tower = features_lib.trained_tower(config, params)
-  else:
-    tower = features_lib.pretrained_tower(config, mesh)
-  return features_lib.extract_all(config, frames, tower)
