@@ -1,5 +1,6 @@
 """Where a result comes from."""
 import json
+import pathlib
 import subprocess
 import time
 
@@ -7,6 +8,8 @@ import pytest
 
 import jaxret
 from jaxret import provenance
+
+ROOT = pathlib.Path(jaxret.__file__).resolve().parents[1]
 
 
 def test_what_is_gathered_is_plain_and_whole(tmp_path, monkeypatch):
@@ -19,6 +22,15 @@ def test_what_is_gathered_is_plain_and_whole(tmp_path, monkeypatch):
   assert found['duration_s'] is None  # no run is at work
   provenance.write(tmp_path, found)
   assert json.loads((tmp_path / 'provenance.json').read_text()) == found
+
+
+@pytest.mark.parametrize('program, words', [
+    (f'{ROOT}/jaxret/main.py', 'python -m jaxret.main'),
+    (f'{ROOT}/jaxret/__main__.py', 'python -m jaxret'),
+    ('/somewhere/bin/jaxret', 'jaxret'), ('own/train.py', 'own/train.py')])
+def test_a_command_can_be_typed_again(program, words, monkeypatch):
+  monkeypatch.setattr('sys.argv', [program, '--config=c.py'])
+  assert provenance.command() == f'{words} --config=c.py'
 
 
 def worked(workdir, seconds):
