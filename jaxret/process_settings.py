@@ -45,9 +45,14 @@ def keep_compiled_of_user():
   For commands that compile longer than they compute. To be called before
   anything is compiled.
   """
-  import jax
   cache = pathlib.Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache')
-  keep_compiled(cache.expanduser() / 'jaxret' / 'compiled')
+  keep_all_compiled(cache.expanduser() / 'jaxret' / 'compiled')
+
+
+def keep_all_compiled(directory):
+  """As `keep_compiled`, also what compiles fast: it is many programs."""
+  import jax
+  keep_compiled(directory)
   if 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS' not in os.environ:
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 

@@ -41,7 +41,7 @@ LEVELS = {
     'bench.nearest': 11, 'bench': 9, 'exporting': 10, 'indexing': 10,
     'main': 10, 'serving': 11,
     'integrations': 11, 'trackers': 1, 'vectors': 2,
-    'verbs': 12, 'cli': 13, '__main__': 14,
+    'claims': 11, 'verbs': 12, 'cli': 13, '__main__': 14,
 }
 PAPER = {
     '': 2, 'backbones': 3, 'caption_examples': 3, 'captioner': 3, 'convert': 3,

@@ -8,6 +8,7 @@ import dataclasses
 import html
 import io
 import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -75,6 +76,16 @@ class Hubness:
   @property
   def n_queries(self) -> int:
     return int(sum(next(iter(self.counts.values()))))
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+  """A difference with its interval, and what single seeds say of it."""
+  label: str
+  difference: float
+  low: float
+  high: float
+  dots: Sequence[float] = ()
 
 
 def _words(name):
@@ -207,17 +218,48 @@ def training_plot(records: Sequence[Mapping[str, Any]]) -> str:
       f'{records[-1]["step"]}', 'Training: the learning rate'][:len(panels)])
 
 
-def _svgs(draw, texts):
+def interval_plot(intervals: Sequence[Interval], unit: str,
+                  margin: float = 0.0) -> str:
+  """Differences one below the other: interval, mean, and a dot per seed.
+
+  unit: of the axis. margin: where a difference stops to matter, drawn left of
+  zero if it is not zero.
+  """
+  def draw(axes):
+    axis, = axes
+    for place, one in enumerate(intervals):
+      apart = one.low > -margin or one.high < -margin
+      color = BLUE if apart else _LINE
+      axis.plot([one.low, one.high], [place, place], '-', color=color, lw=2.5,
+                solid_capstyle='butt')
+      axis.plot(one.difference, place, 'o', color=color, ms=8)
+      axis.plot(one.dots, [place + 0.28] * len(one.dots), 'o', color=ORANGE,
+                ms=4.5, mfc='none', label='one seed' * (not place))
+    axis.axvline(0, color=_INK, lw=1)
+    if margin:
+      axis.axvline(-margin, color=_INK, lw=1, ls=':', label='margin')
+    axis.set_yticks(range(len(intervals)), [
+        textwrap.fill(one.label, 30) for one in intervals])
+    axis.set_ylim(len(intervals) - 0.4, -0.6)
+    axis.grid(visible=False, axis='y')
+    axis.set_xlabel(unit)
+
+  return _svgs(draw, ['; '.join(
+      f'{one.label}: {one.difference:+.2f}, {one.low:+.2f} to {one.high:+.2f}'
+      for one in intervals)], (6.4, 1.3 + 0.55 * len(intervals)))
+
+
+def _svgs(draw, texts, size=(5.2, 3.7)):
   """Draws a panel per text, which says what it shows; returns HTML.
 
   Each is a picture of its own, so that a narrow page has them one below the
-  other at a size that can be read.
+  other at a size that can be read. size: width and height, inches.
   """
   # Not at the top: matplotlib takes long to import, and few need it.
   import matplotlib
   from matplotlib.figure import Figure
   with matplotlib.rc_context(_STYLE):
-    figures = [Figure(figsize=(5.2, 3.7), layout='constrained') for _ in texts]
+    figures = [Figure(figsize=size, layout='constrained') for _ in texts]
     axes = [figure.subplots() for figure in figures]
     draw(axes)
     pictures = []
