@@ -1,0 +1,36 @@
+"""Every claim is judged by rows and tasks that its runs do give."""
+import dataclasses
+
+import pytest
+
+from jaxret.claims import campaign, experiments, listed
+from tests import finished_runs, tiny_cross_lingual, tiny_runs
+
+TINY = {
+    'blim': {**tiny_runs.TINY, **{f'data.sizes.{split}': size for split, size
+                                  in tiny_runs.SIZES.items()}},
+    'answers': {**finished_runs.ANSWERS, 'eval.captions': 0},
+    'leccr': {**tiny_cross_lingual.MODEL, **tiny_cross_lingual.SIZES, **{
+        f'captioner.{name}': value
+        for name, value in tiny_cross_lingual.CAPTIONER.items()}},
+}
+
+
+def shrunk(found):
+  """The same experiments with tiny models and corpora, for a step or two."""
+  return listed.Listed(found.claims, {
+      name: dataclasses.replace(
+          one, change={**one.change, **TINY[one.config.partition(':')[0]]})
+      for name, one in found.experiments.items()})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('paper', ['blim', 'leccr'])
+def test_every_claim_is_judged(tmp_path, monkeypatch, paper):
+  monkeypatch.setenv('JAXRET_CACHE', str(tmp_path / 'cache'))
+  found = shrunk(listed.read().of_papers([paper]))
+  results = campaign.judge(found, 1, tmp_path / 'all')
+  assert [one['id'] for one in results['claims']] == [
+      claim.id for claim in found.claims]
+  for run in experiments.runs(found, 1, tmp_path / 'all'):
+    assert run.is_done('validation') and run.is_done('test')
