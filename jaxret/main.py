@@ -30,7 +30,6 @@ def main(argv=None):
   """Runs the command line `argv` (default sys.argv); returns an exit code."""
   argv = list(sys.argv if argv is None else argv)
   debug = '--debug' in argv
-  flags.FLAGS.mark_as_parsed()  # ours are in `options`; absl asks these
   log_plainly()
   try:
     if {'--help', '-h', '-help', '--helpfull'} & set(argv):
@@ -58,6 +57,7 @@ def main(argv=None):
 
 def log_plainly():
   """The story of a run on standard error, without that of libraries."""
+  flags.FLAGS.mark_as_parsed()  # ours are in `options`; absl asks these
   logging.use_absl_handler()
   logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().addFilter(_is_ours_or_a_warning)
