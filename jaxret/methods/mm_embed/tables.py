@@ -170,8 +170,26 @@ def all_queries(benchmark, union, rankings):
         task.name, [task.queries[q] for q in main.kept], ranks,
         deepest=min(one.scores.shape[1] for one in by_row.values()),
         pool='; '.join(pools.values()) if benchmark.union else (
-            pools[task.pool])))
+            pools[task.pool]), numbers=_wrong_first(union, task, {
+                row: by_row[row] for row in ranks}, ranks)
+        if benchmark.union else None))
   return found
+
+
+def _wrong_first(union, task, rankings, ranks):
+  """{'wrong_modality_at_1': {row: percent of each query, 0 or 100}}.
+
+  Beside each row is <row>_by_chance: of a query whose first answer is wrong,
+  the percentage of the pool that has another modality than the right one. A
+  retriever whose errors prefer no modality has as much of both on average.
+
+  rankings, ranks: {row: Ranking, ranks [Q]} of a task in the union.
+  """
+  share, found = mixed.share_of_others(union, task), {}
+  for row, ranking in rankings.items():
+    found[row] = 100.0 * mixed.first_is_of_another(union, task, ranking)
+    found[f'{row}_by_chance'] = 100.0 * share * (ranks[row] > 1)
+  return {'wrong_modality_at_1': found}
 
 
 def _gallery_row(union, task, ranking, relevant, show):
