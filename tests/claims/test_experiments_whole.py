@@ -24,9 +24,12 @@ TINY = {
     'leccr': {**tiny_cross_lingual.MODEL, **tiny_cross_lingual.SIZES, **{
         f'captioner.{name}': value
         for name, value in tiny_cross_lingual.CAPTIONER.items()}},
-    'unite': EMBEDDING, 'mm_embed': {
-        name: value for name, value in tiny_mm_embed.FIELDS.items()
-        if name != 'hard.train.steps'},
+    'unite': {**EMBEDDING, 'data.sizes.validation': 40,
+              'data.images.validation': 24},
+    'mm_embed': {
+        **{name: value for name, value in tiny_mm_embed.FIELDS.items()
+           if name != 'hard.train.steps'},
+        'data.images.validation': 24, 'data.texts.validation': 8},
 }
 # Of sections that one experiment alone has.
 STEPS = {'unite': ('stage1.train.steps', 'one_stage.train.steps'),
