@@ -32,7 +32,7 @@ TINY = {
         'data.images.validation': 24, 'data.texts.validation': 8},
 }
 # Of sections that one experiment alone has.
-STEPS = {'unite': ('stage1.train.steps', 'one_stage.train.steps'),
+STEPS = {'unite_stages': ('stage1.train.steps', 'one_stage.train.steps'),
          'unite_grains': ('coarse.train.steps', 'fine_after.train.steps'),
          'mm_embed': ('hard.train.steps',)}
 

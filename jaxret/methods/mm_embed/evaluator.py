@@ -178,12 +178,6 @@ def first_is_of_another(union, task, ranking):
   return union.modality[ranking.candidates[:, 0]] != wanted
 
 
-def share_of_others(union, task):
-  """The share of the union that is of another modality than is asked for."""
-  wanted = mixed.MODALITIES.index(task.modality)
-  return float(np.mean(union.modality != wanted))
-
-
 def _reported(task, found, union, ranking, measure):
   if measure == 'hit_rate':
     return metrics.recall_at_k(found, task.depth)

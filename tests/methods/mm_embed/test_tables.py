@@ -22,6 +22,15 @@ def test_tables_count_wrong_modalities(tmp_path):
   assert shares['row'] == pytest.approx(np.mean([
       results[task.name]['row']['wrong_modality_at_1']
       for task in found.tasks]))
+  for task, queries in zip(found.tasks, mixed_tables.all_queries(
+      found, union, {'row': rankings})):
+    numbers = queries.numbers
+    assert np.mean(numbers['wrong_modality_at_1']['row']) == pytest.approx(
+        results[task.name]['row']['wrong_modality_at_1'])
+    assert not numbers['wrong_modality_at_1']['right_answer'].any()
+    for k in (1, 5, 10):
+      assert np.mean(numbers[f'own_pool_recall_at_{k}']['row']) == (
+          pytest.approx(results[f'{task.name}_local']['row'][f'recall_at_{k}']))
 
 
 def hand_made(n_found):
@@ -89,24 +98,3 @@ def test_a_row_of_some_tasks_has_no_means_and_is_not_the_main_one():
       'queries': 4, 'candidates': 3, 'chance': pytest.approx(100 / 3),
       'left_out': 0}
   assert results['sizes'] == {'tasks': 2, 'queries': 8, 'candidates': 3}
-
-
-def test_each_query_says_whether_its_first_answer_is_of_another_modality(
-    tmp_path):
-  """Beside what errors without a preference would say, by counting."""
-  found = benchmark()
-  union, rankings = rank(found, Encoder(), tmp_path)
-  results = mixed_tables.tabulate(found, union, {'row': rankings}, 'test')
-  kinds = [mixed.modality(union[place]) for place in range(len(union))]
-  for task, one in zip(found.tasks, mixed_tables.all_queries(
-      found, union, {'row': rankings})):
-    wrong = one.numbers['wrong_modality_at_1']
-    assert wrong['row'].mean() == pytest.approx(
-        results[task.name]['row']['wrong_modality_at_1'])
-    share = np.mean([kind != task.modality for kind in kinds])
-    np.testing.assert_allclose(wrong['row_by_chance'], [
-        100 * share if place > 1 else 0 for place in one.ranks['row']])
-  alone = found._replace(union=False)
-  for one in mixed_tables.all_queries(alone, union, {'row': {
-      (name, 'local'): ranking for (name, _), ranking in rankings.items()}}):
-    assert one.numbers == {}

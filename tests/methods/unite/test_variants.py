@@ -37,7 +37,7 @@ def test_rows_that_are_compared_have_as_many_updates(variant):
 def test_what_is_compared_differs_in_what_it_is_named_after():
   rows = {variant: {name: config for name, (config, _) in stages(
       unite.get_config(variant)).items()} for variant in unite_claims.VARIANTS}
-  own, plain = rows['modalities']['unite'], rows['modalities']['plain']
+  own, plain = rows['stages']['unite'], rows['stages']['plain']
   assert own.pairs == plain.pairs and own.pairs.aligned
   assert (own.loss.modality_mask, plain.loss.modality_mask) == (True, False)
   assert rows['stages']['one_stage'].pairs == rows['stages']['unite'].pairs
@@ -51,7 +51,7 @@ def test_what_is_compared_differs_in_what_it_is_named_after():
 
 
 def test_a_batch_cannot_be_of_one_source_and_of_several():
-  config = unite.get_config('modalities')
+  config = unite.get_config('stages')
   config.pairs.per_source, config.loss.modality_mask = True, False
   with pytest.raises(ValueError, match='pairs.aligned puts several'):
     embedding_run.check_config(config)
