@@ -4,6 +4,7 @@ import pathlib
 
 import pytest
 
+from jaxret import methods
 from jaxret.claims import experiments, listed
 from tests import tiny_claims
 
@@ -19,6 +20,21 @@ def test_all_that_is_listed_can_be_run():
   for claim in found.claims:
     assert claim.claim.endswith('.') and claim.counts_for.endswith('.')
     assert claim.counts_against.endswith('.')
+
+
+def test_rows_are_those_of_their_method():
+  """Trained ones are named in the config, others by the method."""
+  found = listed.read()
+  for claim in found.claims:
+    for one in claim.comparisons:
+      for name in (one.row, one.baseline):
+        experiment, _, row = name.partition('/')
+        config = experiments.config_of(experiments.Run(
+            found.experiments[experiment], 0, pathlib.Path()), 'test')
+        trained = {config.method, *config.get('before', ()),
+                   *config.get('compare', ())}
+        scored = set(methods.package(config.method).ROWS) - set(config)
+        assert row in trained | scored | {'right_answer'}, name
 
 
 def test_an_experiment_comes_behind_what_it_uses(tmp_path):
