@@ -1,6 +1,7 @@
 # make run    environment, then the default run; flags: make run ARGS='...'
 # make demo   train a small embedder on the embedded corpus, index its test
 #             clips, and open the page to search them
+# make claims  the papers' claims, tried: about an hour with three seeds
 # make test   environment with the test tools, then the tests
 # make test-slow  the tests that take longest; .ci/run runs both
 # make test-campaign  long campaigns of damage and kills, further full sizes
@@ -50,7 +51,7 @@ LOWEST_TESTS := tests/test_lowest.py tests/test_wheel.py tests/data \
   tests/parity/test_mm_embed_load.py tests/parity/test_mm_embed_model.py \
   tests/parity/test_leccr_encoders.py tests/parity/test_leccr_data.py
 
-.PHONY: run demo test test-slow test-campaign test-lowest lint docs parity tpu \
+.PHONY: run demo claims test test-slow test-campaign test-lowest lint docs parity tpu \
   browser clean
 
 run: $(INSTALLED)
@@ -63,6 +64,9 @@ demo: $(DEMO_INSTALLED)
 	$(RUN) -m jaxret index $(DEMO)/corpus/captions_test.json \
 	  --model=$(DEMO)/unite --out=$(DEMO)/index
 	$(RUN) -m jaxret serve $(DEMO)/index --open $(ARGS)
+
+claims: $(INSTALLED)
+	$(RUN) -m jaxret claims $(ARGS)
 
 test: $(TEST_INSTALLED)
 	$(RUN) -m pytest -q $(WORKERS) -m 'not slow' $(PYTEST_ARGS)

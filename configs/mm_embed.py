@@ -4,7 +4,7 @@ Where the paper leaves a point open, the comment says so: [open].
 """
 from ml_collections import ConfigDict
 
-from configs import common, objectives, plans
+from configs import common, objectives, plans, reranking
 
 LLAVA = 'llava-hf/llava-v1.6-mistral-7b-hf'
 RECIPES = {
@@ -18,7 +18,11 @@ BENCHMARKS = {
     'circo': 'the published weights on CIRCO',
 }
 VARIANTS = {'': 'tiny models: start, random, hard, text, reranker, on shapes '
-                'world', **RECIPES, **BENCHMARKS}
+                'world',
+            'negatives': 'tiny models: four kinds of mined negatives from one '
+                         'start, on shapes world',
+            'reranking': 'as the tiny models, also simple queries are reranked',
+            **RECIPES, **BENCHMARKS}
 # The paper counts eleven; these are the first of NV-Embed-v1's list.
 TEXT_SETS = ('msmarco', 'hotpotqa', 'nq', 'paq', 'stackexchange', 'nli',
              'squad', 'arguana', 'bioasq', 'fiqa', 'fever')
@@ -28,33 +32,7 @@ TASKS = {'text_to_image': 3.0, 'image_to_text': 2.0, 'image_text_to_image': 3.0,
 # What the model knows before: pictures and texts, as LLaVA-NeXT with
 # NV-Embed-v1 does; neither changes of pictures nor other drawings.
 KNOWN = {'text_to_image': 3.0, 'image_to_text': 3.0, 'text_to_text': 1.0}
-_CAPTION = ('<image>\n{}\nDoes the above daily-life image match the caption? '
-            'True or False')
-# Asked by the modalities of query and candidate. The question about a caption
-# is the paper's; all others, and the order of two images, are ours [open].
-QUESTIONS = {
-    'text_to_image': _CAPTION.format('{query}'),  # the paper's
-    'image_to_text': _CAPTION.format('{candidate}'),  # ours, as those below
-    # Whether a passage answers.
-    'text_to_text': '{candidate}\nQuestion: {query}\nDoes the passage answer '
-                    'the question? True or False',
-    # Whether a passage answers what is asked about an image.
-    'image_text_to_text': '<image>\n{candidate}\nQuestion: {query}\nDoes the '
-                          'passage answer the question? True or False',
-    # Whether a change of an image was made.
-    'image_text_to_image': '<image>\n<image>\nDoes the second image equal the '
-                           'first after this change: {query}? True or False',
-    # Whether two images show one thing.
-    'image_to_image': '<image>\n<image>\nDo both images show the same thing? '
-                      'True or False',
-    # Whether an illustrated passage answers.
-    'text_to_image_text': '<image>\n{candidate}\nQuestion: {query}\nDo the '
-                          'image and the passage answer the question? True or '
-                          'False',
-    # Whether an illustrated passage answers what is asked about an image.
-    'image_text_to_image_text': '<image>\n<image>\n{candidate}\nQuestion: '
-                                '{query}\nDo the second image and the passage '
-                                'answer the question? True or False'}
+
 
 
 def get_config(variant=''):
@@ -62,6 +40,10 @@ def get_config(variant=''):
   config = base()
   if not variant:
     shapes_world(config)
+  elif variant == 'negatives':
+    kinds_of_negatives(config)
+  elif variant == 'reranking':
+    two_kinds_of_queries(config)
   elif variant in RECIPES:
     recipe(config, variant)
   else:
@@ -91,8 +73,31 @@ def shapes_world(config):
   # with all of it, and little is said for each of the candidates.
   config.rerank.questions.image_text_to_image = (
       '<image>\n{query}\n<image>\nTrue or False')
-  config.rerank.update(tasks=('image_text_to_image',), shape=(40, 1, 10, 32, 1),
+  config.rerank.update(tasks=('image_text_to_image',), mode='chosen',
+                       shape=(40, 1, 10, 32, 1),
                        train={'batch_size': 32, 'steps': 150})
+
+
+def kinds_of_negatives(config):
+  """Each from the same start, for as many steps, one negative a query."""
+  shapes_world(config)
+  del config.hard
+  config.before, config.starts_from = ('start', 'random'), 'start'
+  config.compare = 'any_modality', 'right_modality', 'random_mined'
+  config.pairs.update(sources=tuple(TASKS), weights=tuple(TASKS.values()))
+  config.train.steps, config.rerank.tasks = 150, ()
+  config.any_modality = ConfigDict({'mine': {'strategy': 'any_modality'}})
+  config.right_modality = ConfigDict({'mine': {'strategy': 'right_modality'}})
+  config.random_mined = ConfigDict({'mine': {'strategy': 'random'}})
+
+
+def two_kinds_of_queries(config):
+  """A reranker that learns from either, as many of both."""
+  shapes_world(config)
+  both = 'image_text_to_image', 'text_to_image'
+  config.rerank.questions.text_to_image = '{query}\n<image>\nTrue or False'
+  config.rerank.update(tasks=both, source=','.join(both))
+  config.rerank.train.steps = 300
 
 
 def stage(tasks, steps, **fields):
@@ -132,7 +137,7 @@ def recipe(config, stage):
 def base():
   config = common.base_embedder('mm_embed')
   config.update({
-      'model': common.model(), 'rerank': rerank(),
+      'model': common.model(), 'rerank': reranking.rerank(),
       'vision': {
           'encoder': {
               **common.encoder(),
@@ -188,33 +193,4 @@ def base():
   config.eval.circo_instruction = (
       'Retrieve a day-to-day image that aligns with the modification '
       'instructions of the provided image.')
-  return config
-
-
-def rerank():
-  """How the first candidates are asked about, and of which model."""
-  config = ConfigDict({
-      'tasks': (),  # tasks that are reranked, () = none
-      'depth': 10,  # candidates of a query that are asked about
-      # P(True) replaces the similarity: 'replace', or is added: 'interpolate'
-      # [open].
-      'mode': 'replace',
-      'weight': 1.0,  # of P(True) where it is added
-      'questions': QUESTIONS,
-      # llava-hf/llava-v1.6-mistral-7b-hf; '' = a tiny one is trained.
-      'pretrained': '',
-      'dtype': 'bfloat16',  # of a pretrained one
-      'anyres': False,  # images in several crops, as LLaVA-NeXT sees them
-      'alpha': 'white',  # transparent pixels of what is asked: see data.alpha
-      'source': 'image_text_to_image',  # the task that the tiny one learns
-      'wrong_depth': 10,  # mined candidates that `near` are drawn from
-      'near': 2,  # wrong candidates of a query that mining found
-      'far': 1,  # wrong candidates of a query at random
-      'batch_size': 4,  # queries asked about at a time
-      # What is padded to in training: (tokens, crops, candidates, tokens,
-      # crops), of what the prompts of a query share and of the rest.
-      'train_shape': (40, 1, 4, 32, 1),
-      'shape': (),  # as train_shape, when asked; () = their own buckets
-      'train': common.train(), 'optim': common.optim(1e-3)})
-  config.optim.update(warmup_epochs=0.1, gradient_clip_norm=1.0)
   return config

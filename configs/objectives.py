@@ -15,6 +15,9 @@ def add_objectives(config):
       # carry (`scores`), added to the contrast; 0 = none.
       'distillation_weight': 0.0,
       'distillation_temperature': 1.0})  # the scores are divided by it
+  # Whether a batch has the same media in several sources, where example i of
+  # sources of one size is about one medium, as in shapes world.
+  config.pairs.aligned = False
   # Numbers of an embedding that count, as many as matryoshka_dims has; 0 = all.
   config.eval.truncate_dim = 0
 
@@ -31,6 +34,9 @@ def add_mining(config):
   """Of methods that mine their hard negatives."""
   config.mine.update({
       'negatives': 1,  # hard negatives of a query
+      # Which of the candidates that are found: 'modality_aware', as the paper;
+      # 'right_modality', 'any_modality', or 'random' ones of the pool instead.
+      'strategy': 'modality_aware',
       # Whether the reranker of rerank.pretrained, or that of the run init_from,
       # scores positives and negatives, for loss.distillation_weight.
       'teacher': False})

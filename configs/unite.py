@@ -1,7 +1,7 @@
 """UNITE: trained in two stages and evaluated on shapes world; on benchmarks."""
 from ml_collections import ConfigDict
 
-from configs import common, folders, objectives, plans, qwen3_vl
+from configs import common, folders, objectives, plans, qwen3_vl, unite_claims
 
 QWEN2_VL = 'Qwen/Qwen2-VL-{}-Instruct'
 BASE = 'friedrichor/Unite-Base-Qwen2-VL-{}'  # the result of stage 1, merged
@@ -34,7 +34,7 @@ PUBLISHED = INSTRUCTED | {
 VARIANTS = {
     '': 'a tiny model, trained in two stages on shapes world',
     'folder': 'the tiny model, trained on the media in data.root',
-    **RECIPES, **PUBLISHED,
+    **unite_claims.VARIANTS, **RECIPES, **PUBLISHED,
 }
 TOKEN = common.TOKEN
 
@@ -55,6 +55,8 @@ def get_config(variant=''):
     config.train.update(batch_size=8, epochs=60.0)
   else:
     shapes_world(config)
+    if variant:
+      unite_claims.change(config, variant)
   return config
 
 
@@ -130,6 +132,9 @@ def base():
   objectives.add_graded(config)
   # Training files in data.root, where data.name is 'pairs'.
   config.data.pairs = ()
+  # Captions of shapes world besides its own: 'coarse', 'fine', as sources of
+  # pairs and tasks of their own (coarse_text_to_video, ...).
+  config.data.grains = ()
   config.update({'model': common.model(), 'vision': common.encoder(),
                  'media': common.media()})
   plans.add_embedding(config)

@@ -41,9 +41,11 @@ ADDED_FIELDS = {'data.alpha': 'white', 'data.allow_outside': False,
                 'loss.matryoshka_weights': [], 'loss.distillation_weight': 0.0,
                 'loss.distillation_temperature': 1.0, 'loss.graded': '',
                 'loss.graded_temperature': 0.05, 'mine.negatives': 1,
+                'mine.strategy': 'modality_aware',
                 'mine.teacher': False, 'model.backbone': 'blim',
                 'model.prompt': '', 'model.pooling': 'last',
-                'data.fetch': [], 'data.subsets': [],
+                'data.fetch': [], 'data.grains': [], 'data.subsets': [],
+                'pairs.aligned': False,
                 **{f'data.columns.{name}': '' for name in (
                     'image', 'video', 'caption', 'id', 'split')},
                 **{f'data.splits.{name}': '' for name in (

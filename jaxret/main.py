@@ -30,12 +30,7 @@ def main(argv=None):
   """Runs the command line `argv` (default sys.argv); returns an exit code."""
   argv = list(sys.argv if argv is None else argv)
   debug = '--debug' in argv
-  flags.FLAGS.mark_as_parsed()  # ours are in `options`; absl asks these
-  logging.use_absl_handler()
-  logging.set_verbosity(logging.INFO)
-  logging.get_absl_handler().addFilter(_is_ours_or_a_warning)
-  logging.get_absl_handler().setFormatter(_Plain('%(asctime)s %(message)s',
-                                                 '%H:%M:%S'))
+  log_plainly()
   try:
     if {'--help', '-h', '-help', '--helpfull'} & set(argv):
       print(help_text(argv))
@@ -59,6 +54,16 @@ def main(argv=None):
     code, message = 1, str(error)
   print(f'jaxret: {one_line(message)}', file=sys.stderr, flush=True)
   return code
+
+
+def log_plainly():
+  """The story of a run on standard error, without that of libraries."""
+  flags.FLAGS.mark_as_parsed()  # ours are in `options`; absl asks these
+  logging.use_absl_handler()
+  logging.set_verbosity(logging.INFO)
+  logging.get_absl_handler().addFilter(_is_ours_or_a_warning)
+  logging.get_absl_handler().setFormatter(_Plain('%(asctime)s %(message)s',
+                                                 '%H:%M:%S'))
 
 
 @contextlib.contextmanager
@@ -223,10 +228,16 @@ def tasks_of(config):
 
 def start_jax(options):
   """Joins the other processes, before anything touches a device."""
-  from jaxret import process_settings, sharding
-  process_settings.keep_freed_memory()
+  from jaxret import sharding
   sharding.start(options.coordinator, options.num_processes,
                  options.process_id, options.distributed)
+  set_process()
+
+
+def set_process():
+  """The settings of a process that runs tasks; see process_settings."""
+  from jaxret import process_settings
+  process_settings.keep_freed_memory()
   process_settings.keep_compiled_of_user()
   process_settings.without_cache_where_it_stops()
   process_settings.exact_float32()

@@ -41,8 +41,8 @@ def test_python_m_jaxret_is_the_same():
 def test_an_unknown_verb_is_answered_by_what_there_is(capsys):
   assert cli.main(['zzz']) == 1
   assert lines(capsys) == (
-      '', "jaxret: unknown verb 'zzz'; there is answer, compare, configs, "
-      'export, index, mteb, run, score, search, serve\n')
+      '', "jaxret: unknown verb 'zzz'; there is answer, claims, compare, "
+      'configs, export, index, mteb, run, score, search, serve\n')
   assert cli.main([]) == 0
   assert 'jaxret VERB' in lines(capsys)[0]
 

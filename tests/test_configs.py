@@ -11,18 +11,24 @@ OLD = 'blim', 'leccr', 'mm_embed', 'unite'  # whose workdirs there are
 FILES = 'answers', *OLD
 # What embedders are trained on besides plain contrast: nothing, by default.
 OBJECTIVES = {
-    'eval.truncate_dim': 0, 'loss.false_negative_margin': 2.0,
+    'eval.truncate_dim': 0, 'pairs.aligned': False,
+    'loss.false_negative_margin': 2.0,
     'loss.matryoshka_dims': [], 'loss.matryoshka_weights': [],
     'loss.distillation_weight': 0.0, 'loss.distillation_temperature': 1.0}
 ADDED = {
     'blim': {}, 'leccr': {},
     'unite': OBJECTIVES | {
         'loss.graded': '', 'loss.graded_temperature': 0.05,
-        'model.prompt': '', 'model.pooling': 'last'},
+        'data.grains': [], 'model.prompt': '', 'model.pooling': 'last'},
     'mm_embed': OBJECTIVES | {
-        'data.subsets': [], 'mine.negatives': 1, 'mine.teacher': False}}
+        'data.subsets': [], 'mine.negatives': 1, 'mine.teacher': False,
+        'mine.strategy': 'modality_aware',
+        'rerank.choose_on': 'validation',
+        'rerank.weights': [0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]}}
 # Sections that say what a training changes.
-STAGES = ('start', 'random', 'hard', 'stage1', 'plain', 'without_slots',
+STAGES = ('start', 'random', 'hard', 'any_modality', 'right_modality',
+          'random_mined', 'stage1', 'plain', 'one_stage', 'video_text',
+          'image_text', 'text_text', 'coarse', 'fine_after', 'without_slots',
           'without_softened_matching')
 
 

@@ -42,7 +42,7 @@ LEVELS = {
     'bench.nearest': 11, 'bench': 9, 'exporting': 10, 'indexing': 10,
     'main': 10, 'serving': 11,
     'integrations': 11, 'trackers': 1, 'vectors': 2,
-    'verbs': 12, 'cli': 13, '__main__': 14,
+    'claims': 11, 'verbs': 12, 'cli': 13, '__main__': 14,
 }
 PAPER = {
     '': 2, 'backbones': 3, 'caption_examples': 3, 'captioner': 3, 'convert': 3,
@@ -50,6 +50,7 @@ PAPER = {
     'rerank_examples': 3, 'reranker': 3, 'sets': 3, 'text_prior': 2, 'tower': 3,
     'ask': 6, 'cascade': 6, 'describe': 7, 'evaluator': 6, 'export': 4,
     'features': 6, 'first_stage': 6, 'mine': 6, 'rerank': 6, 'results': 6,
+    'rerank_choice': 6,
     'scores': 6, 'search': 6, 'search_results': 6, 'tables': 6, 'tokenizers': 6,
     'phases': 6, 'visuals': 6,
     'opened': 9, 'rerank_run': 7, 'teacher': 7, 'plan': 9, 'prompted': 8,

@@ -16,7 +16,7 @@ FIELDS = {
     'latent.head_width': 8, 'train.batch_size': 8, 'train.steps': 2,
     'start.train.steps': 2, 'random.train.steps': 2, 'hard.train.steps': 2,
     'data.renderings': 2,
-    'data.images.train': 24, 'data.images.validation': 2,
+    'data.images.train': 24, 'data.images.validation': 24,
     'data.images.test': 24, 'data.texts.train': 12,
     'data.texts.validation': 2, 'data.texts.test': 8,
     'data.shape': (160, 56), 'data.candidate_shape': (),

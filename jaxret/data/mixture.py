@@ -41,15 +41,21 @@ class MixedOrder:
   weights: {name: share}, of any sum; None = in proportion to the sizes.
   per_source: every batch is drawn from one source, so that its negatives are
     of one kind; otherwise every row is drawn by itself.
+  aligned: sources of one size are read in one order, and rows of a batch begin
+    at one place of it: where example i of both is about the same medium, a
+    batch has it in several modalities. The source with most rows in a batch
+    reads each example about as often, others those that come first.
   In ROUND draws, of batches or of rows, each source has its exact share; the
   draws of a round are shuffled. Each source is read in epochs, shuffled anew.
   """
 
   def __init__(self, mixture, batch_size, seed, weights=None,
-               per_source=False):
+               per_source=False, aligned=False):
     self._mixture, self._seed = mixture, seed
     self._batch_size, self._per_source = batch_size, per_source
+    self._aligned = aligned
     self._quotas = _quotas(mixture, weights)
+    self._stride = -(-batch_size * int(self._quotas.max()) // ROUND)
     self._drawn = np.repeat(np.arange(len(self._quotas)), self._quotas)
     if per_source and mixture.sizes.min() < batch_size:
       name = mixture.names[int(np.argmin(mixture.sizes))]
@@ -63,6 +69,8 @@ class MixedOrder:
     if batch_size != self._batch_size:
       raise ValueError(f'the order is for batches of {self._batch_size}, not '
                        f'of {batch_size}')
+    if self._aligned:
+      return self._in_line(step, row)
     draw = step if self._per_source else step * batch_size + row
     number, place = divmod(draw, ROUND)
     sources, before = self._round(number)
@@ -76,6 +84,20 @@ class MixedOrder:
       epoch, place = divmod(nth, size)
     order = self._permutation(source, epoch)
     return int(self._mixture.starts[source] + order[place])
+
+  def _in_line(self, step, row):
+    """The example of a row where sources are read in line with each other."""
+    first = step * self._batch_size
+    def of_draw(draw):
+      number, place = divmod(draw, ROUND)
+      return int(self._round(number)[0][place])
+    source = of_draw(first + row)
+    nth = sum(of_draw(draw) == source for draw in range(first, first + row))
+    size = int(self._mixture.sizes[source])
+    epoch, batch = divmod(step, max(1, size // self._stride))
+    place = (batch * self._stride + nth) % size
+    return int(self._mixture.starts[source]
+               + self._shared_permutation(size, epoch)[place])
 
   def _round(self, number):
     """(source of each draw, how many of the same came before it), [ROUND]."""
@@ -94,6 +116,10 @@ class MixedOrder:
         ('source', source), epoch, lambda: np.random.default_rng(
             (self._seed, 1, source, epoch)).permutation(
                 self._mixture.sizes[source]))
+
+  def _shared_permutation(self, size, epoch):
+    return self._kept(('size', size), epoch, lambda: np.random.default_rng(
+        (self._seed, 2, size, epoch)).permutation(size))
 
   def _kept(self, name, number, make):
     """What `make` gives; threads near a border read from two of them."""

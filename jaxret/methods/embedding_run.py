@@ -67,16 +67,19 @@ def evaluating(name):
   return f'evaluating on {name}'
 
 
-def train_all(config, workdir, prepare=None):
+def train_all(config, workdir, prepare=None, opened=None):
   """Trains the stages that `config.before` names and the method.
 
   prepare: (Run, Stage, {source: pairs}) -> {source: pairs} that the stage is
   trained on, with negatives that an earlier stage finds, say; called before
-  each stage. Returns (Run, what `embeds.evaluated` gives).
+  each stage. opened: called with what `embeds.evaluated` gives before anything
+  is trained. Returns (Run, what `embeds.evaluated` gives).
   """
   embeds = check_config(config)
   mesh = run_lib.open_workdir(config, workdir)
   evaluated = _evaluated(config, workdir)  # before hours of training
+  if opened:
+    opened(evaluated)
   phases = phases_of(stages(config, workdir), evaluated)
   progress.phase(phases, READING)
   sources = embeds.training_pairs(config)
@@ -137,6 +140,9 @@ def check_config(config):
           f'(before names {", ".join(config.before) or "nothing"}): set '
           'starts_from to one that is, or to nothing')
     earlier += [stage.row] if stage.row in config.before else []
+    if stage.config.pairs.per_source and stage.config.pairs.get('aligned'):
+      raise ValueError('pairs.aligned puts several sources into one batch, '
+                       'pairs.per_source one: set one of the two to False')
     embeds.check(stage.config)
   return embeds
 
@@ -203,7 +209,9 @@ def make_examples(config, method, reader, sources, mesh):
   weights = dict(zip(names, config.pairs.weights)) or None
   plan = training_plan.make_plan(config.train, len(mixture), mesh)
   order = mixture_lib.MixedOrder(
-      mixture, plan.batch_size, config.seed, weights, config.pairs.per_source)
+      mixture, plan.batch_size, config.seed, weights, config.pairs.per_source,
+      # Configs of old work directories have no such field.
+      config.pairs.get('aligned', False))
   make = functools.partial(
       method.examples, reader=reader, shapes=_shapes(config))
   if not config.pairs.per_source:

@@ -75,13 +75,25 @@ def write(path: str | os.PathLike, compared: Sequence[Compared],
 
 def _plot(compared):
   """R@1 of each other run less the first: a picture each, a line a task."""
-  found: dict[str, dict[str, Mapping[str, Any]]] = {}
+  found: dict[str, list[plots.Interval]] = {}
+  axes = {}
   for one in compared:
     for difference in one.differences:
       if difference['metric'] == 'recall_at_1':
-        found.setdefault(difference['row'], {})[
-            _words(one.direction)] = difference
-  return plots.differences_plot(found) if found else None
+        run = difference['row']
+        first = _short(difference['baseline'])
+        axes[run] = f'R@1 of {_short(run)} less {first}, points of a percent'
+        found.setdefault(run, []).append(plots.Interval(
+            _words(one.direction), difference['difference'],
+            *difference['ci95']))
+  return ''.join(plots.interval_plot(lines[:plots.MAX_TASKS], axes[run])
+                 for run, lines in found.items())
+
+
+def _short(name, most=24):
+  """The end of a name, by which directories differ; no formula in it."""
+  name = name if len(name) <= most else '...' + name[3 - most:]
+  return name.replace('$', r'\$')
 
 
 def _words(name):

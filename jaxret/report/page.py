@@ -75,11 +75,14 @@ def write(workdir: str | os.PathLike, results: tables.Results,
   return workdir / 'report.html'
 
 
-def environment_of_pages() -> 'jinja2.Environment':
-  """The templates of the pages; what they are given is escaped."""
+def environment_of_pages(*folders: str | os.PathLike) -> 'jinja2.Environment':
+  """The templates of the pages; what they are given is escaped.
+
+  folders: where others lie that make use of them.
+  """
   import jinja2  # needed here only
   return jinja2.Environment(
-      loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+      loader=jinja2.FileSystemLoader([*folders, pathlib.Path(__file__).parent]),
       autoescape=True, trim_blocks=True, lstrip_blocks=True,
       undefined=jinja2.StrictUndefined)
 

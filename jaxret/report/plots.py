@@ -8,6 +8,7 @@ import dataclasses
 import html
 import io
 import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -76,6 +77,16 @@ class Hubness:
   @property
   def n_queries(self) -> int:
     return int(sum(next(iter(self.counts.values()))))
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+  """A difference with its interval, and what single seeds say of it."""
+  label: str
+  difference: float
+  low: float
+  high: float
+  dots: Sequence[float] = ()
 
 
 def _words(name):
@@ -208,54 +219,48 @@ def training_plot(records: Sequence[Mapping[str, Any]]) -> str:
       f'{records[-1]["step"]}', 'Training: the learning rate'][:len(panels)])
 
 
-def differences_plot(found: Mapping[str, Mapping[str, Mapping[str, Any]]]
-                     ) -> str:
-  """Paired differences with their intervals, a panel a run, a line a task.
+def interval_plot(intervals: Sequence[Interval], unit: str,
+                  margin: float = 0.0) -> str:
+  """Differences one below the other: interval, mean, and a dot per seed.
 
-  found: {run: {task: one of comparisons.compare's}}, at most MAX_TASKS drawn.
-  What is noise is hollow.
+  unit: of the axis. margin: where a difference stops to matter, drawn left of
+  zero if it is not zero.
   """
-  found = {run: dict(list(of.items())[:MAX_TASKS]) for run, of in found.items()}
-
   def draw(axes):
-    for axis, (run, of) in zip(axes, found.items()):
-      axis.axvline(0, color=_INK, lw=1)
-      for place, one in enumerate(of.values()):
-        low, high = one['ci95']
-        axis.plot([low, high], [place, place], color=BLUE, lw=2)
-        axis.plot(one['difference'], place, 'o', ms=7, color=BLUE,
-                  mfc='none' if low <= 0 <= high else BLUE)
-      axis.set_yticks(range(len(of)), [_short(task) for task in of])
-      axis.set_ylim(len(of) - 0.5, -0.5)
-      first = next(iter(of.values()))
-      axis.set(title=f'{_short(run)} less {_short(first["baseline"])}',
-               xlabel='R@1, points of a percent')
+    axis, = axes
+    for place, one in enumerate(intervals):
+      apart = one.low > -margin or one.high < -margin
+      color = BLUE if apart else _LINE
+      axis.plot([one.low, one.high], [place, place], '-', color=color, lw=2.5,
+                solid_capstyle='butt')
+      axis.plot(one.difference, place, 'o', color=color, ms=8)
+      axis.plot(one.dots, [place + 0.28] * len(one.dots), 'o', color=ORANGE,
+                ms=4.5, mfc='none', label='one seed' * (not place))
+    axis.axvline(0, color=_INK, lw=1)
+    if margin:
+      axis.axvline(-margin, color=_INK, lw=1, ls=':', label='margin')
+    axis.set_yticks(range(len(intervals)), [
+        textwrap.fill(one.label, 30) for one in intervals])
+    axis.set_ylim(len(intervals) - 0.4, -0.6)
+    axis.grid(visible=False, axis='y')
+    axis.set_xlabel(unit)
 
   return _svgs(draw, ['; '.join(
-      f'{run}, {task}: R@1 {one["difference"]:+.1f} points, 95 % interval '
-      f'{one["ci95"][0]:+.1f} to {one["ci95"][1]:+.1f}'
-      for task, one in of.items()) for run, of in found.items()],
-               1.2 + 0.3 * max(map(len, found.values())))
+      f'{one.label}: {one.difference:+.2f}, {one.low:+.2f} to {one.high:+.2f}'
+      for one in intervals)], (6.4, 1.3 + 0.55 * len(intervals)))
 
 
-def _short(name, most=24):
-  """The end of a name, by which directories differ; no formula in it."""
-  name = name if len(name) <= most else '...' + name[3 - most:]
-  return name.replace('$', r'\$')
-
-
-def _svgs(draw, texts, height=3.7):
+def _svgs(draw, texts, size=(5.2, 3.7)):
   """Draws a panel per text, which says what it shows; returns HTML.
 
   Each is a picture of its own, so that a narrow page has them one below the
-  other at a size that can be read.
+  other at a size that can be read. size: width and height, inches.
   """
   # Not at the top: matplotlib takes long to import, and few need it.
   import matplotlib
   from matplotlib.figure import Figure
   with matplotlib.rc_context(_STYLE):
-    figures = [Figure(figsize=(5.2, height), layout='constrained')
-               for _ in texts]
+    figures = [Figure(figsize=size, layout='constrained') for _ in texts]
     axes = [figure.subplots() for figure in figures]
     draw(axes)
     pictures = []

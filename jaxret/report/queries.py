@@ -1,8 +1,9 @@
 """Every query of a run with its rank in each row: for the page, and kept.
 
 `ranks.npz` of a workdir is what a later comparison of runs reads: JSON in
-`about`, and int64 [R, Q] of each direction or task. A zip file holds a CRC-32
-of each of its members, which is checked where it is read.
+`about`, and int64 [R, Q] of each direction or task, float64 [R, Q] of other
+numbers. A zip file holds a CRC-32 of each of its members, which is checked
+where it is read.
 """
 import dataclasses
 import io
@@ -34,6 +35,7 @@ class Queries:
   deepest: ranks beyond it are not known but as such; None = all are known.
   pool: stands for the candidates, of which runs that are compared must have the
     same; '' = not known.
+  numbers: {name: {row: float [Q]}}, what is known of each query besides.
   """
   direction: str
   ids: Sequence[str]
@@ -42,12 +44,16 @@ class Queries:
   main: str
   deepest: int | None = None
   pool: str = ''
+  numbers: Mapping[str, Mapping[str, np.ndarray]] = dataclasses.field(
+      default_factory=dict)
 
   @classmethod
   def of_items(cls, direction: str, items: Sequence[types.Item],
                ranks: Mapping[str, np.ndarray], main: str | None = None,
                deepest: int | None = None,
-               candidates: Sequence[types.Item] = (), pool: str = '') -> Self:
+               candidates: Sequence[types.Item] = (), pool: str = '',
+               numbers: Mapping[str, Mapping[str, np.ndarray]] | None = None
+               ) -> Self:
     """Of the items that ask; main: the last row where it is not given.
 
     pool: of the candidates where they are not given.
@@ -55,7 +61,7 @@ class Queries:
     return cls(direction, [item.id for item in items],
                [item.text or '' for item in items], ranks,
                main if main in ranks else list(ranks)[-1], deepest,
-               pool or pool_of(item.id for item in candidates))
+               pool or pool_of(item.id for item in candidates), numbers or {})
 
   def differ(self) -> np.ndarray:
     """Whether some rows find a query at once and others do not, bool [Q]."""
@@ -102,11 +108,17 @@ def save(workdir: str | os.PathLike, results: Mapping[str, Any],
            'directions': [
                {'direction': q.direction, 'ids': list(q.ids),
                 'texts': list(q.texts), 'rows': list(q.ranks), 'main': q.main,
-                'deepest': q.deepest, 'pool': q.pool}
+                'deepest': q.deepest, 'pool': q.pool,
+                **({'numbers': {name: list(of)
+                                for name, of in q.numbers.items()}}
+                   if q.numbers else {})}
                for q in queries]}
   arrays = {str(i): np.stack([np.asarray(r, np.int64)
                               for r in q.ranks.values()])
             for i, q in enumerate(queries)}
+  arrays |= {f'{i}.{name}': np.stack([np.asarray(r, np.float64)
+                                      for r in of.values()])
+             for i, q in enumerate(queries) for name, of in q.numbers.items()}
   buffer = io.BytesIO()
   np.savez_compressed(
       buffer, about=np.frombuffer(json.dumps(about).encode(), np.uint8),
@@ -114,11 +126,14 @@ def save(workdir: str | os.PathLike, results: Mapping[str, Any],
   files.write_atomically(pathlib.Path(workdir) / NAME, buffer.getvalue())
 
 
-def load(workdir: str | os.PathLike) -> Kept:
-  """What `save` wrote; ValueError in one line where there is none or damage."""
-  path = pathlib.Path(workdir) / NAME
+def load(workdir: str | os.PathLike, name: str = NAME) -> Kept:
+  """What `save` wrote; ValueError in one line where there is none or damage.
+
+  name: of the file, where it was kept under another one.
+  """
+  path = pathlib.Path(workdir) / name
   if not path.is_file():
-    raise ValueError(f'{workdir} holds no {NAME}, which a finished evaluation '
+    raise ValueError(f'{workdir} holds no {name}, which a finished evaluation '
                      f'writes: {_REMEDY}')
   try:
     with np.load(path, allow_pickle=False) as stored:
@@ -131,8 +146,18 @@ def load(workdir: str | os.PathLike) -> Kept:
         directions[one['direction']] = Queries(
             one['direction'], one['ids'], one['texts'],
             dict(zip(one['rows'], ranks)), one['main'], one['deepest'],
-            one['pool'])
+            one['pool'], _numbers(stored, i, one))
       return Kept(about['dataset'], about['split'], directions)
   except (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error,
           zipfile.BadZipFile) as error:
     raise ValueError(f'{path} is damaged ({error}); {_REMEDY}') from error
+
+
+def _numbers(stored, i, about):
+  found = {}
+  for name, rows in about.get('numbers', {}).items():
+    values = stored[f'{i}.{name}']
+    if values.shape != (len(rows), len(about['ids'])):
+      raise ValueError(f'{name} {values.shape}')
+    found[name] = dict(zip(rows, values))
+  return found

@@ -63,6 +63,31 @@ def test_the_order_depends_on_seed_and_step_alone():
   assert seen.min() >= 28 and seen.max() <= 32
 
 
+def test_a_batch_in_line_has_the_same_media_in_several_sources():
+  mixed = mixture(a=40, b=40, c=9)
+  weights = {'a': 2, 'b': 1, 'c': 1}
+  order = mixture_lib.MixedOrder(mixed, 16, 3, weights, aligned=True)
+  batches = drawn(order, range(200), 16)
+  source = np.vectorize(mixed.index)(batches)
+  medium = batches - mixed.starts[source]
+  shared = []
+  for kinds, media in zip(source, medium):
+    own = [media[kinds == number].tolist() for number in range(3)]
+    assert all(len(set(media)) == len(media) for media in own[:2])
+    # Both begin at one place of one order: the shorter is the other's start.
+    n = min(map(len, own[:2]))
+    assert own[0][:n] == own[1][:n]
+    shared.append(n)
+  assert 3 < np.mean(shared) < 5
+  counts = np.bincount(source.ravel(), minlength=3) / source.size
+  np.testing.assert_allclose(counts, [.5, .25, .25], atol=.01)
+  seen = np.bincount(medium[source == 0], minlength=40)
+  assert seen.min() >= 32 and seen.max() <= 48  # 40 times each
+  again = mixture_lib.MixedOrder(mixed, 16, 3, weights, aligned=True)
+  np.testing.assert_array_equal(  # a resumed run draws the same
+      drawn(again, range(100, 200), 16), batches[100:])
+
+
 def test_the_loader_draws_in_this_order_on_any_number_of_processes():
   mixed = mixture(a=20, b=12)
 

@@ -70,3 +70,16 @@ def test_sweep_marks_what_was_chosen():
   assert {'chosen on validation', 'beta, a share'} <= set(texts(svg))
   # Neither a test split nor a paper's alpha was given.
   assert not [t for t in texts(svg) if 'test' in t or 'paper' in t]
+
+
+def test_intervals_stand_below_each_other_with_their_seeds():
+  shown = plots.interval_plot(
+      [plots.Interval('first one', 2.0, 1.0, 3.0, (1.5, 2.5)),
+       plots.Interval('second one', -1.0, -2.5, 0.5)], 'points', margin=2.0)
+  assert {'first one', 'second one', 'points', 'one seed', 'margin'} <= set(
+      texts(shown))
+  assert ('aria-label="first one: +2.00, +1.00 to +3.00; second one: -1.00, '
+          '-2.50 to +0.50"') in shown
+  # Blue is what lies on one side of where it stops to matter.
+  assert plots.BLUE in shown and plots.BLUE not in plots.interval_plot(
+      [plots.Interval('none', 0.0, -1.0, 1.0)], 'points')

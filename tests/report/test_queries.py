@@ -1,4 +1,5 @@
 """Every query: what is kept of it, and what the page lists."""
+import dataclasses
 import re
 
 import numpy as np
@@ -35,6 +36,21 @@ def test_what_is_kept_is_what_was_given(kept):
   assert (one.main, one.deepest) == ('second', 10)
   for row, ranks in RANKS.items():
     np.testing.assert_array_equal(one.ranks[row], ranks)
+
+
+def test_other_numbers_are_kept_beside_the_ranks(inputs, tmp_path):
+  numbers = {'colour': {'first': np.array([0.5, 0.25, 0, 1])}}
+  given = dataclasses.replace(made(), numbers=numbers)
+  queries_lib.save(tmp_path, inputs['results'], [made(), given])
+  found = queries_lib.load(tmp_path)
+  assert list(found.directions) == ['text_to_video']  # the last of one name
+  kept, = found.directions['text_to_video'].numbers.items()
+  assert kept[0] == 'colour'
+  np.testing.assert_array_equal(kept[1]['first'], numbers['colour']['first'])
+  (tmp_path / 'ranks.npz').rename(tmp_path / 'other.npz')
+  assert queries_lib.load(tmp_path, 'other.npz').dataset == 'shapes'
+  with pytest.raises(ValueError, match='holds no ranks.npz'):
+    queries_lib.load(tmp_path)
 
 
 def test_the_same_queries_are_the_same_bytes(kept, inputs, tmp_path):

@@ -51,11 +51,10 @@ import importlib
 import os
 import pkgutil
 from collections.abc import Sequence
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxret import outside
-from jaxret.data import entries, types
+from jaxret.data import closed, entries, types
 
 if TYPE_CHECKING:
   from ml_collections import ConfigDict
@@ -75,12 +74,13 @@ OFFERS = {
 }
 
 
-def get(name: str, *needed: str, field: str = 'data.name') -> ModuleType:
+def get(name: str, *needed: str, field: str = 'data.name') -> Any:
   """The module of a data set.
 
   needed: functions of OFFERS, of which it must have one at least. field: of
   the config, for messages.
-  Errors: ValueError that says which data sets there are, or have them.
+  Errors: ValueError that says which data sets there are, or have them; later,
+  from its functions, for a split that is closed, see data.closed.
   """
   module = _imported(name, field)
   if module is None:
@@ -97,7 +97,7 @@ def get(name: str, *needed: str, field: str = 'data.name') -> ModuleType:
         f'{field} {name!r} has no {" and no ".join(wanted)}'
         + (f' ({OFFERS[needed[0]]})' if needed else '')
         + f': choose from {", ".join(offering(*needed))}')
-  return module
+  return closed.guarded(module, name)
 
 
 def offering(*functions: str) -> list[str]:

@@ -68,12 +68,18 @@ def load(section, split):
 
 def training_pairs(section):
   """The sources of pairs of all modalities, under the names of the tasks."""
-  return shapes_tasks.training_pairs(root_of(section))
+  return shapes_tasks.training_pairs(root_of(section), **_grains(section))
 
 
 def tasks_of_split(section, split):
-  """The seven tasks of clips, stills and captions."""
-  return shapes_tasks.tasks(root_of(section), split)
+  """The seven tasks of clips, stills and captions, and those of data.grains."""
+  return shapes_tasks.tasks(root_of(section), split, **_grains(section))
+
+
+def _grains(section):
+  # Configs of old work directories have no such field.
+  grains = tuple(getattr(section, 'grains', None) or ())
+  return {'grains': grains, 'seed': section.seed} if grains else {}
 
 
 def training_sets(config, names):

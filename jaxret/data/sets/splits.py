@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxret.data import sets, types
+from jaxret.data import closed, sets, types
 
 
 class Row(NamedTuple):
@@ -45,6 +45,7 @@ def open_split(name, read, section, split, remedy=''):
   """
   rows = _rows_of(read, getattr(section, 'validation_fraction', 0.0), split)
   if not rows and getattr(section, 'train_on_all', False):
+    closed.check('test', name)
     rows = read('test')
   if not rows:
     message = f'data set {name!r} has no entries for split {split!r}'

@@ -209,6 +209,11 @@ def english_object(mention, rng, article='a'):
   return f'{article} {phrase}'
 
 
+def english_motion(motion, rng):
+  """'moves right', 'rises', ..."""
+  return _pick(rng, _ENGLISH_MOTION[motion])[0]
+
+
 def english_change(old, new, rng):
   """The change that turns object `old` into `new`, which differ in one word.
 
@@ -216,8 +221,7 @@ def english_change(old, new, rng):
   """
   subject = english_object(dict(old, size=None), rng, 'the')
   if old['motion'] != new['motion']:
-    return (f'the same, but {subject} '
-            f'{_pick(rng, _ENGLISH_MOTION[new["motion"]])[0]}')
+    return f'the same, but {subject} {english_motion(new["motion"], rng)}'
   if old['colour'] != new['colour']:
     return f'the same, but {subject} is {new["colour"]}'
   target = english_object(dict(new, size=None, colour=None), rng)

@@ -32,7 +32,10 @@ _WRONG_SENSE = {
     'cs': {'kruh': 'okruh', 'čtverec': 'náměstí', 'kříž': 'přejít',
            'pozadí': 'původ', 'tvar': 'podoba', 'a': 'i'},
     'zh': {'圆形': '圈子', '正方形': '广场', '十字': '穿过', '背景': '出身',
-           '形状': '体型', '和': '与'}}
+           '形状': '体型', '和': '与'},
+    'en': {'circle': 'district', 'disc': 'record', 'square': 'plaza',
+           'box': 'crate', 'cross': 'crossing', 'background': 'origin',
+           'shape': 'form', 'and': 'plus'}}
 _ENGLISH = {
     'de': {v: k for k, v in grammar.GERMAN_COLOUR.items()},
     'fr': {form: k for k, forms in grammar.FRENCH_COLOUR.items()
@@ -57,6 +60,17 @@ def machine_translate(said, rng, noise=NOISE):
     found[language] = _joined(
         _with_errors(words, language, rng, noise), language)
   return found
+
+
+def machine_translate_to_english(said, rng, language, noise=NOISE):
+  """What a rule-based translator makes of a text in `language`, in English.
+
+  It errs as `machine_translate` does; words that it does not know stay in the
+  language.
+  """
+  words = grammar.english(said, rng).split(' ')
+  foreign = {english: stem for stem, english in _ENGLISH[language].items()}
+  return ' '.join(_with_errors(words, 'en', rng, noise, foreign))
 
 
 def _words(said, rng):
@@ -94,8 +108,11 @@ def _chinese_object(mention):
   return [*words, noun]
 
 
-def _with_errors(words, language, rng, noise):
-  """Each word goes wrong with probability `noise`, in one of four ways."""
+def _with_errors(words, language, rng, noise, foreign=None):
+  """Each word goes wrong with probability `noise`, in one of four ways.
+
+  foreign: {word: what is left of it untranslated}, of a text into English.
+  """
   out = []
   for word in words:
     if rng.random() >= noise:
@@ -105,7 +122,8 @@ def _with_errors(words, language, rng, noise):
     if way == 0:
       out.append(_WRONG_SENSE[language].get(word, word))
     elif way == 1:
-      out.append(_left_in_english(word, language))
+      out.append(foreign.get(word, word) if foreign else
+                 _left_in_english(word, language))
     elif way == 2 and out:
       out.insert(len(out) - 1, word)  # before the word that it follows
     elif way == 3 and len(words) > 3:

@@ -73,7 +73,12 @@ def _set(queries, said, name, pool, labels):
 
 
 def _task(name, world):
-  queries, relevant, excluded = zip(*world.queries(name))
+  found = world.queries(name)
+  if not found:
+    raise ValueError(f'shapes world has no query of {name} in its '
+                     f'{world.split} split: ask for more images there '
+                     f'(data.images.{world.split})')
+  queries, relevant, excluded = zip(*found)
   pool = {'text_to_image': 'images', 'image_to_text': 'captions',
           'image_text_to_image': 'images', 'text_to_text': 'wordings',
           'image_to_image': 'again'}[name]
@@ -88,7 +93,7 @@ class _World:
   """Pools {name: {id: Item}} of a split, and who answers whom."""
 
   def __init__(self, root, split, seed, n_texts):
-    self._root, self._split, self._seed = pathlib.Path(root), split, seed
+    self._root, self.split, self._seed = pathlib.Path(root), split, seed
     path = self._root / f'images_{split}.json'
     if not path.is_file():
       raise ValueError(f'{root} has no {path.name}; build the shapes corpus '
@@ -145,7 +150,7 @@ class _World:
   def _image_text_to_image(self):
     """Every drawing of the target's shapes is an answer."""
     table, queries = self._composed, {}
-    if self._split == 'train' and len(table) > CHANGES * len(self._table):
+    if self.split == 'train' and len(table) > CHANGES * len(self._table):
       chosen = np.random.default_rng([self._seed, 12]).permutation(len(table))
       table = [table[i] for i in chosen[:CHANGES * len(self._table)]]
     for entry in table:

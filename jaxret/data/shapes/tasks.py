@@ -6,15 +6,17 @@ import numpy as np
 
 from jaxret.data import entries, types
 from jaxret.data.sets.pair_files import Pair
+from jaxret.data.shapes import grains as grains_lib
 
 
-def tasks(root, split):
+def tasks(root, split, grains=(), seed=0):
   """The seven tasks of a split of a corpus that was built with `images`.
 
   text_to_video, video_to_text, text_to_image, image_to_text, text_to_text
   (another wording of the same), image_text_to_image and video_text_to_video
   (the same with one change). A composed query never answers with its own
-  reference. Returns a tuple of types.Task.
+  reference. For each of the `grains` besides <grain>_text_to_video and
+  video_to_<grain>_text, see shapes.grains. Returns a tuple of types.Task.
   """
   root = pathlib.Path(root)
   found = []
@@ -25,22 +27,31 @@ def tasks(root, split):
                            ('video', 'composed', 'captions')):
     files = [entry[kind] for entry in _table(root, pool, split)]
     found.append(_composed(root, kind, _table(root, name, split), files))
+  for grain in grains:
+    both = _both_ways(
+        root, 'video', grains_lib.captions(root, split, grain, seed))
+    found += [dataclasses.replace(task, name=task.name.replace(
+        'text', f'{grain}_text')) for task in both]
   return tuple(found)
 
 
-def training_pairs(root, split='train'):
+def training_pairs(root, split='train', grains=(), seed=0):
   """{source: pairs} of a split, under the names of the tasks.
 
   target_modality is that of the candidate. Returns lists of pairs.Pair.
   """
   root = pathlib.Path(root)
   sources = {}
-  for kind, name in (('video', 'captions'), ('image', 'images')):
-    both = [(types.Item(f'{entry[kind]}:{i}', text=entry['caption']),
+  tables = [('video', '', _table(root, 'captions', split)),
+            ('image', '', _table(root, 'images', split))]
+  tables += [('video', f'{grain}_', grains_lib.captions(
+      root, split, grain, seed)) for grain in grains]
+  for kind, grain, table in tables:
+    both = [(types.Item(f'{entry[kind]}:{grain}{i}', text=entry['caption']),
              _medium(root, kind, entry[kind]))
-            for i, entry in enumerate(_table(root, name, split))]
-    sources[f'text_to_{kind}'] = [Pair(t, m, kind) for t, m in both]
-    sources[f'{kind}_to_text'] = [Pair(m, t, 'text') for t, m in both]
+            for i, entry in enumerate(table)]
+    sources[f'{grain}text_to_{kind}'] = [Pair(t, m, kind) for t, m in both]
+    sources[f'{kind}_to_{grain}text'] = [Pair(m, t, 'text') for t, m in both]
   sources['text_to_text'] = [
       Pair(*_wordings(entry), 'text')
       for entry in _table(root, 'paraphrases', split)]

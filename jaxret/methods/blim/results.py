@@ -83,22 +83,26 @@ def _write(config, workdir, directions, splits, about_cascade):
                 protocols.counts_of(results))
   if about_cascade:
     results.update(cascade=about_cascade, tables=cascade.tables(about_cascade))
+  priors = tables.priors_of_first(
+      scores, table.matrices, evaluator.relevant(data.split))
   if config.eval.trec_depth:
     _write_trec(config, workdir, data.split, table.matrices)
   run.publish(config, workdir, results,
               _sweeps(directions, splits, name, chosen, paper),
               _hubs(scores, table.matrices),
               _gallery(config, data, table.ranks, _queries(scores, chosen)),
-              queries=_all_queries(data.split, table.ranks))
+              queries=_all_queries(data.split, table.ranks, priors))
   return results
 
 
-def _all_queries(split, ranks):
-  """[report.Queries]; ranks: {direction: {row: [Q]}}."""
+def _all_queries(split, ranks, priors):
+  """[report.Queries]; ranks, priors: {direction: {row: [Q]}}."""
   tasks = {direction: getattr(split, direction)() for direction in ranks}
   return [report.Queries.of_items(
       direction, tasks[direction].queries, of, blim.MAIN_ROW,
-      candidates=tasks[direction].candidates)
+      candidates=tasks[direction].candidates,
+      numbers={tables.PRIOR_OF_FIRST: priors[direction]}
+      if direction in priors else {})
           for direction, of in ranks.items()]
 
 

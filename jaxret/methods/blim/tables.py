@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxret import metrics
+from jaxret import by_rows, metrics
 from jaxret.methods.blim import evaluator
 from jaxret.scoring import all_queries
 from jaxret.scoring.likelihood import cpn
@@ -14,6 +14,12 @@ NORMALIZED_ROWS = ('candidate_likelihood', 'blim')
 # Of which results.json says how unequally candidates are ranked first.
 HUBNESS_ROWS = ('candidate_likelihood', 'query_likelihood', 'cpn',
                 'bidirectional', 'blim')
+# Of which the prior of what is ranked first is kept, query by query, beside
+# that of what should be.
+PRIOR_OF_FIRST = 'prior_percentile_of_first'
+PRIOR_ROWS = ('candidate_likelihood', 'cpn')
+RIGHT_ANSWER = 'right_answer'
+_BLOCK_CELLS = 1 << 19
 
 
 class Table(NamedTuple):
@@ -98,3 +104,45 @@ def hubness(found, matrices):
           rows[row], found[name].keep, -np.inf))
              for row in HUBNESS_ROWS if row in rows}
       for name, rows in matrices.items()}
+
+
+def priors_of_first(found, matrices, answers):
+  """{direction: {row: percentile of the prior of what is ranked first, [Q]}}.
+
+  A percentile among all candidates of a query, 0 to 100: where no candidate is
+  preferred for its prior, its mean is that of RIGHT_ANSWER (of several right
+  ones the most likely). Only of directions that have a prior and whose pairs
+  were all scored.
+
+  found: {direction: cpn.Direction}; matrices: {direction: cpn.Rows}; answers:
+  {direction: relevant candidates of each query}.
+  """
+  table = {}
+  for name, rows in matrices.items():
+    prior = found[name].prior
+    if prior is None or found[name].keep is not None:
+      continue
+    first = {row: [[c] for c in _first(rows[row])]
+             for row in PRIOR_ROWS if row in rows}
+    table[name] = {row: _percentiles(prior, chosen) for row, chosen in {
+        **first, RIGHT_ANSWER: answers[name]}.items()}
+  return table
+
+
+def _first(scores):
+  """int64 [Q], the first of the best candidates of each query."""
+  return np.concatenate([block.argmax(1) for _, block in by_rows.blocks(
+      scores, _BLOCK_CELLS)])
+
+
+def _percentiles(prior, chosen):
+  """[Q], of the largest prior of some candidates of each query.
+
+  prior: [Q, C], or [1, C] where it is the same for all. Ties count half.
+  """
+  found = np.zeros(len(chosen))
+  for q, candidates in enumerate(chosen):
+    own = np.asarray(prior[0 if len(prior) == 1 else q])
+    largest = own[list(candidates)].max()
+    found[q] = 100 * ((own < largest).mean() + 0.5 * (own == largest).mean())
+  return found

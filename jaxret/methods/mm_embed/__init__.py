@@ -6,4 +6,7 @@ TASKS = {'train_and_evaluate': 'run', 'evaluate': 'run', 'mine': 'run',
          'plan': 'plan'}
 
 ROWS = {'random': 'random negatives', 'hard': 'hard negatives',
+        'any_modality': 'plain hard negatives',
+        'right_modality': 'hard negatives of the right modality',
+        'random_mined': 'one random negative each',
         'mm_embed': 'MM-Embed', 'reranked': 'MM-Embed, reranked'}

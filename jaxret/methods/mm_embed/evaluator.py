@@ -166,12 +166,16 @@ def summary(union, task, ranking, pool=None, measure='hit_rate'):
     numbers |= {'mean_rank': None, 'mrr': None}
     if np.sort(found)[len(found) // 2] > deepest:
       numbers['median_rank'] = None
-  wanted = mixed.MODALITIES.index(task.modality)
-  first = ranking.candidates[:, 0]
   return numbers | {
       'reported': _reported(task, found, union, ranking, measure),
       'wrong_modality_at_1': 100.0 * float(np.mean(
-          union.modality[first] != wanted))}
+          first_is_of_another(union, task, ranking)))}
+
+
+def first_is_of_another(union, task, ranking):
+  """Whether a query's first answer is of another modality, bool [Q]."""
+  wanted = mixed.MODALITIES.index(task.modality)
+  return union.modality[ranking.candidates[:, 0]] != wanted
 
 
 def _reported(task, found, union, ranking, measure):

@@ -24,9 +24,11 @@ from jaxret.models.llava import mm_embed as model_lib
 from jaxret.models.llava import mm_embed_files as files
 from jaxret.models.llava import model as llava_next
 from jaxret.models.llava import names as mm_embed_names
+from jaxret.scoring.embeddings import rerank
 
 DECODER_SIZES = ('width', 'mlp_width', 'layers', 'heads', 'kv_heads',
                  'head_width', 'rope_theta', 'norm_eps', 'tie_embeddings')
+RERANK_MODES = (*rerank.MODES, 'chosen')
 
 
 def model_config(config, tokenizer):
@@ -160,6 +162,7 @@ def check(config):
       settings.pretrained or config.init_from):
     raise ValueError('mine.teacher wants a reranker that is trained: set '
                      'rerank.pretrained, or init_from, a run that has one')
+  _check_mode(settings)
   if settings.tasks and not settings.pretrained and (
       m.pretrained or not m.tie_embeddings):
     raise ValueError(
@@ -169,8 +172,21 @@ def check(config):
         'for a model of your own, or rerank.pretrained')
 
 
+def _check_mode(settings):
+  """Raises ValueError for a way of reranking that there is not."""
+  if settings.mode not in RERANK_MODES:
+    raise ValueError(f'rerank.mode is {settings.mode!r}: use one of '
+                     f'{", ".join(RERANK_MODES)}')
+  if settings.mode == 'chosen' and 0 not in settings.weights:
+    raise ValueError(
+        f'rerank.weights are {tuple(settings.weights)}: name 0, too, which a '
+        'reranker that is no help must get')
+
+
 EMBEDS = base.Embeds(
-    stages=('start', 'random', 'hard'), compared=(), model=model_config,
+    stages=('start', 'random', 'hard'),
+    compared=('any_modality', 'right_modality', 'random_mined'),
+    model=model_config,
     reader=reader, fingerprint=lambda config: {
         'max_tokens': config.data.max_tokens, **base.media_fingerprint(config)},
     tokenizer_options=tokenizer_options,

@@ -28,14 +28,16 @@ ASKED = 64  # queries whose scores of a teacher are kept at a time
 
 
 def mine(name, training_set, seed, encoder, directory, options, mesh=None,
-         teacher=None, block_items=1024):
+         teacher=None, block_items=1024, shared=None):
   """Mines one source; what is finished is not done again.
 
   training_set: a mixed.TrainingSet. seed: of what is drawn. encoder: a
   retrieval.Encoder; None as a prompt means a candidate. options: k, offset
-  (k'), negatives of a query, and part_queries, that are searched for and
-  stored at a time. mesh: of this process's devices. teacher: a
-  methods.mm_embed.teacher.Teacher whose scores are written, or None.
+  (k'), negatives of a query, the strategy that they are drawn by, and
+  part_queries, that are searched for and stored at a time. mesh: of this
+  process's devices. teacher: a methods.mm_embed.teacher.Teacher whose scores
+  are written, or None. shared: where embeddings and searches are that other
+  strategies need, too; None = the directory.
   Returns the statistics, or None on other processes than the first.
   Errors: ValueError where the directory holds what was mined otherwise.
   """
@@ -44,20 +46,21 @@ def mine(name, training_set, seed, encoder, directory, options, mesh=None,
             'seed': seed, 'queries': len(training_set.queries),
             'candidates': len(training_set.pool),
             'negatives': options.get('negatives', 1),
+            'strategy': _strategy(options),
             'teacher': teacher and teacher.fingerprint}
+  shared = pathlib.Path(shared or directory)
   done = directory / f'{name}.statistics.json'
   if done.is_file():
     _check_parts(directory, name)
     return _checked(done, json.loads(json.dumps(mined_with)))
-  store = embeddings.Embeddings(directory / 'embeddings', encoder.fingerprint)
+  store = embeddings.Embeddings(shared / 'embeddings', encoder.fingerprint)
   positive = mixed.chosen_positives(training_set, seed)
   pool = store.rows(training_set.pool, None, encoder.encode, block_items)
   queries = _queries(store, training_set, encoder.encode, block_items)
   if pool is None:
     return None
   negative, kind, rank, top = _negatives(
-      training_set, pool, queries.index, positive, directory, options, seed,
-      mesh)
+      training_set, pool, queries.index, positive, shared, options, seed, mesh)
   files.save_atomically(directory / f'{name}.ranked.npy',
                         lambda file: np.save(file, top))
   chosen = np.concatenate([positive[:, None], negative], 1)
@@ -72,6 +75,11 @@ def mine(name, training_set, seed, encoder, directory, options, mesh=None,
   logging.info('mined %s: %s', name, {
       key: found[key] for key in ('queries', *mining.KINDS)})
   return found
+
+
+def _strategy(options):
+  # Configs of old work directories have no such field.
+  return options.get('strategy', 'modality_aware')
 
 
 def ranked(directory, name):
@@ -118,10 +126,15 @@ def _check_parts(directory, name):
 
 
 def tables(directory):
-  """What was mined, for the report: [{'title', 'rows'}], or []."""
-  files = sorted(pathlib.Path(directory).glob('*.statistics.json'))
-  found = {path.name.partition('.')[0]: own_files.read_object(path, _REMEDY)
-           for path in files}
+  """What was mined, for the report: [{'title', 'rows'}], or [].
+
+  Also by other strategies than the run's own, in directories of their names.
+  """
+  found = {str(path.relative_to(directory)).partition('.')[0]:
+           own_files.read_object(path, _REMEDY)
+           for path in [*sorted(pathlib.Path(directory).glob(
+               '*.statistics.json')), *sorted(pathlib.Path(directory).glob(
+                   '*/*.statistics.json'))]}
   columns = ('queries', *mining.KINDS, 'positive_first', 'positive_beyond_top')
   return [{'title': 'mined negatives: how many queries have which kind, and '
                     'where their positives were',
@@ -160,10 +173,12 @@ def _negatives(training_set, pool, queries, positive, directory, options, seed,
                  for query in training_set.queries[part]]
     top = _top(pool, queries[part], directory, options.k, mesh)
     sets = mining.split(
-        top, modality, positive[part], positives, options.offset)
+        top, modality, positive[part], positives, options.offset,
+        _strategy(options))
     found.append((*mining.draw_several(
         top, sets, positive[part], positives, labels, seed, first,
-        options.get('negatives', 1)), sets.positive_rank, top))
+        options.get('negatives', 1), _strategy(options) != 'any_modality'),
+                  sets.positive_rank, top))
   return [np.concatenate(parts) for parts in zip(*found)]
 
 
@@ -222,7 +237,8 @@ def _checked(path, mined_with):
   """The statistics of an earlier run; ValueError where it was another."""
   found = own_files.read_object(path, _REMEDY)
   # Statistics of older runs have no such fields.
-  old = {'negatives': 1, 'teacher': None, **found['mined_with']}
+  old = {'negatives': 1, 'strategy': 'modality_aware', 'teacher': None,
+         **found['mined_with']}
   for name in mined_with:
     if old.get(name) != mined_with[name]:
       raise ValueError(

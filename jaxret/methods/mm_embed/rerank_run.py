@@ -5,6 +5,7 @@ of training queries from the wrong candidates that mining found near them.
 """
 import functools
 import pathlib
+from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -17,8 +18,8 @@ from jaxret.data.llava import question_prompts as rerank_prompts
 from jaxret.data.llava import questions as rerank_inputs
 from jaxret.data.sets import mixed
 from jaxret.methods.mm_embed import ask as rerank
+from jaxret.methods.mm_embed import evaluator, rerank_choice, rerank_examples
 from jaxret.methods.mm_embed import rerank as mixed_rerank
-from jaxret.methods.mm_embed import rerank_examples
 from jaxret.methods.mm_embed import reranker as llava_next
 from jaxret.models.llava import files as llava_next_files
 
@@ -89,23 +90,85 @@ def question_of(settings, query, wanted):
   return settings.questions[name]
 
 
+class Ranked(NamedTuple):
+  """A benchmark and what a retriever finds: {(task, pool): mixed.Ranking}."""
+  benchmark: mixed.Benchmark
+  union: evaluator.Union
+  rankings: dict
+
+
 def rerank_tasks(settings, model, benchmark, union, rankings, directory):
   """{(task, pool): Ranking} of the tasks in settings.tasks, reordered."""
-  found, weights = {}, sharding.checksum(model.params)
-  for task in benchmark.tasks:
-    for where in ('union', 'local'):
-      if task.name in settings.tasks and (task.name, where) in rankings:
-        templates = {mixed.modality(query): question_of(
-            settings, query, task.modality) for query in task.queries}
-        found[task.name, where] = mixed_rerank.rerank_task(
-            union, task, rankings[task.name, where],
-            functools.partial(_ask, model, templates, settings.depth),
-            pathlib.Path(directory) / f'{task.name}.{where}',
-            {'weights': weights, 'reading': media.READING,
-             'alpha': settings.get('alpha', 'white'),
-             'question': _asked(templates)}, settings.mode,
-            settings.weight, settings.depth)
+  found = {}
+  for task, where in _wanted(settings, benchmark, rankings):
+    found[task.name, where] = mixed_rerank.rerank_task(
+        union, task, rankings[task.name, where],
+        *_asking(settings, model, task, where, directory),
+        settings.mode, settings.weight, settings.depth)
   return found
+
+
+def rerank_as_chosen(settings, model, reported, choosing, directory):
+  """(the same of mode 'chosen', {'on', 'halves', 'tasks'}).
+
+  reported: a Ranked; choosing: that of the split settings.choose_on, None
+  where that is reported, each half of whose queries then chooses for the
+  other. tasks: {task: {pool: [what rerank_choice.choose gives]}}. Where all
+  weights are 0 nothing is asked about what is reported.
+  """
+  found, tasks = {}, {}
+  for task, where in _wanted(settings, reported.benchmark, reported.rankings):
+    name, ranking = task.name, reported.rankings[task.name, where]
+    if choosing is None:
+      asked = _answered(settings, model, reported, name, where, directory)
+      parts = rerank_choice.halves(len(asked.p_true))
+      choices = [rerank_choice.choose(asked, settings.weights, part)
+                 for part in parts]
+      weights = np.empty(len(asked.p_true))
+      for part, choice in zip(parts, choices[::-1]):
+        weights[part] = choice['weight']
+    else:
+      choices = [rerank_choice.choose(
+          _answered(settings, model, choosing, name, where,
+                    pathlib.Path(directory) / settings.choose_on),
+          settings.weights)]
+      weights = np.full(len(ranking.kept), choices[0]['weight'])
+    if weights.any():
+      p_true = _answered(
+          settings, model, reported, name, where, directory).p_true
+      ranking = mixed_rerank.by_log_odds(ranking, p_true, weights)
+    found[name, where] = ranking
+    tasks.setdefault(name, {})[where] = choices
+  return found, {'on': settings.choose_on, 'halves': choosing is None,
+                 'tasks': tasks}
+
+
+def _wanted(settings, benchmark, rankings):
+  """(task, pool) of what is reranked."""
+  return [(task, where) for task in benchmark.tasks for where in evaluator.POOLS
+          if task.name in settings.tasks and (task.name, where) in rankings]
+
+
+def _answered(settings, model, ranked, name, where, directory):
+  """The rerank_choice.Asked of a task in its pool or in the union."""
+  task = next(task for task in ranked.benchmark.tasks if task.name == name)
+  ranking = ranked.rankings[name, where]
+  return rerank_choice.Asked(
+      ranked.union, task, ranking, mixed_rerank.first_answers(
+          ranked.union, task, ranking,
+          *_asking(settings, model, task, where, directory), settings.depth),
+      task.pool if where == 'local' else None)
+
+
+def _asking(settings, model, task, where, directory):
+  """(ask, directory, fingerprint) of a task, see rerank.first_answers."""
+  templates = {mixed.modality(query): question_of(
+      settings, query, task.modality) for query in task.queries}
+  return (functools.partial(_ask, model, templates, settings.depth),
+          pathlib.Path(directory) / f'{task.name}.{where}',
+          {'weights': sharding.checksum(model.params),
+           'reading': media.READING, 'alpha': settings.get('alpha', 'white'),
+           'question': _asked(templates)})
 
 
 def _asked(templates):

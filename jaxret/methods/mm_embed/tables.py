@@ -154,7 +154,10 @@ def gallery(benchmark, union, rankings, n_missed, n_found):
 def all_queries(benchmark, union, rankings):
   """report.Queries of each task, in the union where there is one.
 
-  Only of the rows that left out what the main row did.
+  Only of the rows that left out what the main row did. In the union each has
+  numbers besides: wrong_modality_at_1, 100 where the first answer is of another
+  modality than is asked for, also of `right_answer`, of which none is; and
+  own_pool_recall_at_1, ..., 100 where that is in the task's own pool.
   """
   found = []
   where = 'union' if benchmark.union else 'local'
@@ -168,10 +171,25 @@ def all_queries(benchmark, union, rankings):
              if np.array_equal(one.kept, main.kept)}
     found.append(report.Queries.of_items(
         task.name, [task.queries[q] for q in main.kept], ranks,
+        numbers=_numbers(union, task, rankings, ranks) if (
+            benchmark.union) else None,
         deepest=min(one.scores.shape[1] for one in by_row.values()),
         pool='; '.join(pools.values()) if benchmark.union else (
             pools[task.pool])))
   return found
+
+
+def _numbers(union, task, rankings, rows):
+  """{name: {row: float64 [Q]}}; rows: those of the task that are shown."""
+  wrong = {row: 100.0 * mixed.first_is_of_another(
+      union, task, rankings[row][task.name, 'union']) for row in rows}
+  wrong['right_answer'] = np.zeros(len(next(iter(wrong.values()))))
+  own = {row: mixed.ranks(union, task, rankings[row][task.name, 'local'],
+                          task.pool) for row in rows}
+  return {'wrong_modality_at_1': wrong, **{
+      f'own_pool_recall_at_{k}': {row: 100.0 * (ranks <= k)
+                                  for row, ranks in own.items()}
+      for k in mixed.RECALL_AT}}
 
 
 def _gallery_row(union, task, ranking, relevant, show):

@@ -176,6 +176,8 @@ def check(config):
 
 
 EMBEDS = base.Embeds(
-    ('stage1',), ('plain',), model_config, reader, fingerprint,
+    ('stage1', 'coarse'), ('plain', 'one_stage', 'video_text', 'image_text',
+                           'text_text', 'fine_after'),
+    model_config, reader, fingerprint,
     tokenizer_options, embedding_sets.training_pairs, evaluated.evaluated,
     check)

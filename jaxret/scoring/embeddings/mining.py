@@ -4,7 +4,7 @@ MM-Embed's training (arXiv 2411.02571): of the top k of the pool of all
 modalities, C1 holds candidates of the wrong modality that are ranked before
 the positive, C2 candidates of the right modality that are ranked after k'; the
 offset keeps answers nobody labelled out of C2. A negative comes from either
-with equal chance.
+with equal chance. What that is compared with are the other STRATEGIES.
 """
 from typing import NamedTuple
 
@@ -12,6 +12,9 @@ import numpy as np
 
 KINDS = ('wrong_modality', 'insufficient', 'random')
 WRONG_MODALITY, INSUFFICIENT, RANDOM = range(len(KINDS))
+# MM-Embed's; C2 alone; any of the top k, blind to modality, as plain hard
+# negatives are (ANCE, arXiv 2007.00808); none of them but random ones.
+STRATEGIES = ('modality_aware', 'right_modality', 'any_modality', 'random')
 
 
 class Sets(NamedTuple):
@@ -25,8 +28,9 @@ class Sets(NamedTuple):
   positive_rank: np.ndarray
 
 
-def split(ranked, modality, positive, positives, offset):
-  """The sets C1 and C2 of every query.
+def split(ranked, modality, positive, positives, offset,
+          strategy='modality_aware'):
+  """The sets C1 and C2 of every query, or what a strategy has in their place.
 
   Args:
     ranked: int [Q, K], candidates by rank, the best first; -1 = none.
@@ -34,7 +38,13 @@ def split(ranked, modality, positive, positives, offset):
     positive: int [Q], the positive that the query is trained with.
     positives: Q arrays of all candidates that are labelled positives.
     offset: k', C2 starts after this rank.
+    strategy: one of STRATEGIES.
+
+  Errors: ValueError for another strategy.
   """
+  if strategy not in STRATEGIES:
+    raise ValueError(f'mine.strategy {strategy!r} is unknown; want one of '
+                     f'{", ".join(STRATEGIES)}')
   ranked, positive = np.asarray(ranked), np.asarray(positive)
   n_queries, n_ranks = ranked.shape
   rank = np.arange(1, n_ranks + 1)
@@ -43,7 +53,12 @@ def split(ranked, modality, positive, positives, offset):
       is_positive.any(1), is_positive.argmax(1) + 1, n_ranks + 1)
   free = (ranked >= 0) & ~_labelled(ranked, positives)
   right = modality[ranked] == modality[positive][:, None]
-  return Sets(free & ~right & (rank < positive_rank[:, None]),
+  if strategy == 'any_modality':
+    return Sets(free & ~right, free & right, positive_rank)
+  if strategy == 'random':
+    return Sets(free & False, free & False, positive_rank)
+  wrong = free & ~right & (rank < positive_rank[:, None])
+  return Sets(wrong & (strategy == 'modality_aware'),
               free & right & (rank > offset), positive_rank)
 
 
@@ -59,7 +74,7 @@ def _labelled(ranked, positives):
   return np.isin(asked, pairs) & (ranked >= 0)
 
 
-def draw(ranked, sets, positive, positives, pool, seed, first=0):
+def draw(ranked, sets, positive, positives, pool, seed, first=0, even=True):
   """One negative per query -> (candidate int64 [Q], kind int8 [Q]).
 
   Both sets have the same chance; of an empty one the other is taken. Where
@@ -72,13 +87,17 @@ def draw(ranked, sets, positive, positives, pool, seed, first=0):
     pool: int [C], a label of each candidate: its data set and modality.
     seed, first: the draw of query q depends on the seed and on first + q
       alone, whatever other queries are drawn with it.
+    even: whether the sets have the same chance, whatever their sizes; or else
+      all candidates in them.
   kind: an index of KINDS.
 
   Errors: ValueError naming the query whose positives are the whole pool.
   """
   chance = _chances(len(ranked), seed, first)
   counts = np.stack([sets.wrong_modality.sum(1), sets.insufficient.sum(1)], 1)
-  kind = np.where(chance[:, 0] < 0.5, WRONG_MODALITY, INSUFFICIENT)
+  share = 0.5 if even else counts[:, WRONG_MODALITY] / np.maximum(
+      counts.sum(1), 1)
+  kind = np.where(chance[:, 0] < share, WRONG_MODALITY, INSUFFICIENT)
   kind = np.where(counts[:, WRONG_MODALITY] == 0, INSUFFICIENT, kind)
   kind = np.where(counts[:, INSUFFICIENT] == 0, WRONG_MODALITY, kind)
   kind = np.where(counts.sum(1) == 0, RANDOM, kind).astype(np.int8)
@@ -98,7 +117,7 @@ def draw(ranked, sets, positive, positives, pool, seed, first=0):
 
 
 def draw_several(ranked, sets, positive, positives, pool, seed, first=0,
-                 count=1):
+                 count=1, even=True):
   """`count` different negatives per query -> int64 and int8 [Q, count].
 
   The first is what `draw` gives; each further one is drawn likewise from what
@@ -121,7 +140,7 @@ def draw_several(ranked, sets, positive, positives, pool, seed, first=0,
               f'candidates that are no positives, {count} are wanted; draw '
               'fewer')
     found.append(draw(ranked, sets, positive, positives, pool,
-                      seed + (number << 64), first))
+                      seed + (number << 64), first, even))
   return tuple(np.stack(parts, 1) for parts in zip(*found))
 
 

@@ -25,3 +25,33 @@ def reorder(scores, p_true, mode='replace', weight=1.0):
   seen = ~np.isnan(value)
   key = np.where(seen, value, scores)
   return np.lexsort((-key, ~seen), axis=-1)
+
+
+# P(True) is float32: nearer to 0 or 1 its log odds are but rounding.
+_LEAST = 1e-6
+
+
+def log_odds(p_true):
+  """float64, of the same shape; NaN where it is."""
+  p_true = np.clip(np.asarray(p_true, np.float64), _LEAST, 1 - _LEAST)
+  return np.log(p_true) - np.log1p(-p_true)
+
+
+def with_log_odds(scores, p_true, weight):
+  """float64 [Q, K]: the first stage's scores and what the second one changes.
+
+  A candidate's log odds count, times the weight, as far as they differ from
+  the mean of those that its query was asked about: a second stage that says
+  one thing of all changes nothing, and neither does what it has not seen.
+
+  Args:
+    scores: float [Q, K], of the first stage.
+    p_true: float [Q, K]; NaN where the second one has not seen a candidate.
+    weight: similarity for a nat, 0 = the first stage alone.
+  """
+  odds = log_odds(p_true)
+  seen = ~np.isnan(odds)
+  total = np.where(seen, odds, 0).sum(1, keepdims=True)
+  mean = total / np.maximum(seen.sum(1, keepdims=True), 1)
+  return np.asarray(scores, np.float64) + weight * np.where(
+      seen, odds - mean, 0)

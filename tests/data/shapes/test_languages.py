@@ -46,3 +46,19 @@ def test_a_machine_errs_as_often_as_told():
     for language in wrong:
       wrong[language] += clean[language] != noisy[language]
   assert all(60 < count < 280 for count in wrong.values()), wrong
+
+
+def test_a_machine_puts_queries_into_english_with_the_same_errors():
+  rng = np.random.default_rng
+  said = {language: [
+      grammar_languages.machine_translate_to_english(SAID, rng(seed), language)
+      for seed in range(300)] for language in grammar_languages.LANGUAGES}
+  clean = [grammar.english(SAID, rng(seed)) for seed in range(300)]
+  assert [grammar_languages.machine_translate_to_english(
+      SAID, rng(seed), 'de', 0) for seed in range(300)] == clean
+  for language, stay in (('de', 'rot'), ('fr', 'rouge'), ('cs', 'červen'),
+                         ('zh', '红色')):
+    wrong = sum(a != b for a, b in zip(said[language], clean))
+    assert 100 < wrong < 280
+    words = {word for text in said[language] for word in text.split(' ')}
+    assert stay in words and 'plaza' in words

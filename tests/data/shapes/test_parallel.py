@@ -36,3 +36,19 @@ def test_english_is_the_same_whatever_the_other_language(root):
   for split in splits[1:]:
     assert split.texts == splits[0].texts
     assert split.translations != splits[0].translations
+
+
+def test_a_query_in_english_is_that_of_the_language(root):
+  """By its id; what is trained on is English alone."""
+  german, english = (shapes_parallel.load(root, 'test', language)
+                     for language in ('de', 'de_to_en'))
+  assert [t.id for t in english.texts] == [t.id for t in german.texts]
+  assert all(' a ' in f' {t.text}' or ' an ' in f' {t.text}'
+             for t in english.texts)
+  train = shapes_parallel.load(root, 'train', 'de_to_en', per_image=2)
+  assert train.texts == shapes_parallel.load(
+      root, 'train', 'de', per_image=2).texts
+  known = {word for t in train.texts for word in t.text.split(' ')}
+  new = [w for t in train.translations for w in t.text.split(' ')
+         if w not in known]
+  assert len(new) < 0.2 * len(train.translations)  # synonyms at most

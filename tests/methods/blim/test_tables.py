@@ -150,3 +150,35 @@ def test_no_more_than_a_few_matrices_are_held(monkeypatch):
     tracemalloc.stop()
   assert [len(rows) for rows in table.summaries.values()] == [15, 15]
   assert peak < 3 * 4 * n * n
+
+
+def test_the_prior_of_what_is_first_is_a_percentile_of_its_own_query():
+  """By counting, one query and one candidate after the other."""
+  found = make(3)
+  wide = np.random.default_rng(4).normal(size=(7, 6)).astype(np.float32)
+  found['text_to_video'] = found['text_to_video']._replace(prior=wide)
+  answered = evaluator.relevant(split())
+  table = tables.tabulate(found, split(), FIXED)
+  priors = tables.priors_of_first(found, table.matrices, answered)
+  for name, of_row in priors.items():
+    assert list(of_row) == ['candidate_likelihood', 'cpn', 'right_answer']
+    prior = np.broadcast_to(
+        found[name].prior, np.shape(table.matrices[name]['cpn']))
+    for row, values in of_row.items():
+      for query, value in enumerate(values):
+        own = prior[query].tolist()
+        if row == 'right_answer':
+          chosen = max(own[a] for a in answers(name, query))
+        else:
+          scores = list(table.matrices[name][row][query])
+          chosen = own[scores.index(max(scores))]
+        below = sum(other < chosen for other in own)
+        assert value == pytest.approx(100 * (below + 0.5) / len(own))
+
+
+def test_what_a_cascade_left_out_has_no_percentile():
+  keep = np.eye(7, 6, dtype=bool) | True
+  found = make(0, keep)
+  table = tables.tabulate(found, split(), FIXED)
+  assert tables.priors_of_first(
+      found, table.matrices, evaluator.relevant(split())) == {}

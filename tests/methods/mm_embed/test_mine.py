@@ -200,3 +200,22 @@ def test_statistics_of_before_there_were_several_are_good(tmp_path):
   del old['mined_with']['negatives'], old['mined_with']['teacher']
   path.write_text(json.dumps(old))
   run(tmp_path, None)
+
+
+def test_other_strategies_embed_nothing_again(tmp_path):
+  encoder = Encoder()
+  first = run(tmp_path, encoder)
+  calls = encoder.calls
+  other = ml_collections.ConfigDict({**OPTIONS, 'strategy': 'random'})
+  def again():
+    return mine.mine(
+        'toy', training_set(), 0, retrieval.Encoder(encoder, {'weights': 'w'}),
+        tmp_path / 'random', other, shared=tmp_path)
+  found = again()
+  assert encoder.calls == calls == 13 + 40
+  assert found['random'] == 13 and first['random'] < 13
+  assert again() == found
+  rows = mine.tables(tmp_path)[0]['rows']
+  assert [row[0] for row in rows] == ['source', 'toy', 'random/toy']
+  with pytest.raises(ValueError, match='strategy was .modality_aware., is'):
+    run(tmp_path, encoder, options=other)

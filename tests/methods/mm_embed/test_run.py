@@ -48,6 +48,19 @@ def test_run_leaves_what_was_promised(trained):
     assert words in page
 
 
+def test_the_weight_of_the_reranker_is_chosen_on_validation(trained):
+  workdir, _, results = trained
+  found = results['reranking']
+  assert (found['on'], found['halves']) == ('validation', False)
+  for where, choices in found['tasks']['image_text_to_image'].items():
+    name = 'image_text_to_image' + '_local' * (where == 'local')
+    best = max(choices[0]['by_weight'], key=lambda one: one['mrr'])
+    assert choices[0]['weight'] in (0, best['weight'])
+    if not choices[0]['weight']:
+      assert results[name]['reranked'] == results[name]['mm_embed']
+  assert 'chosen on validation' in (workdir / 'report.html').read_text()
+
+
 def test_stages_start_where_they_should(trained):
   workdir, _, _ = trained
   configs = {name: json.loads((workdir / name / 'config.json').read_text())
@@ -119,3 +132,20 @@ def test_evaluate_on_mbeir(trained, mbeir):
   assert results['dataset'] == 'mbeir'
   assert results['tasks'][tiny_mbeir.TASK]['candidates'] == 6
   assert set(results['reported']) == {'union', 'local'}
+
+
+def test_kinds_of_negatives_are_rows_of_one_run(trained, tmp_path):
+  fields = {name: value for name, value in tiny_mm_embed.FIELDS.items()
+            if not name.startswith('hard.')}
+  assert tiny_mm_embed.run('negatives', tmp_path / 'run', *tiny_mm_embed.flags({
+      'data.root': trained[0].parent / 'shapes', **fields})) == 0
+  results = tiny_runs.results(tmp_path / 'run')
+  kinds = ['any_modality', 'right_modality', 'random_mined']
+  assert list(results['text_to_image']) == ['start', 'random', *kinds,
+                                            'mm_embed']
+  mined = tmp_path / 'run/mined'
+  found = {name: (mined / name / 'text_to_image.jsonl').read_text()
+           for name in ('', 'any_modality', 'right_modality', 'random')}
+  assert len(set(found.values())) == 4
+  assert not list(mined.glob('*/embeddings'))  # what all need is there once
+  assert '"kind": "wrong_modality"' not in found['right_modality']

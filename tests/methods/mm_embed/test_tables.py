@@ -22,6 +22,15 @@ def test_tables_count_wrong_modalities(tmp_path):
   assert shares['row'] == pytest.approx(np.mean([
       results[task.name]['row']['wrong_modality_at_1']
       for task in found.tasks]))
+  for task, queries in zip(found.tasks, mixed_tables.all_queries(
+      found, union, {'row': rankings})):
+    numbers = queries.numbers
+    assert np.mean(numbers['wrong_modality_at_1']['row']) == pytest.approx(
+        results[task.name]['row']['wrong_modality_at_1'])
+    assert not numbers['wrong_modality_at_1']['right_answer'].any()
+    for k in (1, 5, 10):
+      assert np.mean(numbers[f'own_pool_recall_at_{k}']['row']) == (
+          pytest.approx(results[f'{task.name}_local']['row'][f'recall_at_{k}']))
 
 
 def hand_made(n_found):

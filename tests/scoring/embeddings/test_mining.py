@@ -128,3 +128,34 @@ def test_a_pool_that_is_too_small_is_said():
   with pytest.raises(ValueError, match='query 7: its pool of 3 has but 2'):
     mining.draw_several(ranked, sets, np.array([0]), [np.array([0])],
                         np.zeros(3, int), 0, 7, count=3)
+
+
+@pytest.mark.parametrize('strategy', mining.STRATEGIES)
+def test_strategies_draw_from_what_they_name(strategy):
+  n, offset = 4000, 4
+  ranked = np.tile(np.arange(7), (n, 1))
+  modality = np.array([1, 1, 0, 0, 1, 0, 0, 0])  # the positive is 3
+  positive, positives = np.full(n, 3), [np.array([3])] * n
+  sets = mining.split(ranked, modality, positive, positives, offset, strategy)
+  negative, kind = mining.draw(
+      ranked, sets, positive, positives, np.array([0] * 7 + [1]), seed=1,
+      even=strategy != 'any_modality')
+  share = np.bincount(negative, minlength=8) / n
+  wanted = {
+      # 0 and 1 before the positive; 5 and 6 behind the offset.
+      'modality_aware': [.25, .25, 0, 0, 0, .25, .25, 0],
+      'right_modality': [0, 0, 0, 0, 0, .5, .5, 0],
+      'any_modality': [*[1 / 6] * 3, 0, *[1 / 6] * 3, 0],
+      'random': [*[1 / 6] * 3, 0, *[1 / 6] * 3, 0]}[strategy]
+  np.testing.assert_allclose(share, wanted, atol=.03)
+  if strategy == 'random':
+    assert (kind == mining.RANDOM).all()
+  else:
+    np.testing.assert_array_equal(
+        kind == mining.WRONG_MODALITY, modality[negative] == 1)
+
+
+def test_an_unknown_strategy_is_refused():
+  ranked, modality, positive, positives = case()
+  with pytest.raises(ValueError, match="mine.strategy 'easy' is unknown"):
+    mining.split(ranked, modality, positive, positives, 4, 'easy')

@@ -27,3 +27,17 @@ def test_candidates_that_were_not_seen_follow_by_their_own_score():
 def test_modes_are_checked():
   with pytest.raises(ValueError, match="rerank mode 'x' is unknown"):
     rerank.reorder([[1.0]], [[1.0]], 'x')
+
+
+def test_log_odds_count_as_far_as_they_differ_from_what_is_said_of_all():
+  scores = np.array([[0.5, 0.4, 0.3, 0.2]])
+  odds = np.array([[-1.0, 2.0, np.nan, 5.0]])
+  wanted = scores + 0.1 * np.array([[-3.0, 0.0, 0.0, 3.0]])  # less their mean
+  for shift in (0.0, 4.0):
+    got = rerank.with_log_odds(scores, 1 / (1 + np.exp(-odds - shift)), 0.1)
+    np.testing.assert_allclose(got, wanted, atol=1e-4)
+  np.testing.assert_array_equal(rerank.with_log_odds(scores, odds, 0), scores)
+  one = [[np.nan, 0.9, np.nan, np.nan]]  # there is nothing to differ from
+  np.testing.assert_array_equal(rerank.with_log_odds(scores, one, 1), scores)
+  sure = rerank.log_odds(np.float32([0, 1, 0.5]))
+  np.testing.assert_allclose(sure, [-13.8, 13.8, 0], atol=0.1)

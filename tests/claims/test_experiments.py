@@ -1,0 +1,72 @@
+"""What an experiment changes, and where it keeps what it gives."""
+import dataclasses
+
+import pytest
+
+from jaxret.claims import experiments, listed
+from jaxret.data import closed
+from tests import tiny_claims
+from tests.tiny_claims import run as tiny_run
+
+BLIM = listed.Experiment('mine', 'about', 'blim')
+
+
+def config_of(root, experiment, split='validation', seed=0):
+  return experiments.config_of(
+      experiments.Run(experiment, seed, root), split)
+
+
+def test_a_config_is_its_file_with_what_is_changed(tmp_path):
+  poor = listed.Experiment(
+      'poor', 'about', 'leccr', change={
+          'compare': ['less'], 'captioner.train.steps': 3,
+          'optim.betas': [0.5, 0.6]},
+      sections={'less': {'train': {'steps': 4}}},
+      uses={'data.descriptions': 'captions/texts'})
+  config = config_of(tmp_path, poor, seed=2)
+  assert (config.compare, config.optim.betas) == (('less',), (0.5, 0.6))
+  assert config.less.train.steps == 4
+  assert config.captioner.train.steps == 3 and config.seed == 2
+  assert config.data.descriptions == str(
+      tmp_path / 'captions' / 'seed-0' / 'texts')
+  assert (config.task, config.eval.split) == (
+      'train_and_evaluate', 'validation')
+
+
+def test_on_test_nothing_is_trained_and_weights_are_of_validation(tmp_path):
+  config = config_of(tmp_path, BLIM)
+  assert config.eval.splits == ('validation',)
+  config = config_of(tmp_path, BLIM, 'test')
+  assert config.eval.splits == ('validation', 'test')
+  assert config.task == 'evaluate'
+  captions = dataclasses.replace(BLIM, config='leccr', task='caption')
+  assert config_of(tmp_path, captions, 'test').task == 'caption'
+
+
+@pytest.mark.parametrize('fields, message', [
+    ({'change': {'train.step': 3}},
+     "mine: blim has no field 'train.step'; did you mean 'train.steps'"),
+    ({'change': {'trian.steps': 3}}, "no field 'trian.steps'"),
+    ({'change': {'train.steps': 'many'}}, 'mine: train.steps: '),
+    ({'sections': {'tower': {}}}, 'blim has a section tower already'),
+    ({'config': 'blmi'}, "no config file 'configs/blmi.py'")])
+def test_a_wrong_field_is_named(tmp_path, fields, message):
+  with pytest.raises(ValueError, match=message):
+    config_of(tmp_path, dataclasses.replace(BLIM, **fields))
+
+
+def test_a_run_keeps_what_it_says_of_each_split(tmp_path, capsys):
+  found = listed.read(tiny_claims.write(tmp_path))
+  run = experiments.Run(found.experiments['plain'], 0, tmp_path / 'all')
+  assert not run.is_done('validation')
+  tiny_run.DONE.clear()
+  with closed.closed('test'):
+    experiments.do(run, 'validation')
+    with pytest.raises(ValueError, match='is closed'):
+      experiments.do(run, 'test')
+  assert run.is_done('validation') and not run.is_done('test')
+  experiments.do(run, 'test')
+  assert run.is_done('test')
+  assert tiny_run.DONE == [('train_and_evaluate', 'plain', 'validation'),
+                           ('evaluate', 'plain', 'test')]
+  assert capsys.readouterr().out == ''
