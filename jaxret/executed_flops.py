@@ -72,13 +72,15 @@ def _parse(text):
   """({computation: {name: Op}}, name of the first one that runs)."""
   computations: dict[str, dict[str, Op]] = {}
   entry, ops = '', {}
-  for line in text.splitlines():
+  for line in re.sub(r'/\*.*?\*/', '', text).splitlines():
     if header := _HEADER.match(line):
       ops = computations[header[2]] = {}
       entry = header[2] if header[1] else entry
     elif found := _OP.match(line):
       name, shape, kind, rest = found.groups()
       ops[name] = Op(() if shape[0] == '(' else _sizes(shape), kind, rest)
+  if not entry:
+    raise ValueError('no program of XLA in its words: it has no ENTRY')
   return computations, entry
 
 

@@ -19,9 +19,13 @@ def close(scores: np.ndarray, k: int, difference: float) -> np.ndarray:
   scores: float [Q, C] that differ from the true ones by `difference` at most.
   A pair below the k-th best by more than twice that is truly below k others.
   """
+  return scores >= _kth(scores.astype(np.float64), k) - 2 * difference
+
+
+def _kth(scores, k):
+  """The k-th best of each query, [Q, 1]; the last of fewer."""
   k = min(k, scores.shape[1])
-  kth = -np.partition(-scores.astype(np.float64), k - 1, 1)[:, k - 1:k]
-  return scores >= kth - 2 * difference
+  return -np.partition(-scores, k - 1, 1)[:, k - 1:k]
 
 
 class Recomputed(NamedTuple):
@@ -69,8 +73,7 @@ def best_k_again(scores: np.ndarray, k: int,
     new = close(scores, k, difference) & ~again
     if not new.any():
       # What was not scored again stays below the k-th of what was.
-      kth = -np.partition(-np.where(again, out, -np.inf), k - 1, 1)[
-          :, min(k, out.shape[1]) - 1:min(k, out.shape[1])]
+      kth = _kth(np.where(again, out, -np.inf), k)
       out = np.where(again, out, np.minimum(out, kth))
       return Recomputed(out, again, difference)
     again |= new

@@ -24,8 +24,8 @@ def layers(x, stack):
 
 def test_products_in_loops_count_as_often_as_they_run():
   assert flops(layers, X, STACK) == 5 * ONE
-  assert flops(lambda x, w: jax.lax.map(lambda _: layers(x, w),
-                                        jnp.arange(3)), X, STACK) == 15 * ONE
+  assert flops(lambda x, w: jax.lax.map(lambda n: layers(x + n, w),
+                                        jnp.arange(3.0)), X, STACK) == 15 * ONE
 
 
 def test_products_of_batches_count():

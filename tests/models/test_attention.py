@@ -238,7 +238,7 @@ SIXTEEN = {'dtype': 'bfloat16', 'attention': 'cudnn'}
 
 @pytest.mark.parametrize('build, message', [
     (lambda: dataclasses.replace(DECODER, attention='flash'),
-     "model.attention 'flash' is not known; want 'xla' or 'cudnn'"),
+     "model.attention 'flash' is not known; want one of 'xla', 'cudnn', 'spl"),
     (lambda: dataclasses.replace(DECODER, attention='cudnn'),
      'got dtype float32, want bfloat16 or float16'),
     (lambda: dataclasses.replace(DECODER, head_width=12, **SIXTEEN),
