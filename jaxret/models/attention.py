@@ -69,19 +69,16 @@ def attention(query, key, value, mask, drop=None, implementation='xla',
       attend; None = all. 'splash' takes no bool of several rows.
     drop: dropout of the weights, a function of them; None = none.
     implementation: one of ATTENTION. 'xla', the oracle, is written out here,
-      'splash' is models.splash, 'cudnn' that of jax.nn.dot_product_attention.
-    block: the most queries that Segments are looked up for at a time by 'xla'
-      and 'cudnn': the memory of scores and masks is bounded, and the backward
-      pass computes those of a block again.
+      'splash' is models.splash, 'cudnn' that of jax.nn.
+    block: of Segments, how many queries 'xla' and 'cudnn' take at a time at
+      most, which bounds their memory; see `_attention_by_block`.
 
   Returns:
-    float32 [B, T, N, H], and the log-sum-exp of the scores, float32
-    [B, T, N], about -1e30 where a row may attend to nothing; None in its place
-    but for 'xla'.
+    float32 [B, T, N, H]; and of 'xla' the log-sum-exp of the scores, float32
+    [B, T, N], about -1e30 where a row may attend to nothing, else None.
 
-  Raises:
-    ValueError: if the implementation cannot do that, see `check_attention`, or
-      not on this device.
+  Raises ValueError if the implementation cannot do that, see
+  `check_attention`, or not on this device.
   """
   width, dtype, dropped = query.shape[-1], query.dtype, drop is not None
   check_attention(implementation, width, dtype, dropped)
@@ -125,7 +122,10 @@ def attention(query, key, value, mask, drop=None, implementation='xla',
 
 
 def _attention_by_block(query, key, value, rule, implementation, block):
-  """`attention` for as many queries at a time, at most, as `block` says."""
+  """`attention` for as many queries at a time, at most, as `block` says.
+
+  The backward pass computes the scores of a block again.
+  """
   rows, length = query.shape[:2]
   blocks = -(-length // block)
   size = -(-length // blocks)

@@ -161,3 +161,17 @@ def test_many_queries_and_one_see_a_prefix_as_the_loop_does():
   one = attention_lib.attention_of_one(
       query[:, 0], key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3), keys)
   np.testing.assert_allclose(one, want[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize('name, again', [
+    ('none', False), (False, False), ('False', False), ('full', True),
+    (True, True), ('dots', True), ('offload', True)])
+def test_policies_of_what_is_computed_again(name, again):
+  assert layers.remat_policy(name)[0] == again
+  assert (layers.remat_policy(name)[1] is None) == (
+      name not in ('dots', 'offload'))
+
+
+def test_an_unknown_policy_is_refused():
+  with pytest.raises(ValueError, match="model.remat 'all' is not known"):
+    layers.remat_policy('all')

@@ -106,7 +106,7 @@ def test_the_7b_compiles_with_the_kernel_for_attention(monkeypatch):
       plan.build(config), tpu_slices.open_all(config.plan), {})
   assert len(part['programs']) == 5 and used
   for program in part['programs'].values():
-    assert program['fits'] and program['gib']['temporaries'] < 2
+    assert program['fits'] and program['gib']['temporaries'] < 3
 
 
 @needs_libtpu
