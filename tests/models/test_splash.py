@@ -1,17 +1,20 @@
 """JAX's attention kernel for TPUs, interpreted, against what is written out."""
 import dataclasses
 import functools
+import importlib.util
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxret import sharding
+from jaxret import sharding, tpu_slices
 from jaxret.models import attention as attention_lib
 from jaxret.models import decoder as decoder_lib
 from jaxret.models import masks, splash
+from jaxret.models.qwen2_vl import model as qwen2_vl
 from jaxret.models.qwen2_vl import vision
+from jaxret.models.qwen25_vl import vision as qwen25_vl_vision
 
 LENGTHS = np.array([130, 4, 77, 129])
 KEYS = np.arange(130) < LENGTHS[:, None]
@@ -147,3 +150,34 @@ def test_what_the_kernel_cannot_do_is_refused_in_one_line(build, message):
   with pytest.raises(ValueError, match=message) as caught:
     build(jnp.zeros((1, 2, 2, 8)))
   assert '\n' not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec('libtpu') is None,
+                    reason="no libtpu: pip install -e '.[tpu]'")
+@pytest.mark.parametrize('implementation', ['splash', 'xla'])
+def test_a_video_of_16384_tokens_fits_on_a_chip(implementation):
+  """Of 65,536 patches, read by Qwen2.5-VL 7B; scores alone would be 30 GiB."""
+  numerics = {'dtype': 'bfloat16', 'param_dtype': 'bfloat16',
+              'attention': implementation}
+  config = qwen2_vl.Qwen2VlConfig(
+      decoder_lib.DecoderConfig(
+          152064, 3584, 18944, 28, 28, 4, 128, rope_sections=(16, 24, 24),
+          **numerics),
+      qwen25_vl_vision.VisionConfig(3584, **numerics), 'mrope')
+  part = tpu_slices.open_one('v5e:4x4')
+  mesh = sharding.make_mesh({'fsdp': 16}, part.devices)
+  params = sharding.abstract(mesh, jax.eval_shape(
+      functools.partial(qwen2_vl.init, config), jax.random.key(0)))
+  def array(dtype, *shape):
+    return jax.ShapeDtypeStruct(
+        (16, *shape), dtype, sharding=sharding.batch_sharding(mesh))
+  ints = functools.partial(array, jnp.int32)
+  batch = {'tokens': ints(16640), 'length': ints(), 'positions': ints(3, 16640),
+           'visual_index': ints(16640), 'patches': array(
+               jnp.uint8, 16, 4096, 1176), 'segments': ints(16, 4096),
+           'coordinates': ints(16, 4096, 2)}
+  with jax.set_mesh(mesh):
+    lowered = jax.jit(config.module().apply).lower(params, batch)
+  _, use = tpu_slices.compile_for(part, lowered, implementation, params)
+  assert use.fits and use.total < 6 * tpu_slices.GIB
