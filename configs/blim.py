@@ -114,7 +114,7 @@ def full_size(config):
       # As in its own config.json, which is read where weights are.
       vocab_size=152064, width=3584, mlp_width=18944, layers=28, heads=28,
       kv_heads=4, head_width=128, rope_theta=1e6, tokens_per_clip=64,
-      visual_width=1024, dtype='bfloat16', param_dtype='bfloat16', remat=True,
+      visual_width=1024, dtype='bfloat16', param_dtype='bfloat16', remat='full',
       trainable=('lora/.*', 'params/visual_head/.*'))
   config.model.lora.update(
       rank=8, alpha=32, dropout=0.05, targets=(

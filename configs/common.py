@@ -112,8 +112,10 @@ def add_weights(config, lora_alpha):
       'pretrained': '',  # directory or hub model, '' = by the sizes given here
       # Directory or hub model; '' = the model's, or one trained here.
       'tokenizer': '',
-      'remat': False,  # recompute layers backward, to save memory
-      'attention': 'xla',  # kernel of attention: 'xla' or 'cudnn'
+      # What is computed again backward, to save memory: 'none', 'dots', 'full'
+      # (all of a layer), or 'offload' (products are kept on the host).
+      'remat': 'none',
+      'attention': 'xla',  # kernel: 'xla', 'cudnn', 'splash' or 'auto'
       'trainable': ('.*',),  # regexes of whole parameter paths
       'lora': {
           'rank': 0,  # rank of the factors, 0 = no LoRA

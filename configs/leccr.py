@@ -175,7 +175,7 @@ def model():
       'dropout': 0.1,  # share of activations left out
       'dtype': 'float32',  # of computation: 'float32' or 'bfloat16'
       'param_dtype': 'float32',  # of weights: 'float32' or 'bfloat16'
-      'remat': False})  # recompute layers backward, to save memory
+      'remat': 'none'})  # computed again backward: 'none', 'dots' or 'full'
 
 
 def optim():

@@ -110,7 +110,7 @@ def stage(tasks, steps, **fields):
 def full_size(config, pretrained):
   config.model.update(
       pretrained=pretrained, vocab_size=0, rope_theta=0.0, dtype='bfloat16',
-      param_dtype='bfloat16', remat=True)
+      param_dtype='bfloat16', remat='full')
   config.mesh.data, config.mesh.fsdp, config.plan.topology = 1, -1, 'v5e:4x4'
 
 

@@ -110,7 +110,7 @@ def full_qwen2_vl(config, name):
   config.data.max_tokens = 2048
   config.model.update(
       pretrained=name, vocab_size=0, dtype='bfloat16', param_dtype='bfloat16',
-      remat=True, trainable=('lora/.*',))
+      remat='full', trainable=('lora/.*',))
   config.model.lora.update(
       rank=8, dropout=0.05, targets=(
           'decoder/layers/attention/[qkvo]',

@@ -50,6 +50,8 @@ ADDED_FIELDS = {'data.alpha': 'white', 'data.allow_outside': False,
                     'image', 'video', 'caption', 'id', 'split')},
                 **{f'data.splits.{name}': '' for name in (
                     'train', 'validation', 'test')}}
+# `remat` was a bool; both words bind alike.
+_WORDS = {'none': False, 'full': True, 'False': False, 'True': True}
 # What a start leaves in a workdir before anything is trained, extracted or
 # scored, and what task=plan writes: where there is nothing else another config
 # may begin. Hidden files are parts of what was being written. All else is a
@@ -74,7 +76,8 @@ def plain_config(config):
 
 def binding_config(config):
   """The fields that bind a workdir: all but FREE_FIELDS."""
-  return {name: value for name, value in plain_config(config).items()
+  return {name: _WORDS.get(str(value), value) if name.endswith('.remat')
+          else value for name, value in plain_config(config).items()
           if (name, value) not in ADDED_FIELDS.items() and not any(
               f'.{free}.' in f'.{name}.' for free in FREE_FIELDS)}
 

@@ -240,7 +240,8 @@ def shardings(mesh, tree, rules=RULES):
   small models run on any mesh, at the price of memory.
   """
   def place(path, leaf):
-    name = path_name(path)
+    name = re.sub(r'^quantized/(.*)/(codes|scale)$', r'params/\1/kernel',
+                  path_name(path))
     if not name:
       spec = P()
     elif any(re.fullmatch(pattern, name) for pattern, _ in rules):
@@ -352,9 +353,8 @@ def constant(mesh, array):
 
 def constant_sharding(mesh, shape):
   """Where `constant` puts an array of this shape."""
-  if not shape or shape[0] % batch_shards(mesh):
-    return replicated(mesh)
-  return batch_sharding(mesh)
+  whole = not shape or shape[0] % batch_shards(mesh)
+  return replicated(mesh) if whole else batch_sharding(mesh)
 
 
 def replicate(mesh, array):

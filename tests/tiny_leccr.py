@@ -35,7 +35,7 @@ def make_config(branch, preset='corrected', **model):
           'slots': 2, 'reader_layers': 2, 'interaction_layers': 1,
           'frame_layers': 1 if video else 0, 'temperature': 0.07,
           'dropout': 0.1, 'dtype': 'float32', 'param_dtype': 'float32',
-          'remat': False, **model},
+          'remat': 'none', **model},
       'optim': {'learning_rate': 3e-3, 'betas': (0.9, 0.98), 'eps': 1e-8,
                 'weight_decay': 0.01, 'schedule': 'linear',
                 'warmup_fraction': 0.1, 'no_decay': NO_DECAY,

@@ -36,6 +36,8 @@ PARTS = {
              device_models.lora_step),
     'reranking': ('a query against candidates with an image each',
                   device_models.reranking),
+    'best_again': ('a query against the 100 that a first stage found',
+                   device_models.best_again),
 }
 
 

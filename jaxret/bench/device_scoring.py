@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxret import sharding
-from jaxret.bench import presets, scoring
-from jaxret.models import layers
+from jaxret.bench import machine, presets, scoring
+from jaxret.models import attention as attention_lib
+from jaxret.models import masks
 from jaxret.scoring.likelihood import cost, reference, tiles
 from jaxret.scoring.likelihood import score as likelihood
 
@@ -54,18 +55,17 @@ def _attention_rows():
       np.asarray(jax.random.normal(jax.random.key(n), s, jnp.bfloat16))
       for n, s in enumerate((shape, kv_shape, kv_shape)))
   lengths = np.array([512, 300])
-  mask = np.tril(np.ones((512, 512), bool))[None] & (
-      np.arange(512) < lengths[:, None])[:, None]
+  keys = np.arange(512) < lengths[:, None]
   with jax.default_device(jax.devices('cpu')[0]):
-    want, _ = layers.attention(*(
-        jnp.asarray(x, jnp.float32) for x in (query, key, value)), mask)
+    want, _ = attention_lib.attention(*(
+        jnp.asarray(x, jnp.float32) for x in (query, key, value)),
+        masks.causal(keys))
     want = np.asarray(want)
   rows = []
-  for name in ('xla', 'cudnn'):
-    if name == 'cudnn' and jax.default_backend() != 'gpu':
-      continue
-    run = jax.jit(functools.partial(layers.attention, implementation=name))
-    seen = np.asarray(run(query, key, value, mask)[0])
+  for name in machine.attention_kernels():
+    run = jax.jit(functools.partial(
+        attention_lib.attention, implementation=name))
+    seen = np.asarray(run(query, key, value, masks.causal(keys))[0])
     rows.append({'name': f'bfloat16 attention by {name}',
                  'largest_difference': float(np.abs(seen - want).max())})
   return rows

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxret.bench import machine
-from jaxret.models import layers
+from jaxret.models import attention as attention_lib
 from jaxret.models.llava import latent_attention
 
 _COUNTS = (
@@ -35,7 +35,7 @@ def plain_attention(config, params, keys, values, tokens):
   """Attention of normalised tokens [T, D] to the latents, [T, D]."""
   query = tokens @ params['q']['kernel']
   query = query.reshape(1, len(tokens), config.heads, -1)
-  out, _ = layers.attention(
+  out, _ = attention_lib.attention(
       query, keys[None], values[None], jnp.ones((1, 1, 1), bool))
   return out.reshape(len(tokens), -1) @ params['o']['kernel']
 

@@ -95,3 +95,10 @@ def matmul_flops_per_s(shapes, dtype, repeats=5):
       speed = count * flops / (time.perf_counter() - start)
       best[shape] = max(best.get(shape, 0.0), speed)
   return best
+
+
+def attention_kernels():
+  """The implementations of attention that this backend has, see
+  models.attention.ATTENTION."""
+  more = {'gpu': ('cudnn',), 'tpu': ('splash',)}
+  return 'xla', *more.get(jax.default_backend(), ())

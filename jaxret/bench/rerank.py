@@ -62,6 +62,16 @@ PRESETS = {
                               tie_embeddings=True),
         vision.VisionConfig(512, width=320, layers=8, heads=8, mlp_width=1280,
                             positions=256, deepstack=(2, 4, 6))), (3, 12), 4),
+    # Qwen3-VL-2B, for accelerators.
+    '2b': Preset(qwen3_vl.Qwen3VlConfig(
+        decoder.DecoderConfig(151936, 2048, 6144, 28, 16, 8, 128, 5e6,
+                              rope_sections=(24, 20, 20), rope_interleaved=True,
+                              qkv_bias=False, qk_norm=True, tie_embeddings=True,
+                              dtype='bfloat16', param_dtype='bfloat16'),
+        vision.VisionConfig(2048, width=1024, layers=24, heads=16,
+                            mlp_width=4096, deepstack=(5, 11, 17),
+                            dtype='bfloat16', param_dtype='bfloat16')),
+                 (8, 24), 4),
 }
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from jaxret import losses
 from jaxret.bench import machine
-from jaxret.models import decoder, layers
+from jaxret.models import attention as attention_lib
+from jaxret.models import decoder
 from jaxret.scoring.likelihood import kernels, tries
 
 ROUNDS = 5
@@ -50,7 +51,7 @@ def _parts(job, trie, n_rows):
   chains = decoder.Chains(trie.chains, trie.place,
                           decoder.causal(trie.chains.shape[1])[0])
   to_prefix = repeated(
-      lambda q, k: layers.attention_to_prefix(q, k, k, seen)[0])
+      lambda q, k: attention_lib.attention_to_prefix(q, k, k, seen)[0])
   along = repeated(lambda q, k: decoder.chain_attention(q, k, k, chains)[0])
   weights = [random(*shape) * shape[0] ** -0.5 for shape in kernel_shapes(c)]
   layer_products = repeated(products)

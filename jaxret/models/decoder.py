@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxret import sharding
+from jaxret.models import attention as attention_lib
 from jaxret.models import layers
 
 
@@ -23,10 +24,9 @@ class DecoderConfig:
   counts the frequencies of each axis, for positions [3, B, T] (M-RoPE).
   Mistral and Qwen3 have no `qkv_bias`; Qwen3 has a `qk_norm` of every head,
   and its axes take turns among the frequencies (`rope_interleaved`).
-  `attention`: see layers.check_attention.
-  `rope_frequencies` and `rope_scale` are those of scaled rotary positions, see
-  models.rotary. `max_tokens`: past it the model would compute otherwise than
-  we do, as `limited_by` has it in its own words; None = never.
+  `attention`: see attention.check_attention; `remat`: layers.remat_policy.
+  `rope_frequencies`, `rope_scale`: see models.rotary. `max_tokens`: past it the
+  model would compute otherwise, as `limited_by` has it in its own words.
   """
   vocab_size: int
   width: int
@@ -40,7 +40,7 @@ class DecoderConfig:
   tie_embeddings: bool = False
   dtype: str = 'float32'
   param_dtype: str = 'float32'
-  remat: bool = False
+  remat: str | bool = 'none'
   lora_scale: float = 1.0
   lora_dropout: float = 0.0
   rope_sections: tuple[int, ...] = ()
@@ -54,7 +54,12 @@ class DecoderConfig:
   limited_by: str = ''
 
   def __post_init__(self):
-    layers.check_attention(self.attention, self.head_width, self.dtype)
+    attention_lib.check_attention(self.attention, self.head_width, self.dtype)
+    layers.remat_policy(self.remat)
+
+  def kernel(self):
+    return attention_lib.chosen_attention(
+        self.attention, self.head_width, self.dtype)
 
   def check_length(self, tokens):
     """Raises ValueError for sequences, as padded, of more than `max_tokens`."""
@@ -128,22 +133,23 @@ class Attention(nn.Module):
     query, key = turned('q', c.heads), turned('k', c.kv_heads)
     value = heads('v', c.kv_heads)
     if cached is None:
-      out, _ = layers.attention(
+      out, _ = attention_lib.attention(
           query, key, value, mask, implementation=c.attention)
     elif isinstance(cached, Slot):
       key, value = cached.fill(key, value)
-      out = layers.attention_of_one(query[:, 0], key, value, cache_mask)
+      out = attention_lib.attention_of_one(query[:, 0], key, value, cache_mask)
     elif mask is not None:
-      out, _ = layers.attention(
+      out, _ = attention_lib.attention(
           query, *(jnp.concatenate(both, 1)
                    for both in zip(cached, (key, value))),
-          mask, implementation=c.attention)
+          mask, implementation='cudnn')
     else:
       # All M suffix tokens attend to the prefix' keys in one matmul, and to
       # the tokens before them in their own chain.
-      shared = layers.attention_to_prefix(query, *cached, cache_mask)
+      shared = attention_lib.attention_to_prefix(
+          query, *cached, cache_mask, c.attention)
       own = chain_attention(query, key, value, chains)
-      out = layers.merge_attention(*shared, *own)
+      out = attention_lib.merge_attention(*shared, *own)
     out = out.astype(c.dtype).reshape(batch, length, -1)
     return c.dense(c.width, name='o')(out), (key, value)
 
@@ -160,7 +166,7 @@ def chain_attention(query, key, value, chains):
     return picked.reshape(-1, chains.index.shape[-1], *x.shape[2:])
   def pack(x):
     return take(x.reshape(len(query), -1, *x.shape[2:]), chains.place)
-  out, lse = layers.attention(
+  out, lse = attention_lib.attention(
       unpack(query), unpack(key), unpack(value), chains.mask[None])
   return pack(out), pack(lse)
 
@@ -251,16 +257,20 @@ class Decoder(nn.Module):
     return self.embed(jnp.maximum(jnp.pad(tokens, padding), 0))[..., :length, :]
 
   def __call__(self, x, positions, mask, length=None, visual=None):
-    """x [B, T, D], positions int [B, T] or [3, B, T], mask bool -> like x.
+    """x [B, T, D], positions int [B, T] or [3, B, T], mask -> like x.
 
-    mask: [B or 1, T or 1, T], True where a token may see another. length: of
-    the longest sequence, T where a row is one. visual: a deepstack.Visual.
+    mask: masks.Segments, or bool [B or 1, T or 1, T], True where a token may
+    see another. length: of the longest sequence, T where a row is one. visual:
+    a deepstack.Visual.
     """
     self.config.check_length(length or x.shape[1])
     x, _ = self.layers(
-        x.astype(self.config.dtype), positions, mask, None, None, None,
-        *self._deep(visual))
+        x.astype(self.config.dtype), positions, self._seen(mask, x), None, None,
+        None, *self._deep(visual))
     return self.final_norm(x)
+
+  def _seen(self, mask, x):
+    return attention_lib.seen_at_once(mask, x.shape[1], self.config.kernel())
 
   def _deep(self, visual):
     """What layers are told of a deepstack.Visual: their numbers, and it."""
@@ -271,27 +281,24 @@ class Decoder(nn.Module):
   def prefix(self, x, positions, mask, keys, visual=None):
     """Hidden states [P, S, D] and the Cache whose visible keys are `keys`.
 
-    x [P, S, D], positions int [P, S], mask bool [P or 1, S, S], and keys bool
-    [P, S]: which of the prefix' keys a suffix may attend to. visual: a
-    deepstack.Visual, what is added after the first layers.
+    x [P, S, D], positions int [P, S], mask and visual as for the call, and keys
+    bool [P, S]: which of the prefix' keys a suffix may attend to.
     """
     self.config.check_length(x.shape[1])
     x, (key, value) = self.layers.caching(
-        x.astype(self.config.dtype), positions, mask, None, None, None,
-        *self._deep(visual))
+        x.astype(self.config.dtype), positions, self._seen(mask, x), None, None,
+        None, *self._deep(visual))
     return self.final_norm(x), Cache(key, value, keys)
 
   def suffix(self, cache, x, positions, chains, visual=None):
     """Continues each of P prefixes with M tokens, packed as `chains` says.
 
-    cache: of P prefixes. x: [P, M, D]. positions: int [P, M]. visual: a
-    deepstack.Visual, what is added after the first layers.
-
-    Returns: [P, M, D].
+    cache: of P prefixes. x: [P, M, D], and so is what comes back. positions:
+    int [P, M]. visual: a deepstack.Visual.
     """
     self.config.check_length(cache.mask.shape[1] + chains.index.shape[-1])
     mask = None
-    if self.config.attention != 'xla':  # it gives no log-sum-exp to merge by
+    if self.config.kernel() == 'cudnn':  # gives no log-sum-exp to merge by
       mask = suffix_mask(cache.mask, chains)
     x, _ = self.layers(
         x.astype(self.config.dtype), positions, mask,

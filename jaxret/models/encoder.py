@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxret.models import attention as attention_lib
 from jaxret.models import layers
 
 ACTIVATIONS = {
@@ -26,7 +27,7 @@ class EncoderConfig:
   width D, mlp_width F, heads N. `dropout` acts on attention weights and on
   what a layer adds, and only when a `dropout` key is given. `dtype` is that of
   the computation, `param_dtype` that of the stored weights. `attention`: see
-  layers.check_attention.
+  attention.check_attention.
   """
   width: int
   mlp_width: int
@@ -37,7 +38,7 @@ class EncoderConfig:
   dropout: float = 0.0
   dtype: Any = 'float32'
   param_dtype: Any = 'float32'
-  remat: bool = False
+  remat: str | bool = 'none'
   attention: str = 'xla'
 
   def __post_init__(self):
@@ -47,7 +48,8 @@ class EncoderConfig:
     if self.activation not in ACTIVATIONS:
       raise ValueError(f'encoder: activation {self.activation!r} is not known; '
                        f'want one of {", ".join(ACTIVATIONS)}')
-    layers.check_attention(self.attention, self.width // self.heads,
+    layers.remat_policy(self.remat)
+    attention_lib.check_attention(self.attention, self.width // self.heads,
                            self.dtype, self.dropout)
 
   def dense(self, features, use_bias=True, **kwargs):
@@ -81,7 +83,7 @@ class Attention(nn.Module):
       return y.reshape(*y.shape[:2], c.heads, -1)
     def drop(weights):
       return regularize(self, weights, c.dropout)
-    out, _ = layers.attention(
+    out, _ = attention_lib.attention(
         heads('q', x), heads('k', memory), heads('v', memory), mask,
         drop if c.dropout else None, c.attention)
     out = out.astype(c.dtype).reshape(x.shape)

@@ -1,13 +1,11 @@
-"""Parts that every model shares: dense with LoRA, norms, rotary, attention."""
+"""Parts that every model shares: dense with LoRA, norms, rotary, stacks."""
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-MASKED = -1e30  # finite, so that a row without any key gives no NaN
-CUDNN_DTYPES = ('bfloat16', 'float16')
-CUDNN_HEAD_WIDTH = 256  # at most; 128 before Hopper
+from jaxret.models import quantized, splash
 
 
 class Dense(nn.Module):
@@ -18,7 +16,8 @@ class Dense(nn.Module):
   path; without them this is a plain dense layer. Dropout acts on the input of
   `a` alone, and only when a `dropout` key is given (Hu et al. 2021, as PEFT).
   Where the collection `turned` has a `kernel`, the transpose of the parameter,
-  the product is taken as `times_turned` does.
+  the product is taken as `times_turned` does; where `quantized` has `codes`,
+  which stand for the parameter, as `quantized.product` does.
   """
   features: int
   use_bias: bool = False
@@ -31,7 +30,9 @@ class Dense(nn.Module):
   @nn.compact
   def __call__(self, x):
     (x, kernel), *low_rank = self.terms(x)
-    if self.has_variable('turned', 'kernel'):
+    if self.has_variable('quantized', 'codes'):
+      y = quantized.product(x, *kernel)
+    elif self.has_variable('turned', 'kernel'):
       turned = self.get_variable('turned', 'kernel')
       y = times_turned(x, turned.astype(self.dtype))
     else:
@@ -46,9 +47,13 @@ class Dense(nn.Module):
   def terms(self, x):
     """[(x, kernel)] and, with LoRA, (x a * scale, b): they sum to x W."""
     x = x.astype(self.dtype)
-    kernel = self.param('kernel', self.kernel_init,
-                        (x.shape[-1], self.features), self.param_dtype)
-    terms = [(x, kernel.astype(self.dtype))]
+    if self.has_variable('quantized', 'codes'):
+      terms = [(x, tuple(self.get_variable('quantized', name)
+                         for name in ('codes', 'scale')))]
+    else:
+      kernel = self.param('kernel', self.kernel_init,
+                          (x.shape[-1], self.features), self.param_dtype)
+      terms = [(x, kernel.astype(self.dtype))]
     if self.has_variable('lora', 'a'):
       a = self.get_variable('lora', 'a').astype(self.dtype)
       b = self.get_variable('lora', 'b').astype(self.dtype)
@@ -170,174 +175,45 @@ def rotate(x, angle, scale=1.0):
   return turned.astype(x.dtype)
 
 
-def check_attention(name, head_width, dtype, dropout=False):
-  """Raises ValueError for an `attention` that cannot do what is asked of it.
+def remat_policy(remat):
+  """What the backward pass finds of a layer: (whether less than all, policy).
 
-  name: 'xla' does all; 'cudnn' takes 16-bit heads of a multiple of 8, and no
-  dropout of the weights.
+  remat: 'none' computes nothing again; 'dots' all but what products with
+  weights, and kernels of attention, give; 'full' all; 'offload' as 'dots',
+  whose products wait in the memory of the host. As work directories had it
+  before, True is 'full' and False 'none'.
+
+  Raises ValueError for another name.
   """
-  if name not in ('xla', 'cudnn'):
-    raise ValueError(
-        f"model.attention {name!r} is not known; want 'xla' or 'cudnn'")
-  dtype = jnp.dtype(dtype).name
-  for field, got, fits, want in (
-      ('dtype', dtype, dtype in CUDNN_DTYPES, ' or '.join(CUDNN_DTYPES)),
-      ('head width', head_width,
-       head_width % 8 == 0 and head_width <= CUDNN_HEAD_WIDTH,
-       f'a multiple of 8 up to {CUDNN_HEAD_WIDTH}'),
-      ('dropout', dropout, not dropout, 'none of the weights')):
-    if name == 'cudnn' and not fits:
-      raise ValueError(f"model.attention = 'cudnn': got {field} {got}, want "
-                       f"{want}; or set model.attention = 'xla'")
+  name = {'True': 'full', 'False': 'none'}.get(str(remat), remat)
+  policies = jax.checkpoint_policies
+  if name == 'none':
+    return False, None
+  if name == 'full':
+    return True, None
+  if name == 'dots':
+    return True, policies.save_from_both_policies(
+        policies.dots_with_no_batch_dims_saveable,
+        policies.save_only_these_names(splash.OUTPUTS))
+  if name == 'offload':
+    return True, policies.offload_dot_with_no_batch_dims(
+        'device', 'pinned_host')
+  raise ValueError(f"model.remat {remat!r} is not known; want one of 'none', "
+                   "'dots', 'full', 'offload'")
 
 
-def attention(query, key, value, mask, drop=None, implementation='xla'):
-  """Grouped-query attention and its log-sum-exp.
-
-  Args:
-    query: [B, T, N, H]; key, value: [B, S, K, H], with N a multiple of K.
-    mask: bool, broadcastable to [B, T, S]; True = may attend. None = all.
-    drop: dropout of the weights, a function of them; None = none.
-    implementation: 'xla', the oracle, is written out here. Any other is that
-      of jax.nn.dot_product_attention.
-
-  Returns:
-    float32 [B, T, N, H], and the log-sum-exp of the scores, float32
-    [B, T, N], about -1e30 where a row may attend to nothing; None in its place
-    but for 'xla'.
-
-  Raises:
-    ValueError: if the implementation cannot do that, see `check_attention`, or
-      not on this device.
-  """
-  if implementation != 'xla':
-    check_attention(implementation, query.shape[-1], query.dtype,
-                    drop is not None)
-    return _attention_by_jax(query, key, value, mask, implementation), None
-  # jax.nn's 'xla' is not the same to the bit: it has no dropout, rounds the
-  # output and the log-sum-exp to the type of the inputs, and lets no gradient
-  # through the latter.
-  batch, length, heads, width = query.shape
-  groups = heads // key.shape[2]
-  grouped = query.reshape(batch, length, -1, groups, width)
-  score = jnp.einsum('BTKGH,BSKH->BKGTS', grouped, key,
-                     preferred_element_type=jnp.float32) * width ** -0.5
-  if mask is not None:
-    score = jnp.where(mask[:, None, None], score, MASKED)
-  peak = jax.lax.stop_gradient(jnp.max(score, -1, keepdims=True))
-  weight = jnp.exp(score - peak)
-  total = jnp.sum(weight, -1, keepdims=True)
-  share = weight / total if drop is None else drop(weight / total)
-  out = jnp.einsum('BKGTS,BSKH->BTKGH', share.astype(value.dtype),
-                   value, preferred_element_type=jnp.float32)
-  lse = (peak + jnp.log(total))[..., 0]
-  return (out.reshape(batch, length, heads, width),
-          jnp.moveaxis(lse, -1, 1).reshape(batch, length, heads))
-
-
-def _attention_by_jax(query, key, value, mask, implementation):
-  """The output of `attention` by jax.nn.dot_product_attention.
-
-  Not its `return_residual`: that is rounded to the type of the inputs, where
-  a log-sum-exp of 100 is off by up to a quarter, and parts that it merges are
-  weighted by e to the power of that. Who has two key sets joins them.
-  """
-  if jax.default_backend() != 'gpu':
-    raise ValueError(f'model.attention = {implementation!r}: got the device '
-                     f"{jax.default_backend()!r}, want 'gpu'; or set "
-                     "model.attention = 'xla'")
-  length, keys = query.shape[1], key.shape[1]
-  if mask is not None:
-    # cuDNN wants all rows and columns of a mask, and for gradients an even
-    # number of them.
-    mask = jnp.broadcast_to(mask, (len(mask), length, keys))
-    mask = jnp.pad(mask, ((0, 0), (0, length % 2), (0, keys % 2)))[:, None]
-    query, key, value = (
-        jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0)))
-        for x in (query, key, value))
-  out = jax.nn.dot_product_attention(
-      query, key, value, mask=mask, implementation=implementation)
-  return out[:, :length].astype(jnp.float32)
-
-
-def attention_to_prefix(query, key, value, keys):
-  """As `attention`, for many queries that see the same keys [B, S].
-
-  On CPU one head at a time: its scores stay in the cache, which is several
-  times as fast. Accelerators take all at once, and so does a single query.
-  """
-  if query.shape[1] == 1:
-    return attention(query, key, value, keys[:, None])
-  return jax.lax.platform_dependent(
-      query, key, value, keys, cpu=_attention_by_head,
-      default=lambda *x: attention(*x[:3], x[3][:, None]))
-
-
-def attention_of_one(query, key, value, keys):
-  """As `attention`, for one query [B, N, H] that sees keys bool [B, S].
-
-  key [B, K, H, S] and value [B, K, S, H]: as products on CPU read them as they
-  are. Returns float32 [B, N, H] alone.
-  """
-  batch, heads, width = query.shape
-  grouped = query.reshape(batch, key.shape[1], -1, width)
-  score = jnp.einsum('BKGH,BKHS->BKGS', grouped, key,
-                     preferred_element_type=jnp.float32) * width ** -0.5
-  weight = jax.nn.softmax(jnp.where(keys[:, None, None], score, MASKED), -1)
-  out = jnp.einsum('BKGS,BKSH->BKGH', weight.astype(value.dtype), value,
-                   preferred_element_type=jnp.float32)
-  return out.reshape(batch, heads, width)
-
-
-def _attention_by_head(query, key, value, keys):
-  batch, length, heads, width = query.shape
-  kv_heads = key.shape[2]
-  grouped = query.reshape(batch, length, kv_heads, -1, width)
-  grouped = jnp.transpose(grouped, (0, 2, 3, 1, 4)).reshape(
-      batch * kv_heads, -1, width)
-  def by_head(x):
-    return jnp.moveaxis(x, 2, 1).reshape(batch * kv_heads, -1, width)
-  def one(inputs):
-    query, key, value, keys = inputs
-    score = jnp.matmul(
-        query, key.T, preferred_element_type=jnp.float32) * width ** -0.5
-    score = jnp.where(keys, score, MASKED)
-    peak = jnp.max(score, -1, keepdims=True)
-    weight = jnp.exp(score - peak)
-    total = jnp.sum(weight, -1, keepdims=True)
-    out = jnp.matmul(weight.astype(value.dtype), value,
-                     preferred_element_type=jnp.float32)
-    return out / total, peak + jnp.log(total)
-  parts = jax.lax.map(one, (grouped, by_head(key), by_head(value),
-                            jnp.repeat(keys, kv_heads, 0)))
-  def in_order(x):
-    x = x.reshape(batch, kv_heads, -1, length, x.shape[-1])
-    return jnp.transpose(x, (0, 3, 1, 2, 4)).reshape(
-        batch, length, heads, x.shape[-1])
-  out, lse = map(in_order, parts)
-  return out, lse[..., 0]
-
-
-def merge_attention(out_a, lse_a, out_b, lse_b):
-  """Attention over the union of two key sets from the parts, exactly.
-
-  out [..., N, H] and lse [..., N] in float32, as `attention` returns them.
-  """
-  weight = jax.nn.sigmoid(lse_a - lse_b)[..., None]
-  return out_a * weight + out_b * (1 - weight)
-
-
-def scan_layers(block, layers, remat=False, in_axes=(),
+def scan_layers(block, layers, remat='none', in_axes=(),
                 methods=('__call__',)):
   """Stacks `block` along a leading layer axis: one compilation for all.
 
   `in_axes` says for each argument after the carry whether it is scanned (0)
-  or shared by every layer (`nn.broadcast`); `methods` are lifted alike. With
-  `remat` only the carries are kept for the backward pass.
+  or shared by every layer (`nn.broadcast`); `methods` are lifted alike.
+  `remat`: see `remat_policy`.
   """
-  if remat:
-    block = nn.remat(block, prevent_cse=False, methods=methods)
+  again, policy = remat_policy(remat)
+  if again:
+    block = nn.remat(block, prevent_cse=False, methods=methods, policy=policy)
   return nn.scan(
-      block, variable_axes={'params': 0, 'lora': 0},
+      block, variable_axes={'params': 0, 'lora': 0, 'quantized': 0},
       split_rngs={'params': True, 'dropout': True},
       in_axes=in_axes, length=layers, methods=methods)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxret.models import decoder as decoder_lib
+from jaxret.models import masks
 
 
 def visual_tokens(config, params, batch):
@@ -34,7 +35,7 @@ def read_queries(config, params, batch):
     keys = decoder_lib.length_mask(batch['length'], x.shape[1])
     return module.decoder.prefix(
         x, jnp.swapaxes(batch['positions'], 0, 1),
-        decoder_lib.causal(x.shape[1]) & keys[:, None], keys, deep)[1]
+        masks.causal(keys), keys, deep)[1]
   return config.module().apply(params, batch, method=read)
 
 

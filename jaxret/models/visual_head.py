@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxret.models import decoder as decoder_lib
-from jaxret.models import layers
+from jaxret.models import layers, masks
 from jaxret.models.qwen2_vl import model as qwen2_vl
 
 
@@ -58,7 +58,7 @@ def text_prefix(module, tokens, positions, lengths):
   keys = decoder_lib.length_mask(lengths, x.shape[1])
   hidden, cache = module.decoder.prefix(
       x, module.places(positions),
-      decoder_lib.causal(x.shape[1]) & keys[:, None], keys)
+      masks.causal(keys), keys)
   return qwen2_vl.last(hidden, keys), cache
 
 

@@ -45,7 +45,7 @@ def test_a_group_of_candidates_has_probabilities(one_device):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('part, rows', [
-    (device_models.embedding, 1), (device_models.lora_step, 2),
+    (device_models.embedding, 1), (device_models.lora_step, 3),
     (device_models.reranking, 1)])
 def test_parts_tell_rates_and_work(part, rows, one_device):
   found = part(options(), sharding.make_mesh())
@@ -53,3 +53,10 @@ def test_parts_tell_rates_and_work(part, rows, one_device):
   for row in found:
     assert row['seconds'] > 0 and row['flops'] > 0 and row['count'] > 0
     assert len(row['all_seconds']) == 2 and row['first_seconds'] > 0
+
+
+@pytest.mark.slow
+def test_a_hundred_candidates_are_all_scored(one_device):
+  row, = device_models.best_again(options(), sharding.make_mesh())
+  assert row['count'] == 100 and row['seconds'] < row['first_seconds']
+  assert not row['flops']

@@ -18,7 +18,8 @@ from jaxret.methods.leccr import captioner
 from jaxret.methods.leccr import method as leccr
 from jaxret.methods.mm_embed import method as mm_embed
 from jaxret.methods.unite import method as unite
-from jaxret.models import clip, encoder, layers
+from jaxret.models import attention as attention_lib
+from jaxret.models import clip, encoder
 from jaxret.models import decoder as decoder_lib
 from jaxret.models.qwen2_vl import vision as qwen2_vl_vision
 from jaxret.models.videochat import vision
@@ -50,7 +51,7 @@ def calls(monkeypatch):
     return given(query, key, value, mask=mask, implementation='xla')
   monkeypatch.setattr(jax.nn, 'dot_product_attention', answer)
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
-  monkeypatch.setattr(layers, 'CUDNN_DTYPES', ('float32', 'bfloat16'))
+  monkeypatch.setattr(attention_lib, 'CUDNN_DTYPES', ('float32', 'bfloat16'))
   return found
 
 
@@ -85,7 +86,7 @@ def test_kernels_attend_as_the_oracle_does(calls, name, kv_heads):
          normal(rows, keys, kv_heads, 8, seed=2))
   weight = normal(rows, length, 4, 8, seed=3)
   def total(qkv, implementation):
-    out, _ = layers.attention(*qkv, mask, implementation=implementation)
+    out, _ = attention_lib.attention(*qkv, mask, implementation=implementation)
     return (weight * out).sum(), out
   (_, want), slopes = jax.value_and_grad(total, has_aux=True)(qkv, 'xla')
   assert not calls
@@ -237,7 +238,7 @@ SIXTEEN = {'dtype': 'bfloat16', 'attention': 'cudnn'}
 
 @pytest.mark.parametrize('build, message', [
     (lambda: dataclasses.replace(DECODER, attention='flash'),
-     "model.attention 'flash' is not known; want 'xla' or 'cudnn'"),
+     "model.attention 'flash' is not known; want one of 'xla', 'cudnn', 'spl"),
     (lambda: dataclasses.replace(DECODER, attention='cudnn'),
      'got dtype float32, want bfloat16 or float16'),
     (lambda: dataclasses.replace(DECODER, head_width=12, **SIXTEEN),
@@ -260,9 +261,9 @@ def test_what_a_kernel_cannot_do_is_refused_in_one_line(build, message):
 def test_another_device_and_dropout_are_refused_in_one_line():
   x = jnp.zeros((1, 2, 2, 8), jnp.bfloat16)
   with pytest.raises(ValueError, match="got the device 'cpu', want 'gpu'"):
-    layers.attention(x, x, x, None, implementation='cudnn')
+    attention_lib.attention(x, x, x, None, implementation='cudnn')
   with pytest.raises(ValueError, match='got dropout True, want none'):
-    layers.attention(x, x, x, None, lambda weights: weights, 'cudnn')
+    attention_lib.attention(x, x, x, None, lambda weights: weights, 'cudnn')
 
 
 def attention_of(config):

@@ -191,14 +191,15 @@ def compare_with_transformers(tied, rope):
 
 
 @pytest.mark.slow
-def test_remat_changes_no_gradient():
+@pytest.mark.parametrize('remat', ['full', 'dots', 'offload'])
+def test_remat_changes_no_gradient(remat):
   """With LoRA and its dropout, whose masks must be drawn alike twice."""
   x, weight = normal(2, 4, CONFIG.width), normal(2, 4, CONFIG.width, seed=1)
   lora = {'layers': {'attention': {'q': {
       'a': normal(3, 16, 2, seed=2), 'b': normal(3, 2, 24, seed=3)}}}}
   def gradients(remat):
     config = dataclasses.replace(CONFIG, remat=remat, lora_dropout=0.5)
-    module, params = random_decoder(dataclasses.replace(config, remat=False))
+    module, params = random_decoder(dataclasses.replace(config, remat='none'))
     module = decoder_lib.Decoder(config)
     positions = jnp.broadcast_to(jnp.arange(4), (2, 4))
     def loss(params, lora):
@@ -207,7 +208,7 @@ def test_remat_changes_no_gradient():
           rngs={'dropout': jax.random.key(5)})
       return jnp.sum(hidden * weight)
     return jax.jit(jax.grad(loss, (0, 1)))(params, lora)
-  plain, again = gradients(False), gradients(True)
+  plain, again = gradients('none'), gradients(remat)
   assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(plain[1])) > 0.1
   jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-4),
                plain, again)

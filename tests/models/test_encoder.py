@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxret.models import encoder, layers
+from jaxret.models import attention as attention_lib
+from jaxret.models import encoder
 
 SIZES = encoder.EncoderConfig(8, 12, 2, 2, dropout=0.5)
 
@@ -26,8 +27,9 @@ def test_dropped_attention_weights_by_hand():
   query, key, value = (normal(1, 3, 2, 4, seed=i) for i in range(3))
   mask = np.ones((1, 1, 1), bool)
   kept = np.array([0.0, 2.0, 1.0])
-  got, lse = layers.attention(query, key, value, mask, lambda w: w * kept)
-  _, whole = layers.attention(query, key, value, mask)
+  got, lse = attention_lib.attention(
+      query, key, value, mask, lambda w: w * kept)
+  _, whole = attention_lib.attention(query, key, value, mask)
   scores = np.einsum('BTNH,BSNH->BNTS', query, key) / 2
   weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
   np.testing.assert_allclose(

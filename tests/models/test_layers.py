@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxret.models import attention as attention_lib
 from jaxret.models import layers
 
 
@@ -39,7 +40,7 @@ def test_attention_is_a_masked_softmax_with_shared_keys():
   mask = np.random.default_rng(3).random((2, 3, 5)) < 0.6
   mask[0, 1] = False  # a row that sees nothing
   mask[1, 2] = True
-  out, lse = layers.attention(query, key, value, mask)
+  out, lse = attention_lib.attention(query, key, value, mask)
   want, want_lse = attention_loop(query, key, value, mask)
   seen = mask.any(-1)
   np.testing.assert_allclose(out[seen], want[seen], atol=1e-5)
@@ -54,11 +55,11 @@ def test_merged_attention_is_attention_over_the_union():
   mask[0, 0, :3] = False  # nothing of the first part
   mask[0, 1, 3:] = False  # nothing of the second
   mask[..., 6] |= ~mask.any(-1)
-  whole, whole_lse = layers.attention(query, key, value, mask)
-  parts = [layers.attention(query, key[:, part], value[:, part],
+  whole, whole_lse = attention_lib.attention(query, key, value, mask)
+  parts = [attention_lib.attention(query, key[:, part], value[:, part],
                             mask[..., part])
            for part in (slice(0, 3), slice(3, 7))]
-  merged = layers.merge_attention(*parts[0], *parts[1])
+  merged = attention_lib.merge_attention(*parts[0], *parts[1])
   np.testing.assert_allclose(merged, whole, atol=1e-6)
   np.testing.assert_allclose(
       np.logaddexp(parts[0][1], parts[1][1]), whole_lse, atol=1e-5)
@@ -154,9 +155,23 @@ def test_many_queries_and_one_see_a_prefix_as_the_loop_does():
   keys = np.array([[1, 1, 1, 0, 0], [1, 0, 1, 1, 1]], bool)
   want, want_lse = attention_loop(query, key, value, keys[:, None])
   for n in (1, 3):  # one query goes another way than several
-    out, lse = layers.attention_to_prefix(query[:, :n], key, value, keys)
+    out, lse = attention_lib.attention_to_prefix(query[:, :n], key, value, keys)
     np.testing.assert_allclose(out, want[:, :n], atol=1e-5)
     np.testing.assert_allclose(lse, want_lse[:, :n], atol=1e-5)
-  one = layers.attention_of_one(
+  one = attention_lib.attention_of_one(
       query[:, 0], key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3), keys)
   np.testing.assert_allclose(one, want[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize('name, again', [
+    ('none', False), (False, False), ('False', False), ('full', True),
+    (True, True), ('dots', True), ('offload', True)])
+def test_policies_of_what_is_computed_again(name, again):
+  assert layers.remat_policy(name)[0] == again
+  assert (layers.remat_policy(name)[1] is None) == (
+      name not in ('dots', 'offload'))
+
+
+def test_an_unknown_policy_is_refused():
+  with pytest.raises(ValueError, match="model.remat 'all' is not known"):
+    layers.remat_policy('all')

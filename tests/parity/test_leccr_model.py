@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from jaxret.models import encoder, layers, leccr
+from jaxret.models import attention as attention_lib
+from jaxret.models import encoder, leccr
 from jaxret.sharding import flatten
 from tests.parity import leccr_reference as reference
 from tests.parity.leccr_reference import (
@@ -79,7 +80,7 @@ def test_leccr_attention_weights_of_the_last_layer(leccr_golden, attention):
   for first in range(0, n_keys, width):
     value = np.broadcast_to(
         columns[:, None, first:first + width], key.shape)
-    parts.append(layers.attention(query, key, value, mask[:, None])[0])
+    parts.append(attention_lib.attention(query, key, value, mask[:, None])[0])
   weights = np.concatenate(parts, -1)[..., :n_keys].mean(2)
   check(weights, arrays['attn_last_layer_head_mean'], ATOL)
 

@@ -64,10 +64,11 @@ def test_a_plot_has_a_line_for_each_task_and_says_what_it_shows(tmp_path):
   source = (tmp_path / 'p.html').read_text()
   said, = re.findall('<svg role="img".*?aria-label="(.*?)"', source)
   assert re.fullmatch(
-      r'b, text to video: R@1 -75.0 points, 95 % interval -\d+.\d to -\d+.\d; '
-      r'b, video to text: R@1 -75.0 points, .*', said)
+      r'text to video: -75.00, -\d+.\d\d to -\d+.\d\d; '
+      r'video to text: -75.00, .*', said)
   assert source.count('>video to text</text>') == 1
-  assert '>b less a</text>' in source and 'where runs differ' in source
+  assert '>R@1 of b less a, points of a percent</text>' in source
+  assert 'where runs differ' in source
 
 
 def test_names_are_no_formulas_and_no_markup(tmp_path):

@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxret.models import attention as attention_lib
 from jaxret.models import layers
 
 
@@ -73,7 +74,7 @@ class LatentAttention(nn.Module):
       y = c.dense(c.heads * c.head_width, name=name)(source)
       return y.reshape(1, -1, c.heads, c.head_width)
     # Always 'xla': a head of NV-Embed-v1 is 4096 wide, 16 times what cuDNN has.
-    out, _ = layers.attention(
+    out, _ = attention_lib.attention(
         heads('q', x), heads('k', latents), heads('v', latents),
         jnp.ones((1, 1, 1), bool))
     out = out.astype(c.dtype).reshape(*x.shape[:-1], -1)

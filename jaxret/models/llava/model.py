@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxret import sharding
-from jaxret.models import clip
+from jaxret.models import clip, masks
 from jaxret.models import decoder as decoder_lib
 from jaxret.models.videochat import model as vlm
 
@@ -92,7 +92,7 @@ class LlavaNext(nn.Module):
 
   def hidden(self, x, keys):
     """Causal hidden states [B, T, D] of right-padded rows; keys bool [B, T]."""
-    mask = decoder_lib.causal(x.shape[1]) & keys[:, None]
+    mask = masks.causal(keys)
     return self.decoder(x, _positions(x), mask)
 
   def last(self, batch):
@@ -115,7 +115,7 @@ class LlavaNext(nn.Module):
     keys = decoder_lib.length_mask(length, x.shape[1])
     positions = batch.get('positions', _positions(x))
     hidden, cache = self.decoder.prefix(
-        x, positions, decoder_lib.causal(x.shape[1]) & keys[:, None], keys)
+        x, positions, masks.causal(keys), keys)
     end = jnp.take_along_axis(positions, (length - 1)[:, None], 1)[:, 0]
     return _at_end(hidden, length), cache, end + 1
 
@@ -139,7 +139,7 @@ class LlavaNext(nn.Module):
     x = self.inputs(batch['tokens'], batch.get('pixels'),
                     batch.get('visual_index'))
     keys = decoder_lib.length_mask(batch['length'], x.shape[1])
-    mask = decoder_lib.causal(x.shape[1]) & keys[:, None]
+    mask = masks.causal(keys)
     _, cache = self.decoder.prefix(x, _positions(x), mask, keys)
 
     rows, count, length = batch['suffix_tokens'].shape

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxret.models import layers
+from jaxret.models import attention as attention_lib
+from jaxret.models import layers, masks
 from jaxret.models.qwen2_vl import vision
 
 # Windows whose queries are compared with the same keys.
@@ -108,10 +109,10 @@ def attend_near(query, key, value, segments, reach, implementation='xla'):
     return jnp.concatenate([first, last[:, block - 2 * reach:]], 1)
   @jax.checkpoint
   def part(query, key, value, segments):
-    mask = split(padded(segments, 0, 0, -1))[:, :, None] == around(
-        segments, -1)[:, None]
-    return layers.attention(
-        split(padded(query, 0, 0)), around(key), around(value), mask,
+    rule = masks.Segments(split(padded(segments, 0, 0, -1)),
+                          around(segments, -1))
+    return attention_lib.attention(
+        split(padded(query, 0, 0)), around(key), around(value), rule,
         implementation=implementation)[0]
   out = part(query, key, value, segments)
   return out.reshape(rows, blocks * block, *query.shape[2:])[:, :length]

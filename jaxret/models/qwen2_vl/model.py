@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxret import sharding
 from jaxret.models import decoder as decoder_lib
-from jaxret.models import names
+from jaxret.models import masks, names
 from jaxret.models.qwen2_vl import vision as vision_lib
 
 POSITION_MODES = ('sequential', 'mrope')
@@ -143,7 +143,7 @@ class Qwen2Vl(nn.Module):
     else:
       positions = jnp.broadcast_to(jnp.arange(length), keys.shape)
     return self.decoder(
-        x, positions, decoder_lib.causal(length) & keys[:, None],
+        x, positions, masks.causal(keys),
         visual=visual)
 
   def start(self, batch):
@@ -167,7 +167,7 @@ class Qwen2Vl(nn.Module):
       next_position = 1 + jnp.take_along_axis(
           positions[0], (length - 1)[:, None], 1)[:, 0]
     hidden, cache = self.decoder.prefix(
-        x, positions, decoder_lib.causal(x.shape[1]) & keys[:, None], keys)
+        x, positions, masks.causal(keys), keys)
     return last(hidden, keys), cache, next_position
 
   def step(self, cache, tokens, positions, column):

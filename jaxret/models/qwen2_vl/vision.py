@@ -8,11 +8,11 @@ import dataclasses
 import functools
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxret.models import layers
+from jaxret.models import attention as attention_lib
+from jaxret.models import layers, masks
 
 # Of the original's image processor, per channel.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -20,7 +20,7 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 CHANNELS = 3
 ROPE_THETA = 1e4
 # Queries of a row at a time, which bounds the memory of scores and masks.
-QUERY_BLOCK = 1024
+QUERY_BLOCK = attention_lib.QUERY_BLOCK
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class VisionConfig:
   decoder. A patch covers `patch_px` squared pixels of `temporal_patch` frames;
   `merge` squared patches become one token. `dtype` is that of the computation,
   `param_dtype` that of the stored weights. `attention`: see
-  layers.check_attention.
+  attention.check_attention.
   """
   out_width: int
   width: int = 1280
@@ -44,7 +44,7 @@ class VisionConfig:
   norm_eps: float = 1e-6
   dtype: str = 'float32'
   param_dtype: str = 'float32'
-  remat: bool = False
+  remat: str | bool = 'none'
   attention: str = 'xla'
 
   def __post_init__(self):
@@ -52,7 +52,7 @@ class VisionConfig:
       raise ValueError(
           f'vision tower: width {self.width} with {self.heads} heads; want '
           'heads of a multiple of 4: rows and columns each rotate pairs')
-    layers.check_attention(
+    attention_lib.check_attention(
         self.attention, self.width // self.heads, self.dtype)
 
   # What data.qwen2_vl.layout.Layout has to know of a backbone.
@@ -107,23 +107,9 @@ def attend(query, key, value, segments, block, implementation='xla'):
   query, key, value [R, P, N, H], segments int [R, P] -> float32 [R, P, N, H].
   The scores of a block are computed again in the backward pass.
   """
-  def part(query, own):
-    mask = own[:, :, None] == segments[:, None]
-    return layers.attention(
-        query, key, value, mask, implementation=implementation)[0]
-  rows, length = segments.shape
-  if length <= block:
-    return part(query, segments)
-  blocks = -(-length // block)
-  def split(x):  # [R, P, ...] -> [blocks, R, block, ...]
-    pad = [(0, 0)] * x.ndim
-    pad[1] = (0, blocks * block - length)
-    x = jnp.pad(x, pad).reshape(rows, blocks, block, *x.shape[2:])
-    return jnp.moveaxis(x, 1, 0)
-  out = jax.lax.map(lambda args: jax.checkpoint(part)(*args),
-                    (split(query), split(segments)))
-  return jnp.moveaxis(out, 0, 1).reshape(
-      rows, blocks * block, *query.shape[2:])[:, :length]
+  return attention_lib.attention(
+      query, key, value, masks.Segments(segments, segments),
+      implementation=implementation, block=block)[0]
 
 
 class Block(nn.Module):

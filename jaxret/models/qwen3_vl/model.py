@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxret.models import decoder as decoder_lib
-from jaxret.models import deepstack, names
+from jaxret.models import deepstack, masks, names
 from jaxret.models.qwen2_vl import model as qwen2_vl
 from jaxret.models.qwen3_vl import vision as vision_lib
 
@@ -96,7 +96,7 @@ class Qwen3Vl(qwen2_vl.Qwen2Vl):
     next_position = 1 + jnp.take_along_axis(
         positions[0], (batch['length'] - 1)[:, None], 1)[:, 0]
     hidden, cache = self.decoder.prefix(
-        x, positions, decoder_lib.causal(x.shape[1]) & keys[:, None], keys,
+        x, positions, masks.causal(keys), keys,
         visual)
     return qwen2_vl.last(hidden, keys), cache, next_position
 

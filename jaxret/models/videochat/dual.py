@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxret.models import decoder as decoder_lib
+from jaxret.models import masks
 from jaxret.models.videochat import tome
 from jaxret.models.videochat import vision as vision_lib
 
@@ -68,7 +69,7 @@ class DualEncoder(nn.Module):
     positions = jnp.broadcast_to(jnp.arange(length), tokens.shape)
     hidden = self.text(
         self.text.embed_tokens(tokens), positions,
-        decoder_lib.causal(length) & keys[:, None])
+        masks.causal(keys))
     last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], 1)[:, 0]
     return _unit(self.text_projection(last.astype(jnp.float32)))
 

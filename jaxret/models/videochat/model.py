@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxret.data import types
 from jaxret.models import decoder as decoder_lib
-from jaxret.models import layers
+from jaxret.models import layers, masks
 
 
 class Projector(nn.Module):
@@ -86,13 +86,13 @@ class Vlm(nn.Module):
     mask = mask if keys is None else mask & keys
     positions = jnp.broadcast_to(jnp.arange(length), x.shape[:2])
     return self.decoder(
-        x, positions, decoder_lib.causal(length) & mask[:, None])
+        x, positions, masks.causal(mask))
 
   def prefix(self, x, positions, lengths):
     """Last hidden state [P, D] and Cache of right-padded prefixes [P, S, D]."""
     length = x.shape[1]
     keys = decoder_lib.length_mask(lengths, length)
-    mask = decoder_lib.causal(length) & keys[:, None]
+    mask = masks.causal(keys)
     hidden, cache = self.decoder.prefix(x, positions, mask, keys)
     last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], 1)
     return last[:, 0], cache

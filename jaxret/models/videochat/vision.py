@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxret.models import attention as attention_lib
 from jaxret.models import layers
 from jaxret.models.videochat import tome
 
@@ -32,7 +33,7 @@ class VisionConfig:
   last is left out. `table_frames` and `table_grid` describe the position table
   of pre-training, which is resized to the frames and patches at hand. `dtype`
   is that of the computation, `param_dtype` that of the stored weights.
-  `attention`: see layers.check_attention.
+  `attention`: see attention.check_attention.
   """
   image_px: int = 448
   patch_px: int = 16
@@ -48,7 +49,7 @@ class VisionConfig:
   dtype: Any = 'float32'
   param_dtype: Any = 'float32'
   attention: str = 'xla'
-  remat: bool = False
+  remat: str | bool = 'none'
 
   def __post_init__(self):
     for name, whole, part in (('image_px', self.image_px, self.patch_px),
@@ -56,7 +57,7 @@ class VisionConfig:
       if whole % part:
         raise ValueError(
             f'vision tower: {name} {whole} is no multiple of {part}')
-    layers.check_attention(
+    attention_lib.check_attention(
         self.attention, self.width // self.heads, self.dtype)
 
   @property
@@ -190,10 +191,10 @@ class Attention(nn.Module):
         part + b.astype(part.dtype).reshape(c.heads, -1)
         for part, b in zip((query, value), bias))
     if c.attention == 'xla':
-      # Its gradients are not to the bit those of layers.attention.
+      # Its gradients are not to the bit those of attention_lib.attention.
       out = blockwise_attend(query, key, value, QUERY_BLOCK)
     else:
-      out, _ = layers.attention(
+      out, _ = attention_lib.attention(
           query, key, value, None, implementation=c.attention)
       out = out.astype(c.dtype)
     return c.dense(width, use_bias=True, name='out')(

@@ -12,6 +12,7 @@ from jaxret import main, rehearsal, tpu_slices
 from jaxret.data import sets
 from jaxret.methods.blim import plan
 from jaxret.methods.blim import prompts as prompts_lib
+from jaxret.models import splash
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec('libtpu') is None,
@@ -88,6 +89,24 @@ def test_plan_of_the_default_config(tmp_path, capsys):
     assert gib.pop('total') == pytest.approx(sum(gib.values()), abs=0.01)
   for job in found['jobs'].values():
     assert job['dollars'] == pytest.approx(job['hours'] * 4 * 2)
+
+
+@needs_libtpu
+@pytest.mark.slow
+def test_the_7b_compiles_with_the_kernel_for_attention(monkeypatch):
+  """Training step, prefixes and tiles, each chip with its own rows."""
+  config, used = blim_config.get_config('msrvtt'), []
+  config.plan.update(topology='v5e:4x4', largest=False)
+  config.model.attention = 'splash'
+  def attend(*args, given=splash.attend, **kwargs):
+    used.append(args[0].shape)
+    return given(*args, **kwargs)
+  monkeypatch.setattr(splash, 'attend', attend)
+  part, = plan.rehearse(
+      plan.build(config), tpu_slices.open_all(config.plan), {})
+  assert len(part['programs']) == 5 and used
+  for program in part['programs'].values():
+    assert program['fits'] and program['gib']['temporaries'] < 3
 
 
 @needs_libtpu

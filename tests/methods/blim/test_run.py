@@ -315,7 +315,7 @@ def lora_run(msrvtt, released, tmp_path_factory):
       'data.root': msrvtt, 'data.features': msrvtt / 'features',
       'model.pretrained': released, 'model.lora.rank': 2,
       'model.tokens_per_clip': 4, 'model.visual_width': 8,
-      'eval.splits': "('test',)", 'model.remat': False,
+      'eval.splits': "('test',)", 'model.remat': 'none',
       'model.lora.dropout': 0.0, 'train.batch_size': 8,
       'train.accumulation_steps': 1, 'train.epochs': 3.0,
       'eval.max_padding': 10.0})

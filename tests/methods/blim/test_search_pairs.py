@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 import jaxret
 from configs import blim as blim_config
-from jaxret.bench import certified
+from jaxret.bench import certified, quantized
 from jaxret.data import sets
 from jaxret.methods.blim import run, search_pairs
 from jaxret.scoring.likelihood import cpn
@@ -111,6 +111,24 @@ def test_the_bench_compares_with_all_pairs(trained, capsys):
     np.testing.assert_allclose(
         one['token_share'], one['tokens'] / result['baseline_tokens'])
   assert result['searches'][2]['alpha'] == 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['int8', 'fp8'])
+def test_the_best_by_layers_in_8_bits_are_made_those_of_all_of_them(
+    trained, kind, capsys):
+  pytest.importorskip('qwix')
+  workdir, _, _ = trained
+  assert quantized.main([
+      f'--workdir={workdir}', f'--kind={kind}', '--k=2']) == 0
+  result = json.loads(capsys.readouterr().out.splitlines()[-1])
+  assert result[kind]['bytes'] < result['reference']['bytes']
+  assert result[kind]['tokens'] == result['reference']['tokens']
+  for direction in ('text_to_video', 'video_to_text'):
+    one = result[direction]
+    assert one['again']['same_best_k'] == one['again']['queries'] == 6
+    assert 0 < one['largest_difference'] <= one['again']['difference']
+    assert one['kendall_tau'] > 0.5
 
 
 @pytest.mark.parametrize('flag, message', [

@@ -8,7 +8,7 @@ import pytest
 
 from jaxret import sharding
 from jaxret.data.qwen2_vl import layout as visual_tokens
-from jaxret.models import layers
+from jaxret.models import attention as attention_lib
 from jaxret.models.qwen2_vl import vision as qwen2_vl_vision
 from jaxret.models.qwen25_vl import vision
 
@@ -51,7 +51,7 @@ def test_near_attention_is_attention_among_equal_segments(length):
   sizes = random.integers(1, 17, (2, length))
   segments = np.stack([np.repeat(np.arange(length), size)[:length]
                        for size in sizes])
-  want, _ = layers.attention(
+  want, _ = attention_lib.attention(
       query, key, value, segments[:, :, None] == segments[:, None])
   np.testing.assert_allclose(
       vision.attend_near(query, key, value, segments, 16), want, atol=1e-6)
