@@ -10,7 +10,7 @@ The names follow sentence-transformers.
 import collections
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 
 import jax
@@ -20,6 +20,7 @@ import tqdm
 from jax.sharding import Mesh
 
 from jaxret import (
+  batches,
   process_settings,
   quantization,
   reading,
@@ -187,9 +188,8 @@ class Embedder(sentence_names.SentenceNames):
     running = None
     with tqdm.tqdm(total=len(items), desc='embedding', unit='item',
                    disable=not show_progress) as progress:
-      for shape, group in self._groups(items, prompt, batch_size, waiting,
-                                       failed):
-        previous, running = running, self._start(shape, group, batch_size)
+      for group in self._groups(items, prompt, batch_size, waiting, failed):
+        previous, running = running, self._start(*group)
         self._finish(previous, out, failed, progress)
       self._finish(running, out, failed, progress)
     if precision != 'float32':
@@ -236,30 +236,30 @@ class Embedder(sentence_names.SentenceNames):
     return similarity.Placed(sentence_names.not_codes(candidates), self.mesh)
 
   def _groups(self, items, prompt, batch_size, waiting, failed):
-    """Yields (shape, [(index, Inputs)]), at most batch_size of one bucket."""
+    """Yields (shape, rows, [(index, Inputs)]), batch_size of these at most."""
     def read(index):
       inputs = self.reader(as_item(items[index], index), prompt)
       if self.shape:  # what does not fit is said of this item alone
         self.reader.pad([inputs], self.shape)
       return inputs
     ahead = reading.READ_AHEAD * batch_size
+    shards = sharding.batch_shards(self.mesh)
+    full = -(-batch_size // shards) * shards
     for index, inputs in reading.usable(
         reading.read_ahead(read, range(len(items)), ahead),
         lambda index: name_of(items[index], index), failed):
       shape = self.shape or self.reader.bucket(inputs)
       waiting[shape].append((index, inputs))
       if len(waiting[shape]) == batch_size:
-        yield shape, waiting.pop(shape)
-    for shape, group in waiting.items():
-      shards = sharding.batch_shards(self.mesh)
-      for part in [group] if self.shape else parts(group, shards):
-        yield shape, part
+        yield shape, full, waiting.pop(shape)
+    if self.shape:
+      yield from ((shape, full, group) for shape, group in waiting.items())
+    else:
+      yield from batches.planned(waiting, batch_size, shards,
+                                 often=len(items) <= batch_size)
 
-  def _start(self, shape, group, batch_size):
+  def _start(self, shape, n_rows, group):
     """Starts embedding a group, its rows padded by repeating the last."""
-    shards = sharding.batch_shards(self.mesh)
-    n_rows = batch_size if self.shape else 2 ** (len(group) - 1).bit_length()
-    n_rows = -(-n_rows // shards) * shards
     inputs = [inputs for _, inputs in group]
     batch = self.reader.pad(
         inputs + inputs[-1:] * (n_rows - len(inputs)), shape)
@@ -296,19 +296,6 @@ def _cut(vector, dim):
     return vector
   part = np.float32(vector[:dim])
   return part / max(float(np.linalg.norm(part)), 1e-12)
-
-
-def parts(group: Sequence, shards: int) -> Iterator[Sequence]:
-  """Cuts a group so that at most a quarter of the rows are padding.
-
-  Rows are padded to a power of two, over so many shards at least.
-  """
-  while group:
-    size = 2 ** (len(group) - 1).bit_length()
-    if size > shards and 4 * len(group) < 3 * size:
-      size //= 2
-    yield group[:size]
-    group = group[size:]
 
 
 def _main_dtype(params):

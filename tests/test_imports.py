@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # and the test asks for one. `methods.*` is a paper's package: its modules have
 # the level of their own name in PAPER.
 LEVELS = {
-    'by_rows': -1, 'device_grid': -1, 'gpu_nodes': -1,
+    'batches': -1, 'by_rows': -1, 'device_grid': -1, 'gpu_nodes': -1,
     'config_files': 0, 'data.clips': 0, 'data.containers': 0, 'data.images': 0,
     'data.sources': 0,
     'data.types': 0, 'files': 0, 'foreign_files': 0, 'gradients': 0,
