@@ -5,6 +5,7 @@ which goes on where it was stopped. What it says of a split is kept beside it
 in ranks_<split>.npz: with that a run is done.
 """
 import contextlib
+import gc
 import pathlib
 import shutil
 import sys
@@ -139,7 +140,9 @@ def do(run: Run, split: str) -> None:
         shutil.copyfile(run.workdir / queries.NAME, partial)
     else:
       files.write_atomically(run.workdir / f'{split}.done', '')
-  jax.clear_caches()  # what is compiled is kept on disk, see campaign
+  # What is compiled is kept on disk, see campaign; frames are not.
+  jax.clear_caches()
+  gc.collect()
 
 
 @contextlib.contextmanager
