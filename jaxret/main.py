@@ -40,7 +40,7 @@ def main(argv=None):
     start_jax(options)
     workdir = options.workdir or default_workdir(options['config'])
     from jaxret import provenance, workdir_lock
-    with (workdir_lock.held(workdir), _terminated_as_interrupted(),
+    with (workdir_lock.held(workdir), terminated_as_interrupted(),
           provenance.timed(workdir)):
       task(config, workdir)
     return 0
@@ -67,7 +67,7 @@ def log_plainly():
 
 
 @contextlib.contextmanager
-def _terminated_as_interrupted():
+def terminated_as_interrupted():
   """SIGTERM, where nothing else answers it, ends a run as Ctrl-C does.
 
   With several processes JAX's preemption service listens to it.

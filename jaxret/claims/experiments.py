@@ -5,6 +5,7 @@ which goes on where it was stopped. What it says of a split is kept beside it
 in ranks_<split>.npz: with that a run is done.
 """
 import contextlib
+import gc
 import pathlib
 import shutil
 import sys
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from jaxret import config_files, files, methods, workdir_lock
+from jaxret import config_files, files, methods, provenance, workdir_lock
 from jaxret.claims import listed
 from jaxret.report import queries
 
@@ -128,7 +129,8 @@ def _set(experiment, config, field, value):
 def do(run: Run, split: str) -> None:
   """Trains a run, if need be, evaluates it on a split and keeps the ranks."""
   config = config_of(run, split)
-  with workdir_lock.held(run.workdir), _quiet():
+  with (workdir_lock.held(run.workdir), _quiet(),
+        provenance.timed(run.workdir)):
     methods.task(config.method, config.task)(config, str(run.workdir))
     if run.gives_ranks:
       found = queries.load(run.workdir)
@@ -139,7 +141,9 @@ def do(run: Run, split: str) -> None:
         shutil.copyfile(run.workdir / queries.NAME, partial)
     else:
       files.write_atomically(run.workdir / f'{split}.done', '')
-  jax.clear_caches()  # what is compiled is kept on disk, see campaign
+  # What is compiled is kept on disk, see campaign; frames are not.
+  jax.clear_caches()
+  gc.collect()
 
 
 @contextlib.contextmanager

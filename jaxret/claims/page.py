@@ -19,7 +19,8 @@ def write(root: pathlib.Path, results: Mapping[str, Any],
           ) -> pathlib.Path:
   """Writes claims.html, of validation claims_validation.html -> its path.
 
-  results: as judged.judged has them. seconds: {run: how long it took}.
+  results: as judged.judged has them. seconds: {'run on split': how long it
+  took}, perhaps of other runs, too.
   """
   split = results['split']
   path = root / ('claims.html' if split == experiments.TEST
@@ -38,7 +39,9 @@ def write(root: pathlib.Path, results: Mapping[str, Any],
           metric_words=metric_words, links=links,
           abouts={run.experiment.name: run.experiment for run in runs},
           provenance=provenance.line(provenance.gather(None)),
-          minutes=sum(seconds.values()) / 60))
+          minutes=sum(took for name, took in seconds.items()
+                      if name.partition(' on ')[0] in {
+                          run.name for run in runs}) / 60))
   return path
 
 

@@ -29,7 +29,8 @@ def run(argv):
   program.set_process()
   root = pathlib.Path(options.workdir)
   try:
-    results = campaign.judge(found, options.seeds, root, options.until)
+    with program.terminated_as_interrupted():
+      results = campaign.judge(found, options.seeds, root, options.until)
   except KeyboardInterrupt:
     raise KeyboardInterrupt('interrupted; the runs that were finished are '
                             'kept: call it again to go on') from None

@@ -7,6 +7,8 @@ import functools
 import pathlib
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -57,9 +59,11 @@ def train(config, workdir, mesh, tokenizer, embedder, params, groups):
   settings = config.rerank
   method = _method(settings, tokenizer, embedder)
   directory = pathlib.Path(workdir) / 'reranker'
+  # Training gives away what it starts from, and the embedder is asked again.
+  start = jax.tree.map(jnp.copy, llava_next.start(params))
   params = train_lib.fit(
       method, method.examples(groups), _training(config), directory, mesh,
-      llava_next.start(params))
+      start)
   return _reranker(settings, llava_next.model_config(embedder), params,
                    tokenizer, mesh)
 

@@ -21,13 +21,10 @@ def model_config(embedder):
 
 
 def start(embedder_params):
-  """Where training starts: the embedder's parameters that it shares.
-
-  Copies: training gives its own away, and the embedder is asked again.
-  """
-  return {'params': jax.tree.map(jnp.copy, {
-      name: part for name, part in embedder_params['params'].items()
-      if name != 'latent_attention'})}
+  """Where training starts: the embedder's parameters that it shares."""
+  return {'params': {name: part for name, part in
+                     embedder_params['params'].items()
+                     if name != 'latent_attention'}}
 
 
 def method(model, reader, words, shape):
