@@ -128,7 +128,8 @@ def base():
   folders.add_folder(config)
   objectives.add_objectives(config)
   objectives.add_graded(config)
-  # Training files in data.root, where data.name is 'pairs'.
+  # Training files in data.root, where data.name is 'pairs': JSON of UNITE, or
+  # tables, 'data/train-*.parquet'.
   config.data.pairs = ()
   config.update({'model': common.model(), 'vision': common.encoder(),
                  'media': common.media()})
