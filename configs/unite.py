@@ -130,7 +130,8 @@ def base():
   folders.add_folder(config)
   objectives.add_objectives(config)
   objectives.add_graded(config)
-  # Training files in data.root, where data.name is 'pairs'.
+  # Training files in data.root, where data.name is 'pairs': JSON of UNITE, or
+  # tables, 'data/train-*.parquet'.
   config.data.pairs = ()
   # Captions of shapes world besides its own: 'coarse', 'fine', as sources of
   # pairs and tasks of their own (coarse_text_to_video, ...).

@@ -118,6 +118,11 @@ def _ndcg(task, queries, candidates, mesh):
   """nDCG of each query from grades, [Q]; ties count against us."""
   if task.grades is None:
     return None
+  if task.lists is not None:
+    return np.array([
+        _ndcg_of_list(candidates[own] @ queries[q:q + 1][0], own,
+                      task.relevant[q], task.grades[q])
+        for q, own in enumerate(task.lists)])
   scores, indices = similarity.search(
       queries[:], candidates, min(len(candidates), NDCG_SEARCHED), mesh,
       task.excluded)
@@ -129,6 +134,15 @@ def _ndcg(task, queries, candidates, mesh):
   order = np.lexsort((grades, -scores))
   return metrics.ndcg_in_top(
       np.take_along_axis(grades, order, 1), task.grades, NDCG_DEPTH)
+
+
+def _ndcg_of_list(scores, places, relevant, grades):
+  """nDCG of one query that is compared with `places` alone."""
+  known = dict(zip(relevant.tolist(), np.asarray(grades).tolist()))
+  own = np.array([known.get(place, 0) for place in places.tolist()])
+  own = own[np.lexsort((own, -scores))][:NDCG_DEPTH]
+  return metrics.ndcg_in_top(
+      np.pad(own, (0, NDCG_DEPTH - len(own)))[None], [grades], NDCG_DEPTH)[0]
 
 
 def _dense_ranks(task, queries, candidates):

@@ -26,6 +26,15 @@ def snapshot(cache, repository, files, commit=COMMIT, ref='main'):
   return made
 
 
+def model(cache, name, directory, commit=COMMIT):
+  """Makes a directory the snapshot of a model, by a link."""
+  folder = cache / f'models--{name.replace("/", "--")}'
+  (folder / 'snapshots').mkdir(parents=True)
+  (folder / 'refs').mkdir()
+  (folder / 'snapshots' / commit).symlink_to(os.path.abspath(directory))
+  (folder / 'refs' / 'main').write_text(commit)
+
+
 def use(monkeypatch, cache, offline=True):
   """Lets the library see a cache, without a network."""
   monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(cache))

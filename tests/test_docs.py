@@ -1,43 +1,20 @@
-"""README and docs name what there is: links, commands, configs, fields."""
-import functools
-import importlib.util
-import pathlib
+"""README and docs name what there is: links, commands, configs, fields.
+
+What their examples do is in test_examples.py.
+"""
 import re
-import shlex
 
 import pytest
 
-from jaxret import checkpoint, config_files
+from tests import snippets
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-PAGES = (ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')),
-         ROOT / 'launch' / 'README.md')
+ROOT, PAGES = snippets.ROOT, snippets.PAGES
 LINK = re.compile(r'\]\(([^)#\s]+)(#[\w-]+)?\)')
 CONFIG = re.compile(r'configs/(\w+)\.py(?::(\w+))?')
-FIELD = re.compile(r'--config\.([\w.]+)')
 
 
 def text_of(page):
   return page.read_text(encoding='utf-8')
-
-
-def commands(page):
-  """The commands of a page's blocks, continued lines joined."""
-  blocks = re.findall(r'^```(?:\w*)\n(.*?)^```', text_of(page),
-                      re.MULTILINE | re.DOTALL)
-  joined = '\n'.join(blocks).replace('\\\n', ' ')
-  return [line for line in joined.splitlines()
-          if re.match(r'(jaxret |python -m |make )', line)]
-
-
-@functools.cache
-def variants(name):
-  return config_files.variants(ROOT / 'configs' / f'{name}.py')
-
-
-@functools.cache
-def fields(spec):
-  return set(checkpoint.plain_config(config_files.load(str(ROOT / spec))))
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
@@ -60,25 +37,37 @@ def test_the_readme_stays_short():
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
 def test_configs_and_variants_exist(page):
   lost = [f'{name}:{variant}' for name, variant in CONFIG.findall(text_of(page))
-          if variant and variant not in variants(name)]
+          if variant and variant not in snippets.variants(name)]
   assert lost == []
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
-def test_commands_name_modules_targets_and_fields_that_exist(page):
-  targets = re.findall(r'^([\w-]+):', text_of(ROOT / 'Makefile'), re.MULTILINE)
-  lost = []
-  for command in commands(page):
-    words = shlex.split(command, comments=True)
-    if words[0] == 'make' and words[1] not in targets:
-      lost.append(command)
-    if words[0] == 'python' and importlib.util.find_spec(words[2]) is None:
-      lost.append(command)
-    spec = next((word.partition('=')[2] for word in words
-                 if word.startswith('--config=configs/')), None)
-    if spec:
-      given = FIELD.findall(command)
-      lost += [f'{spec}: {name}' for name in given
-               if not any(known == name or known.startswith(f'{name}.')
-                          for known in fields(spec))]
-  assert lost == []
+def test_every_example_can_be_read(page):
+  """Blocks are Python, data or commands whose flags are understood."""
+  for block in snippets.blocks(page):
+    snippets.check_block(block)
+  for command in snippets.commands(page):
+    snippets.check(command)
+
+
+@pytest.mark.parametrize('text', [
+    '```rust\nfn main() {}\n```', '```python\nmodel = (\n```',
+    '```json\n[1,]\n```', '```\ncurl example.org\n```',
+    '```\njaxret zzz\n```', '```\njaxret search clips --zzz=1\n```',
+    '```\njaxret run --config=configs/unite.py:zzz\n```',
+    '```\njaxret run --config=configs/unite.py --config.zzz=1\n```',
+    '```\njaxret run --config=configs/unite.py --config.seed=-1\n```',
+    '```\njaxret run --config=configs/unite.py \\\n  --config.task=zzz\n```',
+    '```\npython -m jaxret.bench.zzz\n```',
+    '```\npython -m jaxret.bench.input --zzz=1\n```',
+    '```\nmake zzz\n```', "```\nmake run ARGS='--config.zzz=1'\n```",
+    '```\npytest tests/zzz\n```', "```\npip install -e '.[zzz]'\n```",
+    "```\nF='--zzz'; G=1\njaxret answer $F\n```",
+    '```\nsbatch launch/zzz.sh\n```', "```\necho 'x' | zzz\n```"])
+def test_an_example_that_is_wrong_fails(tmp_path, monkeypatch, text):
+  monkeypatch.setattr(snippets, 'ROOT', ROOT)
+  page = tmp_path / 'page.md'
+  page.write_text(text)
+  with pytest.raises((AssertionError, SyntaxError, ValueError, SystemExit,
+                      ModuleNotFoundError)):
+    test_every_example_can_be_read(page)

@@ -1,79 +1,139 @@
 """What README, docs and examples say to type runs, and does what they say."""
+import io
 import json
 import os
 import pathlib
-import re
-import shlex
 import shutil
+import subprocess
 import sys
 
 import pytest
 
-from jaxret import cli
-from tests import numbered_videos, tiny_index
+import jaxret
+from jaxret import cli, main
+from tests import numbered_videos, snippets, stand_ins, tiny_index
 
-tiny_index.lancedb()
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-NOTEBOOK = ROOT / 'examples' / 'search.ipynb'
-PAGES = {'README': (ROOT / 'README.md', '## Your own media'),
-         'search': (ROOT / 'docs' / 'search.md', '# Indexing')}
-HUB = re.compile(r'(?:openai|google)/[\w.-]+')  # the embedder of an example
+NOTEBOOK = snippets.ROOT / 'examples' / 'search.ipynb'
+# Configs whose runs are short on the stand-ins as they are typed.
+SHORT = ('configs/embedders.py', 'configs/blim.py:folder_qwen3vl')
+PAGES = {page.stem: page for page in snippets.PAGES}
+# What must be printed by the examples of a page, besides running.
+PRINTED = {'README': ('2 rows', 'a.png', 'b.mp4 0.0'),
+           'search': ('2 rows', 'a.png None', 'b.mp4 0.0'),
+           'mteb': ('LocalAny2AnyRetrievalt2i  test  default  ',)}
 
 
-def blocks(page):
-  """(lines of shell, lines of Python) of the first example of its kind."""
-  path, start = PAGES[page]
-  text = path.read_text().partition(start)[2]
-  found = re.findall(r'^```(\w*)\n(.*?)^```', text, re.MULTILINE | re.DOTALL)
-  return tuple(next(said for language, said in found if language == wanted)
-               .splitlines() for wanted in ('', 'python'))
+def is_run(command):
+  """Whether it is typed here; else its flags are understood, test_docs.py."""
+  program, *rest = command.words
+  if program == 'jaxret' and rest[0] not in ('run', 'serve'):
+    return True
+  configs = [word.partition('=')[2] for word in rest
+             if word.startswith('--config=')]
+  return '--help' in rest or bool(configs) and configs[0] in SHORT
+
+
+def examples(page):
+  """[Block of Python or Command that is run] of a page, in order."""
+  found = []
+  for block in snippets.blocks(page):
+    if block.language == 'python':
+      found.append(block)
+    found += [command for command in snippets.commands(page)
+              if command.block == block and is_run(command)]
+  return found
+
+
+def typed(command, monkeypatch):
+  """Runs a command in this process."""
+  if command.fed:
+    given = subprocess.run(['bash', '-c', command.fed.strip().rstrip('|')],
+                           capture_output=True, text=True, check=True).stdout
+    monkeypatch.setattr(sys, 'stdin', io.StringIO(given))
+  program, *rest = command.words
+  assert (cli.main(rest) if program == 'jaxret' else
+          main.main(['jaxret', *rest[2:]])) == 0, command
+
+
+@pytest.fixture(scope='module')
+def stood(tmp_path_factory, one_device):
+  """(root, cache of the hub) of the stand-ins, made once."""
+  root = tmp_path_factory.mktemp('stand_ins')
+  cache, unite = stand_ins.models(root)
+  stand_ins.data_sets(cache)
+  stand_ins.workdirs(root, unite, cache)
+  return root, cache
+
+
+@pytest.fixture
+def desk(stood, tmp_path, monkeypatch):
+  """Where the examples of a page are typed."""
+  root, cache = stood
+  stand_ins.environment(monkeypatch, cache)
+  [said] = [block.text for block in snippets.blocks(PAGES['data'])
+            if block.language == 'json']
+  stand_ins.media(tmp_path, json.loads(said))
+  (tmp_path / 'workdirs').mkdir()
+  for run in (root / 'workdirs').iterdir():
+    (tmp_path / 'workdirs' / run.name).symlink_to(run)
+  (tmp_path / 'WORKDIR').symlink_to(root / 'WORKDIR')
+  monkeypatch.chdir(tmp_path)
+  return tmp_path
+
+
+def prepared(name, monkeypatch):
+  """What a page needs besides: its own libraries, a hub, a task of mteb."""
+  if name in ('README', 'search'):
+    tiny_index.lancedb()
+  if name == 'export':
+    import huggingface_hub
+
+    from tests.exporting import test_export
+    monkeypatch.setattr(huggingface_hub, 'HfApi', test_export.Api)
+  if name == 'mteb':
+    mteb = pytest.importorskip('mteb', reason='of the extra ecosystem')
+    from tests import mteb_tasks
+    monkeypatch.setattr(mteb, 'get_task', lambda name: mteb_tasks.task(
+        'Any2AnyRetrieval', ('text',), ('image',)))
+    monkeypatch.setattr(  # of mteb.evaluate, made when it was imported
+        sys.modules['mteb.evaluate']._DEFAULT_CACHE, 'cache_path',
+        pathlib.Path('mteb-default').absolute())
+  if name in ('mteb', 'vectors'):
+    cli.main(['export', 'workdirs/unite', '--out=my-unite'])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', [
+    name for name, page in PAGES.items() if examples(page)])
+def test_examples_run_as_they_are_printed(name, desk, monkeypatch, capsys):
+  prepared(name, monkeypatch)
+  known = {'jaxret': jaxret, **stand_ins.GIVEN.get(name, {})}
+  for one in examples(PAGES[name]):
+    if isinstance(one, snippets.Command):
+      typed(one, monkeypatch)
+    else:
+      exec(compile(one.text, str(one), 'exec'), known)
+  printed = capsys.readouterr().out
+  assert [text for text in PRINTED.get(name, ()) if text not in printed] == []
+
+
+def test_the_search_example_is_short():
+  shell, python = (next(
+      block for block in snippets.blocks(PAGES['search'])
+      if block.language == language) for language in ('', 'python'))
+  assert len(shell.text.splitlines()) <= 4
+  assert len(python.text.splitlines()) <= 5
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-  """Where the examples are typed: media, and nothing of the user's own."""
+  """Where the notebook runs, and nothing of the user's own."""
+  tiny_index.lancedb()
   monkeypatch.chdir(tmp_path)
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-  for number, name in enumerate(('clips/a.png', 'photo.jpg', 'dog.jpg')):
-    tiny_index.picture(tmp_path / name, number)
-  for name in ('clips/b.mp4', 'kitchen.mp4'):
-    (tmp_path / name).write_bytes(numbered_videos.video(30))
+  (tmp_path / 'clips').mkdir()
+  (tmp_path / 'clips' / 'b.mp4').write_bytes(numbered_videos.video(30))
   return tmp_path
-
-
-def typed(line):
-  """Runs a line of shell, all but installing, and serving without end."""
-  words = shlex.split(HUB.sub(str(tiny_index.CLIP), line), comments=True)
-  if words[:2] == ['pip', 'install']:
-    wanted = re.fullmatch(r'\.\[([\w,]+)\]', words[-1])[1].split(',')
-    extras = re.findall(r'^(\w+) =$', (ROOT / 'setup.cfg').read_text(),
-                        re.MULTILINE)
-    assert set(wanted) <= set(extras), line
-    return
-  assert words[0] == 'jaxret', line
-  if words[1] == 'serve':
-    from jaxret.verbs import serve
-    assert pathlib.Path(serve.parse(words[2:]).index).is_dir()
-    return
-  assert cli.main(words[1:]) == 0, line
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('page', PAGES)
-def test_the_search_example(page, folder, capsys):
-  shell, python = blocks(page)
-  for line in shell:
-    typed(line)
-  found = capsys.readouterr().out
-  assert '2 rows' in found and 'a.png' in found and 'b.mp4' in found
-  exec(HUB.sub(str(tiny_index.CLIP), '\n'.join(python)), {})
-  found = capsys.readouterr().out
-  assert 'a.png None' in found and 'b.mp4 0.0' in found
-
-
-def test_the_search_example_is_short():
-  shell, python = blocks('search')
-  assert len(shell) <= 4 and len(python) <= 5
 
 
 def cells():

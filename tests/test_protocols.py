@@ -83,8 +83,8 @@ def test_a_snapshot_names_its_repository_and_its_hashes(tmp_path, monkeypatch):
     assert file['name'] == 'data/test.json'
     assert file['sha256'] == hashlib.sha256(b'[1]').hexdigest()
     assert found['note'] == (
-        'not the protocol of papers on MSR-VTT 1k-A: 3 media, papers have '
-        '1,000, 3 texts, papers have 1,000')
+        'not the protocol of papers on MSR-VTT 1k-A: 3 media, papers say '
+        '1,000, 3 texts, papers say 1,000 (by their word, not counted here)')
   monkeypatch.setattr(protocols, 'MOST_BYTES', 1)
   protocols._sha256.cache_clear()
   large = tmp_path / 'large.json'
@@ -95,12 +95,14 @@ def test_a_snapshot_names_its_repository_and_its_hashes(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('name, repository, counts, said', [
-    ('msrvtt_1ka', None, (879, 879), '879 media, papers have 1,000'),
+    ('msrvtt_1ka', None, (879, 879), '879 media, papers say 1,000'),
     ('msrvtt_1ka', None, (1000, 1000), ''), ('msvd', None, (670, 3), ''),
     ('didemo', None, (1003, 1003), ''),
-    ('didemo', None, (900, 1004), '900 media, papers have 1,003 or 1,004'),
+    ('didemo', None, (900, 1004), '900 media, papers say 1,003 or 1,004'),
     ('folder', 'friedrichor/ActivityNet_Captions', (4917, 4917),
-     'encoded anew'),
+     'said to be encoded anew, which was not checked'),
+    ('folder', 'mteb/ActivityNet_Captions_val2', (4884, 4884),
+     'it is of val_2, papers report on val_1, 4,884 media, papers say 4,917'),
     ('folder', 'me/pets', (3, 3), ''), ('msrvtt', None, None, '')])
 def test_it_says_where_it_is_not_the_papers_protocol(
     name, repository, counts, said):

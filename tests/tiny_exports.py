@@ -1,12 +1,22 @@
 """Workdirs with checkpoints of random parameters, as if they were trained."""
+import pathlib
+
 import jax
 import numpy as np
 
+from configs import qwen3_vl as qwen3_vl_media
 from jaxret import checkpoint, main, methods, optim, sharding
 from jaxret.data import text
 from jaxret.data.llava import prompts
 from jaxret.methods.leccr import run as leccr_run
 from tests import tiny_cross_lingual, tiny_mm_embed, tiny_unite
+
+_GOLDEN = pathlib.Path(__file__).parent / 'golden'
+QWEN3_VL, QWEN25_VL = (_GOLDEN / name / 'model'
+                       for name in ('qwen3_vl', 'qwen25_vl'))
+_TOKEN = qwen3_vl_media.TOKEN
+SEEN = {'image': (_TOKEN, 6 * _TOKEN), 'frame': (_TOKEN, 4 * _TOKEN),
+        'max_frames': 4, 'listed_px': 32}
 
 
 def workdir(directory, config, tokenizer):
@@ -38,6 +48,28 @@ def unite(directory, **fields):
   if not config.model.pretrained:
     config.model.tokenizer = tiny_unite.tokenizer_directory()
   return workdir(directory, config, tokenizer)
+
+
+def qwen3_vl_config():
+  """UNITE with LoRA on a tiny Qwen3-VL."""
+  config = tiny_unite.with_lora(tiny_unite.make_config())
+  config.model.update(pretrained=str(QWEN3_VL), position_mode='mrope')
+  config.media = qwen3_vl_media.media()
+  config.media.update(SEEN)
+  config.data.max_tokens = 400
+  return config
+
+
+def unite_on_qwen3_vl(directory):
+  return workdir(directory, qwen3_vl_config(), text.load_tokenizer(QWEN3_VL))
+
+
+def unite_on_qwen25_vl(directory):
+  """With LoRA, its own prompt and M-RoPE; media in time."""
+  config = tiny_unite.with_lora(tiny_unite.make_config())
+  config.model.update(pretrained=str(QWEN25_VL), position_mode='mrope',
+                      vocab_size=0)
+  return workdir(directory, config, text.load_tokenizer(QWEN25_VL))
 
 
 def mm_embed(directory, **fields):

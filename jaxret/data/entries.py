@@ -15,6 +15,7 @@ import pathlib
 import zlib
 
 from jaxret.data import hub, sources, types
+from jaxret.data.containers import streamed
 
 _WORDS = {dict: 'an object', list: 'a list', str: 'a string', int: 'a number',
           float: 'a number', bool: 'a boolean', type(None): 'null'}
@@ -220,7 +221,7 @@ def open_parquet(path):
   import pyarrow
   import pyarrow.parquet
   try:
-    return pyarrow.parquet.ParquetFile(path)
+    return pyarrow.parquet.ParquetFile(streamed.opened(path))
   except (pyarrow.ArrowInvalid, OSError) as error:
     reason = ' '.join(str(error).split())
     raise ValueError(f'{path} is not a parquet file: {reason}') from None

@@ -123,7 +123,7 @@ def _exporter(config, layout):
                        'model.lora.rank is 0: export it as transformers')
     return None
   made = methods.exporter(config.method)
-  if made is None:
+  if made is None or not methods.has_layout(config):
     adapter = 'use --format=peft for the factors of LoRA' if lora else (
         'jaxret.score_matrix and jaxret.load_generator open the workdir itself')
     raise ValueError(
@@ -169,11 +169,13 @@ def _write_model(trained, make, directory, layout, dtype):
   """Writes weights and what goes with them; the card.Facts of it."""
   config = trained.config
   made = make(config, trained.tokenizer, merged(config, trained.params, dtype))
-  if layout not in (None, made.layout):
+  if layout not in (None, made.layout, *made.also):
     raise ValueError(
         f'{config.method}: a {made.model_type} has no layout of {layout}, '
-        f'which would not embed as it was trained: use --format={made.layout}, '
-        'or jaxret.load of what that writes')
+        f'which would not embed as it was trained: use --format={made.layout}; '
+        'what that writes, or the workdir itself, jaxret.load opens with the '
+        'methods of a SentenceTransformer, for its evaluators and others')
+  files = {**made.files, **made.also.get(layout, dict)()}
   written = np.dtype(dtype or jax.tree.leaves(
       made.parts[''].params)[0].dtype).name
   origin = made.parts[''].base
@@ -181,7 +183,7 @@ def _write_model(trained, make, directory, layout, dtype):
     _copy_files(pretrained.find_model(origin), directory)
   for folder, part in made.parts.items():
     _write_part(part, directory / folder, dtype)
-  for name, content in made.files.items():
+  for name, content in files.items():
     path = directory / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + '\n')
@@ -190,7 +192,7 @@ def _write_model(trained, make, directory, layout, dtype):
                    made.layout == 'sentence-transformers')
   if made.options:
     embedding_settings.write(directory, made.options)
-  return card.Facts(made.layout, made.model_type, origin, written,
+  return card.Facts(layout or made.layout, made.model_type, origin, written,
                     'lora' in trained.params, made.opened_by)
 
 

@@ -72,12 +72,18 @@ def exporter(name: str) -> 'Callable[..., base.Exported] | None':
   return _of_module(name, 'export', 'exported')
 
 
+def has_layout(config: 'ConfigDict') -> bool:
+  """Whether what a config trains has it, where not all of its method have."""
+  asked = _of_module(config.method, 'export', 'has_layout')
+  return asked is None or asked(config)
+
+
 def _of_module(name, module, function):
-  """A function of a module that a method may have, else None."""
+  """A function that a module may have which a method may have, else None."""
   owner = f'{package(name).__name__}.{module}'
   if importlib.util.find_spec(owner) is None:
     return None
-  return getattr(outside.imported(owner, name, 'config.method'), function)
+  return getattr(outside.imported(owner, name, 'config.method'), function, None)
 
 
 def tasks(name: str) -> dict[str, str]:

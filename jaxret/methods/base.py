@@ -184,6 +184,8 @@ class Exported(NamedTuple):
   layout: 'transformers' or 'sentence-transformers', whose it is.
   parts: {folder, '' for the directory itself: Part}.
   files: {name: what a JSON file holds}, and text of a file that is none.
+  also: {another layout that the same weights have: what files it adds}, in the
+    form of `files`, each made when it is asked for.
   options: of jaxret.load, which embedding_settings keeps.
   model_type: of config.json, for the card. opened_by: 'load' or
     'load_generator', what of jaxret opens it.
@@ -194,6 +196,7 @@ class Exported(NamedTuple):
   options: Mapping[str, Any]
   model_type: str
   opened_by: str = 'load'
+  also: Mapping[str, Callable[[], Mapping[str, Any]]] = {}
 
 
 class Method(NamedTuple):

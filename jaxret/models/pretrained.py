@@ -75,7 +75,8 @@ def find_model(name):
   import huggingface_hub
   try:
     return pathlib.Path(huggingface_hub.snapshot_download(
-        str(name), allow_patterns=['*.json', '*.safetensors', '*.txt']))
+        str(name), allow_patterns=[
+            '*.json', '*.jinja', '*.safetensors', '*.txt']))
   except Exception as error:  # of many kinds: offline, no such model, no space
     reason = f'{type(error).__name__}: {error}'.splitlines()[0]
     raise ValueError(

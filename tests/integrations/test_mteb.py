@@ -1,103 +1,23 @@
 """mteb itself on tasks of local data: its numbers are ours, to all digits."""
-import io
-
 import jax
 import numpy as np
 import pytest
-from PIL import Image
 
+import jaxret
 from jaxret import cli, embedder, metrics, sharding
 from jaxret.methods.unite import method as unite
-from tests import tiny_runs, tiny_unite
+from tests import stand_ins, tiny_prompted, tiny_rerankers, tiny_unite
 
 mteb = pytest.importorskip('mteb', reason='mteb, of the extra ecosystem')
-datasets = pytest.importorskip('datasets')
-
-from mteb.abstasks.retrieval import AbsTaskRetrieval  # noqa: E402
-from mteb.abstasks.retrieval_dataset_loaders import (  # noqa: E402
-  RetrievalSplitData,
-)
-from mteb.abstasks.sts import AbsTaskSTS  # noqa: E402
-from mteb.abstasks.task_metadata import TaskMetadata  # noqa: E402
+pytest.importorskip('datasets')
 
 from jaxret.integrations import mteb as integration  # noqa: E402
+from tests import mteb_tasks  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
 
-N, K = 12, 10
-FACTS = {
-    'description': 'Of this test.', 'reference': 'https://example.org',
-    'dataset': {'path': 'NA', 'revision': 'NA'}, 'eval_splits': ['test'],
-    'eval_langs': ['eng-Latn'], 'date': ('2022-12-22', '2022-12-22'),
-    'dialect': [], 'domains': [], 'task_subtypes': [],
-    'license': 'cc-by-4.0', 'annotations_creators': 'derived',
-    'sample_creation': 'found', 'bibtex_citation': ''}
-TEXTS = [f'{a} {b} {c}' for a in tiny_unite.WORDS[:2]
-         for b in tiny_unite.WORDS[2:4] for c in tiny_unite.WORDS[5:8]]
-
-
-def png(seed):
-  file = io.BytesIO()
-  Image.fromarray(tiny_unite.pixels(seed)).save(file, 'PNG')
-  return file.getvalue()
-
-
-def column(kind, first):
-  """(values as a data set has them, its feature or None)."""
-  numbers = range(first, first + N)
-  if kind == 'text':
-    return [TEXTS[i % N] if first == 0 else f'{TEXTS[i % N]} up'
-            for i in numbers], None
-  if kind == 'image':
-    return [{'bytes': png(i), 'path': None} for i in numbers], datasets.Image()
-  return [{'bytes': tiny_runs.video_bytes(i), 'path': None}
-          for i in numbers], datasets.Video()
-
-
-def side(kinds, name, first):
-  """A data set of N rows, media encoded as parquet holds them."""
-  made, features = {'id': [f'{name}{i}' for i in range(N)]}, {}
-  for kind in kinds:
-    made[kind], feature = column(kind, first)
-    if feature:
-      features[kind] = feature
-  dataset = datasets.Dataset.from_dict(made)
-  for kind, feature in features.items():
-    dataset = dataset.cast_column(kind, feature)
-  return dataset
-
-
-def task(category, queries, candidates, relevant=None, lists=None):
-  """A retrieval task, or with lists a reranking task, of local data."""
-  relevant = relevant or {f'q{i}': {f'd{i}': 1} for i in range(N)}
-  letters = {'text': 't', 'image': 'i', 'video': 'v'}
-  name = ''.join([*(letters[kind] for kind in queries), '2',
-                  *(letters[kind] for kind in candidates)])
-  class Local(AbsTaskRetrieval):
-    metadata = TaskMetadata(
-        name=f'Local{category}{name}', type=category, category=name,
-        modalities=sorted({*queries, *candidates}), main_score='ndcg_at_10',
-        **FACTS)
-
-    def load_data(self, num_proc=None, **options):
-      self.dataset = {'default': {'test': RetrievalSplitData(
-          queries=side(queries, 'q', 0), corpus=side(candidates, 'd', 100),
-          relevant_docs=relevant, top_ranked=lists)}}
-      self.data_loaded = True
-  return Local()
-
-
-class Pairs(AbsTaskSTS):
-  metadata = TaskMetadata(
-      name='LocalSTS', type='STS', category='t2t', modalities=['text'],
-      main_score='cosine_spearman', **FACTS)
-  min_score, max_score = 0, 5
-
-  def load_data(self, num_proc=None, **options):
-    self.dataset = datasets.DatasetDict({'test': datasets.Dataset.from_dict({
-        'sentence1': TEXTS, 'sentence2': TEXTS[::-1],
-        'score': [float(i % 6) for i in range(N)]})})
-    self.data_loaded = True
+N, K, TEXTS = mteb_tasks.N, 10, mteb_tasks.TEXTS
+task = mteb_tasks.task
 
 
 @pytest.fixture(scope='module')
@@ -191,7 +111,7 @@ def test_reranking_and_pairs_of_texts(model):
                  for texts in (TEXTS, TEXTS[::-1]))
   want = stats.spearmanr(model.similarity_pairwise(left, right),
                          [float(i % 6) for i in range(N)])[0]
-  assert run(integration.Encoder(model), Pairs())[
+  assert run(integration.Encoder(model), mteb_tasks.Pairs())[
       'cosine_spearman'] == pytest.approx(want, abs=5.1e-6)
 
 
@@ -219,29 +139,63 @@ def test_scores_of_pairs(model):
   assert [len(one) for one in asked[2][2]] == [2] * N
 
 
-def test_likelihood_knows_which_side_is_text(monkeypatch):
-  table = np.random.default_rng(0).normal(size=(N, N))
-  class Scores:
-    def text_to_video(self):
-      return table
+@pytest.mark.parametrize('queries, candidates', [
+    (('text',), ('image',)), (('image',), ('text',)),
+    (('video',), ('text',))], ids=str)
+def test_likelihood_is_what_score_matrix_says(queries, candidates):
+  """A Qwen3-VL's log-likelihoods with CPN, through mteb and by ourselves."""
+  generator = tiny_prompted.qwen3_vl()
+  local = task('Any2AnyRetrieval', queries, candidates)
+  local.load_data()
+  data = local.dataset['default']['test']
+  sides = [given(data['queries']), given(data['corpus'])]
+  kind, = ({*queries, *candidates} - {'text'})
+  texts, media = sides if queries == ('text',) else sides[::-1]
+  scores = jaxret.score_matrix(
+      [item['video'] if kind == 'video' else item for item in media],
+      [item['text'] for item in texts], generator)
+  table = (scores.text_to_video() if queries == ('text',) else
+           scores.video_to_text())
+  assert all(len(set(row)) == N for row in table.tolist())  # no ties
+  check(run(integration.likelihood(generator), local),
+        metrics.ranks(table, [[i] for i in range(N)]))
 
-    def video_to_text(self):
-      return -table
-  asked = []
-  monkeypatch.setattr(integration.score_lib, 'score_matrix', lambda *given: (
-      asked.append(given), Scores())[1])
-  search = integration.likelihood('a/model')
-  want = [[i] for i in range(N)]
-  check(run(search, task('Any2AnyRetrieval', ('text',), ('image',))),
-        metrics.ranks(table, want))
-  check(run(search, task('Any2AnyRetrieval', ('image',), ('text',))),
-        metrics.ranks(-table, want))
-  videos, texts, name = asked[1]
-  assert texts['t0'] == f'{TEXTS[4]} up' and name == 'a/model'
-  assert videos['v0'] == {'image': png(0)}
-  assert integration._medium_alone({'id': 'a', 'video': b'x'}) == b'x'
+
+def test_likelihood_wants_texts_on_one_side():
   with pytest.raises(ValueError, match='got texts on both sides'):
-    run(search, task('Retrieval', ('text',), ('text',)))
+    run(integration.likelihood(tiny_prompted.qwen3_vl()),
+        task('Retrieval', ('text',), ('text',)))
+
+
+def test_reranking_is_what_a_reranker_says(model):
+  """Of all, of a task's own lists, and of the best of an encoder."""
+  judge = jaxret.load_reranker(stand_ins.MODELS['Qwen/Qwen3-VL-Reranker-2B'],
+                               mesh=tiny_rerankers.one_device())
+  whole = task('Any2AnyRetrieval', ('text',), ('image',))
+  whole.load_data()
+  data = whole.dataset['default']['test']
+  queries, candidates = given(data['queries']), given(data['corpus'])
+  table = judge.rerank(queries, candidates, show_progress=False).scores
+  assert all(len(set(row)) == N for row in table.tolist())  # no ties
+  want = [[i] for i in range(N)]
+  check(run(integration.reranking(judge), whole), metrics.ranks(table, want))
+
+  places = [[(i + j) % N for j in (5, 0, 2)] for i in range(N)]
+  lists = {f'q{i}': [f'd{c}' for c in own] for i, own in enumerate(places)}
+  listed = task('Reranking', ('text',), ('image',), lists=lists)
+  check(run(integration.reranking(judge), listed), metrics.ranks_in_lists(
+      [row[own] for row, own in zip(table, places)], places, want))
+
+  first = integration.Encoder(model)
+  best = np.argsort(-scores_of(model, whole), axis=1)[:, :4]
+  kept = np.full_like(table, -np.inf)
+  np.put_along_axis(kept, best, np.take_along_axis(table, best, 1), 1)
+  found = run(integration.reranking(judge, first=first, topk=4), whole)
+  hits = (best == np.arange(N)[:, None]).any(1)
+  ranks = metrics.ranks(kept, want)
+  assert 0 < hits.sum() < N
+  assert found['hit_rate_at_3'] == pytest.approx(
+      np.mean(hits & (ranks <= 3)), abs=5.1e-6)
 
 
 def test_prompts(model):

@@ -2,8 +2,8 @@
 
 Nothing is unpacked: a member's name is looked up in the archive's own list, and
 is no path of this machine, whatever it says. Links, devices and the like are no
-members. An archive in parts, as X.tar.part-aa, X.tar.part-ab, is one; one that
-is compressed as a whole cannot be read at random and is refused.
+members. An archive in parts, as X.tar.part-aa, X.tar.part-ab, is one. Of a tar
+that is compressed as a whole a plain one is made first, see compressed.
 """
 import bisect
 import contextlib
@@ -17,8 +17,9 @@ import unicodedata
 import zipfile
 import zlib
 
-ENDINGS = '.zip', '.tar'
-COMPRESSED = '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz', '.tar.zst'
+from jaxret.data.containers import compressed
+
+ENDINGS = '.zip', '.tar', *compressed.ENDINGS
 MOST_BYTES = 4 << 30  # of a member: a few bytes may say that they are many
 
 
@@ -77,8 +78,12 @@ def _name_in(names, name):
 @functools.lru_cache(maxsize=64)
 def _open(path, state):
   """state: of its files, so that an archive that changes is opened again."""
+  files, name = parts(path), str(path).lower()
   with _said(path):
-    return (_Zip if str(path).lower().endswith('.zip') else _Tar)(parts(path))
+    if name.endswith(compressed.ENDINGS):
+      return _Tar((compressed.plain(
+          os.path.realpath(path), state, lambda: _Joined(files)),))
+    return (_Zip if name.endswith('.zip') else _Tar)(files)
 
 
 @contextlib.contextmanager
@@ -116,10 +121,11 @@ class _Tar:
   def __init__(self, files):
     self._files, self.sizes, self._starts = files, {}, {}
     with tarfile.open(fileobj=_Joined(files), mode='r:') as tar:
-      for one in tar:
+      while (one := tar.next()) is not None:
         if one.isreg() and not one.issparse():
           name = one.name.removeprefix('./')
           self.sizes[name], self._starts[name] = one.size, one.offset_data
+        tar.members.clear()  # of millions, a kilobyte each
 
   def read(self, name):
     with _Joined(self._files) as file:

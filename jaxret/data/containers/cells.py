@@ -8,11 +8,10 @@ decoded once into an Arrow file of the cache.
 import bisect
 import contextlib
 import functools
-import hashlib
 import os
-import pathlib
 import threading
-import uuid
+
+from jaxret.data.containers import kept, streamed
 
 ENDINGS = '.parquet', '.arrow'
 # Decoded bytes of a row group's column that are kept in memory, of eight.
@@ -110,26 +109,34 @@ class _Parquet:
     import pyarrow.parquet
     self._path = path
     # Of each call its own: a reader is for one thread.
-    self._metadata = pyarrow.parquet.read_metadata(path)
-    self.columns = self._metadata.schema.to_arrow_schema().names
-    self.n_rows, self._starts = self._metadata.num_rows, [0]
-    for g in range(self._metadata.num_row_groups):
+    self.metadata = pyarrow.parquet.read_metadata(streamed.opened(path))
+    self.columns = self.metadata.schema.to_arrow_schema().names
+    self.n_rows, self._starts = self.metadata.num_rows, [0]
+    for g in range(self.metadata.num_row_groups):
       self._starts.append(
-          self._starts[-1] + self._metadata.row_group(g).num_rows)
+          self._starts[-1] + self.metadata.row_group(g).num_rows)
 
   def cell(self, row, column):
     group = bisect.bisect_right(self._starts, row) - 1
+    place = self._path, state(self._path), group, column
+    row -= self._starts[group]
     if self._n_bytes(group, column) > LARGEST_GROUP:
-      return _unpacked(self._path, state(self._path), column).cell(row, column)
-    values = _group(self._path, state(self._path), group, column)
-    return values[row - self._starts[group]].as_py()
+      return _unpacked(*place).cell(row, column)
+    return _group(*place)[row].as_py()
 
   def _n_bytes(self, group, column):
-    found = self._metadata.row_group(group)
+    found = self.metadata.row_group(group)
     return sum(
         found.column(c).total_uncompressed_size
         for c in range(found.num_columns)
         if found.column(c).path_in_schema.partition('.')[0] == column)
+
+
+def _reader(path, state):
+  """A ParquetFile for one thread, which does not read what it is told again."""
+  import pyarrow.parquet
+  return pyarrow.parquet.ParquetFile(
+      streamed.opened(path), metadata=_open(path, state).metadata)
 
 
 def _group(path, state, group, column):
@@ -139,35 +146,20 @@ def _group(path, state, group, column):
 
 @functools.lru_cache(maxsize=_KEPT)
 def _decoded(path, state, group, column):
-  import pyarrow.parquet
-  with pyarrow.parquet.ParquetFile(path) as file:
+  with _reader(path, state) as file:
     return file.read_row_group(
         group, columns=[column], use_threads=False).column(0)
 
 
 @functools.lru_cache(maxsize=64)
-def _unpacked(path, state, column):
-  """The Arrow of a column of a parquet file, made in the cache at first."""
+def _unpacked(path, state, group, column):
+  """The Arrow of a column of a row group, made in the cache at first."""
   import pyarrow
-  import pyarrow.parquet
-  with _lock:
-    whole = repr((os.path.realpath(path), state, column)).encode()
-    made = _cache() / f'{hashlib.sha256(whole).hexdigest()[:32]}.arrow'
-    if not made.is_file():
-      made.parent.mkdir(parents=True, exist_ok=True)
-      partial = made.with_name(f'.{made.name}.{uuid.uuid4().hex}.partial')
-      try:
-        with pyarrow.parquet.ParquetFile(path) as file, (
-            pyarrow.ipc.new_file(partial, pyarrow.schema(
-                [file.schema_arrow.field(column)]))) as out:
-          for batch in file.iter_batches(16, columns=[column]):
-            out.write_batch(batch)
-        os.replace(partial, made)
-      finally:
-        partial.unlink(missing_ok=True)
-    return Arrow(str(made))
-
-
-def _cache():
-  chosen = os.environ.get('JAXRET_CACHE') or '~/.cache/jaxret'
-  return pathlib.Path(chosen).expanduser() / 'tables'
+  def write(partial):
+    with _reader(path, state) as file, (
+        pyarrow.ipc.new_file(partial, pyarrow.schema(
+            [file.schema_arrow.field(column)]))) as out:
+      for batch in file.iter_batches(16, [group], columns=[column]):
+        out.write_batch(batch)
+  return Arrow(str(kept.made('tables', '.arrow', (
+      os.path.realpath(path), state, group, column), write)))

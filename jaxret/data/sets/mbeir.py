@@ -4,7 +4,8 @@ TIGER-Lab/M-BEIR as its authors publish it (UniIR, arXiv 2311.17136); a folder
 of one's own in the same layout is read likewise:
   query/{split}/mbeir_{task}_{split}.jsonl, cand_pool/local/mbeir_{task}
   [_{split}]_cand_pool.jsonl, qrels/{split}/mbeir_{task}_{split}_qrels.txt and
-  instructions/query_instructions.tsv, where {task} is mscoco_task0, ...
+  instructions/query_instructions.tsv, where {task} is mscoco_task0, ...; images
+  in mbeir_images/, or in mbeir_images.tar.gz.part-00 and so on.
 
 What does not fit is left out, as far as UniIR's evaluation would count it so,
 and listed (types.LeftOut): a query that is asked of no candidate of the pool,
@@ -17,6 +18,7 @@ import os
 import re
 
 from jaxret.data import entries, types
+from jaxret.data.containers import archives
 from jaxret.data.entries import wrong_line
 from jaxret.data.llava import prompts as mm_embed_prompts
 from jaxret.data.sets import beir, mixed
@@ -33,6 +35,8 @@ FIRST_COMPOSED = 6  # task_id from which queries are of image and text
 TRAIN_QUERIES = 'query/union_train/mbeir_union_up_train.jsonl'
 TRAIN_POOL = 'cand_pool/global/mbeir_union_train_cand_pool.jsonl'
 INSTRUCTIONS = 'instructions/query_instructions.tsv'
+IMAGES = 'mbeir_images'
+PACKED = f'{IMAGES}.tar.gz', f'{IMAGES}.tar'  # whole, or their parts
 WANTED = 'it is laid out like TIGER-Lab/M-BEIR: query/, cand_pool/, qrels/, ' \
     'instructions/ and mbeir_images/'
 # In front of ids of what is left out: qids and dids are often the same.
@@ -174,7 +178,7 @@ def _item(path, line, entry, keys, clean, images, lost):
                      f'{keys[2]}', 'the path of its image')
   if images is not None and not images.there(image):
     raise wrong_line(path, line, f'the image {image}, which is not in '
-                     f'{images.root}', 'a file there: unpack all parts of '
+                     f'{images.root}', 'a file there: fetch all parts of '
                      'mbeir_images')
   root = images.root if images is not None else ''
   return types.Item(name, text, entries.below(root, image))
@@ -317,13 +321,22 @@ class Instructions:
 
 
 class _Images:
-  """Which images are there, each directory listed once."""
+  """Which images are there, each directory listed once.
+
+  root: the directory that their paths are in, or where they were not unpacked
+  the archive of all of them, which is published in parts.
+  """
 
   def __init__(self, root):
-    self.root = str(root)
+    packed = [str(root / name) for name in PACKED
+              if archives.parts(root / name)]
+    self._packed = bool(packed) and not (root / IMAGES).is_dir()
+    self.root = packed[0] if self._packed else str(root)
     self._listed = functools.cache(self._list)
 
   def there(self, name):
+    if self._packed:
+      return archives.has(self.root, name)
     directory, _, file = os.path.join(self.root, name).rpartition('/')
     return file in self._listed(directory)
 

@@ -4,7 +4,8 @@ Three tables, each of its own subset: `corpus` and `queries` with id, text,
 perhaps title, image, video and modality; `qrels` (or `default`) with query-id,
 corpus-id and score, a grade. A language or the like stands in front of their
 names, as `en-corpus`: data.subsets says which, as ('en',). Perhaps
-`instruction`, what each query is told.
+`instruction`, what each query is told, and `top_ranked`, the candidates that
+each is compared with in place of all (query-id, corpus-ids).
 
 They are read as mteb's own loader reads them (mteb/abstasks, RetrievalDataset-
 Loader): of a split that is not there the only one is taken; a title stands in
@@ -32,6 +33,7 @@ class Layout(NamedTuple):
   """What the tables say. graded: {query: {document: grade}}, 0 as well.
 
   instructions: {query: what it is told}, of those that are told anything.
+  lists: {query: the documents it is compared with}, None = all.
   """
   name: str
   corpus: tuple[types.Item, ...]
@@ -40,6 +42,7 @@ class Layout(NamedTuple):
   instructions: dict[str, str]
   left_out: tuple[types.LeftOut, ...]
   files: tuple[str, ...]
+  lists: dict[str, tuple[str, ...]] | None = None
 
 
 def tasks_of_split(section, split):
@@ -55,31 +58,41 @@ def tasks_of_split(section, split):
                      'that takes an instruction for each query (mm_embed)')
   place = {item.id: i for i, item in enumerate(read_.corpus)}
   lost, queries, relevant, grades = list(read_.left_out), [], [], []
+  lists = None if read_.lists is None else []
   for query in read_.queries:
     own = {one: grade for one, grade in read_.graded[query.id].items()
            if grade > 0}
-    there = [one for one in own if one in place]
+    among = place if lists is None else read_.lists.get(query.id, ())
+    there = [one for one in own if one in place and one in among]
     if there:
       queries.append(query)
+      if lists is not None:
+        lists.append(np.array([place[one] for one in among], np.int32))
       relevant.append(np.array([place[one] for one in there], np.int32))
       grades.append(np.array([own[one] for one in dict.fromkeys(
           (*there, *own))], np.int32))
     else:
       lost.append(types.LeftOut(f'queries/{query.id}', 'no relevant document '
-                                'of it is in the corpus'))
+                                'of it is in the '
+                                + ('corpus' if lists is None else 'list of '
+                                   'what it is compared with')))
   if not queries:
     raise ValueError(f'{section.root}: no query has a relevant document in the '
                      'corpus')
   return [types.Task(
       read_.name, tuple(queries), read_.corpus, tuple(relevant),
-      query_prompt=next(iter(told)) or None, grades=tuple(grades),
-      left_out=tuple(lost), files=read_.files)]
+      lists and tuple(lists), query_prompt=next(iter(told)) or None,
+      grades=tuple(grades), left_out=tuple(lost), files=read_.files)]
 
 
 def benchmark(config, root):
   """The same as one pool, searched with an instruction for each query."""
   section = config.data
   read_ = read(root, tuple(getattr(section, 'subsets', ())), config.eval.split)
+  if read_.lists is not None:
+    raise ValueError(f'{root} has top_ranked, lists that are ranked anew; '
+                     f'{config.method} searches a pool: evaluate it with '
+                     'configs/embedders.py or configs/unite.py')
   seen = [item.id for item in (*read_.corpus, *read_.queries)
           if item.video is not None]
   if seen:
@@ -108,9 +121,6 @@ def read(root, subsets=(), split='test'):
   prefix = f'{subsets[0]}-' if subsets else ''
   there = parts.parts(path)
   names = {part.subset for part in there}
-  if f'{prefix}top_ranked' in names:
-    raise ValueError(f'{root} holds top_ranked, lists that are ranked anew; '
-                     'wanted a set that is searched as a whole')
   def files(*wanted):
     return _files(root, there, [prefix + name for name in wanted], split)
   names_, lost = found.Names(path), {}
@@ -124,7 +134,10 @@ def read(root, subsets=(), split='test'):
         f'{root}: no query of the qrels is in queries'))
   said = _told(files('instruction') if f'{prefix}instruction' in names
                else of['queries'])
-  known = {item.id for item in corpus}
+  known, lists = {item.id for item in corpus}, None
+  if f'{prefix}top_ranked' in names:
+    of['top_ranked'] = files('top_ranked')
+    lists = _lists(of['top_ranked'], known, lost)
   for query in queries:
     for document, grade in graded[query.id].items():
       if grade > 0 and document not in known:
@@ -134,7 +147,7 @@ def read(root, subsets=(), split='test'):
   return Layout(
       path.resolve().name if not subsets else subsets[0], corpus, queries,
       graded, said, tuple(types.LeftOut(*one) for one in lost.items()),
-      tuple(str(file) for own in of.values() for file in own))
+      tuple(str(file) for own in of.values() for file in own), lists)
 
 
 def _files(root, there, names, split):
@@ -208,6 +221,27 @@ def _graded(files):
         raise ValueError(f'{table.where(i, "score")}: got {score!r:.40}, '
                          'wanted a whole number')
       made.setdefault(str(query), {})[str(document)] = grade
+  return made
+
+
+def _lists(files, known, lost):
+  """{query: documents} of top_ranked, those alone that the corpus has."""
+  made = {}
+  for table in map(tables.opened, files):
+    wanted = 'query-id', 'corpus-ids'
+    if missing := [name for name in wanted if name not in table.names]:
+      raise ValueError(f'{table.path} has the columns '
+                       f'{", ".join(table.names)}; wanted {missing[0]}')
+    for i, (query, own) in enumerate(zip(*map(table.values, wanted))):
+      if not isinstance(own, list) or len(set(map(str, own))) < len(own):
+        raise ValueError(f'{table.where(i, "corpus-ids")}: got {own!r:.60}, '
+                         'wanted a list of documents, each once')
+      own = list(map(str, own))
+      for document in own:
+        if document not in known:
+          lost.setdefault(f'corpus/{document}', f'{table.where(i, wanted[1])}: '
+                          f'the document {document} is not in the corpus')
+      made[str(query)] = tuple(one for one in own if one in known)
   return made
 
 

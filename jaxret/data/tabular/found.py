@@ -75,7 +75,6 @@ def _archives(root):
                 if name.lower().endswith(archives.ENDINGS))
 
 
-def compressed(root):
-  """Archives below a root that cannot be read in place, for messages."""
-  return sorted(path.name for path in pathlib.Path(root).rglob('*')
-                if path.name.lower().endswith(archives.COMPRESSED))
+def packed(root):
+  """Archives below a root, for messages."""
+  return [os.path.basename(name) for name in _archives(pathlib.Path(root))]

@@ -85,9 +85,8 @@ def _chosen(root, fields):
   """[parts.Part] of the subsets that the config names, () = all."""
   there = parts.parts(root)
   if not there:
-    packed = found.compressed(root) if root.is_dir() else ()
-    hint = f'; unpack {packed[0]}, which is compressed as a whole' if (
-        packed) else ''
+    packed = found.packed(root) if root.is_dir() else ()
+    hint = f'; of {packed[0]} only media are read' if packed else ''
     raise ValueError(f'data.root {root} has no captions.json; {WANTED}{hint}')
   wanted = fields['subsets']
   names = list(dict.fromkeys(part.subset for part in there))

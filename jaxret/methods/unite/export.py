@@ -1,10 +1,19 @@
-"""UNITE in the layout of its backbone, as transformers loads it."""
+"""UNITE in the layout of its backbone, as transformers loads it.
+
+On Qwen3-VL also as sentence-transformers has Qwen3-VL-Embedding, whose prompt,
+positions and pooling are those that it is trained with.
+"""
+import functools
+
 from jaxret.data.qwen2_vl import prompts
+from jaxret.data.qwen3_vl import prompts as qwen3_vl_prompts
 from jaxret.methods import base
 from jaxret.methods.unite import backbones
 from jaxret.methods.unite import method as unite
+from jaxret.models import pretrained as weights
 from jaxret.models.qwen2_vl import saving
 from jaxret.models.qwen3_vl import model as qwen3_vl
+from jaxret.models.qwen3_vl import saving as qwen3_vl_saving
 
 _SPECIAL = {'image': prompts.PADS['image'], 'video': prompts.PADS['video'],
             'vision_start': prompts.VISION_START,
@@ -26,7 +35,17 @@ def exported(config, tokenizer, params):
   return base.Exported(
       'transformers',
       {'': base.Part(model.weights, params['params'], pretrained, shapes)},
-      files, options(config, model), model.name)
+      files, options(config, model), model.name,
+      also=_also(config, model))
+
+
+def _also(config, model):
+  if not isinstance(model, qwen3_vl.Qwen3VlConfig):
+    return {}
+  return {'sentence-transformers': functools.partial(
+      qwen3_vl_saving.sentence_transformers,
+      weights.find_model(config.model.pretrained), model.decoder.width,
+      tuple(config.media.image), qwen3_vl_prompts.INSTRUCTION)}
 
 
 def options(config, model):

@@ -29,21 +29,26 @@ def tarred(path, members, mode='w'):
   return path
 
 
-@pytest.fixture(params=['zip', 'deflated', 'tar', 'parts'])
-def archive(request, tmp_path):
+@pytest.fixture(params=['zip', 'deflated', 'tar', 'parts', 'tar.gz', 'tgz',
+                        'tar.bz2', 'tar.xz', 'gz parts'])
+def archive(request, tmp_path, monkeypatch):
   """An archive of a/1.png (grey 7) and ./2.png (grey 9), in every form."""
+  monkeypatch.setenv('JAXRET_CACHE', str(tmp_path / 'cache'))
   members = {'a/1.png': tables.png(7), '2.png': tables.png(9)}
   if request.param in ('zip', 'deflated'):
     return zipped(tmp_path / 'x.zip', members, compression=(
         zipfile.ZIP_DEFLATED if request.param == 'deflated'
         else zipfile.ZIP_STORED))
-  path = tarred(tmp_path / 'x.tar', members)
-  if request.param == 'parts':
+  ending = {'parts': 'tar', 'gz parts': 'tar.gz'}.get(
+      request.param, request.param)
+  mode = ending.replace('tgz', 'tar.gz').removeprefix('tar').replace('.', ':')
+  path = tarred(tmp_path / f'x.{ending}', members, f'w{mode}')
+  if request.param.endswith('parts'):
     data = path.read_bytes()
     path.unlink()
-    for name, part in (('aa', data[:700]), ('ab', data[700:1500]),
-                       ('ac', data[1500:])):
-      path.with_name(f'x.tar.part-{name}').write_bytes(part)
+    a, b = len(data) // 4, len(data) // 2
+    for name, part in (('aa', data[:a]), ('ab', data[a:b]), ('ac', data[b:])):
+      path.with_name(f'{path.name}.part-{name}').write_bytes(part)
   return path
 
 
@@ -133,7 +138,7 @@ def damaged(path):
   return bytes(data)
 
 
-@pytest.mark.parametrize('spoil', [damaged, lambda p: p.read_bytes()[:90],
+@pytest.mark.parametrize('spoil', [damaged, lambda p: p.read_bytes()[:40],
                                    lambda p: b'', lambda p: b'GIF89a' * 40])
 def test_a_damaged_archive_is_said_in_one_line(archive, spoil):
   part = archives.parts(archive)[0]
@@ -148,6 +153,32 @@ def test_a_member_that_says_it_is_huge_is_not_read(tmp_path, monkeypatch):
                 compression=zipfile.ZIP_DEFLATED)
   monkeypatch.setattr(archives, 'MOST_BYTES', 4999)
   with pytest.raises(sources.MediaError, match='5000 bytes in .*at most 4999'):
+    images.read(f'{path}/1.png')
+
+
+def test_what_is_compressed_as_a_whole_is_unpacked_once(
+    tmp_path, monkeypatch, caplog):
+  monkeypatch.setenv('JAXRET_CACHE', str(tmp_path / 'cache'))
+  path = tarred(tmp_path / 'x.tar.gz', {'1.png': tables.png(5)}, 'w:gz')
+  with caplog.at_level('INFO', 'absl'):
+    for _ in range(2):
+      archives._open.cache_clear()
+      assert images.read(f'{path}/1.png')[0, 0, 0] == 5
+  assert [record.getMessage().partition(': ')[0] for record in caplog.records
+          ] == [f'{path} is compressed as a whole']
+  assert [file.suffix for file in (
+      tmp_path / 'cache' / 'archives').iterdir()] == ['.tar']
+
+
+def test_what_would_fill_a_disk_is_not_unpacked(tmp_path, monkeypatch):
+  monkeypatch.setenv('JAXRET_CACHE', str(tmp_path / 'cache'))
+  bomb = tarred(tmp_path / 'bomb.tar.gz', {'1.png': b'\0' * (8 << 20)}, 'w:gz')
+  with pytest.raises(sources.MediaError, match='more than 50 times as large'):
+    images.read(f'{bomb}/1.png')
+  path = tarred(tmp_path / 'x.tar.gz', {'1.png': tables.png(5)}, 'w:gz')
+  (tmp_path / 'cache' / 'archives').rmdir()
+  (tmp_path / 'cache' / 'archives').write_bytes(b'')  # where nothing fits
+  with pytest.raises(sources.MediaError, match='1.png: .*cannot be'):
     images.read(f'{path}/1.png')
 
 

@@ -3,8 +3,10 @@ import json
 
 import pytest
 
+from jaxret.data import images
 from jaxret.data.sets import mbeir, mixed
-from tests import tiny_mbeir
+from tests import hub_caches, tables, tiny_mbeir
+from tests.data.containers.test_archives import tarred
 
 NAMES = (tiny_mbeir.TASK, tiny_mbeir.SECOND)
 POOL = f'cand_pool/local/mbeir_{tiny_mbeir.TASK}_test_cand_pool.jsonl'
@@ -171,3 +173,30 @@ def test_texts_are_tidied_if_asked():
   assert mbeir.tidy(' "hello there"\r') == 'Hello there.'
   assert mbeir.tidy('Really?') == 'Really?'
   assert mbeir.tidy(' \r') == ''
+
+
+def test_images_are_read_out_of_the_parts_that_the_hub_has(
+    root, tmp_path, monkeypatch):
+  """As TIGER-Lab/M-BEIR has them: one gzipped tar, cut in pieces."""
+  monkeypatch.setenv('JAXRET_CACHE', str(tmp_path / 'cache'))
+  whole = tarred(tmp_path / 'whole.tar.gz', {
+      f'mbeir_images/mscoco_images/{i}.jpg': tables.png(i + 1)
+      for i in range(3)}, 'w:gz').read_bytes()
+  files = {path.relative_to(root).as_posix(): path.read_bytes()
+           for path in root.rglob('*') if path.suffix in (
+               '.jsonl', '.txt', '.tsv')}
+  half = len(whole) // 2
+  for name, part in (('00', whole[:half]), ('01', whole[half:])):
+    files[f'mbeir_images.tar.gz.part-{name}'] = part
+  hub_caches.use(monkeypatch, tmp_path / 'hub')
+  made = hub_caches.snapshot(tmp_path / 'hub', 'TIGER-Lab/M-BEIR', files)
+  found = mbeir.read('hf://TIGER-Lab/M-BEIR', 'test', NAMES)
+  pool = found.pools[tiny_mbeir.TASK]
+  assert pool[2].image == (
+      f'{made}/mbeir_images.tar.gz/mbeir_images/mscoco_images/2.jpg')
+  assert [images.read(item.image)[0, 0, 0] for item in pool] == [1, 2, 3]
+  assert len(mbeir.training_set('hf://TIGER-Lab/M-BEIR').queries) == 4
+  for part in made.glob('*.part-01'):
+    part.unlink()
+  with pytest.raises(ValueError, match='mbeir_images.tar.gz cannot be read'):
+    mbeir.read(made, 'test', NAMES)

@@ -104,6 +104,55 @@ def test_ndcg_is_trec_evals(root, tmp_path):
       100 * next(iter(wanted.values())), abs=1e-6)
 
 
+def with_lists(root, **lists):
+  (root / 'README.md').write_text(README.removesuffix('---\n') + (
+      '- config_name: top_ranked\n  data_files:\n  - split: test\n'
+      '    path: top_ranked/*.parquet\n---\n'))
+  tables.parquet(root / 'top_ranked' / 'part-0.parquet', **lists)
+
+
+def test_lists_are_ranked_anew(root, tmp_path):
+  """Each query among its own candidates, with the nDCG of mteb's reranking."""
+  with_lists(root, **{'query-id': ['x', 'y'],
+                      'corpus-ids': [['c', 'b', 'gone2'], ['b', 'a', 'c']]})
+  task = task_of(root)
+  assert [own.tolist() for own in task.lists] == [[2, 1], [1, 0, 2]]
+  assert [own.tolist() for own in task.relevant] == [[2], [1]]
+  assert [own.tolist() for own in task.grades] == [[3, 1], [2, 1]]
+  assert {one.id for one in task.left_out} == {'corpus/gone', 'corpus/gone2'}
+  vectors = {'a': [1, 0], 'b': [.6, .8], 'c': [0, 1], 'x': [.6, .8],
+             'y': [1, 0]}
+  results, _ = retrieval.evaluate(
+      [task], {'row': retrieval.Encoder(lambda items, prompt: np.array(
+          [vectors[item.id] for item in items], np.float32), {})},
+      tmp_path / 'w', 'mteb')
+  found = results[task.name]['row']
+  run = [ir_measures.ScoredDoc(query, document, float(np.dot(
+      vectors[query], vectors[document]))) for query, own in (
+          ('x', 'cb'), ('y', 'bac')) for document in own]
+  rows = list(zip(*QRELS.values()))
+  wanted = ir_measures.calc_aggregate(
+      [ir_measures.nDCG @ 10], [ir_measures.Qrel(*row) for row in rows
+                                if row[0] in 'xy'], run)
+  assert found['ndcg_at_10'] == pytest.approx(
+      100 * next(iter(wanted.values())), abs=1e-6)
+  assert found['recall_at_1'] == 0 and found['mrr'] == 0.5
+
+
+def test_lists_that_cannot_be_ranked_are_said(root):
+  with_lists(root, **{'query-id': ['x'], 'corpus-ids': [['c', 'c']]})
+  with pytest.raises(ValueError, match="row 0, column 'corpus-ids': got"):
+    task_of(root)
+  with_lists(root, **{'query-id': ['x', 'y'], 'corpus-ids': [['c'], ['a']]})
+  task = task_of(root)
+  assert [query.id for query in task.queries] == ['x']
+  assert 'list of what it is compared' in task.left_out[-1].reason
+  config = ml_collections.ConfigDict({
+      'data': {}, 'eval': {'split': 'test'}, 'method': 'mm_embed'})
+  with pytest.raises(ValueError, match='mm_embed searches a pool'):
+    mteb.benchmark(config, root)
+
+
 def test_ties_of_grades_count_against_us():
   from jaxret.data import types
   items = tuple(types.Item(str(i), 'x') for i in range(3))
@@ -150,9 +199,6 @@ def test_subsets_stand_in_front(root):
     task_of(root)
   with pytest.raises(ValueError, match='give one'):
     task_of(root, subsets=('en', 'fr'))
-  (root / 'README.md').write_text(README.replace('queries', 'top_ranked', 1))
-  with pytest.raises(ValueError, match='top_ranked'):
-    task_of(root)
 
 
 def test_it_is_a_data_set_of_unite_and_mm_embed():

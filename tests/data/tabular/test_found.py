@@ -63,7 +63,7 @@ def test_a_name_leads_nowhere_else(tmp_path, name, said):
     found.Names(root).find(name, root / 't.json')
 
 
-def test_what_cannot_be_read_in_place_is_named(tmp_path):
-  for name in ('a.tar.gz', 'b.tgz', 'c.zip', 'd.json'):
+def test_archives_are_named(tmp_path):
+  for name in ('a.tar.gz.part-0', 'a.tar.gz.part-1', 'b.tgz', 'd.json'):
     (tmp_path / name).write_bytes(b'x')
-  assert found.compressed(tmp_path) == ['a.tar.gz', 'b.tgz']
+  assert found.packed(tmp_path) == ['a.tar.gz', 'b.tgz']

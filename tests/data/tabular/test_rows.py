@@ -253,7 +253,7 @@ def test_test_is_held_out_of_train_only_where_it_is_asked(tmp_path):
 def test_a_folder_without_either_says_what_is_wanted(tmp_path):
   (tmp_path / 'x.tar.gz').write_bytes(b'x')
   with pytest.raises(ValueError, match='has no captions.json; wanted captions'
-                     '.json, or a table .*; unpack x.tar.gz') as error:
+                     '.json, or a table .*; of x.tar.gz only media') as error:
     load(tmp_path)
   assert '\n' not in str(error.value)
 

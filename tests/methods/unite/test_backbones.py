@@ -1,6 +1,5 @@
 """UNITE on Qwen3-VL by config alone; prompts and pooling of all backbones."""
 import json
-import pathlib
 import shutil
 
 import jax
@@ -10,29 +9,17 @@ import PIL.Image
 import pytest
 
 import jaxret
-from configs import qwen3_vl as qwen3_vl_config
 from jaxret import checkpoint, optim, sharding
 from jaxret.data import text
 from jaxret.data.qwen3_vl import pixels
 from jaxret.methods.unite import backbones
 from jaxret.methods.unite import method as unite
-from tests import tiny_runs, tiny_unite
+from tests import tiny_exports, tiny_runs, tiny_unite
 
 CONFIG = tiny_runs.ROOT / 'configs' / 'unite.py'
-GOLDEN = pathlib.Path(__file__).parents[2] / 'golden' / 'qwen3_vl' / 'model'
-TOKEN = qwen3_vl_config.TOKEN
-SEEN = {'image': (TOKEN, 6 * TOKEN), 'frame': (TOKEN, 4 * TOKEN),
-        'max_frames': 4, 'listed_px': 32}
+GOLDEN, SEEN = tiny_exports.QWEN3_VL, tiny_exports.SEEN
+make_config = tiny_exports.qwen3_vl_config
 RESOLUTION = pixels.Resolution(**SEEN)
-
-
-def make_config():
-  config = tiny_unite.with_lora(tiny_unite.make_config())
-  config.model.update(pretrained=str(GOLDEN), position_mode='mrope')
-  config.media = qwen3_vl_config.media()
-  config.media.update(SEEN)
-  config.data.max_tokens = 400
-  return config
 
 
 @pytest.fixture(scope='module')
