@@ -16,7 +16,7 @@ import numpy as np
 import tqdm
 from numpy.typing import ArrayLike
 
-from jaxret import embedder, generator, loading, reading, sharding
+from jaxret import batches, embedder, generator, loading, reading, sharding
 from jaxret.data import types
 from jaxret.scoring.embeddings import store
 from jaxret.scoring.likelihood import sequences
@@ -309,20 +309,15 @@ def _tiles(cells, model, items, how):
   parts = model.continuation, model.params, model.mesh
   tiles = (sequences.shared(cells.labels, how.columns)
            if cells.all_wanted else None)
-  for shape, group in _groups(cells, model, items, how):
-    numbers, prompts = map(list, zip(*group))
-    more = _full(len(group), model.mesh) - len(group)
+    shards = sharding.batch_shards(model.mesh)
+    more = batches.doubled_rows(len(group), shards) - len(group)
+    more = batches.doubled_rows(
+        len(group), sharding.batch_shards(model.mesh)) - len(group)
     prefix = sequences.read(*parts, model.reader.pad(
         prompts + prompts[-1:] * more, shape))
     wanted = [cells.of(number) for number in numbers + numbers[-1:] * more]
     for tile in tiles or sequences.own(cells.labels, wanted, how.columns):
       yield numbers, tile, sequences.score(*parts, prefix, tile)
-
-
-def _full(count, mesh):
-  """Rows of a batch: a power of two, and as many on each device."""
-  shards = sharding.batch_shards(mesh)
-  return -(-2 ** (count - 1).bit_length() // shards) * shards
 
 
 def _groups(cells, model, items, how):
@@ -349,7 +344,8 @@ def _groups(cells, model, items, how):
     if len(waiting[shape]) == rows:
       yield shape, waiting.pop(shape)
   for shape, group in waiting.items():
-    for part in embedder.parts(group, sharding.batch_shards(model.mesh)):
+    for part in batches.parts(group, sharding.batch_shards(model.mesh),
+                              batches.doubled_rows):
       yield shape, part
 
 
