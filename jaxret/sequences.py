@@ -309,10 +309,10 @@ def _tiles(cells, model, items, how):
   parts = model.continuation, model.params, model.mesh
   tiles = (sequences.shared(cells.labels, how.columns)
            if cells.all_wanted else None)
+  for shape, group in _groups(cells, model, items, how):
+    numbers, prompts = map(list, zip(*group))
     shards = sharding.batch_shards(model.mesh)
     more = batches.doubled_rows(len(group), shards) - len(group)
-    more = batches.doubled_rows(
-        len(group), sharding.batch_shards(model.mesh)) - len(group)
     prefix = sequences.read(*parts, model.reader.pad(
         prompts + prompts[-1:] * more, shape))
     wanted = [cells.of(number) for number in numbers + numbers[-1:] * more]
