@@ -1,7 +1,7 @@
 # make run    environment, then the default run; flags: make run ARGS='...'
 # make demo   train a small embedder on the embedded corpus, index its test
 #             clips, and open the page to search them
-# make claims  the papers' claims, tried: about an hour with three seeds
+# make claims  the claims of the papers, tried with three seeds
 # make test   environment with the test tools, then the tests
 # make test-slow  the tests that take longest; .ci/run runs both
 # make test-campaign  long campaigns of damage and kills, further full sizes

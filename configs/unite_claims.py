@@ -2,8 +2,7 @@
 from ml_collections import ConfigDict
 
 VARIANTS = {
-    'stages': 'as the tiny model, also one stage; media in all modalities in '
-              'each batch',
+    'stages': 'as the tiny model, compared with one stage of as many updates',
     'stage1_data': 'tiny models: a first stage on one kind of pairs each',
     'grains': 'tiny models: fine captions in the first stage, or after it',
 }
@@ -13,7 +12,7 @@ SOURCES = ('text_to_video', 'text_to_image', 'text_to_text')
 def change(config, variant):
   """Turns the tiny run on shapes world, a whole config, into a variant."""
   if variant == 'stages':
-    config.pairs.aligned, config.stage1.pairs.aligned = True, False
+    config.stage1.pairs.aligned = False  # its batches are of one source each
     config.compare = 'plain', 'one_stage'
     config.one_stage = ConfigDict({'starts_from': '', 'train': {
         'steps': config.stage1.train.steps + config.train.steps}})

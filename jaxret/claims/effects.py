@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 CONFIDENCE = 0.95
 HOLDS, UNSEEN, OPPOSITE = 'holds', 'no difference seen', 'opposite'
@@ -64,7 +64,9 @@ def effect(parts: Sequence[Part]) -> Effect:
   mean = float(np.mean(of_seeds))
   half = 0.0
   if variance > 0:
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * variance ** 0.5
+    # Student's quantile, by its degrees of freedom.
+    half = float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2)
+                 ) * variance ** 0.5
   return Effect(mean, mean - half, mean + half, tuple(map(float, of_seeds)))
 
 

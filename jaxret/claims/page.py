@@ -39,10 +39,16 @@ def write(root: pathlib.Path, results: Mapping[str, Any],
           metric_words=metric_words, links=links,
           abouts={run.experiment.name: run.experiment for run in runs},
           provenance=provenance.line(provenance.gather(None)),
-          minutes=sum(took for name, took in seconds.items()
-                      if name.partition(' on ')[0] in {
-                          run.name for run in runs}) / 60))
+          minutes=minutes_of(runs, seconds)))
   return path
+
+
+def minutes_of(runs: Sequence[experiments.Run], seconds: Mapping[str, float]
+               ) -> float:
+  """How long all these runs took; seconds: as `write` has them."""
+  names = {run.name for run in runs}
+  return sum(took for name, took in seconds.items()
+             if name.partition(' on ')[0] in names) / 60
 
 
 def by_paper(results: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
