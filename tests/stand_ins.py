@@ -40,11 +40,11 @@ VIDEOS = ('clips/b.mp4', 'kitchen.mp4', 'dog.mp4', 'b.mp4', 'DIR/kitchen.mp4',
 # What examples leave to the reader, by page.
 _MEDIA = {'videos': ['kitchen.mp4', 'dog.mp4'],
           'texts': ['a man cuts an onion', 'a dog runs'],
-          'items': [{'video': 'dog.mp4'}, {'image': 'dog.jpg'}],
-          'prompts': ['It shows', 'It shows'],
-          'questions': ['What runs?', 'Is it red?'],
-          'choices': [['a dog', 'a cat'], ['yes', 'no']],
-          'right': [0, 1]}
+          'items': [{'video': 'dog.mp4'}],
+          'prompts': ['It shows'],
+          'questions': ['What runs?'],
+          'choices': [['a dog', 'a cat']],
+          'right': [0]}
 _RANKS = {'values': np.arange(8.0), 'baseline': np.arange(8.0)[::-1],
           'ranks': np.array([1, 1, 2, 4]), 'others': np.array([1, 3, 2, 9])}
 GIVEN = {
