@@ -69,6 +69,21 @@ def test_results_are_in_input_order_and_unit(model):
   np.testing.assert_array_equal(got[1], got[7])
 
 
+def test_layers_in_8_bits_embed_about_the_same(model):
+  """On two devices; the tower's layers and the decoder's."""
+  pytest.importorskip('qwix')
+  small = model.in_8_bits()
+  places = sharding.flatten(small.params)
+  for part in ('decoder/layers/mlp/up', 'vision/blocks/attention/qkv'):
+    assert places[f'quantized/{part}/codes'].dtype == np.int8
+    assert f'params/{part}/kernel' not in places
+  items = mixture()[:2]
+  whole, got = (one.encode(items, show_progress=False)
+                for one in (model, small))
+  cosines = (whole * got).sum(1)
+  assert (cosines > 0.99).all() and (cosines < 1 - 1e-7).any()
+
+
 def test_embeddings_are_cut_and_unit_again(model):
   items = mixture()[:3]
   whole = model.encode(items, show_progress=False)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxret import losses
+from jaxret import executed_flops, losses
 
 
 def normal(*shape, seed=0, dtype=np.float32):
@@ -130,3 +130,22 @@ def test_clip_log_likelihood_compares_a_clip_with_its_own_position():
   got = jax.jit(losses.clip_log_likelihood)(queries, vocabulary, targets)
   np.testing.assert_allclose(got, want, atol=1e-5)
   assert got.dtype == jnp.float32
+
+
+@pytest.mark.parametrize('trained, products', [(None, 1), ((0, 2, 3), 3),
+                                               ((0, 1, 2, 3), 4)])
+def test_it_executes_one_product_more_and_holds_no_logits(trained, products):
+  """Logits of a block again backward; a gradient only of what is trained."""
+  tokens, width, vocabulary = 256, 64, 32768
+  shapes = (tokens, width), (width, vocabulary), (tokens, 2), (2, vocabulary)
+  arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+  def total(x, kernel, a, b, targets):
+    return losses.token_log_likelihood([(x, kernel), (a, b)], targets).sum()
+  run = total if trained is None else jax.grad(total, trained)
+  compiled = jax.jit(run).lower(
+      *arrays, jax.ShapeDtypeStruct((tokens,), jnp.int32)).compile()
+  least = 2 * tokens * width * vocabulary
+  assert executed_flops.executed(compiled) / least == pytest.approx(
+      products, rel=0.07)
+  assert compiled.memory_analysis().temp_size_in_bytes < (
+      4 * tokens * vocabulary / 2)
