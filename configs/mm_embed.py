@@ -92,7 +92,7 @@ def kinds_of_negatives(config):
 
 
 def two_kinds_of_queries(config):
-  """A reranker that learns from either, as many of both."""
+  """A reranker that learns from both; of composed ones there are more."""
   shapes_world(config)
   both = 'image_text_to_image', 'text_to_image'
   config.rerank.questions.text_to_image = '{query}\n<image>\nTrue or False'
