@@ -95,7 +95,7 @@ docs: $(TEST_INSTALLED)
 # that peft takes this version.
 parity: $(TEST_INSTALLED)
 	$(INSTALL) 'torch==2.13.0'
-	$(INSTALL) -e '.[parity,ecosystem,tensorboard]'
+	$(INSTALL) -e '.[parity,ecosystem,quantized,tensorboard]'
 
 # The TPU compiler (about 140 MB), for the tests that compile for a pod.
 tpu: $(TEST_INSTALLED)
