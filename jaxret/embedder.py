@@ -244,19 +244,20 @@ class Embedder(sentence_names.SentenceNames):
       return inputs
     ahead = reading.READ_AHEAD * batch_size
     shards = sharding.batch_shards(self.mesh)
-    full = -(-batch_size // shards) * shards
+    full, usable = -(-batch_size // shards) * shards, 0
     for index, inputs in reading.usable(
         reading.read_ahead(read, range(len(items)), ahead),
         lambda index: name_of(items[index], index), failed):
       shape = self.shape or self.reader.bucket(inputs)
       waiting[shape].append((index, inputs))
+      usable += 1
       if len(waiting[shape]) == batch_size:
         yield shape, full, waiting.pop(shape)
     if self.shape:
       yield from ((shape, full, group) for shape, group in waiting.items())
     else:
       yield from batches.planned(waiting, batch_size, shards,
-                                 often=len(items) <= batch_size)
+                                 often=usable <= batch_size)
 
   def _start(self, shape, n_rows, group):
     """Starts embedding a group, its rows padded by repeating the last."""

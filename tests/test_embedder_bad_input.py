@@ -30,8 +30,8 @@ def corpus(tmp_path_factory):
 
 
 @pytest.mark.parametrize('fields, message', [
-    ({'before': ('tower',)}, "before names 'tower': it can name stage1, or"),
-    ({'compare': ('stage1',)}, "compare names 'stage1': it can name plain, or"),
+    ({'before': ('tower',)}, "before names 'tower': it can name stage1,"),
+    ({'compare': ('stage1',)}, "compare names 'stage1': it can name plain,"),
     ({'starts_from': 'stage2', 'compare': ()}, "unite starts_from 'stage2', "
      'which is not trained before it (before names stage1)'),
     ({'before': ()}, "plain starts_from 'stage1', which is not trained before "

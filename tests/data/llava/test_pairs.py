@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from configs import mm_embed as mm_embed_config
+from configs import reranking
 from jaxret.data import question_frames, types
 from jaxret.data.llava import images as llava_images
 from jaxret.data.llava import pairs, questions
@@ -24,7 +24,7 @@ def reader(max_tokens=4096):
 
 
 def test_questions_are_those_of_the_config():
-  assert dict(pairs.QUESTIONS) == mm_embed_config.QUESTIONS
+  assert dict(pairs.QUESTIONS) == reranking.QUESTIONS
 
 
 @pytest.mark.parametrize('name', pairs.QUESTIONS)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures('one_device')
 def make_config(pretrained, rank=2):
   config = main.load_config(f'{tiny_runs.CONFIG}:msrvtt')
   config.model.update(pretrained=str(pretrained), tokens_per_clip=4,
-                      visual_width=8, remat=False)
+                      visual_width=8, remat='none')
   config.model.lora.rank = rank
   return config
 

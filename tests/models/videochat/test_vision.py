@@ -193,5 +193,5 @@ def test_bad_sizes_are_answered_in_one_line(tiny_params):
     run(TINY, tiny_params, jnp.zeros((1, 2, 16, 16, 3)))
   with pytest.raises(ValueError, match='image_px 30 is no multiple of 16'):
     vision.VisionConfig(image_px=30)
-  with pytest.raises(ValueError, match="want 'xla' or 'cudnn'"):
+  with pytest.raises(ValueError, match="want one of 'xla', 'cudnn'"):
     vision.VisionConfig(attention='flash')
