@@ -24,7 +24,7 @@ def main(report, search):
     page = browser.new_page(viewport={'width': WIDTH, 'height': HEIGHT})
     page.goto(pathlib.Path(report).resolve().as_uri())
     save('report.png', stacked(page, [
-        ('h1', 330), ('h3:has-text("video to text")', 330),
+        ('h1', 330), ('h3:has-text("video to text")', 312),
         ('#searches', 640)]))
     page.goto(search)
     page.get_by_role('searchbox').fill('a red square moves to the left')
