@@ -144,7 +144,7 @@ def test_kinds_of_negatives_are_rows_of_one_run(trained, tmp_path):
   assert list(results['text_to_image']) == ['start', 'random', *kinds,
                                             'mm_embed']
   mined = tmp_path / 'run/mined'
-  found = {name: (mined / name / 'text_to_image.jsonl').read_text()
+  found = {name: (mined / name / 'image_text_to_image.jsonl').read_text()
            for name in ('', 'any_modality', 'right_modality', 'random')}
   assert len(set(found.values())) == 4
   assert not list(mined.glob('*/embeddings'))  # what all need is there once
