@@ -69,13 +69,15 @@ def without_cache_where_it_stops():
   A program that is loaded from JAX's persistent cache orders its collectives
   otherwise than the one that was compiled: among several processes gloo aborts,
   and the devices of one process, which share a few threads, may wait for each
-  other for ever. To be called before anything is compiled.
+  other for ever.
   """
   import jax
+  from jax.experimental.compilation_cache import compilation_cache
   if (jax.device_count() == 1 or jax.default_backend() != 'cpu'
       or not jax.config.jax_enable_compilation_cache):
     return
   jax.config.update('jax_enable_compilation_cache', False)
+  compilation_cache.reset_cache()  # else what was first asked for stays
   if jax.process_index() == 0 and jax.config.jax_compilation_cache_dir:
     logging.info('several CPU devices: the cache of compiled programs (%s) '
                  'is not used', jax.config.jax_compilation_cache_dir)

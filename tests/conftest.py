@@ -1,6 +1,7 @@
 """Settings of every test: eight virtual CPU devices, and the golden folder."""
 import os
 import pathlib
+import sys
 import tempfile
 
 import pytest
@@ -42,6 +43,18 @@ def few_programs():
   if used > allowed / 3:
     import jax
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def cache_of_programs():
+  """Used again after a run, which does without: see process_settings."""
+  yield
+  if 'jax' in sys.modules:
+    import jax
+    if not jax.config.jax_enable_compilation_cache:
+      from jax.experimental.compilation_cache import compilation_cache
+      jax.config.update('jax_enable_compilation_cache', True)
+      compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope='module')
