@@ -14,6 +14,7 @@ from jaxret.methods.mm_embed import rerank as mixed_rerank
 
 CHANCE = 50.0  # percent of pairs of a right and a wrong candidate
 METRICS = ('mrr', 'recall_at_1', 'recall_at_5')
+ALL = slice(None)  # rows
 
 
 class Asked(NamedTuple):
@@ -29,7 +30,7 @@ class Asked(NamedTuple):
   pool: str | None = None
 
 
-def choose(asked, weights, rows=slice(None)):
+def choose(asked, weights, rows=ALL):
   """What the queries `rows` of an Asked say -> dict, plain enough for JSON.
 
   weight: the one with the highest MRR, the smallest of equal ones, or 0 where
