@@ -16,6 +16,8 @@ from tests import numbered_videos, snippets, stand_ins, tiny_index
 NOTEBOOK = snippets.ROOT / 'examples' / 'search.ipynb'
 # Verbs that take long, whatever stands in for what they name.
 LONG = 'run', 'serve', 'claims'
+# What tests of their own try: buckets, compiling for slices.
+ELSEWHERE = 's3://', '--config.task=plan'
 # Configs whose runs are short on the stand-ins as they are typed.
 SHORT = ('configs/embedders.py', 'configs/blim.py:folder_qwen3vl')
 PAGES = {('launch' if page.parent.name == 'launch' else page.stem): page
@@ -29,6 +31,8 @@ PRINTED = {'README': ('2 rows', 'a.png', 'b.mp4 0.0'),
 def is_run(command):
   """Whether it is typed here; else its flags are understood, test_docs.py."""
   program, *rest = command.words
+  if any(word.startswith(ELSEWHERE) or '=s3://' in word for word in rest):
+    return False
   if program == 'jaxret' and rest[0] not in LONG:
     return True
   configs = [word.partition('=')[2] for word in rest
