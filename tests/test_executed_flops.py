@@ -84,9 +84,9 @@ def step_flops(remat):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('remat, least, most', [
-    ('none', 1.0, 1.25), ('dots', 1.0, 1.25), ('full', 1.4, 1.75)])
+    ('none', 1.0, 1.25), ('dots', 1.0, 1.25), ('full', 1.3, 1.5)])
 def test_a_step_of_the_7b_executes_little_more_than_it_must(
     remat, least, most):
-  """Frozen weights need no gradients; 'full' runs the forward pass twice."""
+  """Frozen weights need no gradients; 'full' runs layers forward twice."""
   executed, minimal = step_flops(remat)
   assert least <= executed / minimal <= most
