@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import jaxret
-from jaxret import checkpoint, main, workdir_lock
+from jaxret import checkpoint, main, provenance, workdir_lock
 from jaxret.data.sets import shapes
 from jaxret.data.shapes import parallel
 from tests import tiny_cross_lingual, tiny_embedding, tiny_runs
@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
 def tree(folder):
   return {str(path.relative_to(folder)): path.read_bytes()
           for path in folder.rglob('*') if path.is_file()
-          and path.name != workdir_lock.NAME}  # it names who had it last
+          # They name who had it last, and how long all have.
+          and path.name not in (workdir_lock.NAME, provenance.SPENT)}
 
 
 def test_a_second_config_leaves_the_first_ones_models_alone(tmp_path, capsys):
