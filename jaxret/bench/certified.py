@@ -40,17 +40,23 @@ def main(argv=None):
 
 
 def parse(argv):
-  parser = argparse.ArgumentParser('jaxret.bench.certified')
-  parser.add_argument('--workdir', required=True)
-  parser.add_argument('--split', default='test')
-  parser.add_argument('--videos', type=int, default=0, help='the first; 0: all')
-  parser.add_argument('--texts', type=int, default=0, help='the first; 0: all')
+  parser = job_parser('jaxret.bench.certified')
   parser.add_argument('--direction', choices=evaluator.DIRECTIONS,
                       default='video_to_text')
   parser.add_argument('--k', type=numbers, default=(1, 10))
   parser.add_argument('--weights', default='chosen,paper',
                       help="'chosen', 'paper' or alpha:c, with commas between")
   return parser.parse_args(argv)
+
+
+def job_parser(program):
+  """A parser with the flags that a Job reads."""
+  parser = argparse.ArgumentParser(program)
+  parser.add_argument('--workdir', required=True)
+  parser.add_argument('--split', default='test')
+  parser.add_argument('--videos', type=int, default=0, help='the first; 0: all')
+  parser.add_argument('--texts', type=int, default=0, help='the first; 0: all')
+  return parser
 
 
 def numbers(text):

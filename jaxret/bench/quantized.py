@@ -12,7 +12,6 @@ pairs, and whether those are the best k of all pairs at full precision. Prints
 one JSON object as the last thing on standard output; progress goes to standard
 error.
 """
-import argparse
 import json
 import sys
 
@@ -36,12 +35,8 @@ def main(argv=None):
 
 
 def parse(argv):
-  parser = argparse.ArgumentParser('jaxret.bench.quantized')
-  parser.add_argument('--workdir', required=True)
+  parser = certified.job_parser('jaxret.bench.quantized')
   parser.add_argument('--kind', choices=quantized.KINDS, default='int8')
-  parser.add_argument('--split', default='test')
-  parser.add_argument('--videos', type=int, default=0, help='the first; 0: all')
-  parser.add_argument('--texts', type=int, default=0, help='the first; 0: all')
   parser.add_argument('--k', type=machine.positive, default=10)
   parser.add_argument('--weights', default='paper',
                       help="'chosen', 'paper' or alpha:c")
