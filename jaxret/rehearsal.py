@@ -9,6 +9,7 @@ cores of the hosts must read what the chips take.
 import concurrent.futures
 import functools
 import json
+import logging
 import operator
 import os
 import pathlib
@@ -22,6 +23,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxret import (
+  executed_flops,
   files,
   input_speed,
   methods,
@@ -171,14 +173,16 @@ def training_step(model: Model, part: tpu_slices.Slice, mesh: Mesh,
   size, shards = rows_of(model.config, mesh), sharding.batch_shards(mesh)
   _, state, frozen = training_state(model, mesh)
   held = frozen, state
-  def use_of(rows):
+  def compiled_of(rows):
     return tpu_slices.compile_for(
         part, _lowered(model, mesh, accumulation, rows, example, constants),
-        f'training step, {rows} rows per chip', held)[1]
+        f'training step, {rows} rows per chip', held)
   rows = size // accumulation // shards
-  use = use_of(rows)
-  most = largest(model, part, use_of, rows, use, size // shards)
-  more, flags = {}, []
+  compiled, use = compiled_of(rows)
+  most = largest(model, part, lambda rows: compiled_of(rows)[1], rows, use,
+                 size // shards)
+  more = work(model, compiled, mesh, example, rows * accumulation * shards)
+  flags = []
   if size != model.config.train.batch_size:
     flags.append(f'--config.train.batch_size={size}')
   if not use.fits:
@@ -188,6 +192,26 @@ def training_step(model: Model, part: tpu_slices.Slice, mesh: Mesh,
                  else _more_chips(use, part))
   return describe(use, frozen, state, (), flags, size=rows * shards,
                   largest=shards * most, **more)
+
+
+def work(model: Model, compiled: Any, mesh: Mesh, example: Mapping[str, Any],
+         rows: int) -> dict[str, float]:
+  """FLOPs of an update of so many rows: those it must take, those it does.
+
+  Executed are products on all chips, padding and what is computed again among
+  them, a kernel of attention not; {} where that cannot be read, or nothing was
+  compiled.
+  """
+  if compiled is None:
+    return {}
+  try:
+    executed = executed_flops.executed(compiled)
+  except ValueError as error:
+    logging.info('executed FLOPs are not known: %s', error)
+    return {}
+  least = rows * float(model.method.train_flops(
+      {name: np.asarray(value)[None] for name, value in example.items()}))
+  return {'minimal_flops': least, 'executed_flops': executed * mesh.size}
 
 
 def proposed(use: tpu_slices.Use, part: tpu_slices.Slice, field: str,
@@ -270,6 +294,11 @@ def publish(config: ConfigDict, job: Mapping[str, float], slices: list,
       slices, 'largest' if config.plan.largest else 'largest, about'))
   print(format_job(slices, config.plan.utilization))
   for part in slices:
+    for name, program in part['programs'].items():
+      if 'executed_flops' in program:
+        more = program['executed_flops'] / program['minimal_flops']
+        print(f'{part["slice"]}: {name}: the compiled step executes {more:.2f} '
+              'times the minimal FLOPs')
     for flag in part['proposals']:
       print(f'{part["slice"]}: what does not fit, or divide, does with {flag}')
   directory = pathlib.Path(workdir)

@@ -32,7 +32,7 @@ LEVELS = {
     'config_ranges': 2, 'input_speed': 2, 'protocols': 2,
     'checkpoint': 1, 'comparisons': 1, 'data': 1, 'models': 1, 'optim': 1,
     'executed_flops': 1, 'progress': 2, 'provenance': 1,
-    'rank_preservation': 1, 'scoring': 1, 'tpu_slices': 1,
+    'scoring': 1, 'tpu_slices': 1,
     'report': 2, 'training_plan': 2,
     'methods.base': 2, 'methods.embedding_losses': 2,
     'methods.embedding_plan': 8, 'methods.embedding_run': 7,

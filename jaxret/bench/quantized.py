@@ -18,10 +18,11 @@ import sys
 import jax
 import numpy as np
 
-from jaxret import process_settings, rank_preservation
+from jaxret import process_settings
 from jaxret.bench import certified, machine
 from jaxret.methods.blim import evaluator
 from jaxret.models import quantized
+from jaxret.scoring import rank_preservation
 from jaxret.scoring.likelihood import cpn
 from jaxret.scoring.likelihood import score as likelihood
 

@@ -75,9 +75,15 @@ def prepare(run, stage, sources):
 def open_choosing(config, benchmarks):
   """{name: mixed.Benchmark} of the split that chooses how much a reranker
   counts, for those of the reported ones of which tasks are reranked; {} where
-  none chooses, or the reported one itself.
+  none chooses, or the reported one itself. Raises ValueError for a task that is
+  to be reranked and none of them has.
   """
   settings = config.rerank
+  known = {task.name for one in benchmarks for task in one.tasks}
+  if unknown := set(settings.tasks) - known:
+    raise ValueError('rerank.tasks: nothing that is evaluated has '
+                     f'{min(unknown)!r}: use some of '
+                     f'{", ".join(sorted(known))}')
   reranked = {one.name: set(settings.tasks) & {task.name for task in one.tasks}
               for one in benchmarks}
   if settings.mode != 'chosen' or settings.choose_on == config.eval.split or (

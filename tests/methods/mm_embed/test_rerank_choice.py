@@ -7,7 +7,12 @@ from jaxret import config_files, metrics
 from jaxret.data import types
 from jaxret.data.sets import mixed
 from jaxret.methods import embedding_run
-from jaxret.methods.mm_embed import evaluator, rerank_choice, rerank_run
+from jaxret.methods.mm_embed import (
+  evaluator,
+  rerank_choice,
+  rerank_run,
+  run,
+)
 from tests import tiny_mm_embed
 
 N, K = 60, 6  # queries; candidates that are asked about
@@ -148,3 +153,10 @@ def test_ways_of_reranking_are_checked_before_anything_is_trained(
   config.rerank.update(fields)
   with pytest.raises(ValueError, match=words):
     embedding_run.check_config(config)
+
+
+def test_a_task_that_nothing_evaluated_has_is_no_task_to_rerank():
+  config = config_files.load(str(tiny_mm_embed.CONFIG))
+  config.rerank.tasks = 'task', 'tsak'
+  with pytest.raises(ValueError, match="has 'tsak': use some of task"):
+    run.open_choosing(config, [ranked(0).benchmark])

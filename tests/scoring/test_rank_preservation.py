@@ -4,7 +4,7 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxret import rank_preservation
+from jaxret.scoring import rank_preservation
 
 RNG = np.random.default_rng(0)
 TRUE = RNG.normal(size=(40, 60))
