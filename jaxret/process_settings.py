@@ -9,14 +9,16 @@ from absl import logging
 
 from jaxret import program_cache
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from glibc's malloc.h
+# From glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 
 def keep_freed_memory():
   """Lets glibc keep what is freed, instead of returning it to the system.
 
   Every compiled CPU program takes its temporary memory anew; pages that come
-  fresh from the system each time cost a tenth of the time and more. Does
+  fresh from the system each time cost a tenth of the time and more. All threads
+  share one heap: those of their own are given back when they are empty. Does
   nothing where the C library is another one.
   """
   if not sys.platform.startswith('linux'):
@@ -25,6 +27,7 @@ def keep_freed_memory():
     mallopt = ctypes.CDLL('libc.so.6').mallopt
   except (OSError, AttributeError):
     return
+  mallopt(_M_ARENA_MAX, 1)
   mallopt(_M_MMAP_MAX, 0)
   mallopt(_M_TRIM_THRESHOLD, 2 ** 31 - 1)
 

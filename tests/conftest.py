@@ -59,14 +59,19 @@ def cache_of_programs():
 
 @pytest.fixture(scope='module')
 def one_device():
-  """One of the eight virtual devices, which is quicker to compile for."""
+  """One of the eight virtual devices, which is quicker to compile for.
+
+  What is compiled for one alone may also be taken from the cache.
+  """
   import jax
 
-  from jaxret import sharding
+  from jaxret import process_settings, sharding
   def make_mesh(shape=None, devices=None, make=sharding.make_mesh):
     return make(shape, jax.devices()[:1])
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(sharding, 'make_mesh', make_mesh)
+    patch.setattr(
+        process_settings, 'without_cache_where_it_stops', lambda: None)
     yield
 
 

@@ -36,8 +36,8 @@ class Dense(nn.Module):
       turned = self.get_variable('turned', 'kernel')
       y = times_turned(x, turned.astype(self.dtype))
     else:
-      y = x @ kernel
-    y = sum((left @ right for left, right in low_rank), y)
+      y = product(x, kernel)
+    y = sum((product(left, right) for left, right in low_rank), y)
     if self.use_bias:
       bias = self.param('bias', nn.initializers.zeros, (self.features,),
                         self.param_dtype)
@@ -59,8 +59,38 @@ class Dense(nn.Module):
       b = self.get_variable('lora', 'b').astype(self.dtype)
       if self.lora_dropout and self.has_rng('dropout'):
         x = dropout(self.make_rng('dropout'), x, self.lora_dropout)
-      terms.append((self.lora_scale * (x @ a), b))
+      terms.append((self.lora_scale * product(x, a), b))
     return terms
+
+
+@jax.custom_vjp
+def product(x, kernel):
+  """x [..., D] times the kernel [D, F] of weights, in their common type.
+
+  Its gradient for the kernel is taken on CPU as a product of two matrices of
+  all rows: the compiler would make columns of what rows have several axes for,
+  while it computes that, each number far from the last in memory.
+  """
+  return x @ kernel
+
+
+def _forward(x, kernel):
+  return x @ kernel, (x, kernel)
+
+
+def _backward(kept, gradient):
+  x, kernel = kept
+  def of_rows(x, gradient):
+    return x.reshape(-1, x.shape[-1]).T @ gradient.reshape(
+        -1, gradient.shape[-1])
+  def of_axes(x, gradient):
+    axes = tuple(range(x.ndim - 1))
+    return jax.lax.dot_general(x, gradient, ((axes, axes), ((), ())))
+  return gradient @ kernel.T, jax.lax.platform_dependent(
+      x, gradient, cpu=of_rows, default=of_axes)
+
+
+product.defvjp(_forward, _backward)
 
 
 def times_turned(x, turned, dtype=None):

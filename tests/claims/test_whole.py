@@ -8,6 +8,8 @@ from jaxret.losses import leccr as leccr_losses
 from jaxret.scoring.embeddings import mining
 from tests.tiny_claims import shrunk
 
+pytestmark = pytest.mark.usefixtures('one_device')
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
@@ -15,10 +17,8 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('paper', [
-    paper if paper == 'blim' else pytest.param(
-        paper, marks=pytest.mark.campaign)  # minutes each
-    for paper in listed.PAPERS])
+@pytest.mark.campaign  # minutes each
+@pytest.mark.parametrize('paper', listed.PAPERS)
 def test_every_claim_is_judged_by_rows_and_tasks_that_are_there(
     tmp_path, paper):
   found = shrunk.shrunk(listed.read().of_papers([paper]))

@@ -23,7 +23,8 @@ from tests.tiny_leccr import (
 
 @pytest.mark.slow
 @pytest.mark.parametrize('branch, preset, key', [
-    ('image', 'corrected', 5), ('video', 'released', None)])
+    ('image', 'corrected', 5), pytest.param(
+        'video', 'released', None, marks=pytest.mark.campaign)])
 def test_eight_devices_give_what_one_gives(branch, preset, key):
   """Losses and gradients of the whole batch, negatives of all devices in.
 
