@@ -82,8 +82,7 @@ def format_table(results: Results, rows: Rows | None = None) -> str:
   for direction in directions(results):
     lines += _aligned(_direction_table(results, direction),
                       left_last='weights' in results)
-    table = _differences_table(results, direction)
-    lines += _aligned(table, left_last=False) if table else []
+  lines += _seen(results)
   return '\n'.join(lines) + '\n'
 
 
@@ -206,18 +205,29 @@ def _signed(metric):
   return '+.1f' if metric.startswith('recall_at_') else '+.3f'
 
 
-def _differences_table(results, direction):
-  pairs = differences(results, direction)
-  if not pairs:
-    return None
-  first = next(iter(pairs[0].of_metric))
-  table = [('paired difference', label(results, direction, first), '95 %', 'p',
-            'better, worse')]
-  for pair in pairs:
-    one = pair.of_metric[first]
-    table.append((f'{pair.row} - {pair.baseline}', signed(one), interval(one),
-                  p_value(one), f'{one["better"]}, {one["worse"]}'))
-  return table
+def _seen(results):
+  """Lines of the differences that are more than noise, and what the others are.
+  """
+  table, count = [('beyond noise', 'difference', '95 %', 'p', 'better, worse')
+                  ], 0
+  for direction in directions(results):
+    for pair in differences(results, direction):
+      metric, one = next(iter(pair.of_metric.items()))
+      count += 1
+      if not is_noise(one):
+        table.append((
+            f'{direction}, {label(results, direction, metric)}: '
+            f'{pair.row} - {pair.baseline}', signed(one), interval(one),
+            p_value(one), f'{one["better"]}, {one["worse"]}'))
+  if not count:
+    return []
+  hidden = count - len(table) + 1
+  note = (f'{hidden} of {count} differences are within noise and not shown; '
+          if hidden else '')
+  note += ('intervals are over queries, of this one run. What holds over '
+           'seeds: docs/claims.md, jaxret claims')
+  return [*(_aligned(table, left_last=False) if hidden < count else []), '',
+          note]
 
 
 def groups(results: Results, direction: str, main_row: str | None

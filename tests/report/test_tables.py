@@ -14,7 +14,7 @@ def test_text_table_is_aligned_and_marks_weights(inputs):
   table = report.format_table(results)
   assert 'chance R@1 2.5 %' in table
   columns = {line.index('R@1') for line in table.splitlines()
-             if line.startswith(DIRECTIONS)}
+             if line.startswith(tuple(f'{name} ' for name in DIRECTIONS))}
   assert len(columns) == 1
   for direction in DIRECTIONS:
     lines = table[table.index(f'{direction} '):].splitlines()
@@ -30,19 +30,38 @@ def test_text_table_is_aligned_and_marks_weights(inputs):
   assert 'paper: alpha 0.9' in table
 
 
-def test_text_table_has_the_differences(inputs):
-  blocks = report.format_table(inputs['results']).split('\npaired difference')
-  assert len(blocks) == 3
-  for block, found in zip(
-      blocks[1:], inputs['results']['differences'].values()):
-    first = [one for one in found if one['metric'] == 'recall_at_1']
-    for line, one in zip(block.splitlines()[2:], first):
-      low, high = one['ci95']
-      p = one['p_value']
-      assert re.split(r'  +', line) == [
-          f'{one["row"]} - {one["baseline"]}', f'{one["difference"]:+.1f}',
-          f'{low:+.1f} to {high:+.1f}', '<0.001' if p < 0.001 else f'{p:.3f}',
-          f'{one["better"]}, {one["worse"]}']
+def test_text_table_has_the_differences_that_are_more_than_noise(inputs):
+  results = inputs['results']
+  first = [(direction, one) for direction, found in
+           results['differences'].items() for one in found
+           if one['metric'] == 'recall_at_1']
+  seen = [(direction, one) for direction, one in first
+          if not tables.is_noise(one)]
+  assert 0 < len(seen) < len(first)
+  block = report.format_table(results).split('\nbeyond noise')[1].splitlines()
+  for line, (direction, one) in zip(block[2:], seen):
+    low, high = one['ci95']
+    p = one['p_value']
+    assert re.split(r'  +', line) == [
+        f'{direction}, R@1: {one["row"]} - {one["baseline"]}',
+        f'{one["difference"]:+.1f}', f'{low:+.1f} to {high:+.1f}',
+        '<0.001' if p < 0.001 else f'{p:.3f}',
+        f'{one["better"]}, {one["worse"]}']
+  assert block[2 + len(seen):][:1] == ['']
+  assert block[-1].startswith(
+      f'{len(first) - len(seen)} of {len(first)} differences are within noise')
+  assert 'docs/claims.md' in block[-1]
+
+
+def test_a_table_of_noise_alone_says_so(inputs):
+  results = inputs['results']
+  noise = {direction: [{**one, 'ci95': [-1.0, 1.0]} for one in found]
+           for direction, found in results['differences'].items()}
+  table = report.format_table({**results, 'differences': noise})
+  count = sum(one['metric'] == 'recall_at_1'
+              for found in noise.values() for one in found)
+  assert 'beyond noise' not in table
+  assert f'{count} of {count} differences are within noise' in table
 
 
 def of_tasks():

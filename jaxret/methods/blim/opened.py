@@ -22,6 +22,7 @@ from jaxret.methods import base
 from jaxret.methods.blim import features as features_lib
 from jaxret.methods.blim import prompted_run
 from jaxret.methods.blim import run as blim_run
+from jaxret.models import quantized
 
 KEPT_BYTES = 1 << 30  # of features, where a model stays open
 
@@ -53,6 +54,15 @@ class Opened:
     """Placed on the mesh."""
     return blim_run.parameters(
         self.config, self.method, self.mesh, self.trained)
+
+  def in_8_bits(self, kind: str = 'int8') -> 'Opened':
+    """The same with the decoder's layers in 8 bits; see Generator.in_8_bits."""
+    found = Opened(self.config, self.trained, self.mesh)
+    found._memory, found._tower = self._memory, self._tower
+    found.__dict__ |= {
+        'tokenizer': self.tokenizer, 'method': self.method,
+        'params': quantized.quantize(self.params, kind)}
+    return found
 
   def features(self, videos: Sequence[types.Item]) -> np.ndarray:
     """Of media files, float16 [V, clips, tokens, width].

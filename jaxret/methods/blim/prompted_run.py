@@ -128,6 +128,10 @@ class Opened(NamedTuple):
   model: generator.Generator
   chosen: scores_lib.Chosen
 
+  def in_8_bits(self, kind: str = 'int8') -> 'Opened':
+    """The same with its layers in 8 bits; see Generator.in_8_bits."""
+    return self._replace(model=self.model.in_8_bits(kind))
+
 
 def opened(model, mesh):
   """The Opened of a run or a config, the Generator of what is none of these.

@@ -55,7 +55,8 @@ def score_matrix(
     model: a work directory that `python -m jaxret.main` has trained; a config,
       whose `model.pretrained` is scored zero-shot; a Generator; what
       jaxret.load_generator opens as one, of Qwen2-VL, Qwen2.5-VL or Qwen3-VL;
-      or what opened.open_likelihood gives, for several calls.
+      or what opened.open_likelihood gives, for several calls. The latter two
+      have `in_8_bits`.
     first_stage: float [T, V], scores of another model, or 'clip', the free
       ones of the first clip (no zero-shot model has them); with `topk`, only
       each text's and each video's best are scored, the others are NaN.

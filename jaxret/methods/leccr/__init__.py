@@ -6,3 +6,5 @@ TASKS = {'train_and_evaluate': 'run', 'evaluate': 'run', 'caption': 'run',
          'plan': 'plan'}
 
 ROWS = {'leccr': 'LECCR'}
+# Each with what it is compared to.
+PAIRS = (('leccr', 'without_slots'), ('leccr', 'without_softened_matching'))

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxret import metrics, report, retrieval, sharding
+from jaxret import comparisons, metrics, report, retrieval, sharding
+from jaxret.methods import leccr as paper
 from jaxret.methods.leccr import examples as examples_lib
 from jaxret.methods.leccr import method as leccr
 from jaxret.scoring.embeddings import double_similarity
@@ -163,7 +164,7 @@ def results(splits, scores, chosen):
   {language: {row: what `select` gives}}. Besides the tasks there is
   'sum_of_recalls': {language: {row: SumR}}.
   """
-  facts, summaries, groups, sums = {}, {}, {}, {}
+  facts, summaries, differences, groups, sums = {}, {}, {}, {}, {}
   for language, split in splits.items():
     sums[language] = dict.fromkeys(scores[language], 0.0)
     for name, (task, transposed) in tasks(split, language).items():
@@ -172,12 +173,14 @@ def results(splits, scores, chosen):
                      'chance': retrieval.chance(task), 'left_out': 0}
       group = name.rpartition('_')[0].replace('_', ' ')
       groups.setdefault(group, []).append(name)
-      summaries[name] = {}
-      for row, values in scores[language].items():
-        ranks = metrics.ranks(
-            values.T if transposed else values, task.relevant)
-        summaries[name][row] = metrics.summary(ranks)
-        sums[language][row] += metrics.sum_of_recalls(ranks)
+      ranks = {row: metrics.ranks(
+          values.T if transposed else values, task.relevant)
+               for row, values in scores[language].items()}
+      summaries[name] = {
+          row: metrics.summary(own) for row, own in ranks.items()}
+      differences[name] = comparisons.compare(ranks, paper.PAIRS)
+      for row, own in ranks.items():
+        sums[language][row] += metrics.sum_of_recalls(own)
   first = next(iter(splits.values()))
   selected_on = next(iter(chosen[next(iter(splits))].values()))['selected_on']
   made = {'dataset': first.dataset, 'split': first.name,
@@ -185,6 +188,7 @@ def results(splits, scores, chosen):
               side: sum(task[side] for task in facts.values())
               for side in ('queries', 'candidates')}},
           'main_row': MAIN_ROW, 'tasks': facts, **summaries,
+          'differences': differences,
           'sum_of_recalls': sums, 'selected_on': selected_on,
           'selection': chosen}
   made['means'] = retrieval.group_means(made, groups)

@@ -1,7 +1,7 @@
 """The results of mixed pools as results.json and the report have them."""
 import numpy as np
 
-from jaxret import report, retrieval
+from jaxret import comparisons, report, retrieval
 from jaxret.methods import mm_embed
 from jaxret.methods.mm_embed import evaluator as mixed
 from jaxret.report import tables as report_tables
@@ -18,7 +18,7 @@ def tabulate(benchmark, union, rankings, split):
   row that has all is the main one. The task 'x' stands for the union pool
   where there is one, 'x_local' then for its own pool.
   """
-  results, facts, tables, reported = {}, {}, [], {}
+  results, facts, tables, reported, differences = {}, {}, [], {}, {}
   places = mixed.POOLS if benchmark.union else mixed.POOLS[1:]
   for where in places:
     for task in benchmark.tasks:
@@ -29,6 +29,7 @@ def tabulate(benchmark, union, rankings, split):
       results[name] = {
           row: mixed.summary(union, task, ranking, pool, benchmark.measure)
           for row, ranking in rows.items()}
+      differences[name] = _differences(union, task, rows, pool)
       facts[name] = {
           'queries': len(task.queries),
           'candidates': len(union.pool(pool)) if pool else len(union),
@@ -47,7 +48,20 @@ def tabulate(benchmark, union, rankings, split):
           len(task.queries) for task in benchmark.tasks),
                 'candidates': len(union)},
       'tasks': facts, 'main_row': main, 'tables': tables,
-      'reported': reported, **results}
+      'reported': reported, 'differences': differences, **results}
+
+
+def _differences(union, task, rankings, pool):
+  """As comparisons.compare has them; of rows that left out the same queries.
+
+  Ranks are known down to what was ranked, so that MRR is not compared.
+  """
+  kept = list(rankings.values())[-1].kept
+  return comparisons.compare(
+      {row: mixed.ranks(union, task, ranking, pool)
+       for row, ranking in rankings.items()
+       if np.array_equal(ranking.kept, kept)},
+      mm_embed.PAIRS, [f'recall_at_{k}' for k in mixed.RECALL_AT])
 
 
 def _name(benchmark, task, where):

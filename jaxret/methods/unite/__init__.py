@@ -8,7 +8,7 @@ ROWS = {'stage1': 'after stage 1', 'plain': 'plain loss',
         'one_stage': 'one stage', 'video_text': 'on video and text',
         'image_text': 'on image and text', 'text_text': 'on text alone',
         'coarse': 'coarse captions', 'fine_after': 'fine ones after them',
-        'unite': 'UNITE: MAMCL'}
+        'unite': 'UNITE'}
 # Each with what it is compared to.
 PAIRS = (('unite', 'plain'), ('unite', 'one_stage'), ('unite', 'fine_after'),
          ('video_text', 'image_text'), ('video_text', 'text_text'),

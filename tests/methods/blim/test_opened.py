@@ -71,3 +71,26 @@ def test_what_scores_nothing_is_said(tmp_path, given):
   (tmp_path / 'empty').mkdir()
   with pytest.raises(ValueError, match='no config.json|no such directory|hub'):
     opened.open_likelihood(str(tmp_path / given))
+
+
+@pytest.mark.slow
+def test_scores_in_8_bits_are_near_and_kept_apart(trained, tmp_path):
+  pytest.importorskip('qwix')
+  workdir, videos, texts = trained
+  model = opened.open_likelihood(workdir)
+  want = jaxret.score_matrix(videos, texts, model, workdir=tmp_path)
+  got = jaxret.score_matrix(videos, texts, model.in_8_bits())
+  for name in ('text_given_video', 'video_given_text'):
+    difference = np.abs(getattr(got, name) - getattr(want, name)).max()
+    assert 1e-6 < difference < 0.05
+  with pytest.raises(ValueError, match='other weights|other scores|weights'):
+    jaxret.score_matrix(videos, texts, model.in_8_bits(), workdir=tmp_path)
+
+
+def test_a_model_that_continues_prompts_scores_in_8_bits():
+  pytest.importorskip('qwix')
+  model = tiny_prompted.qwen3_vl()
+  given = tiny_prompted.ITEMS[:2], tiny_prompted.TEXTS[:2]
+  want = jaxret.score_matrix(*given, model).text_given_video
+  got = jaxret.score_matrix(*given, model.in_8_bits()).text_given_video
+  assert 1e-6 < np.abs(got - want).max() < 0.1
