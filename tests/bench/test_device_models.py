@@ -45,7 +45,8 @@ def test_a_group_of_candidates_has_probabilities(one_device):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('part, rows', [
-    (device_models.embedding, 1), (device_models.lora_step, 3),
+    (device_models.embedding, 1), pytest.param(
+        device_models.lora_step, 3, marks=pytest.mark.campaign),
     (device_models.reranking, 1)])
 def test_parts_tell_rates_and_work(part, rows, one_device):
   found = part(options(), sharding.make_mesh())

@@ -175,3 +175,28 @@ def test_policies_of_what_is_computed_again(name, again):
 def test_an_unknown_policy_is_refused():
   with pytest.raises(ValueError, match="model.remat 'all' is not known"):
     layers.remat_policy('all')
+
+
+@pytest.mark.parametrize('shape', [(6, 5), (3, 4, 5), (2, 3, 4, 5)])
+def test_gradients_of_a_product_are_those_of_its_sum(shape):
+  """On CPU they are taken another way than the compiler of a TPU gets them."""
+  rng = np.random.default_rng(0)
+  x, kernel, weight = (rng.normal(size=size).astype(np.float32) for size in (
+      shape, (5, 7), (*shape[:-1], 7)))
+  def loss(product, x, kernel):
+    return (product(x, kernel) * weight).sum()
+  found, want = (jax.jit(jax.grad(functools.partial(loss, product), (0, 1)))(
+      x, kernel) for product in (layers.product, jnp.matmul))
+  for one, other in zip(found, want):
+    np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_rows_of_a_product_are_not_turned_while_they_are_computed():
+  """What made a training step on CPU a quarter slower."""
+  rng = np.random.default_rng(0)
+  x, kernel = (rng.normal(size=size).astype(np.float32)
+               for size in ((4, 64, 32), (32, 128)))
+  def loss(kernel):
+    return jnp.square(jax.nn.silu(layers.product(x, kernel))).sum()
+  program = jax.jit(jax.grad(loss)).lower(kernel).compile().as_text()
+  assert 'f32[128,256]' not in program and 'f32[256,128]' in program

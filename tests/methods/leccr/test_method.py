@@ -59,8 +59,8 @@ def test_eight_devices_give_what_one_gives(branch, preset, key):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('branch', [
-    pytest.param('image', marks=pytest.mark.campaign), 'video'])
+@pytest.mark.campaign
+@pytest.mark.parametrize('branch', ['image', 'video'])
 def test_training_lowers_the_loss_and_evaluation_reads_it(branch, tmp_path):
   """From examples to results; numbers of texts and visuals differ."""
   config = make_config(branch, dropout=0.0)
