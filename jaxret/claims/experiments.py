@@ -131,6 +131,7 @@ def do(run: Run, split: str) -> None:
   config = config_of(run, split)
   with (workdir_lock.held(run.workdir), _quiet(),
         provenance.timed(run.workdir)):
+    _share_media(run)
     methods.task(config.method, config.task)(config, str(run.workdir))
     if run.gives_ranks:
       found = queries.load(run.workdir)
@@ -144,6 +145,20 @@ def do(run: Run, split: str) -> None:
   # What is compiled is kept on disk, see campaign; frames are not.
   jax.clear_caches()
   gc.collect()
+
+
+def _share_media(run):
+  """Takes over which media decode, which the first seed has tried.
+
+  All seeds see the same corpus; a record says of which files it is.
+  """
+  found = run._replace(seed=0).workdir / 'media'
+  own = run.workdir / 'media'
+  for record in sorted(found.glob('*.json')):
+    if not (own / record.name).is_file():
+      own.mkdir(parents=True, exist_ok=True)
+      with files.replacing(own / record.name) as partial:
+        shutil.copyfile(record, partial)
 
 
 @contextlib.contextmanager

@@ -106,3 +106,29 @@ def text(results: Mapping[str, Any]) -> str:
       f'{len(results["claims"])} claims on {results["split"]}, '
       f'{results["seeds"]} seeds: {counts}; effects are in favour of the '
       'claim', '', *tables.aligned(table, left_last=True)])
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+  """The same as a table for a document; below it what was tried.
+
+  A claim of several comparisons has a line for each.
+  """
+  lines = ['| | what is compared | effect | 95 % | of each seed | verdict |',
+           '|---|---|---|---|---|---|']
+  for paper, claims in by_paper(results).items():
+    for claim in claims:
+      metric, several = claim['metric'], len(claim['comparisons']) > 1
+      for place, one in enumerate(claim['comparisons']):
+        in_all = (f'; in all: {claim["verdict"]}'
+                  if several and not place else '')
+        lines.append('| ' + ' | '.join((
+            '' if place else f'**{listed.PAPERS[paper]}**: {claim["claim"]}',
+            f'{one["says"]}, {claim["unit"]}',
+            number(metric, one['effect'], signed=True),
+            interval(metric, one['ci95']),
+            ', '.join(number(metric, seed, signed=True)
+                      for seed in one['of_seeds']),
+            one['verdict'] + in_all)) + ' |')
+  tried = [f'- {claim["claim"]} {claim["tried"]}'
+           for claim in results['claims'] if claim['tried']]
+  return '\n'.join([*lines, *['', *tried] * bool(tried)])

@@ -34,8 +34,10 @@ def run(argv):
   except KeyboardInterrupt:
     raise KeyboardInterrupt('interrupted; the runs that were finished are '
                             'kept: call it again to go on') from None
-  print(json.dumps(results, indent=2, ensure_ascii=False) if options.json
-        else page.text(results))
+  if options.json:
+    print(json.dumps(results, indent=2, ensure_ascii=False))
+  else:
+    print((page.markdown if options.markdown else page.text)(results))
   name = 'claims' if options.until == 'test' else f'claims_{options.until}'
   print(f'page: {root / name}.html', file=sys.stderr)
 
@@ -51,8 +53,11 @@ def parse(argv):
   parser.add_argument('--until', choices=('validation', 'test'),
                       default='test', help='validation: judge by it, and leave '
                       'the test split closed (test)')
-  parser.add_argument('--json', action='store_true', help='print what '
-                      'claims.json says')
+  printed = parser.add_mutually_exclusive_group()
+  printed.add_argument('--json', action='store_true', help='print what '
+                       'claims.json says')
+  printed.add_argument('--markdown', action='store_true', help='print the '
+                       'table as Markdown, and what was tried')
   options = parser.parse_args(argv)
   if options.seeds < 1:
     parser.error(f'--seeds is {options.seeds}, want 1 at least')

@@ -70,3 +70,19 @@ def test_a_run_keeps_what_it_says_of_each_split(tmp_path, capsys):
   assert tiny_run.DONE == [('train_and_evaluate', 'plain', 'validation'),
                            ('evaluate', 'plain', 'test')]
   assert capsys.readouterr().out == ''
+
+
+def test_what_decodes_is_tried_by_the_first_seed_for_all(tmp_path):
+  found = listed.read(tiny_claims.write(tmp_path))
+  first, second = (experiments.Run(
+      found.experiments['plain'], seed, tmp_path / 'all') for seed in (0, 1))
+  experiments.do(first, 'validation')
+  (first.workdir / 'media').mkdir()
+  (first.workdir / 'media' / 'train.json').write_text('{"ids": "first"}')
+  (first.workdir / 'media' / 'test.json').write_text('{"ids": "first"}')
+  (second.workdir / 'media').mkdir(parents=True)
+  (second.workdir / 'media' / 'test.json').write_text('{"ids": "own"}')
+  experiments.do(second, 'validation')
+  assert {path.name: path.read_text() for path in
+          (second.workdir / 'media').iterdir()} == {
+              'train.json': '{"ids": "first"}', 'test.json': '{"ids": "own"}'}

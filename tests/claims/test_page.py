@@ -40,6 +40,20 @@ def test_a_line_for_each_comparison():
   assert lines[-1].endswith('no difference seen')
 
 
+def test_as_markdown_what_was_tried_is_below_the_table():
+  other = ONE | {'says': 'for videos', 'verdict': 'no difference seen'}
+  text = page.markdown(results(claim(tried='Longer training.'), claim(
+      id='two', comparisons=[ONE, other], verdict='no difference seen')))
+  assert text.splitlines()[2:] == [
+      '| **BLiM**: A is better than B. | for texts, points | +11.0 | '
+      '+5.0 to +17.1 | +10.0, +12.1 | holds |',
+      '| **BLiM**: A is better than B. | for texts, points | +11.0 | '
+      '+5.0 to +17.1 | +10.0, +12.1 | holds; in all: no difference seen |',
+      '|  | for videos, points | +11.0 | +5.0 to +17.1 | +10.0, +12.1 | '
+      'no difference seen |', '',
+      '- A is better than B. Longer training.']
+
+
 def test_the_figure_has_an_interval_a_mean_and_seeds():
   shown = page.figure(claim(margin=2.0))
   assert 'for texts: +11.04, +5.00 to +17.08' in shown
