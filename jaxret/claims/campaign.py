@@ -1,38 +1,47 @@
 """From nothing to claims.json: all runs on validation, then on test, once."""
+import contextlib
 import json
 import pathlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jaxret import files, own_files, process_settings, workdir_lock
-from jaxret.claims import experiments, frozen, judged, listed, page
+from jaxret.claims import (
+  experiments,
+  frozen,
+  judged,
+  listed,
+  page,
+  side_by_side,
+)
 from jaxret.data import closed
 
 TIMES = 'times.json'
 
 
 def judge(found: listed.Listed, n_seeds: int, root: pathlib.Path,
-          until: str = experiments.TEST) -> dict[str, Any]:
+          until: str = experiments.TEST, jobs: int = 1) -> dict[str, Any]:
   """Runs what is lacking and judges the claims; writes claims.json and a page.
 
   until: 'validation' leaves the test split closed, and claims are judged on
-  validation. Stopped at any moment, it goes on where it was, and gives the same
-  bytes. Returns what claims.json says. Raises ValueError where the test split
-  was opened with other claims, configs or seeds.
+  validation. jobs: runs at a time, see side_by_side; 1 = in this process.
+  Stopped at any moment, it goes on where it was, and gives the same bytes.
+  Returns what claims.json says. Raises ValueError where the test split was
+  opened with other claims, configs or seeds.
   """
   planned = experiments.runs(found, n_seeds, root)
   for run in planned:  # what is wrong in one is said before hours of others
     experiments.config_of(run, experiments.TEST)
   process_settings.keep_compiled_of_user()
   with workdir_lock.held(root):
-    progress = Progress(root, planned, until)
+    progress = Progress(root, planned, until, jobs)
     with closed.closed(experiments.TEST):
-      _do(planned, experiments.VALIDATION, progress)
+      _do(planned, experiments.VALIDATION, progress, jobs)
     if until == experiments.TEST:
       frozen.settle(root, found, planned)
-      _do(planned, experiments.TEST, progress)
+      _do(planned, experiments.TEST, progress, jobs)
     results = judged.judged(found, planned, until)
     files.write_atomically(
         root / f'claims{"" if until == experiments.TEST else "_" + until}.json',
@@ -41,7 +50,11 @@ def judge(found: listed.Listed, n_seeds: int, root: pathlib.Path,
   return results
 
 
-def _do(planned, split, progress):
+def _do(planned, split, progress, jobs):
+  if jobs > 1:
+    return side_by_side.do(
+        planned, split, jobs, lambda run: progress.begin(run, split),
+        lambda run, seconds: progress.keep(run, split, seconds))
   for run in planned:
     if not run.is_done(split):
       with progress.of(run, split):
@@ -56,25 +69,33 @@ class Progress:
   """
 
   def __init__(self, root: pathlib.Path, planned: Sequence[experiments.Run],
-               until: str):
-    self._path = root / TIMES
+               until: str, jobs: int = 1):
+    self._path, self._jobs = root / TIMES, jobs
     self.seconds: dict[str, float] = own_files.read_object(
         self._path) if self._path.is_file() else {}
     splits = (experiments.VALIDATION, experiments.TEST)
     self._all = [(run, split) for split in splits[:1 + (until == splits[1])]
                  for run in planned]
 
-  def of(self, run: experiments.Run, split: str) -> '_Timed':
-    """A context that times a run, and says so before."""
+  @contextlib.contextmanager
+  def of(self, run: experiments.Run, split: str) -> Iterator[None]:
+    """Times a run that ends well, and says so before."""
+    self.begin(run, split)
+    start = time.monotonic()
+    yield
+    self.keep(run, split, time.monotonic() - start)
+
+  def begin(self, run: experiments.Run, split: str) -> None:
+    """Says which run begins."""
     place = self._all.index((run, split)) + 1
     left = self._left()
     print(f'claims: {place} of {len(self._all)}, {run.name} on {split}'
           + (f'; about {left / 60:.0f} min left' if left else ''),
           file=sys.stderr, flush=True)
-    return _Timed(self, f'{run.name} on {split}')
 
-  def keep(self, name: str, seconds: float) -> None:
-    self.seconds[name] = round(seconds, 1)
+  def keep(self, run: experiments.Run, split: str, seconds: float) -> None:
+    """Keeps how long a run took."""
+    self.seconds[f'{run.name} on {split}'] = round(seconds, 1)
     files.write_atomically(self._path, json.dumps(self.seconds, indent=1))
 
   def _left(self):
@@ -92,22 +113,9 @@ class Progress:
       any_of = [took for name, took in self.seconds.items()
                 if name.endswith(split)]
       total += _mean(like or any_of)
-    return total
+    return total / self._jobs
 
 
 def _mean(numbers):
   return sum(numbers) / len(numbers) if numbers else 0.0
 
-
-class _Timed:
-  """Keeps how long its body took, where it ends well."""
-
-  def __init__(self, progress, name):
-    self._progress, self._name = progress, name
-
-  def __enter__(self):
-    self._start = time.monotonic()
-
-  def __exit__(self, kind, *error):
-    if kind is None:
-      self._progress.keep(self._name, time.monotonic() - self._start)

@@ -83,6 +83,10 @@ class Experiment:
   task: str = 'train_and_evaluate'
   once: bool = False
 
+  def used(self) -> set[str]:
+    """The experiments whose results it reads."""
+    return {path.partition('/')[0] for path in self.uses.values()}
+
   def seeds(self, n_seeds: int) -> range:
     """The seeds that it is run with."""
     return range(1 if self.once else n_seeds)

@@ -27,10 +27,13 @@ def run(argv):
     found = found.of_papers(options.paper.split(','))
   program.log_plainly()
   program.set_process()
+  import jax
+  jobs = options.jobs or (2 if jax.default_backend() == 'cpu' else 1)
   root = pathlib.Path(options.workdir)
   try:
     with program.terminated_as_interrupted():
-      results = campaign.judge(found, options.seeds, root, options.until)
+      results = campaign.judge(
+          found, options.seeds, root, options.until, jobs)
   except KeyboardInterrupt:
     raise KeyboardInterrupt('interrupted; the runs that were finished are '
                             'kept: call it again to go on') from None
@@ -48,6 +51,8 @@ def parse(argv):
                       'between (all)')
   parser.add_argument('--seeds', type=int, default=3,
                       help='of every experiment (3)')
+  parser.add_argument('--jobs', type=int, help='runs at a time, each of about '
+                      '2 GB (2; 1 where there is an accelerator)')
   parser.add_argument('--workdir', default='workdirs/claims', metavar='DIR',
                       help='of all experiments (workdirs/claims)')
   parser.add_argument('--until', choices=('validation', 'test'),
@@ -61,4 +66,6 @@ def parse(argv):
   options = parser.parse_args(argv)
   if options.seeds < 1:
     parser.error(f'--seeds is {options.seeds}, want 1 at least')
+  if options.jobs is not None and options.jobs < 1:
+    parser.error(f'--jobs is {options.jobs}, want 1 at least')
   return options
