@@ -76,11 +76,11 @@ def open_choosing(config, benchmarks):
   """{name: mixed.Benchmark} of the split that chooses how much a reranker
   counts, for those of the reported ones of which tasks are reranked; {} where
   none chooses, or the reported one itself. Raises ValueError for a task that is
-  to be reranked and none of them has.
+  to be reranked and that neither they nor what was trained on have.
   """
   settings = config.rerank
   known = {task.name for one in benchmarks for task in one.tasks}
-  if unknown := set(settings.tasks) - known:
+  if unknown := set(settings.tasks) - known - set(config.pairs.sources):
     raise ValueError('rerank.tasks: nothing that is evaluated has '
                      f'{min(unknown)!r}: use some of '
                      f'{", ".join(sorted(known))}')
