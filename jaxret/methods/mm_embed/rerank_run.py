@@ -134,7 +134,7 @@ def rerank_as_chosen(settings, model, reported, choosing, directory):
     else:
       choices = [rerank_choice.choose(
           _answered(settings, model, choosing, name, where,
-                    pathlib.Path(directory) / settings.choose_on),
+                    pathlib.Path(directory).parent / settings.choose_on),
           settings.weights)]
       weights = np.full(len(ranking.kept), choices[0]['weight'])
     if weights.any():

@@ -157,7 +157,8 @@ def rerank(run, model, reported, choosing, where):
   choosing: the mixed.Benchmark that chooses, or None. (None, None) on other
   processes than the first.
   """
-  settings, directory = run.config.rerank, where / 'reranked'
+  settings = run.config.rerank
+  directory = where / 'reranked' / run.config.eval.split
   if settings.mode != 'chosen':
     return (rerank_run.rerank_tasks(settings, model, *reported, directory)
             if processes.first() else None), None
