@@ -74,7 +74,8 @@ def mrr(given, ranking):
 def test_a_reranker_that_knows_is_given_weight(tmp_path, halves):
   given, model = ranked(0), Model(2.0)
   found, chosen = rerank_run.rerank_as_chosen(
-      settings(), model, given, None if halves else ranked(1), tmp_path)
+      settings(), model, given, None if halves else ranked(1),
+      tmp_path / 'test')
   assert (chosen['on'], chosen['halves']) == ('validation', halves)
   for where in evaluator.POOLS:
     choices = chosen['tasks']['task'][where]
@@ -98,7 +99,8 @@ def test_a_reranker_that_does_not_changes_nothing(tmp_path, skill, halves):
   """Noise sometimes betters the order it is tried on; it is not enough."""
   given, model, other = ranked(0), Model(skill), ranked(1)
   found, chosen = rerank_run.rerank_as_chosen(
-      settings(), model, given, None if halves else other, tmp_path)
+      settings(), model, given, None if halves else other,
+      tmp_path / 'test')
   for where in evaluator.POOLS:
     for one in chosen['tasks']['task'][where]:
       assert (one['weight'], one['beats_chance']) == (0.0, False)
@@ -115,7 +117,7 @@ def test_a_half_does_not_choose_for_itself(tmp_path):
       rows[unknown] = 0.5
       return rows
   found, chosen = rerank_run.rerank_as_chosen(
-      settings(), Half(3.0), given, None, tmp_path)
+      settings(), Half(3.0), given, None, tmp_path / 'test')
   even, odd = chosen['tasks']['task']['union']
   assert even['weight'] > 0 and odd['weight'] == 0
   np.testing.assert_array_equal(  # even queries are ordered as odd ones chose
@@ -160,3 +162,15 @@ def test_a_task_that_nothing_evaluated_has_is_no_task_to_rerank():
   config.rerank.tasks = 'task', 'tsak'
   with pytest.raises(ValueError, match="has 'tsak': use some of task"):
     run.open_choosing(config, [ranked(0).benchmark])
+
+
+def test_splits_that_are_reported_one_after_the_other_are_kept_apart(tmp_path):
+  """What was asked about the first one chooses for the second, unasked."""
+  model, first, second = Model(3.0), ranked(1), ranked(0)
+  rerank_run.rerank_as_chosen(
+      settings(), model, first, None, tmp_path / 'validation')
+  asked = model.asked
+  found, _ = rerank_run.rerank_as_chosen(
+      settings(), model, second, first, tmp_path / 'test')
+  assert model.asked - asked == asked  # about the second one alone
+  assert found['task', 'union'] is not second.rankings['task', 'union']
