@@ -52,7 +52,7 @@ def parse(argv):
   parser.add_argument('--seeds', type=int, default=3,
                       help='of every experiment (3)')
   parser.add_argument('--jobs', type=int, help='runs at a time, each of about '
-                      '2 GB (2; 1 where there is an accelerator)')
+                      '3 GB (2; 1 where there is an accelerator)')
   parser.add_argument('--workdir', default='workdirs/claims', metavar='DIR',
                       help='of all experiments (workdirs/claims)')
   parser.add_argument('--until', choices=('validation', 'test'),
