@@ -9,7 +9,6 @@ cores of the hosts must read what the chips take.
 import concurrent.futures
 import functools
 import json
-import logging
 import operator
 import os
 import pathlib
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 

@@ -118,4 +118,3 @@ class Progress:
 
 def _mean(numbers):
   return sum(numbers) / len(numbers) if numbers else 0.0
-
