@@ -41,14 +41,19 @@ class Run(NamedTuple):
     return self.workdir / f'ranks_{split}.npz'
 
   def is_done(self, split: str) -> bool:
-    """Whether there is nothing left to do on a split."""
+    """Whether there is nothing left to do on a split.
+
+    What only trains, for others to begin with, has no part in the test split.
+    """
+    if not self.gives_ranks and self.experiment.task == 'train_and_evaluate':
+      split = VALIDATION
     return (self.ranks(split) if self.gives_ranks
             else self.workdir / f'{split}.done').is_file()
 
   @property
   def gives_ranks(self) -> bool:
     """Whether it evaluates; others leave something that experiments use."""
-    return self.experiment.task == 'train_and_evaluate'
+    return not self.experiment.once
 
 
 def runs(found: listed.Listed, n_seeds: int, root: pathlib.Path) -> list[Run]:
@@ -79,7 +84,7 @@ def config_of(run: Run, split: str) -> ConfigDict:
   for field, value in given.items():
     _set(experiment, config, field, _plain(value))
   config.task = experiment.task
-  if split == TEST and run.gives_ranks:
+  if split == TEST and config.task == 'train_and_evaluate':
     config.task = 'evaluate'
   if 'splits' in config.eval:
     config.eval.splits = tuple(dict.fromkeys((VALIDATION, split)))
@@ -111,10 +116,7 @@ def _plain(value):
 
 
 def _set(experiment, config, field, value):
-  *sections, name = field.split('.')
-  owner = config
-  for section in sections:
-    owner = owner[section] if section in owner else ConfigDict()
+  owner, name = _owner(config, field)
   if name not in owner:
     raise ValueError(
         f'experiment {experiment.name}: {experiment.config} has no field '
@@ -124,6 +126,29 @@ def _set(experiment, config, field, value):
   except TypeError as error:
     raise ValueError(f'experiment {experiment.name}: {field}: {error}'
                      ) from error
+
+
+def _owner(config, field):
+  """(the section that has a field, its name there).
+
+  The section of a training takes every field of the config itself.
+  """
+  *sections, name = field.split('.')
+  trainings = {*config.get('before', ()), *config.get('compare', ())}
+  if sections and sections[0] in trainings:
+    whole, _ = _owner(config, field.partition('.')[2])
+    own = config[sections[0]]
+    for section in sections[1:]:
+      if section not in own:
+        own[section] = ConfigDict()
+      own = own[section]
+    if name not in own and name in whole:
+      own[name] = whole[name]
+    return own, name
+  owner = config
+  for section in sections:
+    owner = owner[section] if section in owner else ConfigDict()
+  return owner, name
 
 
 def do(run: Run, split: str) -> None:

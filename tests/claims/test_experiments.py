@@ -43,7 +43,26 @@ def test_on_test_nothing_is_trained_and_weights_are_of_validation(tmp_path):
   assert config_of(tmp_path, captions, 'test').task == 'caption'
 
 
+def test_a_training_takes_every_field_of_the_config(tmp_path):
+  faster = listed.Experiment(
+      'faster', 'about', 'mm_embed', change={
+          'before': ['random'], 'compare': ['other'],
+          'random.optim.learning_rate': 0.5, 'random.train.steps': 3,
+          'other.optim.betas': [0.5, 0.6]}, sections={'other': {}})
+  config = config_of(tmp_path, faster)
+  assert config.random.optim.to_dict() == {'learning_rate': 0.5}
+  assert config.random.train.steps == 3
+  assert config.other.optim.to_dict() == {'betas': (0.5, 0.6)}
+  assert config.optim.learning_rate != 0.5
+
+
 @pytest.mark.parametrize('fields, message', [
+    ({'config': 'mm_embed', 'change': {'random.optim.rate': 0.5}},
+     "mm_embed has no field 'random.optim.rate'"),
+    ({'config': 'mm_embed', 'change': {'random.optim.learning_rate': 'fast'}},
+     'mine: random.optim.learning_rate: '),
+    ({'config': 'mm_embed', 'change': {'data.train.steps': 3}},
+     "no field 'data.train.steps'"),
     ({'change': {'train.step': 3}},
      "mine: blim has no field 'train.step'; did you mean 'train.steps'"),
     ({'change': {'trian.steps': 3}}, "no field 'trian.steps'"),
@@ -70,6 +89,18 @@ def test_a_run_keeps_what_it_says_of_each_split(tmp_path, capsys):
   assert tiny_run.DONE == [('train_and_evaluate', 'plain', 'validation'),
                            ('evaluate', 'plain', 'test')]
   assert capsys.readouterr().out == ''
+
+
+def test_what_others_begin_with_has_no_part_in_the_test_split(tmp_path):
+  found = listed.read(tiny_claims.write(tmp_path))
+  start = experiments.Run(dataclasses.replace(
+      found.experiments['plain'], once=True), 0, tmp_path / 'all')
+  notes = experiments.Run(found.experiments['notes'], 0, tmp_path / 'all')
+  for run in (start, notes):
+    assert not run.is_done('validation') and not run.is_done('test')
+    experiments.do(run, 'validation')
+    assert run.is_done('validation') and not run.ranks('validation').exists()
+  assert start.is_done('test') and not notes.is_done('test')
 
 
 def test_what_decodes_is_tried_by_the_first_seed_for_all(tmp_path):

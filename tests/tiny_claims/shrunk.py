@@ -32,7 +32,8 @@ _TINY = {
 # Of sections that one experiment alone has.
 _STEPS = {'unite_stages': ('stage1.train.steps', 'one_stage.train.steps'),
           'unite_grains': ('coarse.train.steps', 'fine_after.train.steps'),
-          'mm_embed': ('hard.train.steps',)}
+          'mm_embed': tuple(f'{row}.train.steps' for row in (
+              'hard', 'any_modality', 'right_modality', 'random_mined'))}
 
 
 def shrunk(found: listed.Listed, **changed) -> listed.Listed:
