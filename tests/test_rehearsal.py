@@ -1,5 +1,9 @@
 """How a batch is laid out on a slice, and what a plan's tables say."""
+import json
+import types
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from configs import blim as blim_config
@@ -94,3 +98,49 @@ def test_a_table_says_what_does_not_fit_and_what_would():
   lines = table.splitlines()[3:]
   assert [line.split('|')[-3].strip() for line in lines] == [
       'yes', 'NO: accumulate 4 steps', 'NO']
+
+
+def compiled_on(mesh, function):
+  rows = sharding.batch_sharding(mesh)
+  whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+  return jax.jit(function, in_shardings=(rows, whole), out_shardings=rows
+                 ).lower(jax.ShapeDtypeStruct((32, 8), jnp.float32),
+                         jax.ShapeDtypeStruct((8, 8), jnp.float32)).compile()
+
+
+def test_work_is_that_of_all_chips_beside_the_least():
+  mesh = sharding.make_mesh({'data': 8})
+  model = types.SimpleNamespace(method=types.SimpleNamespace(
+      train_flops=lambda batch: 2 * 8 * 8 * len(batch['x'])))
+  def work(function):
+    return rehearsal.work(model, function and compiled_on(mesh, function),
+                          mesh, {'x': np.zeros(8)}, 32)
+  least = 32 * 2 * 8 * 8
+  assert work(lambda x, w: jnp.tanh(x @ w)) == {
+      'minimal_flops': least, 'executed_flops': least}
+  assert work(lambda x, w: jnp.tanh(jnp.tanh(x @ w) @ w)) == {
+      'minimal_flops': least, 'executed_flops': 2 * least}
+  assert work(None) == {}
+  # As often as its data say: nobody knows.
+  assert work(lambda x, w: jax.lax.while_loop(
+      lambda x: x.sum() > 0, lambda x: x @ w, x)) == {}
+
+
+def test_a_plan_says_what_a_step_executes_and_what_would_fit(
+    tmp_path, capsys):
+  config = blim_config.get_config('msrvtt')
+  program = {'gib': dict.fromkeys(('weights', 'state', 'caches', 'inputs',
+                                   'temporaries', 'total'), 1.0),
+             'fits': True, 'size': 64}
+  found = rehearsal.publish(config, {'embedding': 1.0}, [{
+      'slice': 'v5e:4x4', 'hbm_gib': 16, 'chips': 16, 'mesh': {'fsdp': 16},
+      'accumulation_steps': 4, 'jobs': {}, 'proposals': ['--config.plan.a=8'],
+      'programs': {'tile': program, 'training': program | {
+          'minimal_flops': 2e15, 'executed_flops': 2.5e15}}}], tmp_path)
+  *_, executed, proposed, _ = capsys.readouterr().out.split('\n')
+  assert executed == ('v5e:4x4: training: the compiled step executes 1.25 '
+                      'times the minimal FLOPs')
+  assert proposed == ('v5e:4x4: what does not fit, or divide, does with '
+                      '--config.plan.a=8')
+  assert json.loads((tmp_path / 'plan.json').read_text())['slices'] == (
+      found['slices'])

@@ -6,6 +6,7 @@
 
 Weights are read once, and a video that was seen is not decoded again.
 """
+import copy
 import functools
 import os
 from collections.abc import Sequence
@@ -57,11 +58,9 @@ class Opened:
 
   def in_8_bits(self, kind: str = 'int8') -> 'Opened':
     """The same with the decoder's layers in 8 bits; see Generator.in_8_bits."""
-    found = Opened(self.config, self.trained, self.mesh)
-    found._memory, found._tower = self._memory, self._tower
-    found.__dict__ |= {
-        'tokenizer': self.tokenizer, 'method': self.method,
-        'params': quantized.quantize(self.params, kind)}
+    params = quantized.quantize(self.params, kind)
+    found = copy.copy(self)  # shares what videos gave
+    found.params = params
     return found
 
   def features(self, videos: Sequence[types.Item]) -> np.ndarray:
