@@ -58,8 +58,8 @@ def rows_differ(root, found):
   """Whether any query has another rank in a row than in its baseline."""
   kept = judged.Kept(experiments.runs(found, 1, root), 'validation')
   one, = found.claims[0].comparisons
-  return any((kept.values(one.row, task, 'recall_at_3')[1]
-              != kept.values(one.baseline, task, 'recall_at_3')[1]).any()
+  return any((kept.values(one.row, task, 'mrr')[1]
+              != kept.values(one.baseline, task, 'mrr')[1]).any()
              for task in one.tasks)
 
 
