@@ -29,7 +29,7 @@ def keep_freed_memory():
     return
   mallopt(_M_ARENA_MAX, 1)
   mallopt(_M_MMAP_MAX, 0)
-  mallopt(_M_TRIM_THRESHOLD, 2 ** 31 - 1)
+  mallopt(_M_TRIM_THRESHOLD, -1)  # never; a number cannot be above 2 GiB
 
 
 def keep_compiled(directory):

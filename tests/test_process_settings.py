@@ -1,4 +1,7 @@
 """Settings of the process: none on CPU, exact products elsewhere."""
+import platform
+import subprocess
+import sys
 import types
 
 import jax
@@ -50,3 +53,24 @@ def test_an_embedder_and_the_command_line_ask_for_it(precision, monkeypatch):
       coordinator=None, num_processes=None, process_id=None,
       distributed=False))
   assert precision() == 'highest'
+
+
+FAULTS = """
+import resource
+import numpy as np
+from jaxret import process_settings
+process_settings.keep_freed_memory()
+def faults():
+  before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+  np.empty(2300 << 20, np.uint8)[::4096] = 1
+  return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults(), faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='of glibc')
+def test_more_than_two_gigabytes_that_are_freed_are_kept():
+  done = subprocess.run([sys.executable, '-c', FAULTS], check=True,
+                        capture_output=True, text=True)
+  first, second = map(int, done.stdout.split())
+  assert first > 500 and second < 50
