@@ -1,4 +1,5 @@
 """Settings of the process itself: faster on CPU, exact on accelerators."""
+import contextlib
 import ctypes
 import functools
 import os
@@ -84,6 +85,24 @@ def without_cache_where_it_stops():
   if jax.process_index() == 0 and jax.config.jax_compilation_cache_dir:
     logging.info('several CPU devices: the cache of compiled programs (%s) '
                  'is not used', jax.config.jax_compilation_cache_dir)
+
+
+@contextlib.contextmanager
+def without_cache():
+  """Neither takes compiled programs from the cache nor keeps them there.
+
+  For devices that are not at hand: JAX cannot load such a program again.
+  """
+  import jax
+  from jax.experimental.compilation_cache import compilation_cache
+  before = jax.config.jax_enable_compilation_cache
+  jax.config.update('jax_enable_compilation_cache', False)
+  compilation_cache.reset_cache()
+  try:
+    yield
+  finally:
+    jax.config.update('jax_enable_compilation_cache', before)
+    compilation_cache.reset_cache()
 
 
 def exact_float32():

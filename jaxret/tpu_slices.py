@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from jaxret import gpu_nodes
+from jaxret import gpu_nodes, process_settings
 
 GIB = 2 ** 30
 
@@ -133,8 +133,9 @@ def compile_for(part, lowered, name, held=()):
   start = time.perf_counter()
   budget = part.chip.hbm_gib * GIB
   try:
-    compiled = lowered.compile(
-        {'optimization_level': 9} if part.quick else None)  # 9 is O0
+    with process_settings.without_cache():
+      compiled = lowered.compile(
+          {'optimization_level': 9} if part.quick else None)  # 9 is O0
     memory = compiled.memory_analysis()
     arguments = max(memory.argument_size_in_bytes, chip_bytes(held))
     total = (arguments + memory.output_size_in_bytes

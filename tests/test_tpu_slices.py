@@ -4,6 +4,7 @@ import importlib.util
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxret import sharding, tpu_slices
@@ -106,3 +107,33 @@ def test_bytes_of_a_chip_are_those_of_its_shards():
   assert tpu_slices.chip_bytes(tree) == sum(
       shard.data.nbytes for leaf in jax.tree.leaves(lying)
       for shard in leaf.addressable_shards if shard.device == first)
+
+
+@pytest.fixture
+def cache(tmp_path):
+  """Where compiled programs are kept; as it was before, afterwards."""
+  fields = {'jax_compilation_cache_dir': str(tmp_path / 'cache'),
+            'jax_enable_compilation_cache': True,
+            'jax_persistent_cache_min_compile_time_secs': 0.0,
+            'jax_persistent_cache_min_entry_size_bytes': 0}
+  before = {name: getattr(jax.config, name) for name in fields}
+  for name, value in fields.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+  yield tmp_path / 'cache'
+  for name, value in before.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+
+
+def test_programs_for_devices_that_are_not_there_are_not_kept(cache):
+  part = tpu_slices.Slice('cpu', tpu_slices.Chip(16, 1.0), (), quick=False)
+  def lowered(n):
+    return jax.jit(lambda x: jnp.tanh(x) * n).lower(jnp.zeros(4))
+  ours, theirs = lowered(2.0), lowered(3.0)
+  before = set(cache.glob('*'))
+  compiled, use = tpu_slices.compile_for(part, ours, 'a program')
+  assert compiled is not None and use.fits
+  assert set(cache.glob('*')) == before
+  theirs.compile()
+  assert set(cache.glob('*')) > before
