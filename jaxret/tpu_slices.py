@@ -157,11 +157,17 @@ def chip_bytes(tree):
 
 
 def too_much(error):
-  """The bytes that a program wants that the compiler refuses to fit."""
-  found = re.search(r'Used ([\d.]+)([KMGT]) of [\d.]+[KMGT] hbm', str(error))
+  """The bytes that a program wants that the compiler refuses to fit.
+
+  Of one whose temporaries alone are too much it names these.
+  """
+  found = re.search(
+      r'Used ([\d.]+)([KMGT]) of [\d.]+[KMGT] hbm'
+      r'|HLO temporaries \(([\d.]+)([KMGT])\) exceeds', str(error))
   if not found:
     raise error
-  return int(float(found[1]) * 1024 ** ('KMGT'.index(found[2]) + 1))
+  size, unit = found[1] or found[3], found[2] or found[4]
+  return int(float(size) * 1024 ** ('KMGT'.index(unit) + 1))
 
 
 def about_largest(size, use, cap, part):

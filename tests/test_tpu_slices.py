@@ -81,7 +81,10 @@ def test_several_slices_are_apart_along_data_alone():
 @pytest.mark.parametrize('said, bytes_', [
     ('Used 17.50G of 15.75G hbm', 17.5 * 2 ** 30),
     ('Ran out of memory. Used 900.0M of 800.0M hbm. Exceeded', 900 * 2 ** 20),
-    ('Used 1.25T of 15.75G hbm', 1.25 * 2 ** 40)])
+    ('Used 1.25T of 15.75G hbm', 1.25 * 2 ** 40),
+    ('RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required '
+     'for HLO temporaries (17.5G) exceeds available HBM (15.75G).',
+     17.5 * 2 ** 30)])
 def test_what_does_not_fit_says_how_much_it_wants(said, bytes_):
   assert tpu_slices.too_much(RuntimeError(said)) == bytes_
   other = RuntimeError('Mosaic failed to compile')
