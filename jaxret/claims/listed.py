@@ -72,8 +72,8 @@ class Experiment:
   config: file of configs/, or a path; ':variant' behind it. change: {dotted
   field: value}. sections: {name: fields}, sections that the config lacks. uses:
   {dotted field: 'experiment/path'}, what another experiment, that runs once,
-  leaves in its workdir. task: what it does first. What runs once is compared with
-  nothing, and has no part in the test split where it trains.
+  leaves in its workdir. task: what it does first. What runs once is compared
+  with nothing, and has no part in the test split where it trains.
   """
   name: str
   about: str
