@@ -22,6 +22,7 @@ from jaxret import (
   checkpoint,
   config_ranges,
   files,
+  initial,
   methods,
   optim,
   own_files,
@@ -231,8 +232,7 @@ def trained(config: ConfigDict, tokenizer: text.Tokenizer,
   ValueError without a checkpoint.
   """
   method = methods.get(config.method).method(config, tokenizer)
-  _, frozen = optim.partition(
-      jax.eval_shape(method.init, jax.random.key(0)), method.trainable)
+  _, frozen = optim.partition(initial.shapes(method.init), method.trainable)
   train_lib.trained_steps(workdir)  # before the base is read
   params = start(config, method, tokenizer, workdir, mesh) if frozen else None
   return train_lib.restore_trained(method, config, workdir, mesh, params)

@@ -14,7 +14,14 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxret import checkpoint, gradients, optim, sharding, training_plan
+from jaxret import (
+  checkpoint,
+  gradients,
+  initial,
+  optim,
+  sharding,
+  training_plan,
+)
 from jaxret.data import loader
 from jaxret.interruption import Interruption
 from jaxret.progress import Progress
@@ -142,7 +149,7 @@ def init_params(method, seed, mesh):
   key = jax.random.split(jax.random.key(seed))[0]
   if method.load is not None:
     return method.load(key, mesh)
-  places = sharding.shardings(mesh, jax.eval_shape(method.init, key))
+  places = sharding.shardings(mesh, initial.shapes(method.init))
   return jax.jit(method.init, out_shardings=places)(key)
 
 
@@ -153,8 +160,7 @@ def starting_point(method, seed, mesh, params=None, to_restore=False):
   from a checkpoint; shapes stand for it where that spares its computation.
   """
   if params is None and to_restore:
-    key = jax.random.key(seed)
-    abstract = sharding.abstract(mesh, jax.eval_shape(method.init, key))
+    abstract = sharding.abstract(mesh, initial.shapes(method.init))
     trainable, frozen = optim.partition(abstract, method.trainable)
     if not frozen:
       return trainable, frozen

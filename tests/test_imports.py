@@ -24,7 +24,7 @@ LEVELS = {
     'data.sources': 0,
     'data.types': 0, 'files': 0, 'foreign_files': 0, 'gradients': 0,
     'own_files': 0, 'losses': 0, 'metrics': 0,
-    'interruption': 0, 'json_lines': 0, 'outside': 0, 'process_settings': 0,
+    'initial': 0, 'interruption': 0, 'json_lines': 0, 'outside': 0, 'process_settings': 0,
     'processes': 0, 'program_cache': -1, 'quantization': 0, 'reading': 0,
     'sentence_names': 0,
     'sharding': 0,

@@ -54,7 +54,8 @@ def _do(planned, split, progress, jobs):
   if jobs > 1:
     return side_by_side.do(
         planned, split, jobs, lambda run: progress.begin(run, split),
-        lambda run, seconds: progress.keep(run, split, seconds))
+        lambda run, seconds: progress.keep(run, split, seconds),
+        lambda run: progress.expected(run, split))
   for run in planned:
     if not run.is_done(split):
       with progress.of(run, split):
@@ -98,21 +99,24 @@ class Progress:
     self.seconds[f'{run.name} on {split}'] = round(seconds, 1)
     files.write_atomically(self._path, json.dumps(self.seconds, indent=1))
 
+  def expected(self, run: experiments.Run, split: str) -> float | None:
+    """Seconds, as others of its experiment took; None = not known."""
+    like = [took for name, took in self.seconds.items()
+            if name.startswith(f'{run.experiment.name}/')
+            and name.endswith(f' on {split}')]
+    return _mean(like) if like else None
+
   def _left(self):
     """Seconds: of each as others of its experiment took, else as any; 0 = not
     known."""
-    if not self.seconds:
-      return 0.0
     total = 0.0
     for run, split in self._all:
       if run.is_done(split):
         continue
-      like = [took for name, took in self.seconds.items()
-              if name.startswith(f'{run.experiment.name}/')
-              and name.endswith(split)]
-      any_of = [took for name, took in self.seconds.items()
-                if name.endswith(split)]
-      total += _mean(like or any_of)
+      like = self.expected(run, split)
+      total += like if like is not None else _mean(
+          [took for name, took in self.seconds.items()
+           if name.endswith(f' on {split}')])
     return total / self._jobs
 
 

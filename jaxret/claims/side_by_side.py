@@ -5,6 +5,7 @@ what Python does between take one. What a run says goes to log.txt in its
 workdir.
 """
 import contextlib
+import math
 import multiprocessing
 import os
 import pathlib
@@ -23,12 +24,17 @@ LOG = 'log.txt'
 
 def do(runs: Sequence[experiments.Run], split: str, jobs: int,
        begin: Callable[[experiments.Run], object],
-       end: Callable[[experiments.Run, float], object]) -> None:
-  """Does those runs that are not done, `jobs` at a time, in their order.
+       end: Callable[[experiments.Run, float], object],
+       expected: Callable[[experiments.Run], float | None] = lambda run: None
+       ) -> None:
+  """Does those runs that are not done, `jobs` at a time.
 
-  One that uses what others leave waits for them. begin, end: are told of each,
-  and how many seconds it took. Raises ValueError, with the last words of a run
-  that fails; what then goes on is stopped, and goes on with the next call.
+  One that uses what others leave waits for them. Those come first of which
+  nobody knows how long they take; then the longest, so that the last ones end
+  together. begin, end: are told of each, and how many seconds it took.
+  expected: the seconds that a run will take, where others tell. Raises
+  ValueError, with the last words of a run that fails; what then goes on is
+  stopped, and goes on with the next call.
   """
   context = multiprocessing.get_context('spawn')
   waiting = [run for run in runs if not run.is_done(split)]
@@ -36,8 +42,11 @@ def do(runs: Sequence[experiments.Run], split: str, jobs: int,
              tuple[experiments.Run, float]] = {}
   try:
     while waiting or busy:
-      doing = [run for run, _ in busy.values()]
-      for run in _ready(waiting, doing)[:jobs - len(busy)]:
+      while len(busy) < jobs:
+        doing = [run for run, _ in busy.values()]
+        run = _next(waiting, doing, expected)
+        if run is None:
+          break
         waiting.remove(run)
         begin(run)
         process = context.Process(target=_child, args=(run, split))
@@ -56,10 +65,21 @@ def do(runs: Sequence[experiments.Run], split: str, jobs: int,
       process.join()
 
 
-def _ready(waiting, doing):
-  """Those that use nothing that is still to be done."""
+def _next(waiting, doing, expected):
+  """Which of those that use nothing that is still to be done, or None."""
   missing = {run.experiment.name for run in (*waiting, *doing)}
-  return [run for run in waiting if missing.isdisjoint(run.experiment.used())]
+  busy = {run.experiment.name for run in doing}
+
+  def urgency(run):
+    seconds = expected(run)
+    if seconds is not None:
+      return seconds
+    # Another seed of it compiles just now what this one needs as well.
+    return -math.inf if run.experiment.name in busy else math.inf
+
+  return max((run for run in waiting
+              if missing.isdisjoint(run.experiment.used())),
+             key=urgency, default=None)
 
 
 def _last_words(run, exit_code):

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxret import sharding
+from jaxret import initial, sharding
 from jaxret.data import media, types
 from jaxret.models import lora as lora_lib
 from jaxret.models import names
@@ -276,7 +276,7 @@ def init(make: Callable[[jax.Array], Params], targets: Sequence[str], rank: int,
 def add_lora(init: Callable[[jax.Array], Params], params: Params,
              key: jax.Array, mesh: Mesh) -> Params:
   """`params` with LoRA factors at random, on the mesh, if `init` makes any."""
-  abstract = jax.eval_shape(init, key)
+  abstract = initial.shapes(init)
   if 'lora' not in abstract:
     return params
   places = sharding.shardings(mesh, abstract)['lora']

@@ -28,9 +28,35 @@ def test_two_at_a_time_give_what_one_after_the_other_does(
 
 def test_what_uses_others_waits_for_them(found, tmp_path):
   notes, good, plain = experiments.runs(found, 1, tmp_path)
-  assert side_by_side._ready([notes, good, plain], []) == [notes, plain]
-  assert side_by_side._ready([good, plain], [notes]) == [plain]
-  assert side_by_side._ready([good], [plain]) == [good]
+
+  def chosen(waiting, doing):
+    return side_by_side._next(waiting, doing, lambda run: None)
+
+  assert chosen([notes, good, plain], []) == notes
+  assert chosen([good, plain], [notes]) == plain
+  assert chosen([good], [notes]) is None
+  assert chosen([good], [plain]) == good
+
+
+def test_what_takes_long_does_not_come_last(found, tmp_path):
+  """The unknown first, then the longest; not what another one compiles."""
+  notes, good, plain, good_1, plain_1 = experiments.runs(found, 2, tmp_path)
+  known = {}
+
+  def chosen(waiting, doing=()):
+    return side_by_side._next(
+        list(waiting), list(doing), lambda run: known.get(run.experiment.name))
+
+  assert chosen([good, plain, good_1, plain_1]) == good
+  assert chosen([plain, good_1, plain_1], [good]) == plain
+  assert chosen([good_1, plain_1], [good]) == plain_1
+  assert chosen([good_1], [good]) == good_1
+  known['plain'] = 10.0
+  assert chosen([plain, good_1, plain_1]) == good_1
+  known['good'] = 20.0
+  assert chosen([plain_1, good_1]) == good_1
+  known['plain'] = 30.0
+  assert chosen([good_1, plain_1]) == plain_1
 
 
 def test_a_run_that_fails_is_named_with_its_last_words(found, tmp_path):

@@ -107,6 +107,17 @@ def window_order(h, w, window, merge=2):
   return order.ravel()
 
 
+@functools.lru_cache(maxsize=1024)
+def _slice(h, w, window, merge):
+  """(coordinates of a slice's patches as they lie, [h * w, 2]; where each one
+  lies, [h * w]), read-only: most slices have the size of others."""
+  order = window_order(h, w, window, merge) if window else np.arange(h * w)
+  found = block_coordinates(h, w, merge)[order], np.argsort(order)
+  for array in found:
+    array.flags.writeable = False
+  return found
+
+
 def lay_out(grids, n_rows, row_patches, merge=2, window=0):
   """The Rows of an item's grids; see Layout.
 
@@ -124,10 +135,9 @@ def lay_out(grids, n_rows, row_patches, merge=2, window=0):
   for number, ((row, column), (h, w)) in enumerate(zip(places, shapes), 1):
     first = row * row_patches + column
     segments[first:first + h * w] = number
-    order = (window_order(h, w, window, merge) if window
-             else np.arange(h * w))
-    coordinates[first:first + h * w] = block_coordinates(h, w, merge)[order]
-    indices.append(first + np.argsort(order))
+    own, places_of = _slice(h, w, window, merge)
+    coordinates[first:first + h * w] = own
+    indices.append(first + places_of)
   index = np.concatenate(indices) if indices else np.zeros(0, np.int64)
   return Rows(segments.reshape(n_rows, row_patches),
               coordinates.reshape(n_rows, row_patches, 2), index)

@@ -318,7 +318,8 @@ def _padded(inputs, shape, special, mrope, layout):
   dtype = inputs.patches[0].dtype if inputs.patches else np.uint8
   patches = np.zeros((shape.rows * shape.patches, patch_values), dtype)
   if inputs.patches:
-    patches[rows.patch_index] = np.concatenate(inputs.patches)
+    _put(patches, rows.patch_index, inputs.patches[0]
+         if len(inputs.patches) == 1 else np.concatenate(inputs.patches))
   index = np.full(shape.tokens, -1, np.int32)
   index[:n] = visual_tokens.visual_index(
       inputs.tokens, inputs.kinds, inputs.grids, rows.patch_index, special,
@@ -333,3 +334,10 @@ def _with_prompt(item, prompt):
       name for name in item.order if name != 'text'))
   return types.Item(item.id, prompt + (item.text or ''), item.image, item.video,
                     order)
+
+
+def _put(rows, index, values):
+  """rows[index] = values, by runs of neighbours: ten times faster here."""
+  ends = np.flatnonzero(np.diff(index) != 1) + 1
+  for start, stop in zip((0, *ends), (*ends, len(index))):
+    rows[index[start]:index[start] + stop - start] = values[start:stop]
