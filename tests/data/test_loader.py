@@ -46,6 +46,19 @@ def test_batches_are_stacked_examples():
     np.testing.assert_array_equal(batch['x'][:, 0, 0], batch['index'])
 
 
+def test_a_device_can_read_batches_where_they_lie():
+  for batch in _take(3):
+    for array in batch.values():
+      assert array.ctypes.data % 64 == 0
+
+
+def test_rows_of_two_types_are_refused():
+  """Written into one array, one of them would lose what it holds."""
+  examples = [{'x': np.zeros(2, np.float32)}, {'x': np.zeros(2, np.float64)}]
+  with pytest.raises(TypeError, match='cast'):
+    _take(1, examples=examples, batch_size=2, with_index=False)
+
+
 def test_index_is_left_out_unless_asked_for():
   assert _take(1, with_index=False)[0].keys() == {'x', 'y'}
 

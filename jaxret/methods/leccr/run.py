@@ -9,12 +9,12 @@ import functools
 import pathlib
 from typing import NamedTuple
 
-import jax
 from absl import logging
 from ml_collections import ConfigDict
 
 from jaxret import (
   checkpoint,
+  initial,
   process_settings,
   processes,
   progress,
@@ -252,8 +252,8 @@ def evaluate_all(config, workdir, mesh, data, tokenizer):
 def _checkpoints(stage, tokenizer, mesh):
   """Yields (step, parameters) of all that a training kept."""
   module = leccr_lib.Leccr(leccr.model_config(stage.config, tokenizer))
-  shapes = sharding.abstract(mesh, jax.eval_shape(
-      functools.partial(leccr.init, module), jax.random.key(0)))
+  shapes = sharding.abstract(mesh, initial.shapes(
+      functools.partial(leccr.init, module)))
   with checkpoint.Checkpoints(
       stage.directory / 'checkpoints', read_only=True) as checkpoints:
     for step in checkpoints.steps():

@@ -19,7 +19,8 @@ def train_and_evaluate(config, workdir):
   choosing = {}
   def opened(benchmarks):
     choosing.update(open_choosing(config, benchmarks))
-  run, benchmarks = embedding_run.train_all(config, workdir, prepare, opened)
+  run, benchmarks = embedding_run.train_all(
+      config, workdir, functools.partial(prepare, {}), opened)
   return judge(run, benchmarks, train_reranker, choosing)
 
 
@@ -47,18 +48,20 @@ def miner(run, row):
           run.config.mine, sharding.local_mesh(), teacher_lib.of_run(run))
 
 
-def prepare(run, stage, sources):
+def prepare(known, run, stage, sources):
   """Gives the pairs of a stage the negatives that `negatives` names.
 
   A stage of this run, which mines them now, or directories of task=mine.
+  known: {source: mixed.TrainingSet}, which earlier stages have read.
   """
   where, config = stage.config.negatives, run.config
   if not where:
     return sources
   names, given = stage.config.pairs.sources or tuple(sources), {}
-  for name, training_set in mixed_sets.training_sets(config, names).items():
-    if name not in names:
-      continue
+  if not known.keys() >= set(names):
+    known |= mixed_sets.training_sets(config, names)
+  for name in names:
+    training_set = known[name]
     directories = where.split(',')
     if where in run.trained:
       directories = [mined_directory(run, stage.config)]
