@@ -54,7 +54,8 @@ def base():
       # What is computed again backward, to save memory: 'none', 'dots', 'full'
       # (all of a layer), or 'offload' (products are kept on the host).
       'remat': 'none',
-      'attention': 'xla',  # kernel: 'xla', 'cudnn', 'splash' or 'auto'
+      # Kernel: 'xla', 'cudnn', 'splash', 'heads' (for CPUs) or 'auto'.
+      'attention': 'xla',
       'trainable': ('.*',)})  # regexes of whole parameter paths
   config.optim.update(weight_decay=0.05, warmup_epochs=0.3,
                       gradient_clip_norm=1.0)

@@ -115,7 +115,8 @@ def add_weights(config, lora_alpha):
       # What is computed again backward, to save memory: 'none', 'dots', 'full'
       # (all of a layer), or 'offload' (products are kept on the host).
       'remat': 'none',
-      'attention': 'xla',  # kernel: 'xla', 'cudnn', 'splash' or 'auto'
+      # Kernel: 'xla', 'cudnn', 'splash', 'heads' (for CPUs) or 'auto'.
+      'attention': 'xla',
       'trainable': ('.*',),  # regexes of whole parameter paths
       'lora': {
           'rank': 0,  # rank of the factors, 0 = no LoRA

@@ -1,7 +1,7 @@
 """Training throughput: contrastive steps on captions and images.
 
   python -m jaxret.bench.training [--preset=50m] [--pairs=N] [--steps=5]
-      [--baseline=torch]
+      [--attention=heads] [--baseline=torch]
 
 Random weights and pairs; all parameters are trained by Adam. Images fill one
 budget of tokens in several aspect ratios. The baseline is transformers'
@@ -11,6 +11,7 @@ JSON object as the last thing on standard output; `max_abs_difference` is that
 of the losses of all steps.
 """
 import argparse
+import dataclasses
 import functools
 import json
 import statistics
@@ -27,6 +28,7 @@ from jaxret.bench import machine, multimodal
 from jaxret.data.qwen2_vl import reader as inputs_lib
 from jaxret.methods import base
 from jaxret.methods.unite import method as unite
+from jaxret.models import attention
 from jaxret.models.qwen2_vl import model as qwen2_vl
 
 LEARNING_RATE, TEMPERATURE = 1e-4, 0.05
@@ -38,7 +40,9 @@ LOSS = types.SimpleNamespace(
 def main(argv=None):
   options = parse(argv)
   process_settings.keep_freed_memory()
-  print(json.dumps(measure(options, multimodal.PRESETS[options.preset])))
+  preset = multimodal.PRESETS[options.preset]
+  print(json.dumps(measure(options, preset._replace(
+      config=_with(preset.config, options.attention)))))
   return 0
 
 
@@ -49,9 +53,19 @@ def parse(argv):
                       help='in a batch; default: as preset')
   parser.add_argument('--steps', type=machine.positive, default=5,
                       help='timed, of each')
+  parser.add_argument('--attention', choices=attention.ATTENTION,
+                      default='xla', help='see model.attention')
   parser.add_argument('--baseline', choices=('torch',),
                       help='what to compare with, in PyTorch on the CPU')
   return parser.parse_args(argv)
+
+
+def _with(config, implementation):
+  """The config with that attention in decoder and tower."""
+  return dataclasses.replace(
+      config, decoder=dataclasses.replace(
+          config.decoder, attention=implementation),
+      vision=dataclasses.replace(config.vision, attention=implementation))
 
 
 class Job:
@@ -138,7 +152,8 @@ def measure(options, preset):
   flops = statistics.mean(_flops(preset.config, batch)
                           for batch in batches[1:])
   result = {
-      'preset': options.preset, 'device': jax.devices()[0].device_kind,
+      'preset': options.preset, 'attention': options.attention,
+      'device': jax.devices()[0].device_kind,
       'devices': jax.device_count(), 'parameters': n_parameters,
       'pairs': n_pairs, 'steps': options.steps, 'seconds': taken,
       'all_seconds': seconds['ours'][1:], 'first_seconds': seconds['ours'][0],

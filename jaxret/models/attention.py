@@ -6,12 +6,12 @@ that see the keys of a prefix, and join what two parts give.
 import jax
 import jax.numpy as jnp
 
-from jaxret.models import masks, splash
+from jaxret.models import attention_by_head, masks, splash
 
-ATTENTION = 'xla', 'cudnn', 'splash', 'auto'
+ATTENTION = 'xla', 'cudnn', 'splash', 'heads', 'auto'
 # Queries at a time of the implementations that hold scores of all keys.
 QUERY_BLOCK = 1024
-MASKED = -1e30  # finite, so that a row without any key gives no NaN
+MASKED = attention_by_head.MASKED
 CUDNN_DTYPES = ('bfloat16', 'float16')
 CUDNN_HEAD_WIDTH = 256  # at most; 128 before Hopper
 
@@ -20,8 +20,9 @@ def check_attention(name, head_width, dtype, dropout=False):
   """Raises ValueError for an `attention` that cannot do what is asked of it.
 
   name: one of ATTENTION. 'xla' does all; 'cudnn' takes 16-bit heads of a
-  multiple of 8 and 'splash' any, neither of them dropout of the weights. With
-  'auto' a TPU has 'splash', a GPU 'cudnn', and what they cannot do has 'xla'.
+  multiple of 8, 'splash' and 'heads' any, none of them dropout of the weights.
+  With 'auto' a TPU has 'splash', a GPU 'cudnn', and what they cannot do has
+  'xla'.
   """
   if name not in ATTENTION:
     raise ValueError(f'model.attention {name!r} is not known; want one of '
@@ -34,7 +35,7 @@ def check_attention(name, head_width, dtype, dropout=False):
 def _wrong(name, head_width, dtype, dropout):
   """What a kernel cannot do, in words, or None."""
   dtype = jnp.dtype(dtype).name
-  kernels = 'cudnn', 'splash'
+  kernels = 'cudnn', 'splash', 'heads'
   for names, field, got, fits, want in (
       (('cudnn',), 'dtype', dtype, dtype in CUDNN_DTYPES,
        ' or '.join(CUDNN_DTYPES)),
@@ -68,14 +69,14 @@ def attention(query, key, value, mask, drop=None, implementation='xla',
     mask: masks.Segments; or bool, broadcastable to [B, T, S], True = may
       attend; None = all. 'splash' takes no bool of several rows.
     drop: dropout of the weights, a function of them; None = none.
-    implementation: one of ATTENTION. 'xla', the oracle, is written out here,
-      'splash' is models.splash, 'cudnn' that of jax.nn.
-    block: of Segments, how many queries 'xla' and 'cudnn' take at a time at
-      most, which bounds their memory; see `_attention_by_block`.
+    implementation: one of ATTENTION. 'xla', the oracle, is written out here;
+      'splash' and 'heads' are modules of their own, 'cudnn' is jax.nn's.
+    block: of Segments, how many queries at a time, at most, others than
+      'splash' take; see `_attention_by_block`.
 
   Returns:
-    float32 [B, T, N, H]; and of 'xla' the log-sum-exp of the scores, float32
-    [B, T, N], about -1e30 where a row may attend to nothing, else None.
+    float32 [B, T, N, H]; and of 'xla' and 'heads' the log-sum-exp of scores,
+    float32 [B, T, N], about -1e30 for a row that sees nothing, else None.
 
   Raises ValueError if the implementation cannot do that, see
   `check_attention`, or not on this device.
@@ -98,8 +99,15 @@ def attention(query, key, value, mask, drop=None, implementation='xla',
     if query.shape[1] > block:
       return _attention_by_block(query, key, value, mask, implementation, block)
     mask = mask.table(query.shape[1])
-  if implementation != 'xla':
+  if implementation == 'heads':
+    return attention_by_head.attend(query, key, value, mask)
+  if implementation == 'cudnn':
     return _attention_by_jax(query, key, value, mask, implementation), None
+  return _written_out(query, key, value, mask, drop)
+
+
+def _written_out(query, key, value, mask, drop):
+  """The 'xla' of `attention`; mask: bool or None."""
   # jax.nn's 'xla' is not the same to the bit: it has no dropout, rounds the
   # output and the log-sum-exp to the type of the inputs, and lets no gradient
   # through the latter.
@@ -146,7 +154,7 @@ def _attention_by_block(query, key, value, rule, implementation, block):
 def seen_at_once(mask, length, implementation, block=QUERY_BLOCK):
   """The mask as a table where layers would each make one, else as it is."""
   if isinstance(mask, masks.Segments) and length <= block and (
-      implementation in ('xla', 'cudnn')):
+      implementation in ('xla', 'cudnn', 'heads')):
     return mask.table(length)
   return mask
 
