@@ -1,7 +1,7 @@
 """Embedding throughput: texts, images and videos of mixed sizes in one call.
 
   python -m jaxret.bench.embedding [--model=qwen2_vl | qwen3_vl | clip]
-      [--preset=50m] [--items=N] [--rounds=3]
+      [--preset=50m] [--items=N] [--rounds=3] [--attention=heads]
       [--baseline=torch | --baseline=sorted-torch]
 
 Random weights and items, read and tokenized beforehand for both. The first
@@ -27,6 +27,7 @@ from jaxret import embedder as embedding
 from jaxret import process_settings, sharding
 from jaxret.bench import clip_items, machine, multimodal, qwen3_vl_items
 from jaxret.data import types
+from jaxret.models import attention
 
 # Each has PRESETS of one another's names and what `Job` and `Torch` call.
 MODELS = {'qwen2_vl': multimodal, 'qwen3_vl': qwen3_vl_items,
@@ -52,6 +53,8 @@ def parse(argv):
                       help='default: as preset')
   parser.add_argument('--rounds', type=machine.positive, default=3,
                       help='timed, of each')
+  parser.add_argument('--attention', choices=attention.ATTENTION,
+                      default='xla', help='see model.attention')
   parser.add_argument('--baseline', choices=BASELINES,
                       help='what to compare with, in PyTorch on the CPU')
   options = parser.parse_args(argv)
@@ -114,6 +117,9 @@ def measure(options):
   """The JSON object of one run."""
   kind = MODELS[options.model]
   preset = kind.PRESETS[options.preset]
+  preset = preset._replace(
+      config=multimodal.with_fields(
+          preset.config, attention=options.attention))
   n_items = options.items or preset.items
   job = Job(kind, preset, n_items, options.batch_size or preset.batch_size)
   machine.log(f'compiling for {n_items} items')
@@ -135,6 +141,7 @@ def measure(options):
       machine.log(f'{name}: {n_items} items in {seconds[name][-1][0]:.2f} s')
   result = _facts(job, seconds['ours']) | {
       'model': options.model, 'preset': options.preset,
+      'attention': options.attention,
       'compile_seconds': compiling, 'compiled': shapes,
       'compiled_after_warm_up': job.model.embed._cache_size() - shapes}
   if options.baseline:

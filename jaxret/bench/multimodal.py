@@ -3,6 +3,7 @@
 Weights and items are random. An item is what a reader makes of one: tokens
 and the patches of its media, so that neither decoding nor tokenizing is timed.
 """
+import dataclasses
 import functools
 import json
 import pathlib
@@ -53,6 +54,18 @@ PRESETS = {
                                      param_dtype='bfloat16')),
                  (8, 24), 64, 16, 8),
 }
+
+
+def with_fields(config, **fields):
+  """The config of a model with these fields in all parts that have them."""
+  new = {}
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    if field.name in fields:
+      new[field.name] = fields[field.name]
+    elif dataclasses.is_dataclass(value):
+      new[field.name] = with_fields(value, **fields)
+  return dataclasses.replace(config, **new)
 
 
 def special(config):

@@ -1,7 +1,7 @@
 """Training throughput: contrastive steps on captions and images.
 
   python -m jaxret.bench.training [--preset=50m] [--pairs=N] [--steps=5]
-      [--attention=heads] [--baseline=torch]
+      [--attention=heads] [--remat=dots] [--baseline=torch]
 
 Random weights and pairs; all parameters are trained by Adam. Images fill one
 budget of tokens in several aspect ratios. The baseline is transformers'
@@ -11,7 +11,6 @@ JSON object as the last thing on standard output; `max_abs_difference` is that
 of the losses of all steps.
 """
 import argparse
-import dataclasses
 import functools
 import json
 import statistics
@@ -42,7 +41,9 @@ def main(argv=None):
   process_settings.keep_freed_memory()
   preset = multimodal.PRESETS[options.preset]
   print(json.dumps(measure(options, preset._replace(
-      config=_with(preset.config, options.attention)))))
+      config=multimodal.with_fields(
+          preset.config, attention=options.attention,
+          remat=options.remat)))))
   return 0
 
 
@@ -55,17 +56,11 @@ def parse(argv):
                       help='timed, of each')
   parser.add_argument('--attention', choices=attention.ATTENTION,
                       default='xla', help='see model.attention')
+  parser.add_argument('--remat', choices=('none', 'dots', 'full'),
+                      default='none', help='see model.remat')
   parser.add_argument('--baseline', choices=('torch',),
                       help='what to compare with, in PyTorch on the CPU')
   return parser.parse_args(argv)
-
-
-def _with(config, implementation):
-  """The config with that attention in decoder and tower."""
-  return dataclasses.replace(
-      config, decoder=dataclasses.replace(
-          config.decoder, attention=implementation),
-      vision=dataclasses.replace(config.vision, attention=implementation))
 
 
 class Job:
@@ -153,6 +148,7 @@ def measure(options, preset):
                           for batch in batches[1:])
   result = {
       'preset': options.preset, 'attention': options.attention,
+      'remat': options.remat,
       'device': jax.devices()[0].device_kind,
       'devices': jax.device_count(), 'parameters': n_parameters,
       'pairs': n_pairs, 'steps': options.steps, 'seconds': taken,

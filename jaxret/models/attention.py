@@ -21,8 +21,8 @@ def check_attention(name, head_width, dtype, dropout=False):
 
   name: one of ATTENTION. 'xla' does all; 'cudnn' takes 16-bit heads of a
   multiple of 8, 'splash' and 'heads' any, none of them dropout of the weights.
-  With 'auto' a TPU has 'splash', a GPU 'cudnn', and what they cannot do has
-  'xla'.
+  With 'auto' a TPU has 'splash', a GPU 'cudnn', a single CPU device 'heads',
+  and what they cannot do has 'xla'.
   """
   if name not in ATTENTION:
     raise ValueError(f'model.attention {name!r} is not known; want one of '
@@ -85,13 +85,15 @@ def attention(query, key, value, mask, drop=None, implementation='xla',
   check_attention(implementation, width, dtype, dropped)
   implementation = chosen_attention(implementation, width, dtype, dropped)
   if implementation == 'auto':
-    implementation = 'xla'
+    def by(name):
+      return lambda *qkv: attention(
+          *qkv, mask, implementation=name, block=block)[0]
+    # Heads take turns, and those of one device would wait for another's.
+    others = {'cpu': by('heads' if jax.device_count() == 1 else 'xla')}
     if isinstance(mask, masks.Segments) or mask is None or mask.shape[-2] == 1:
-      def by(name):
-        return lambda *qkv: attention(
-            *qkv, mask, implementation=name, block=block)[0]
-      return jax.lax.platform_dependent(
-          query, key, value, tpu=by('splash'), default=by('xla')), None
+      others['tpu'] = by('splash')
+    return jax.lax.platform_dependent(
+        query, key, value, default=by('xla'), **others), None
   if implementation == 'splash':
     rule = masks.as_rule(mask, *key.shape[:2])
     return splash.attend(query, key, value, rule).astype(jnp.float32), None

@@ -9,6 +9,9 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+
+from jaxret.models import splash
 
 MASKED = -1e30  # finite, so that a row without any key gives no NaN
 # Scores at a time, in float32 2 MiB: about what a core's own cache holds.
@@ -58,38 +61,50 @@ def _forward(query, key, value, mask):
                      preferred_element_type=jnp.float32) / total
     return out, peak[..., 0], total[..., 0]
 
-  out, peak, total = _in_chunks(part, query, key, value, mask)
+  out, peak, total = (checkpoint_name(x, splash.OUTPUTS) for x in
+                      _in_chunks(part, query, key, value, mask))
   return (out, peak + jnp.log(total)), (
       query, key, value, mask, out, peak, total)
 
 
 def _backward(kept, gradients):
+  """Numbers of a query meet its own row, never each of its scores.
+
+  Weights stay as the forward pass made them: their sum, and the scale, go into
+  what is small. Of the two operands of a product the small one is turned.
+  """
   query, key, value, mask, out, peak, total = kept
   d_out, d_lse = gradients
-  # What a score's gradient loses to that of the others in its row.
-  lost = jnp.sum(d_out * out, -1) - d_lse
   scale = query.shape[-1] ** -0.5
+  d_out = d_out / total[..., None]
+  # What a score's gradient loses to that of the others in its row; scores of a
+  # row that sees nothing are no function of queries and keys.
+  counts = peak > MASKED / 2
+  lost = jnp.where(counts, jnp.sum(d_out * out, -1) - d_lse / total, 0)
+  d_sum = jnp.where(counts[..., None], d_out, 0)
+  product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
 
-  def part(rows, query, key, value, peak, total, d_out, lost):
-    seen = _of(mask, rows, len(query))
-    share = jnp.exp(_scores(query, key, seen) - peak[..., None]) / (
-        total[..., None])
-    d_share = jnp.einsum('RGTH,RSH->RGTS', d_out.astype(value.dtype), value,
-                         preferred_element_type=jnp.float32)
-    d_score = share * (d_share - lost[..., None]) * scale
-    if seen is not None:  # a row that sees nothing has equal shares
-      d_score = jnp.where(seen, d_score, 0)
-    d_score = d_score.astype(query.dtype)
-    product = functools.partial(
-        jnp.einsum, preferred_element_type=jnp.float32)
-    return (
-        product('RGTS,RSH->RGTH', d_score, key).astype(query.dtype),
-        product('RGTS,RGTH->RSH', d_score, query).astype(key.dtype),
-        product('RGTS,RGTH->RSH', share.astype(value.dtype),
-                d_out.astype(value.dtype)).astype(value.dtype))
+  def part(rows, query, key, value, peak, lost, d_sum, d_out):
+    score = _scores(query, key, _of(mask, rows, len(query)))
+    weight = jnp.exp(score - peak[..., None])
+    d_weight = product('RGTH,RSH->RGTS', d_sum.astype(value.dtype), value)
+    d_score = (weight * (d_weight - lost[..., None])).astype(query.dtype)
+    columns = _columns(query), _columns(d_out.astype(value.dtype))
+    found = jax.lax.optimization_barrier((
+        product('RGHT,RGTS->RHS', columns[0], d_score),
+        product('RGHT,RGTS->RHS', columns[1], weight.astype(value.dtype))))
+    d_key, d_value = (jnp.swapaxes(x, -1, -2) for x in found)
+    d_query = product('RGTS,RSH->RGTH', d_score, key)
+    return ((d_query * scale).astype(query.dtype),
+            (d_key * scale).astype(key.dtype), d_value.astype(value.dtype))
 
   return *_in_chunks(
-      part, query, key, value, mask, peak, total, d_out, lost), None
+      part, query, key, value, mask, peak, lost, d_sum, d_out), None
+
+
+def _columns(x):
+  """[R, G, T, H] -> [R, G, H, T], which no product turns back."""
+  return jax.lax.optimization_barrier(jnp.swapaxes(x, -1, -2))
 
 
 _attend.defvjp(_forward, _backward)

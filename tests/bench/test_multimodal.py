@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from jaxret.bench import multimodal
+from jaxret.bench import clip_items, multimodal
 from jaxret.data import types
 
 TINY = multimodal.PRESETS['tiny']
@@ -61,3 +61,14 @@ def test_an_item_is_read_by_its_id_alone():
   np.testing.assert_array_equal(
       np.sort(batch['visual_index'][batch['visual_index'] >= 0]),
       np.arange(np.prod(inputs[3].grids) // 4))
+
+
+def test_fields_change_in_all_parts_of_a_model():
+  config = multimodal.with_fields(TINY.config, attention='auto', remat='dots')
+  for part in (config.decoder, config.vision):
+    assert (part.attention, part.remat) == ('auto', 'dots')
+  assert multimodal.with_fields(
+      config, attention='xla', remat='none') == TINY.config
+  clip = multimodal.with_fields(
+      clip_items.PRESETS['tiny'].config, attention='heads')
+  assert 'xla' not in str(clip)

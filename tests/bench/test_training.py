@@ -17,8 +17,11 @@ def test_training_steps_agree():
   """The second loss is that of parameters which a step has changed."""
   pytest.importorskip('torch')
   options = training.parse(
-      ['--preset=tiny', '--pairs=8', '--steps=1', '--baseline=torch'])
-  found = training.measure(options, TINY)
+      ['--preset=tiny', '--pairs=8', '--steps=1', '--baseline=torch',
+       '--attention=heads', '--remat=dots'])
+  found = training.measure(options, TINY._replace(
+      config=multimodal.with_fields(
+          TINY.config, attention=options.attention, remat=options.remat)))
   assert found['max_abs_difference'] < 1e-3
   assert len(found['all_seconds']) == 1 and found['first_seconds'] > 0
 

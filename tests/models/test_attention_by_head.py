@@ -1,5 +1,7 @@
 """Attention a few heads at a time: as the oracle's, and no scores are kept."""
+import collections
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -89,15 +91,34 @@ def test_no_scores_are_kept_for_the_backward_pass(monkeypatch):
   assert temporary('xla') > scores
 
 
+def test_layers_computed_again_keep_what_it_gave():
+  """By remat 'dots' scores are made twice: forward, and by its own backward."""
+  config = vision.VisionConfig(8, 16, 1, 2, 24, patch_px=2)
+  arguments = inputs_of_a_tower()
+  def products(kind, remat):
+    tower = vision.VisionTower(dataclasses.replace(
+        config, attention=kind, remat=remat))
+    params = tower.init(jax.random.key(0), *arguments)
+    text = str(jax.make_jaxpr(jax.grad(lambda params: jnp.sum(
+        tower.apply(params, *arguments) ** 2)))(params))
+    # Of queries with keys, the only ones to give [2 * 2, 1, 12, 12].
+    return len(re.findall(r'f32\[4,1,12,12\] = dot_general', text))
+  assert products('heads', 'none') == products('heads', 'dots')
+  assert products('heads', 'full') > products('heads', 'none')
+
+
+def inputs_of_a_tower():
+  rng = np.random.default_rng(0)
+  patches = rng.normal(size=(2, 12, 24)).astype(np.float32)
+  segments = np.array([[1] * 4 + [2] * 8, [1] * 8 + [3] * 4])
+  return patches, segments, rng.integers(0, 4, (2, 12, 2))
+
+
 def test_a_tower_of_packed_slices_trains_alike(monkeypatch):
   monkeypatch.setattr(vision, 'QUERY_BLOCK', 5)
   monkeypatch.setattr(attention_by_head, 'CHUNK', 30)
   config = vision.VisionConfig(8, 16, 2, 2, 24, patch_px=2)
-  rng = np.random.default_rng(0)
-  patches = rng.normal(size=(2, 12, 24)).astype(np.float32)
-  segments = np.array([[1] * 4 + [2] * 8, [1] * 8 + [3] * 4])
-  coordinates = rng.integers(0, 4, (2, 12, 2))
-  arguments = patches, segments, coordinates
+  arguments = inputs_of_a_tower()
   params = vision.VisionTower(config).init(jax.random.key(0), *arguments)
 
   def gradients(kind):
@@ -107,6 +128,22 @@ def test_a_tower_of_packed_slices_trains_alike(monkeypatch):
 
   jax.tree.map(lambda ours, oracle: np.testing.assert_allclose(
       ours, oracle, atol=1e-5), gradients('heads'), gradients('xla'))
+
+
+@pytest.mark.parametrize('devices', [1, 8])
+@pytest.mark.parametrize('name', ['table', 'segments'])
+def test_auto_is_that_on_a_single_cpu_device(name, devices, monkeypatch):
+  monkeypatch.setattr(jax, 'device_count', lambda: devices)
+  def compiled(kind):
+    def output(*qkv):
+      return attention_lib.attention(
+          *qkv, MASKS[name], implementation=kind)[0]
+    return jax.jit(output).lower(*inputs()).compile().as_text()
+  found = {kind: compiled(kind) for kind in ('auto', 'heads', 'xla')}
+  def shapes(kind):  # of what is computed, whatever its names are
+    return collections.Counter(re.findall(r'= (\w+\[.*?\])', found[kind]))
+  assert shapes('heads') != shapes('xla')
+  assert shapes('auto') == shapes('heads' if devices == 1 else 'xla')
 
 
 def test_dropout_of_weights_is_refused():
