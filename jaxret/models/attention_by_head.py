@@ -68,10 +68,11 @@ def _forward(query, key, value, mask):
 
 
 def _backward(kept, gradients):
-  """Numbers of a query meet its own row, never each of its scores.
+  """Gradients for query, key and value, from the scores made once more.
 
-  Weights stay as the forward pass made them: their sum, and the scale, go into
-  what is small. Of the two operands of a product the small one is turned.
+  Passes over scores are what costs. So weights are not divided by their sum:
+  it goes into the output's gradient, as the scale goes into the results; and
+  of two operands of a product the one of head width is turned, not the scores.
   """
   query, key, value, mask, out, peak, total = kept
   d_out, d_lse = gradients

@@ -13,12 +13,14 @@ TINY = multimodal.PRESETS['tiny']
 
 
 @pytest.mark.slow
-def test_training_steps_agree():
+@pytest.mark.parametrize(
+    'flags', [[], ['--attention=heads', '--remat=dots']])
+def test_training_steps_agree(flags):
   """The second loss is that of parameters which a step has changed."""
   pytest.importorskip('torch')
   options = training.parse(
       ['--preset=tiny', '--pairs=8', '--steps=1', '--baseline=torch',
-       '--attention=heads', '--remat=dots'])
+       *flags])
   found = training.measure(options, TINY._replace(
       config=multimodal.with_fields(
           TINY.config, attention=options.attention, remat=options.remat)))
